@@ -1,0 +1,580 @@
+//! The thin driver: a mio loop with the only sockets, the only clock and the only blocking call.
+//!
+//! It turns readiness into [`Input`]s and [`Output`]s into system calls, and decides nothing. After
+//! each input it drains the core at once, so that an answer to a datagram leaves before the next
+//! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use str0m::net::Transmit;
+
+use crate::host::{self, AddressWatch};
+use crate::media::Source;
+use crate::server::{ConnId, Input, Output, Server};
+
+/// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
+const DATAGRAM_BYTES: usize = 2_048;
+const READ_BYTES: usize = 16 * 1_024;
+/// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
+const READS_A_TURN: usize = 64;
+/// Room for the reports of many viewers at once. The kernel allows less if `net.core.rmem_max` is
+/// lower.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// A wall clock this far from where it should be has been set.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+/// After the goodbyes: how long answers that are under way may still take.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
+
+const SIGNALS: Token = Token(0);
+const WATCH: Token = Token(1);
+const SOURCE: Token = Token(2);
+const FIRST_ENDPOINT: usize = 16;
+/// Connections' tokens follow those of the sockets that are bound.
+const FIRST_CONNECTION: usize = 1 << 16;
+
+/// TCP and UDP on one address.
+struct Endpoint {
+    address: SocketAddr,
+    listener: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Endpoint {
+    fn bind(address: SocketAddr) -> io::Result<Endpoint> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let udp = UdpSocket::bind(address)?;
+        if let Err(error) =
+            rustix::net::sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES)
+        {
+            log::debug!("the receive buffer of {address} keeps its size: {error}");
+        }
+        Ok(Endpoint { address, listener, udp })
+    }
+}
+
+/// The bound sockets, before the server that will use them exists.
+pub struct Endpoints {
+    endpoints: Vec<Endpoint>,
+    /// Whether they follow the host's addresses as these come and go.
+    following: bool,
+}
+
+/// Why nothing could be bound.
+#[derive(Debug)]
+pub enum BindError {
+    PortTaken(SocketAddr),
+    NoAddress,
+    Interfaces(io::Error),
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BindError::PortTaken(address) => write!(
+                f,
+                "Port {} of {} is taken by another program. End that, or choose another port \
+                 with --port.",
+                address.port(),
+                address.ip()
+            ),
+            BindError::NoAddress => f.write_str(
+                "There is no address to serve on. Connect this device to a network, or name an \
+                 address of its own with --bind.",
+            ),
+            BindError::Interfaces(error) => {
+                write!(f, "The network interfaces cannot be read: {error}.")
+            }
+        }
+    }
+}
+
+/// Ports to try when any free one will do: the kernel's choice may be taken on another address.
+const FREE_PORT_TRIES: usize = 16;
+
+impl Endpoints {
+    /// Binds TCP and UDP on `port` of each address in `bind`, or of the host's own if there is
+    /// none. What cannot be bound is logged and left out; a taken port is an error.
+    pub fn bind(bind: &[IpAddr], port: u16) -> Result<Endpoints, BindError> {
+        let addresses = expand(bind).map_err(BindError::Interfaces)?;
+        let following = bind.is_empty() || bind.iter().any(IpAddr::is_unspecified);
+        let tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
+        let mut result = Err(BindError::NoAddress);
+        for _ in 0..tries {
+            result = bind_all(&addresses, port);
+            if !matches!(result, Err(BindError::PortTaken(_))) {
+                break;
+            }
+        }
+        Ok(Endpoints { endpoints: result?, following })
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.endpoints.iter().map(|endpoint| endpoint.address).collect()
+    }
+}
+
+/// The addresses to bind: none means the host's, an unspecified one all of its family.
+fn expand(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
+    if bind.is_empty() {
+        return host::addresses();
+    }
+    let mut addresses = Vec::new();
+    for address in bind {
+        if address.is_unspecified() {
+            let family = |a: &IpAddr| a.is_ipv4() == address.is_ipv4();
+            addresses.extend(host::addresses()?.into_iter().filter(family));
+        } else {
+            addresses.push(*address);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    Ok(addresses)
+}
+
+fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<Endpoint>, BindError> {
+    let mut endpoints = Vec::new();
+    for ip in addresses {
+        let address = SocketAddr::new(*ip, port);
+        match Endpoint::bind(address) {
+            Ok(endpoint) => {
+                port = endpoint.address.port();
+                endpoints.push(endpoint);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                return Err(BindError::PortTaken(address));
+            }
+            Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
+        }
+    }
+    if endpoints.is_empty() {
+        return Err(BindError::NoAddress);
+    }
+    Ok(endpoints)
+}
+
+/// A TCP connection and what it still has to take.
+struct Connection {
+    stream: TcpStream,
+    queue: VecDeque<Cow<'static, [u8]>>,
+    /// How much of the queue's first entry is sent already.
+    sent: usize,
+    finish: bool,
+}
+
+/// What a drain of the core brought about, to be told to it afterwards.
+enum Fact {
+    Flushed(ConnId),
+    Disconnected(ConnId),
+    TransmitFailed(SocketAddr),
+    Capture,
+}
+
+pub struct Driver<S> {
+    poll: Poll,
+    signals: Signals,
+    watch: Option<AddressWatch>,
+    port: u16,
+    endpoints: BTreeMap<Token, Endpoint>,
+    next_endpoint: usize,
+    connections: BTreeMap<ConnId, Connection>,
+    next_connection: u64,
+    /// Sockets that were not read dry in their turn.
+    unread: BTreeSet<Token>,
+    server: Server,
+    source: S,
+    source_failing: bool,
+    facts: VecDeque<Fact>,
+    deadline: Option<Instant>,
+    /// The wall clock and the moment it was read, as the core knows them.
+    wall_clock: (SystemTime, Instant),
+    buffer: Vec<u8>,
+}
+
+impl<S: Source> Driver<S> {
+    pub fn new(
+        endpoints: Endpoints,
+        make_server: impl FnOnce(Vec<SocketAddr>, Instant, SystemTime) -> Server,
+        source: S,
+    ) -> io::Result<Driver<S>> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let addresses = endpoints.addresses();
+        let mut driver = Driver {
+            poll,
+            signals,
+            watch: None,
+            port: addresses.first().map_or(0, SocketAddr::port),
+            endpoints: BTreeMap::new(),
+            next_endpoint: FIRST_ENDPOINT,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            unread: BTreeSet::new(),
+            server: make_server(addresses, now, wall),
+            source,
+            source_failing: false,
+            facts: VecDeque::new(),
+            deadline: None,
+            wall_clock: (wall, now),
+            buffer: vec![0; READ_BYTES],
+        };
+        for endpoint in endpoints.endpoints {
+            driver.add_endpoint(endpoint)?;
+        }
+        if endpoints.following {
+            driver.watch_addresses();
+        }
+        Ok(driver)
+    }
+
+    /// Serves until a signal asks to end.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !self.stop_requested() {
+            self.wait(&mut events)?;
+            for event in &events {
+                self.handle_event(event);
+            }
+            for token in std::mem::take(&mut self.unread) {
+                self.read(token);
+            }
+            self.input(Input::Timeout);
+        }
+        self.shut_down(&mut events)
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let until = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = if self.unread.is_empty() { until } else { Some(Duration::ZERO) };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn stop_requested(&mut self) -> bool {
+        self.signals.pending().next().is_some()
+    }
+
+    fn shut_down(&mut self, events: &mut Events) -> io::Result<()> {
+        log::info!("ending: saying goodbye to all viewers");
+        let end = Instant::now() + SHUTDOWN_LIMIT;
+        self.input(Input::Shutdown);
+        while !self.connections.is_empty() && Instant::now() < end {
+            self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
+            self.wait(events)?;
+            for event in &*events {
+                self.handle_event(event);
+            }
+            self.input(Input::Timeout);
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        match event.token() {
+            SIGNALS => {}
+            WATCH => self.follow_addresses(),
+            SOURCE => self.capture(),
+            token => {
+                if event.is_writable() {
+                    self.write(token);
+                }
+                if event.is_readable() || event.is_read_closed() {
+                    self.unread.insert(token);
+                }
+            }
+        }
+    }
+
+    /// Tells the core a fact, and does what it wants done, to the end.
+    fn input(&mut self, input: Input) {
+        self.server.handle_input(Instant::now(), input);
+        self.drain();
+        while let Some(fact) = self.facts.pop_front() {
+            let now = Instant::now();
+            match fact {
+                Fact::Flushed(id) => self.server.handle_input(now, Input::Flushed(id)),
+                Fact::Disconnected(id) => self.server.handle_input(now, Input::Disconnected(id)),
+                Fact::TransmitFailed(destination) => {
+                    self.server.handle_input(now, Input::TransmitFailed { destination });
+                }
+                Fact::Capture => {
+                    let Some(frame) = self.take_picture() else { continue };
+                    self.server.handle_input(Instant::now(), Input::Frame(frame));
+                }
+            }
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.server.poll_output() {
+                Output::Transmit(transmit) => self.transmit(&transmit),
+                Output::Send(id, bytes) => {
+                    if let Some(connection) = self.connections.get_mut(&id) {
+                        connection.queue.push_back(bytes);
+                        self.flush(id);
+                    }
+                }
+                Output::Finish(id) => {
+                    if let Some(connection) = self.connections.get_mut(&id) {
+                        connection.finish = true;
+                        self.flush(id);
+                    }
+                }
+                Output::Close(id) => self.close(id),
+                Output::ForceKeyframe => self.source.force_keyframe(),
+                Output::Capture => self.facts.push_back(Fact::Capture),
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Pictures.
+impl<S: Source> Driver<S> {
+    fn capture(&mut self) {
+        if let Some(frame) = self.take_picture() {
+            self.input(Input::Frame(frame));
+        }
+    }
+
+    fn take_picture(&mut self) -> Option<crate::media::Frame> {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let captured = self.source.capture(now, wall);
+        if let Err(error) = &captured
+            && !self.source_failing
+        {
+            log::error!("there are no pictures: {error}");
+        }
+        self.source_failing = captured.is_err();
+        let mut frame = captured.ok()??;
+        frame.cost = now.elapsed();
+        Some(frame)
+    }
+}
+
+/// Sockets.
+impl<S: Source> Driver<S> {
+    fn add_endpoint(&mut self, mut endpoint: Endpoint) -> io::Result<()> {
+        let token = Token(self.next_endpoint);
+        let registry = self.poll.registry();
+        registry.register(&mut endpoint.listener, token, Interest::READABLE)?;
+        registry.register(&mut endpoint.udp, Token(token.0 + 1), Interest::READABLE)?;
+        self.endpoints.insert(token, endpoint);
+        self.next_endpoint += 2;
+        Ok(())
+    }
+
+    fn watch_addresses(&mut self) {
+        let watched = AddressWatch::new().and_then(|mut watch| {
+            self.poll.registry().register(&mut watch, WATCH, Interest::READABLE)?;
+            Ok(watch)
+        });
+        match watched {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => log::warn!("new addresses will need a restart: {error}"),
+        }
+    }
+
+    /// Binds addresses that have come, lets go of those that are gone, and tells the core.
+    fn follow_addresses(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.clear();
+        }
+        let Ok(wanted) = host::addresses() else { return };
+        let before = self.endpoints.len();
+        self.endpoints.retain(|_, endpoint| {
+            let stays = wanted.contains(&endpoint.address.ip());
+            if !stays {
+                log::info!("{} is gone", endpoint.address.ip());
+            }
+            stays
+        });
+        let mut changed = before != self.endpoints.len();
+        for ip in wanted {
+            if self.endpoints.values().any(|endpoint| endpoint.address.ip() == ip) {
+                continue;
+            }
+            let address = SocketAddr::new(ip, self.port);
+            match Endpoint::bind(address).and_then(|endpoint| self.add_endpoint(endpoint)) {
+                Ok(()) => {
+                    log::info!("serving on http://{address}/ too");
+                    changed = true;
+                }
+                Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
+            }
+        }
+        if changed {
+            let addresses: Vec<SocketAddr> = self.endpoints.values().map(|e| e.address).collect();
+            self.input(Input::Addresses(&addresses));
+        }
+    }
+
+    /// Reads a socket until it is dry or its turn is over.
+    fn read(&mut self, token: Token) {
+        for _ in 0..READS_A_TURN {
+            let read = match token.0 {
+                FIRST_CONNECTION.. => {
+                    self.read_connection(ConnId((token.0 - FIRST_CONNECTION) as u64))
+                }
+                number if self.endpoints.contains_key(&Token(number)) => self.accept(token),
+                number => self.receive(Token(number - 1)),
+            };
+            match read {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    log::debug!("reading: {error}");
+                    return;
+                }
+            }
+        }
+        self.unread.insert(token);
+    }
+
+    fn receive(&mut self, token: Token) -> io::Result<()> {
+        let Some(endpoint) = self.endpoints.get(&token) else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let mut datagram = [0; DATAGRAM_BYTES];
+        let (bytes, source) = endpoint.udp.recv_from(&mut datagram)?;
+        let destination = endpoint.address;
+        self.input(Input::Datagram { source, destination, contents: &datagram[..bytes] });
+        Ok(())
+    }
+
+    fn transmit(&mut self, transmit: &Transmit) {
+        let endpoint = self.endpoints.values().find(|e| e.address == transmit.source);
+        let sent = match endpoint {
+            Some(endpoint) => endpoint.udp.send_to(&transmit.contents, transmit.destination),
+            None => Err(ErrorKind::AddrNotAvailable.into()),
+        };
+        if let Err(error) = sent {
+            log::debug!("to {}: {error}", transmit.destination);
+            self.facts.push_back(Fact::TransmitFailed(transmit.destination));
+        }
+    }
+
+    fn accept(&mut self, token: Token) -> io::Result<()> {
+        let Some(endpoint) = self.endpoints.get(&token) else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let (mut stream, peer) = endpoint.listener.accept()?;
+        stream.set_nodelay(true)?;
+        let id = ConnId(self.next_connection);
+        self.next_connection += 1;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, token_of(id), interest)?;
+        let connection = Connection { stream, queue: VecDeque::new(), sent: 0, finish: false };
+        self.connections.insert(id, connection);
+        self.check_wall_clock();
+        self.input(Input::Connected(id, peer));
+        Ok(())
+    }
+
+    fn read_connection(&mut self, id: ConnId) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = connection.stream.read(&mut buffer);
+        match &read {
+            Ok(0) => self.input(Input::HalfClosed(id)),
+            Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => {
+                self.close(id);
+                self.input(Input::Disconnected(id));
+            }
+        }
+        self.buffer = buffer;
+        match read {
+            // The end of a stream is read once.
+            Ok(0) => Err(ErrorKind::WouldBlock.into()),
+            read => read.map(|_| ()),
+        }
+    }
+
+    fn write(&mut self, token: Token) {
+        if token.0 >= FIRST_CONNECTION {
+            self.flush(ConnId((token.0 - FIRST_CONNECTION) as u64));
+            self.input(Input::Timeout);
+        }
+    }
+
+    /// Writes what the socket takes. The core hears of it in the facts.
+    fn flush(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let had_queue = !connection.queue.is_empty();
+        while let Some(first) = connection.queue.front() {
+            match connection.stream.write(&first[connection.sent..]) {
+                Ok(bytes) => {
+                    connection.sent += bytes;
+                    if connection.sent == first.len() {
+                        connection.sent = 0;
+                        connection.queue.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.close(id);
+                    self.facts.push_back(Fact::Disconnected(id));
+                    return;
+                }
+            }
+        }
+        if std::mem::take(&mut connection.finish) {
+            // Fails only when the peer is gone, which a read will tell.
+            let _ = connection.stream.shutdown(Shutdown::Write);
+        }
+        if had_queue {
+            self.facts.push_back(Fact::Flushed(id));
+        }
+    }
+
+    fn close(&mut self, id: ConnId) {
+        // Dropping the stream closes it and takes it out of the poll.
+        self.connections.remove(&id);
+    }
+
+    fn check_wall_clock(&mut self) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (wall_before, before) = self.wall_clock;
+        let expected = wall_before + (now - before);
+        let step = match wall.duration_since(expected) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        if step > CLOCK_STEP {
+            self.wall_clock = (wall, now);
+            self.input(Input::WallClock(wall));
+        }
+    }
+}
+
+fn token_of(id: ConnId) -> Token {
+    Token(FIRST_CONNECTION + id.0 as usize)
+}

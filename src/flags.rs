@@ -1,0 +1,302 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use lexopt::{Arg, Parser};
+
+use crate::limits::Limits;
+use crate::media::{Quality, STAMP_WIDTH, Size};
+
+/// What is asked of the program.
+#[derive(Debug)]
+pub enum Command {
+    Serve(Flags),
+    Help,
+    Version,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flags {
+    /// 0 picks a free one.
+    pub port: u16,
+    /// Empty: the host's addresses.
+    pub bind: Vec<IpAddr>,
+    pub size: Size,
+    pub frames_per_second: u32,
+    pub quality: Quality,
+    pub max_viewers: usize,
+    pub max_viewers_per_address: usize,
+    pub max_offers_per_second: u32,
+    pub allow_hosts: Vec<String>,
+    pub stamp: bool,
+}
+
+impl Default for Flags {
+    fn default() -> Flags {
+        let limits = Limits::default();
+        Flags {
+            port: 8080,
+            bind: Vec::new(),
+            size: Size { width: 640, height: 480 },
+            frames_per_second: 30,
+            quality: Quality::Constant,
+            max_viewers: limits.viewers,
+            max_viewers_per_address: limits.viewers_per_address,
+            max_offers_per_second: limits.offers_per_second,
+            allow_hosts: Vec::new(),
+            stamp: false,
+        }
+    }
+}
+
+impl Flags {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            viewers_per_address: self.max_viewers_per_address,
+            offers_per_second: self.max_offers_per_second,
+            ..Limits::for_viewers(self.max_viewers)
+        }
+    }
+}
+
+pub const HELP: &str = "\
+Ballcast shows live video from this device in any browser on the local network.
+Start it, then open one of the URLs that it prints. The picture is a bouncing ball.
+
+Usage: ballcast [FLAGS]
+
+Network
+  --port N        TCP and UDP port, 0 for any free one [8080]
+  --bind ADDR     Serve on this IP address only; may be repeated, 0.0.0.0 and ::
+                  stand for all of IPv4 and IPv6 [all but containers' and bridges']
+  --allow-host NAME
+                  A further name that this server may be opened by; may be repeated
+                  [its addresses, its host name, that name with .local, localhost]
+
+Picture
+  --size WxH      Width and height in pixels, even, 64x64 to 3840x2160 [640x480]
+  --fps N         Frames a second, 1 to 120 [30]
+  --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality instead]
+  --stamp         Burn the capture time into the picture; the page then shows the
+                  time from capture to screen
+
+Limits
+  --max-viewers N              Viewers at once, 1 to 10000 [50]
+  --max-viewers-per-address N  Viewers from one IP address, 1 to 10000 [10]
+  --max-offers-per-second N    Offers a second from one IP address, 1 to 10000 [10]
+
+  --help, -h      This text
+  --version, -V   The version
+
+The log goes to standard error; RUST_LOG chooses what is in it (error, warn, info,
+debug, trace) [info]. Ctrl-C says goodbye to all viewers and ends.
+";
+
+/// A flag that cannot be obeyed, for the person who typed it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> UsageError {
+        UsageError(format!("{error}. See ballcast --help."))
+    }
+}
+
+/// Reads the arguments, the program's name not among them.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = Parser::from_args(arguments);
+    let mut flags = Flags::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
+            Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
+            Arg::Long("stamp") => flags.stamp = true,
+            Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
+            Arg::Long("bind") => flags.bind.push(address(&mut parser)?),
+            Arg::Long("size") => flags.size = size(&mut parser)?,
+            Arg::Long("fps") => flags.frames_per_second = number(&mut parser, "--fps", 1..=120)?,
+            Arg::Long("bitrate") => {
+                let kbit: u32 = number(&mut parser, "--bitrate", 50..=50_000)?;
+                flags.quality = Quality::Bitrate(kbit * 1_000);
+            }
+            Arg::Long("max-viewers") => {
+                flags.max_viewers = number(&mut parser, "--max-viewers", 1..=10_000)?;
+            }
+            Arg::Long("max-viewers-per-address") => {
+                let flag = "--max-viewers-per-address";
+                flags.max_viewers_per_address = number(&mut parser, flag, 1..=10_000)?;
+            }
+            Arg::Long("max-offers-per-second") => {
+                let flag = "--max-offers-per-second";
+                flags.max_offers_per_second = number(&mut parser, flag, 1..=10_000)?;
+            }
+            Arg::Long("allow-host") => flags.allow_hosts.push(host_name(&mut parser)?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if flags.stamp && flags.size.width < STAMP_WIDTH {
+        return Err(UsageError(format!(
+            "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
+            flags.size
+        )));
+    }
+    Ok(Command::Serve(flags))
+}
+
+fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
+    UsageError(format!("{flag} cannot be '{value}': it takes {allowed}."))
+}
+
+fn value(parser: &mut Parser) -> Result<String, UsageError> {
+    Ok(parser.value()?.to_string_lossy().into_owned())
+}
+
+fn number<T: TryFrom<u32>>(
+    parser: &mut Parser,
+    flag: &str,
+    allowed: RangeInclusive<u32>,
+) -> Result<T, UsageError> {
+    let value = value(parser)?;
+    let number = value.parse().ok().filter(|number| allowed.contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        let (least, most) = (allowed.start(), allowed.end());
+        wrong(flag, &value, &format!("a whole number from {least} to {most}"))
+    })
+}
+
+fn address(parser: &mut Parser) -> Result<IpAddr, UsageError> {
+    let value = value(parser)?;
+    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+    let allowed = "an IPv4 or IPv6 address such as 192.168.1.20 or fd00::20, without a port";
+    bare.unwrap_or(&value).parse().map_err(|_| wrong("--bind", &value, allowed))
+}
+
+/// The encoder's limits: 3840×2160 either way round. The ball needs 64×64.
+fn size(parser: &mut Parser) -> Result<Size, UsageError> {
+    let value = value(parser)?;
+    let parsed = value.split_once(['x', 'X']).and_then(|(width, height)| {
+        let (width, height): (usize, usize) = (width.parse().ok()?, height.parse().ok()?);
+        let (small, large) = (width.min(height), width.max(height));
+        let fits = small >= 64 && small <= 2160 && large <= 3840;
+        let even = width.is_multiple_of(2) && height.is_multiple_of(2);
+        (fits && even).then_some(Size { width, height })
+    });
+    let allowed = "WxH, both even, from 64x64 to 3840x2160 or 2160x3840";
+    parsed.ok_or_else(|| wrong("--size", &value, allowed))
+}
+
+fn host_name(parser: &mut Parser) -> Result<String, UsageError> {
+    let value = value(parser)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
+    if value.is_empty() || !value.chars().all(legal) {
+        let allowed = "a host name such as camera.example, without scheme or port";
+        return Err(wrong("--allow-host", &value, allowed));
+    }
+    Ok(value.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(line: &str) -> Result<Flags, UsageError> {
+        match parse(line.split_whitespace().map(OsString::from))? {
+            Command::Serve(flags) => Ok(flags),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_flag_is_understood() {
+        let flags = flags(
+            "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
+             --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
+             --allow-host Camera.Example --stamp",
+        );
+        let expected = Flags {
+            port: 0,
+            bind: vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()],
+            size: Size { width: 1280, height: 720 },
+            frames_per_second: 25,
+            quality: Quality::Bitrate(2_000_000),
+            max_viewers: 3,
+            max_viewers_per_address: 2,
+            max_offers_per_second: 1,
+            allow_hosts: vec!["camera.example".into()],
+            stamp: true,
+        };
+        assert_eq!(flags, Ok(expected));
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
+        let wrong = [
+            ("--port 65536", ["--port", "'65536'", "0 to 65535"]),
+            ("--port x", ["--port", "'x'", "0 to 65535"]),
+            ("--bind device", ["--bind", "'device'", "192.168.1.20"]),
+            ("--size 641x480", ["--size", "'641x480'", "even"]),
+            ("--size 640", ["--size", "'640'", "WxH"]),
+            ("--size 4096x2160", ["--size", "'4096x2160'", "3840x2160"]),
+            ("--fps 0", ["--fps", "'0'", "1 to 120"]),
+            ("--bitrate 1", ["--bitrate", "'1'", "50 to 50000"]),
+            ("--max-viewers 0", ["--max-viewers", "'0'", "1 to 10000"]),
+            ("--allow-host http://x", ["--allow-host", "'http://x'", "host name"]),
+            ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
+        ];
+        for (line, expected) in wrong {
+            let sentence = flags(line).unwrap_err().to_string();
+            for part in expected {
+                assert!(sentence.contains(part), "{line}: {sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_flags_and_missing_values_are_errors() {
+        assert!(flags("--frobnicate").unwrap_err().to_string().contains("--frobnicate"));
+        assert!(flags("--port").unwrap_err().to_string().contains("--port"));
+        assert!(flags("somewhere").is_err());
+        assert!(flags("--stamp=yes").is_err());
+    }
+
+    #[test]
+    fn help_names_every_flag_and_every_default() {
+        for flag in [
+            "--port",
+            "--bind",
+            "--size",
+            "--fps",
+            "--bitrate",
+            "--max-viewers ",
+            "--max-viewers-per-address",
+            "--max-offers-per-second",
+            "--allow-host",
+            "--stamp",
+            "--help",
+            "--version",
+            "RUST_LOG",
+        ] {
+            assert!(HELP.contains(flag), "{flag}");
+        }
+        let defaults = Flags::default();
+        for value in [
+            u64::from(defaults.port),
+            u64::from(defaults.frames_per_second),
+            defaults.max_viewers as u64,
+            defaults.max_viewers_per_address as u64,
+        ] {
+            assert!(HELP.contains(&format!("[{value}]")), "{value}");
+        }
+        assert!(HELP.contains(&format!("[{}]", defaults.size)));
+        assert!(HELP.lines().all(|line| line.chars().count() <= 84));
+    }
+}

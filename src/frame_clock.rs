@@ -1,0 +1,122 @@
+//! When frames are due: a grid of absolute deadlines, so that nothing drifts.
+
+use std::time::{Duration, Instant};
+
+/// A clock that ticks `frames_per_second` times a second while it runs. Ticks lie on the grid
+/// `start + n / frames_per_second`, computed from the start each time; a tick that is late is not
+/// made up for, the next one is the next point of the grid.
+#[derive(Debug)]
+pub struct FrameClock {
+    frames_per_second: u32,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    start: Instant,
+    next_tick: u64,
+}
+
+impl FrameClock {
+    pub fn new(frames_per_second: u32) -> FrameClock {
+        assert!(frames_per_second > 0, "a frame rate is at least 1");
+        FrameClock { frames_per_second, running: None }
+    }
+
+    /// Starts the clock; its first tick is due at once. A running clock keeps its grid.
+    pub fn start(&mut self, now: Instant) {
+        self.running.get_or_insert(Running { start: now, next_tick: 0 });
+    }
+
+    pub fn stop(&mut self) {
+        self.running = None;
+    }
+
+    /// When the next tick is due, `None` while stopped.
+    pub fn deadline(&self) -> Option<Instant> {
+        let running = self.running.as_ref()?;
+        Some(running.start + self.offset(running.next_tick))
+    }
+
+    /// Takes the tick that is due at `now`, if there is one; ticks missed with it are skipped.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return false;
+        }
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let elapsed = now.saturating_duration_since(running.start).as_nanos();
+        let passed = (elapsed * u128::from(self.frames_per_second) / NANOS_PER_SECOND) as u64;
+        // Rounding in `offset` may leave the division one grid point behind the tick that is due.
+        running.next_tick = passed.max(running.next_tick) + 1;
+        true
+    }
+
+    fn offset(&self, tick: u64) -> Duration {
+        let nanos = u128::from(tick) * NANOS_PER_SECOND / u128::from(self.frames_per_second);
+        Duration::from_nanos(nanos as u64)
+    }
+}
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_minutes_at_30_are_18000_frames_even_when_each_wake_up_is_late() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(600);
+        let mut clock = FrameClock::new(30);
+        clock.start(start);
+        let mut ticks = 0;
+        let mut lateness = (0..).map(|n: u64| Duration::from_micros(n * 7_919 % 5_000));
+        while let Some(deadline) = clock.deadline().filter(|deadline| *deadline < end) {
+            assert!(clock.tick(deadline + lateness.next().unwrap()));
+            ticks += 1;
+        }
+        assert!((17_999..=18_001).contains(&ticks), "{ticks}");
+    }
+
+    #[test]
+    fn late_ticks_are_skipped_and_the_grid_stays() {
+        let start = Instant::now();
+        let mut clock = FrameClock::new(10);
+        clock.start(start);
+        assert!(clock.tick(start));
+        assert!(clock.tick(start + Duration::from_millis(1_234)));
+        assert_eq!(clock.deadline(), Some(start + Duration::from_millis(1_300)));
+        assert!(!clock.tick(start + Duration::from_millis(1_299)));
+        assert!(clock.tick(start + Duration::from_millis(1_300)));
+    }
+
+    #[test]
+    fn after_a_tick_the_next_deadline_is_always_in_the_future() {
+        for rate in [1, 7, 24, 30, 60, 144] {
+            let start = Instant::now();
+            let mut clock = FrameClock::new(rate);
+            clock.start(start);
+            for _ in 0..1_000 {
+                let now = clock.deadline().unwrap();
+                assert!(clock.tick(now));
+                assert!(clock.deadline().unwrap() > now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stopped_clock_has_no_deadline_and_starts_with_a_tick() {
+        let start = Instant::now();
+        let mut clock = FrameClock::new(30);
+        assert_eq!(clock.deadline(), None);
+        assert!(!clock.tick(start));
+        clock.start(start);
+        assert!(clock.tick(start));
+        clock.stop();
+        assert_eq!(clock.deadline(), None);
+        clock.start(start + Duration::from_secs(5));
+        assert!(clock.tick(start + Duration::from_secs(5)));
+    }
+}

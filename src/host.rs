@@ -1,0 +1,115 @@
+//! The host's side of things: its addresses, its names, and word of their change.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use if_addrs::Interface;
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+/// The addresses that somebody on the local network, or on this host, can reach us at: IPv4
+/// first, loopback last. Those of containers and virtual machines are left out, and link-local
+/// ones, which a browser cannot use (IPv6 needs a scope, and ICE refuses IPv4's).
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
+    let mut interfaces = if_addrs::get_if_addrs()?;
+    interfaces.retain(|interface| !interface.is_link_local() && !is_virtual(&interface.name));
+    let mut addresses: Vec<IpAddr> = interfaces.iter().map(Interface::ip).collect();
+    addresses.sort_by_key(|address| (address.is_loopback(), address.is_ipv6()));
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Interfaces behind which there are containers and virtual machines, not people.
+fn is_virtual(interface: &str) -> bool {
+    const PREFIXES: [&str; 8] =
+        ["docker", "br-", "veth", "virbr", "lxc", "cni", "flannel", "podman"];
+    PREFIXES.iter().any(|prefix| interface.starts_with(prefix))
+        || Path::new("/sys/class/net").join(interface).join("bridge").exists()
+}
+
+/// The names that a Host header may carry: the host's own, and that name in mDNS.
+pub fn names() -> Vec<String> {
+    let name = gethostname::gethostname().to_string_lossy().to_lowercase();
+    let short = name.split('.').next().unwrap_or_default();
+    let mut names = vec![name.clone(), short.to_owned(), format!("{short}.local")];
+    names.retain(|name| !name.is_empty() && !name.starts_with('.'));
+    names.dedup();
+    names
+}
+
+/// Tells when an address comes or goes: a subscription to the kernel's notices (rtnetlink(7)).
+/// What exactly has changed is looked up anew.
+pub struct AddressWatch {
+    socket: OwnedFd,
+}
+
+const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+
+impl AddressWatch {
+    pub fn new() -> io::Result<AddressWatch> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            // NETLINK_ROUTE is protocol 0.
+            None,
+        )?;
+        let groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+        Ok(AddressWatch { socket })
+    }
+
+    /// Reads the notices away, so that the next one is an event again.
+    pub fn clear(&mut self) {
+        let mut notice = [0; 4096];
+        loop {
+            match rustix::net::recv(&self.socket, &mut notice, RecvFlags::empty()) {
+                // Too many notices at once are an error that is as good as a notice (ENOBUFS).
+                Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::NOBUFS) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Source for AddressWatch {
+    fn register(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(to, token, interest)
+    }
+
+    fn reregister(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(to, token, interest)
+    }
+
+    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).deregister(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_and_bridges_are_virtual_and_network_cards_are_not() {
+        for name in ["docker0", "br-8fd3a1c2b4e5", "veth12ab34c", "virbr0", "lxcbr0", "podman1"] {
+            assert!(is_virtual(name), "{name}");
+        }
+        for name in ["lo", "eth0", "enp3s0", "wlan0", "wlp2s0", "usb0", "tailscale0", "end0"] {
+            assert!(!is_virtual(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_the_last_of_the_addresses() {
+        let addresses = addresses().unwrap();
+        let first_loopback = addresses.iter().position(IpAddr::is_loopback).unwrap();
+        assert!(addresses[first_loopback..].iter().all(IpAddr::is_loopback));
+    }
+}

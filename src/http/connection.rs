@@ -1,0 +1,445 @@
+//! The life of one connection: what is read, what is answered, what is due, and how it ends.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::time::{Instant, SystemTime};
+
+use super::head::HeadReader;
+use super::refusal::{self, Refusal};
+use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME};
+use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES, UNSENT_MAX_BYTES};
+use super::{Head, Method, Response};
+
+/// One request, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub head: Head,
+    /// `head.content_length` bytes.
+    pub body: Vec<u8>,
+}
+
+/// What [`Connection::poll`] needs to know of the world.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub now: Instant,
+    /// Wall-clock time, for the Date header only.
+    pub date: SystemTime,
+    /// Asked once for each well-formed head, before its body is waited for. An `Err` is the final
+    /// answer: the request is not reported, and its body is not wanted.
+    pub admit: &'a dyn Fn(&Head) -> Result<(), Response>,
+}
+
+/// What a connection wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Call [`Connection::respond`] before polling on.
+    Request(Request),
+    /// Append to the socket's queue. Never empty.
+    Send(Cow<'static, [u8]>),
+    /// Count this reason; the answer, where there is one, follows as `Send`.
+    Refused(&'static str),
+    /// Shut down the write side once the queue is empty, but go on reading. At most once.
+    Finish,
+    /// Drop the socket now. Once, and last.
+    Close,
+}
+
+/// The server's end of one connection. See the [module](super) for the contract.
+#[derive(Debug)]
+pub struct Connection {
+    phase: Phase,
+    input: Input,
+    events: VecDeque<Event>,
+    /// The peer sends no more.
+    half_closed: bool,
+    unsent_bytes: usize,
+    /// When the first of the unsent bytes was emitted.
+    unsent_since: Instant,
+    /// When the time of the phase began to run.
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Between requests, and in a head once its first byte came at `begun`.
+    Head {
+        reader: HeadReader,
+        begun: Option<Instant>,
+    },
+    Body(Head),
+    /// `response` is `None` between [`Event::Request`] and [`Connection::respond`].
+    Answer {
+        response: Option<Response>,
+        to_head: bool,
+        next: Next,
+    },
+    /// Reading an unwanted body to get to the next request.
+    Discard {
+        remaining: usize,
+    },
+    /// The last answer is on its way: what still comes is read, so that the kernel has no cause for
+    /// a reset.
+    Linger {
+        discarded: usize,
+    },
+    Closed,
+}
+
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Head { after_bytes: usize },
+    Close,
+}
+
+/// Which time has run out.
+#[derive(Clone, Copy, Debug)]
+enum Late {
+    Answer,
+    Idle,
+    Head,
+    Body,
+    Discard,
+    Linger,
+}
+
+impl Connection {
+    /// A connection accepted at `now`, on which nothing has come yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::next_head(),
+            input: Input::default(),
+            events: VecDeque::new(),
+            half_closed: false,
+            unsent_bytes: 0,
+            unsent_since: now,
+            since: now,
+        }
+    }
+
+    /// The peer sent `bytes`. The length of one call is held in memory, beyond any limit here: read
+    /// in moderate pieces.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        match &mut self.phase {
+            Phase::Closed => {}
+            Phase::Linger { discarded } => *discarded += bytes.len(),
+            _ => self.input.append(bytes),
+        }
+    }
+
+    /// The peer will send no more, but may still read.
+    pub fn half_closed(&mut self) {
+        self.half_closed = true;
+    }
+
+    /// The kernel has taken every byte emitted as [`Event::Send`] so far.
+    pub fn flushed(&mut self, now: Instant) {
+        if self.unsent_bytes > 0 && matches!(self.phase, Phase::Head { .. } | Phase::Linger { .. })
+        {
+            self.since = now;
+        }
+        self.unsent_bytes = 0;
+    }
+
+    /// Time has passed; harmless when nothing is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some((_, late)) = self.deadline().filter(|&(at, _)| at <= now) else {
+            return;
+        };
+        match late {
+            Late::Head => self.refuse(refusal::HEAD_LATE),
+            Late::Body => self.refuse(refusal::BODY_LATE),
+            Late::Discard => self.finish(now),
+            Late::Answer => {
+                self.events.push_back(Event::Refused(refusal::ANSWER_LATE));
+                self.close();
+            }
+            Late::Idle | Late::Linger => self.close(),
+        }
+    }
+
+    /// The server wants to end: what was emitted and a request already reported are finished, then
+    /// the connection closes.
+    pub fn shutdown(&mut self, now: Instant) {
+        if self.is_idle() {
+            return self.close();
+        }
+        match &mut self.phase {
+            Phase::Head { .. } | Phase::Body(_) | Phase::Discard { .. } => self.finish(now),
+            Phase::Answer { next, .. } => *next = Next::Close,
+            Phase::Linger { .. } | Phase::Closed => {}
+        }
+    }
+
+    /// The answer to the last [`Event::Request`]: exactly one for each, before the next
+    /// [`poll`](Self::poll).
+    pub fn respond(&mut self, answer: Response) {
+        match &mut self.phase {
+            Phase::Answer { response: response @ None, .. } => *response = Some(answer),
+            _ => debug_assert!(false, "a response without a request"),
+        }
+    }
+
+    /// The next thing to do, or `None`: nothing until another fact.
+    pub fn poll(&mut self, context: &Context) -> Option<Event> {
+        while self.events.is_empty() && self.advance(context) {}
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout). After a complete drain, `None` only
+    /// when closed.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline().map(|(at, _)| at)
+    }
+
+    /// No request is under way and nothing is unsent: to make room, the connection may be dropped
+    /// without harm.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Head { begun: None, .. })
+            && self.events.is_empty()
+            && self.unsent_bytes == 0
+    }
+
+    /// Takes one step; false if there is none to take.
+    fn advance(&mut self, context: &Context) -> bool {
+        match self.phase {
+            Phase::Head { .. } if self.unsent_bytes > UNSENT_MAX_BYTES => {
+                self.hold_back(context.now)
+            }
+            Phase::Head { .. } => self.read_head(context),
+            Phase::Body(_) => self.read_body(),
+            Phase::Answer { .. } => self.send_answer(context),
+            Phase::Discard { .. } => self.discard(context.now),
+            Phase::Linger { .. } => self.linger(),
+            Phase::Closed => false,
+        }
+    }
+
+    /// Parsing is paused until the peer has taken its answers.
+    fn hold_back(&mut self, now: Instant) -> bool {
+        let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
+        if overflow {
+            self.events.push_back(Event::Refused(refusal::INPUT_OVERFLOW));
+            self.finish(now);
+        }
+        overflow
+    }
+
+    fn read_head(&mut self, context: &Context) -> bool {
+        let Phase::Head { reader, begun } = &mut self.phase else {
+            return false;
+        };
+        match reader.read(self.input.unread()) {
+            Ok(Some((head, size_bytes))) => {
+                self.input.consume(size_bytes);
+                self.since = context.now;
+                self.admit(head, context);
+                true
+            }
+            Ok(None) if self.half_closed => {
+                match reader.has_begun() {
+                    true => self.refuse(refusal::INCOMPLETE),
+                    false => self.finish(context.now),
+                }
+                true
+            }
+            Ok(None) => {
+                *begun = reader.has_begun().then(|| begun.unwrap_or(context.now));
+                false
+            }
+            Err(refusal) => {
+                self.refuse(refusal);
+                true
+            }
+        }
+    }
+
+    fn admit(&mut self, head: Head, context: &Context) {
+        if let Err(response) = (context.admit)(&head) {
+            // A client that waits for 100 may send its body after this answer or not at all: nobody
+            // could tell what the next byte is, whatever has arrived so far (RFC 9110 section
+            // 10.1.1).
+            let keeps = match head.content_length {
+                0 => true,
+                length => length <= DISCARD_MAX_BYTES && !head.expects_continue,
+            };
+            let next = Next::after(keeps && !head.closes, head.content_length);
+            self.phase = Phase::answer(Some(response), head.method, next);
+            return;
+        }
+        if head.expects_continue && head.content_length > 0 && self.input.unread().is_empty() {
+            self.send(Cow::Borrowed(b"HTTP/1.1 100 Continue\r\n\r\n"), context.now);
+        }
+        self.phase = Phase::Body(head);
+    }
+
+    fn read_body(&mut self) -> bool {
+        let Phase::Body(head) = &self.phase else {
+            return false;
+        };
+        let Some(body) = self.input.unread().get(..head.content_length) else {
+            if self.half_closed {
+                self.refuse(refusal::INCOMPLETE);
+            }
+            return self.half_closed;
+        };
+        let (head, body) = (head.clone(), body.to_vec());
+        self.input.consume(body.len());
+        self.phase = Phase::answer(None, head.method, Next::after(!head.closes, 0));
+        self.events.push_back(Event::Request(Request { head, body }));
+        true
+    }
+
+    fn send_answer(&mut self, context: &Context) -> bool {
+        let Phase::Answer { response, to_head, next } = &mut self.phase else {
+            return false;
+        };
+        let (to_head, next) = (*to_head, *next);
+        let Some(response) = response.take() else {
+            debug_assert!(false, "polled before the request was answered");
+            return false;
+        };
+        self.events.extend(response.refusal.map(Event::Refused));
+        for bytes in response.render(context.date, to_head, matches!(next, Next::Close)) {
+            self.send(bytes, context.now);
+        }
+        match next {
+            Next::Head { after_bytes } => self.phase = Phase::Discard { remaining: after_bytes },
+            Next::Close => self.finish(context.now),
+        }
+        true
+    }
+
+    fn discard(&mut self, now: Instant) -> bool {
+        let Phase::Discard { remaining } = &mut self.phase else {
+            return false;
+        };
+        let size_bytes = self.input.unread().len().min(*remaining);
+        self.input.consume(size_bytes);
+        *remaining -= size_bytes;
+        if *remaining == 0 {
+            self.phase = Phase::next_head();
+            self.since = now;
+            return true;
+        }
+        if self.half_closed {
+            self.finish(now);
+        }
+        self.half_closed
+    }
+
+    fn linger(&mut self) -> bool {
+        let Phase::Linger { discarded } = self.phase else {
+            return false;
+        };
+        let is_over = discarded > LINGER_MAX_BYTES || (self.half_closed && self.unsent_bytes == 0);
+        if is_over {
+            self.close();
+        }
+        is_over
+    }
+
+    /// Nothing that came or will come is parsed any more.
+    fn refuse(&mut self, refusal: Refusal) {
+        let method = match &self.phase {
+            Phase::Head { reader, .. } => reader.method(),
+            Phase::Body(head) => Some(head.method),
+            _ => None,
+        };
+        // Before the method is known, the client is taken to be one that reads a body.
+        let method = method.unwrap_or(Method::Get);
+        self.phase = Phase::answer(Some(refusal.response()), method, Next::Close);
+    }
+
+    fn finish(&mut self, now: Instant) {
+        self.phase = Phase::Linger { discarded: self.input.unread().len() };
+        self.input = Input::default();
+        self.since = now;
+        self.events.push_back(Event::Finish);
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.input = Input::default();
+        self.events.push_back(Event::Close);
+    }
+
+    fn send(&mut self, bytes: Cow<'static, [u8]>, now: Instant) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.unsent_bytes == 0 {
+            self.unsent_since = now;
+        }
+        self.unsent_bytes += bytes.len();
+        self.events.push_back(Event::Send(bytes));
+    }
+
+    /// The time that runs out first. While an answer is unsent, neither idling nor lingering has
+    /// begun.
+    fn deadline(&self) -> Option<(Instant, Late)> {
+        let is_sent = self.unsent_bytes == 0;
+        let answer = (!is_sent).then_some((self.unsent_since + ANSWER_TIME, Late::Answer));
+        let phase = match self.phase {
+            Phase::Head { begun: Some(begun), .. } => Some((begun + HEAD_TIME, Late::Head)),
+            Phase::Head { begun: None, .. } => {
+                is_sent.then_some((self.since + IDLE_TIME, Late::Idle))
+            }
+            Phase::Body(_) => Some((self.since + BODY_TIME, Late::Body)),
+            Phase::Discard { .. } => Some((self.since + BODY_TIME, Late::Discard)),
+            Phase::Linger { .. } => is_sent.then_some((self.since + LINGER_TIME, Late::Linger)),
+            Phase::Answer { .. } => None,
+            Phase::Closed => return None,
+        };
+        answer.into_iter().chain(phase).min_by_key(|&(at, _)| at)
+    }
+}
+
+impl Phase {
+    fn next_head() -> Self {
+        Self::Head { reader: HeadReader::default(), begun: None }
+    }
+
+    fn answer(response: Option<Response>, method: Method, next: Next) -> Self {
+        let to_head = method == Method::Head;
+        Self::Answer { response, to_head, next }
+    }
+}
+
+impl Next {
+    fn after(keeps: bool, after_bytes: usize) -> Self {
+        match keeps {
+            true => Self::Head { after_bytes },
+            false => Self::Close,
+        }
+    }
+}
+
+/// What came and is not yet parsed. Holds no memory while empty, as a kept connection mostly is.
+#[derive(Debug, Default)]
+struct Input {
+    bytes: Vec<u8>,
+    /// Bytes of pipelined requests are moved once a `receive`, not once a request.
+    consumed: usize,
+}
+
+impl Input {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.consumed..]
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.consumed);
+        self.consumed = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Consumes `size_bytes` of what is unread, at most all of it.
+    fn consume(&mut self, size_bytes: usize) {
+        self.consumed += size_bytes;
+        debug_assert!(self.consumed <= self.bytes.len(), "consumed more than there is");
+        if self.consumed == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}

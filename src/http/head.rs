@@ -1,0 +1,330 @@
+//! From the bytes of a head to a [`Head`]: every rule on how a request must be written.
+
+use super::refusal::{self, Refusal};
+use super::{Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_BYTES};
+use super::{REQUEST_LINE_MAX_BYTES, TARGET_MAX_BYTES};
+
+/// A request's head. One that exists is well-formed, says who it is for, and has a body of known,
+/// bounded length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub method: Method,
+    /// The target's path, percent-encoding left as it is; `*` for `OPTIONS *`. Compare it, never
+    /// decode it to a file.
+    pub path: String,
+    /// What follows the first `?` of the target.
+    pub query: Option<String>,
+    /// The authority of an absolute target, else of the Host header (RFC 9112 section 3.3).
+    pub host: Authority,
+    /// The body's length, 0 to [`BODY_MAX_BYTES`].
+    pub content_length: usize,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+    /// The connection ends with the answer.
+    pub(super) closes: bool,
+    headers: Headers,
+}
+
+/// The methods this server knows; any other is refused with 501. Names are case-sensitive (RFC 9110
+/// section 9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Head {
+    /// The value of a header, by name in any case. Visible ASCII, spaces and tabs inside, and
+    /// obs-text read as Latin-1.
+    ///
+    /// Several lines of one name are one list joined by `", "` (RFC 9110 section 5.3). What must be
+    /// single is thus malformed when doubled, and no check can be passed by the first line and
+    /// undone by the second.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.find(name)
+    }
+
+    fn new(line: RequestLine, headers: Headers) -> Result<Self, Refusal> {
+        let content_length = content_length(&line, &headers)?;
+        let host = headers.find("host").ok_or(refusal::HOST_MISSING)?;
+        let host = Authority::parse(host).ok_or(refusal::HOST_MALFORMED)?;
+        let expects_continue = expects_continue(&line, &headers)?;
+        let closes = line.is_http_1_0 || headers.lists("connection", "close");
+        let Target { path, query, authority } = line.target;
+        let host = authority.unwrap_or(host);
+        Ok(Self {
+            method: line.method,
+            path,
+            query,
+            host,
+            content_length,
+            expects_continue,
+            closes,
+            headers,
+        })
+    }
+}
+
+impl Method {
+    /// For an Allow header that speaks of the server as a whole.
+    pub const ALL_NAMES: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
+    fn parse(name: &[u8]) -> Option<Self> {
+        use Method::*;
+        let all = [Get, Head, Post, Put, Patch, Delete, Options];
+        all.into_iter().find(|method| method.as_str().as_bytes() == name)
+    }
+}
+
+/// Reads one head as its bytes arrive.
+///
+/// Each byte is looked at once and in order, and the first wrong one decides, so how the bytes were
+/// cut up cannot matter and dribbling them costs no more than sending them at once.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    scanned: usize,
+    line_start: usize,
+    headers_start: usize,
+    blank_lines: usize,
+    request_line: Option<RequestLine>,
+}
+
+impl HeadReader {
+    /// Looks at what is new in `input`, which starts where this reader started. Returns the head
+    /// and its size in bytes once it is complete; the reader is then spent.
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
+        while let Some(&byte) = input.get(self.scanned) {
+            let previous = (self.scanned > self.line_start).then(|| input[self.scanned - 1]);
+            self.check_byte(previous, byte)?;
+            self.scanned += 1;
+            self.check_size()?;
+            if byte == b'\n' {
+                // A line feed passed the check, so a carriage return is before it.
+                let line = &input[self.line_start..self.scanned - 2];
+                self.line_start = self.scanned;
+                if let Some(head) = self.end_line(line, input)? {
+                    return Ok(Some((head, self.scanned)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether some of a request has come; empty lines before it do not count.
+    pub(super) fn has_begun(&self) -> bool {
+        self.scanned > self.line_start || self.request_line.is_some()
+    }
+
+    /// The request's method, once its line is complete.
+    pub(super) fn method(&self) -> Option<Method> {
+        self.request_line.as_ref().map(|line| line.method)
+    }
+
+    fn check_byte(&self, previous: Option<u8>, byte: u8) -> Result<(), Refusal> {
+        match (previous, byte) {
+            (Some(b'\r'), b'\n') => Ok(()),
+            (Some(b'\r'), _) => Err(refusal::BARE_CR),
+            (_, b'\n') => Err(refusal::BARE_LF),
+            (None, b' ' | b'\t') if self.request_line.is_some() => Err(refusal::LINE_FOLDED),
+            (_, b'\t' | b'\r') => Ok(()),
+            (_, byte) if byte.is_ascii_control() => Err(refusal::CONTROL_CHARACTER),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_size(&self) -> Result<(), Refusal> {
+        match self.request_line {
+            None if self.scanned - self.line_start > REQUEST_LINE_MAX_BYTES => {
+                Err(refusal::TARGET_TOO_LONG)
+            }
+            Some(_) if self.scanned - self.headers_start > HEADERS_MAX_BYTES => {
+                Err(refusal::HEADERS_TOO_LARGE)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end_line(&mut self, line: &[u8], input: &[u8]) -> Result<Option<Head>, Refusal> {
+        match &self.request_line {
+            None if line.is_empty() && self.blank_lines < BLANK_LINES_MAX => self.blank_lines += 1,
+            None => {
+                self.request_line = Some(RequestLine::parse(line)?);
+                self.headers_start = self.scanned;
+            }
+            Some(request_line) if line.is_empty() => {
+                let headers = Headers::parse(&input[self.headers_start..self.scanned])?;
+                return Head::new(request_line.clone(), headers).map(Some);
+            }
+            Some(_) => {}
+        }
+        Ok(None)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct RequestLine {
+    method: Method,
+    target: Target,
+    is_http_1_0: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Target {
+    path: String,
+    query: Option<String>,
+    authority: Option<Authority>,
+}
+
+impl RequestLine {
+    /// RFC 9112 section 3, without the lenient reading of white space that section allows.
+    fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        let mut parts = line.split(|&byte| byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(refusal::REQUEST_LINE);
+        };
+        if method.is_empty() || !method.iter().all(|&byte| is_token_byte(byte)) {
+            return Err(refusal::REQUEST_LINE);
+        }
+        let is_http_1_0 = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+                return Err(refusal::VERSION);
+            }
+            _ => return Err(refusal::REQUEST_LINE),
+        };
+        let method = Method::parse(method).ok_or(refusal::METHOD_UNKNOWN)?;
+        let target = Target::parse(method, target)?;
+        Ok(Self { method, target, is_http_1_0 })
+    }
+}
+
+impl Target {
+    /// RFC 9112 section 3.2. The authority-form belongs to CONNECT alone, which is refused as a
+    /// method.
+    fn parse(method: Method, target: &[u8]) -> Result<Self, Refusal> {
+        if target.len() > TARGET_MAX_BYTES {
+            return Err(refusal::TARGET_TOO_LONG);
+        }
+        let target = str::from_utf8(target).map_err(|_| refusal::TARGET)?;
+        let is_visible = target.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_visible || target.contains('#') {
+            return Err(refusal::TARGET);
+        }
+        if target == "*" && method == Method::Options {
+            return Ok(Self { path: target.to_owned(), query: None, authority: None });
+        }
+        let (authority, rest) = match target.split_at_checked("http://".len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => {
+                let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                let authority = Authority::parse(authority).ok_or(refusal::TARGET)?;
+                (Some(authority), rest)
+            }
+            _ if target.starts_with('/') => (None, target),
+            _ => return Err(refusal::TARGET),
+        };
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (rest, None),
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { path: path.to_owned(), query, authority })
+    }
+}
+
+/// Header lines in the order of first appearance, one entry a name, names in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// `lines` ends with the empty line that ends the head.
+    fn parse(lines: &[u8]) -> Result<Self, Refusal> {
+        let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let parsed = match httparse::parse_headers(lines, &mut slots) {
+            Ok(httparse::Status::Complete((_, parsed))) => parsed,
+            Err(httparse::Error::TooManyHeaders) => return Err(refusal::HEADERS_TOO_MANY),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(refusal::HEADER_MALFORMED),
+        };
+        let mut headers: Vec<(String, String)> = Vec::with_capacity(parsed.len());
+        for header in parsed {
+            let name = header.name.to_ascii_lowercase();
+            let value: String = header.value.iter().copied().map(char::from).collect();
+            let value = value.trim_matches([' ', '\t']);
+            match headers.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, list)) => *list = format!("{list}, {value}"),
+                None => headers.push((name, value.to_owned())),
+            }
+        }
+        Ok(Self(headers))
+    }
+
+    fn find(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn lists(&self, name: &str, member: &str) -> bool {
+        let mut members = self.find(name).unwrap_or_default().split(',');
+        members.any(|item| item.trim().eq_ignore_ascii_case(member))
+    }
+}
+
+/// RFC 9112 section 6.3, with every doubt a refusal. A doubled header is a list by now, and no list
+/// is a number.
+fn content_length(line: &RequestLine, headers: &Headers) -> Result<usize, Refusal> {
+    let (length, coding) = (headers.find("content-length"), headers.find("transfer-encoding"));
+    let digits = match (length, coding) {
+        (Some(_), Some(_)) => return Err(refusal::LENGTH_AND_CODING),
+        (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") && !line.is_http_1_0 => {
+            return Err(refusal::CHUNKED);
+        }
+        (None, Some(_)) => return Err(refusal::CODING_UNKNOWN),
+        (None, None) if line.method == Method::Post => return Err(refusal::LENGTH_MISSING),
+        (None, None) => return Ok(0),
+        (Some(digits), None) => digits,
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refusal::LENGTH_MALFORMED);
+    }
+    match digits.parse() {
+        Ok(length) if length <= BODY_MAX_BYTES => Ok(length),
+        // Digits that do not even fit a usize end up here, too.
+        _ => Err(refusal::BODY_TOO_LARGE),
+    }
+}
+
+/// RFC 9110 section 10.1.1; HTTP/1.0 knows no expectations.
+fn expects_continue(line: &RequestLine, headers: &Headers) -> Result<bool, Refusal> {
+    match headers.find("expect") {
+        Some(_) if line.is_http_1_0 => Ok(false),
+        Some(expectation) if expectation.eq_ignore_ascii_case("100-continue") => Ok(true),
+        Some(_) => Err(refusal::EXPECTATION),
+        None => Ok(false),
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,84 @@
+//! HTTP/1.1 without I/O: bytes in, requests out; responses in, bytes out.
+//!
+//! A [`Connection`] is the server's end of one TCP connection. It never touches a socket or a
+//! clock:
+//!
+//! 1. Tell it one fact: [`receive`], [`half_closed`], [`flushed`], [`handle_timeout`] or
+//!    [`shutdown`].
+//! 2. Drain it: call [`poll`] until it returns `None`, and [`respond`] to each [`Event::Request`]
+//!    before polling on.
+//! 3. Sleep until [`poll_timeout`], or until there is another fact.
+//!
+//! What it accepts is RFC 9112 to the letter, because every tolerance is a place where two parsers
+//! can disagree about where a request ends. `httparse` splits the header lines; what `httparse`
+//! lets pass (a bare LF, bytes from 0x80 in a target) and what it does not know (Host,
+//! Content-Length, Transfer-Encoding) is judged here. Each refusal is a problem document (RFC 9457)
+//! whose `detail` says what to do and whose `reason` is a short, stable name. A refusal by this
+//! layer ends the connection, and nothing after it is parsed: once framing is in doubt, so is every
+//! later byte.
+//!
+//! The bytes decide, not how the network cut them: while the peer takes its answers, a stream
+//! yields the same events in one piece and byte by byte. There is one exception, which RFC 9110
+//! section 10.1.1 allows: `100 Continue` is left out when some of the body came with the head.
+//!
+//! [`receive`]: Connection::receive
+//! [`half_closed`]: Connection::half_closed
+//! [`flushed`]: Connection::flushed
+//! [`handle_timeout`]: Connection::handle_timeout
+//! [`shutdown`]: Connection::shutdown
+//! [`poll`]: Connection::poll
+//! [`poll_timeout`]: Connection::poll_timeout
+//! [`respond`]: Connection::respond
+
+mod authority;
+mod connection;
+mod head;
+mod refusal;
+mod response;
+
+use std::time::Duration;
+
+pub use authority::Authority;
+pub use connection::{Connection, Context, Event, Request};
+pub use head::{Head, Method};
+pub use response::Response;
+
+/// The longest request target. RFC 9112 section 3 recommends room for 8000 bytes.
+pub const TARGET_MAX_BYTES: usize = 8 * 1024;
+/// The longest request line: a target, a method, a version, and a little room to see what is wrong
+/// with it.
+pub const REQUEST_LINE_MAX_BYTES: usize = TARGET_MAX_BYTES + 64;
+/// All header lines together, with their line ends. Browsers send about 1 KiB; cookies of other
+/// ports come on top.
+pub const HEADERS_MAX_BYTES: usize = 16 * 1024;
+/// Header lines in one request. Browsers send about 20.
+pub const HEADERS_MAX: usize = 64;
+/// Empty lines before a request line. Some clients end a body with one that does not belong to it
+/// (RFC 9112 section 2.2).
+pub const BLANK_LINES_MAX: usize = 4;
+/// The largest request body. An offer is 2 to 10 KiB.
+pub const BODY_MAX_BYTES: usize = 64 * 1024;
+/// The largest unwanted body that is read and thrown away to keep the connection: a usual offer,
+/// and some room.
+pub const DISCARD_MAX_BYTES: usize = 16 * 1024;
+/// Parsing pauses while more than this is unsent, so that pipelining cannot pile up answers.
+pub const UNSENT_MAX_BYTES: usize = 256 * 1024;
+/// What may wait while parsing is paused: more than the largest request, so that an honest client
+/// never meets it.
+pub const INPUT_MAX_BYTES: usize = 128 * 1024;
+/// What is read and thrown away after the last answer. It costs no memory, and without it the
+/// answer is lost to a reset.
+pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
+
+/// From the first byte of a head to its end. One packet on a LAN; the rest is for a client that was
+/// put to sleep.
+pub const HEAD_TIME: Duration = Duration::from_secs(5);
+/// From the end of the head to the end of the body.
+pub const BODY_TIME: Duration = Duration::from_secs(5);
+/// Without a request. Above the pause between page and offer, below what hoards sockets.
+pub const IDLE_TIME: Duration = Duration::from_secs(15);
+/// From the first unsent byte until the kernel has taken all. The largest asset crosses a poor
+/// Wi-Fi in less.
+pub const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// From the last answer taken until the socket goes, when the peer does not close.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -1,0 +1,167 @@
+//! From a [`Response`] to bytes, with the headers that every response carries.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A body up to this size shares the buffer of its head, so that both leave in one packet train; a
+/// larger one is not copied.
+const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
+
+/// `httpdate` ends with the year 9999. A device with a broken clock should still answer.
+const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
+
+/// On every response. The page may run, show and connect to what came from here, and nothing may
+/// embed or read it.
+const SECURITY_HEADERS: [(&str, &str); 5] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
+/// An answer. The connection adds Date, Content-Length, Connection and the security headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// A final status, 200 to 599.
+    pub status: u16,
+    /// In the order they are sent.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// Give a response to HEAD, too, the body that GET gets: it is measured but not sent.
+    pub body: Cow<'static, [u8]>,
+    /// Why the request was refused: a short, stable name to count by, reported as
+    /// [`Event::Refused`](super::Event).
+    pub refusal: Option<&'static str>,
+}
+
+impl Response {
+    /// A response without a body.
+    pub fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Cow::Borrowed(&[]), refusal: None }
+    }
+
+    /// A refusal as `application/problem+json` (RFC 9457): `sentence` tells a person what to do,
+    /// `reason` tells a program and is counted.
+    pub fn problem(status: u16, reason: &'static str, sentence: &str) -> Self {
+        let problem = serde_json::json!({
+            "type": "about:blank",
+            "title": phrase(status),
+            "status": status,
+            "detail": sentence,
+            "reason": reason,
+        });
+        let mut response = Self::new(status)
+            .with_body("application/problem+json", problem.to_string().into_bytes());
+        response.refusal = Some(reason);
+        response
+    }
+
+    /// Adds a header. Control characters in `value` become spaces, so no value can end its line.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        let mut value = value.into();
+        if value.contains(char::is_control) {
+            value = Cow::Owned(value.replace(char::is_control, " "));
+        }
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets the body and its Content-Type.
+    pub fn with_body(
+        mut self,
+        content_type: &'static str,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.body = body.into();
+        self.with_header("Content-Type", content_type)
+    }
+
+    /// Says after how long to try again (RFC 9110 section 10.2.3), in seconds rounded up.
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.with_header("Retry-After", seconds.to_string())
+    }
+
+    /// The bytes to send: the head with a small body, then a large body or nothing.
+    pub(super) fn render(
+        self,
+        date: SystemTime,
+        to_head: bool,
+        close: bool,
+    ) -> [Cow<'static, [u8]>; 2] {
+        let mut first = self.head(date, close).into_bytes();
+        if to_head || !self.may_have_body() {
+            return [first.into(), Cow::Borrowed(&[])];
+        }
+        if self.body.len() <= JOINED_BODY_MAX_BYTES {
+            first.extend_from_slice(&self.body);
+            return [first.into(), Cow::Borrowed(&[])];
+        }
+        [first.into(), self.body]
+    }
+
+    fn head(&self, date: SystemTime, close: bool) -> String {
+        let date = date.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DATE);
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        let mut add = |name: &str, value: &str| {
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
+        };
+        add("Date", &httpdate::fmt_http_date(date));
+        for (name, value) in SECURITY_HEADERS {
+            add(name, value);
+        }
+        for (name, value) in &self.headers {
+            add(name, value);
+        }
+        if self.may_have_body() {
+            add("Content-Length", &self.body.len().to_string());
+        }
+        if close {
+            add("Connection", "close");
+        }
+        head.push_str("\r\n");
+        head
+    }
+
+    /// 204 and 304 end with their head; Content-Length is forbidden in the one (RFC 9110 section
+    /// 8.6), and 0 would be wrong in the other.
+    fn may_have_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+}
+
+/// The phrases of RFC 9110 and RFC 6585 for what this server sends; a client ignores them, a person
+/// does not.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

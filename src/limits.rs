@@ -1,0 +1,123 @@
+//! Everything that has a limit, and the bucket that limits a rate.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How much of everything there may be. [`Limits::default`] suits a small device.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Viewers, half-open ones included.
+    pub viewers: usize,
+    /// Viewers from one IP address.
+    pub viewers_per_address: usize,
+    /// Viewers that have an answer but are not connected.
+    pub half_open: usize,
+    /// TCP connections. One more closes the idle one that is oldest.
+    pub connections: usize,
+    /// TCP connections from one IP address. A browser opens up to six for each tab.
+    pub connections_per_address: usize,
+    /// Offers a second from one IP address, with bursts of twice as many.
+    pub offers_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::for_viewers(50)
+    }
+}
+
+impl Limits {
+    /// Limits that let `viewers` watch, a tenth of them at least from one address.
+    pub fn for_viewers(viewers: usize) -> Limits {
+        Limits {
+            viewers,
+            viewers_per_address: 10,
+            half_open: (viewers / 2).max(8),
+            connections: 64 + viewers,
+            connections_per_address: 32,
+            offers_per_second: 10,
+        }
+    }
+}
+
+/// A token bucket for each IP address. Addresses whose bucket is full are forgotten.
+#[derive(Debug)]
+pub struct RateLimit {
+    per_second: u32,
+    /// When each address's bucket will be full again.
+    full_at: BTreeMap<IpAddr, Instant>,
+}
+
+/// Forget what is full once this many addresses are known.
+const SWEEP_ABOVE: usize = 256;
+/// No more addresses than this are told apart; beyond it every new one is refused until the
+/// buckets of others have filled. A local network has fewer.
+const MAX_ADDRESSES: usize = 4_096;
+
+impl RateLimit {
+    pub fn new(per_second: u32) -> RateLimit {
+        RateLimit { per_second: per_second.max(1), full_at: BTreeMap::new() }
+    }
+
+    /// Takes a token, or says how long to wait for one.
+    pub fn take(&mut self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        if self.full_at.len() >= SWEEP_ABOVE {
+            self.full_at.retain(|_, full_at| *full_at > now);
+        }
+        let token = Duration::from_secs(1) / self.per_second;
+        let burst = token * (2 * self.per_second);
+        let full_at = self.full_at.get(&address).map_or(now, |at| (*at).max(now)) + token;
+        let over = full_at.saturating_duration_since(now + burst);
+        if !over.is_zero() {
+            return Err(over);
+        }
+        if self.full_at.len() >= MAX_ADDRESSES && !self.full_at.contains_key(&address) {
+            return Err(burst);
+        }
+        self.full_at.insert(address, full_at);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_twice_the_rate_then_the_rate() {
+        let start = Instant::now();
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let mut limit = RateLimit::new(5);
+        let burst = (0..100).filter(|_| limit.take(address, start).is_ok()).count();
+        assert_eq!(burst, 10);
+        let mut taken = 0;
+        for ms in (0..10_000).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            taken += usize::from(limit.take(address, now).is_ok());
+        }
+        assert!((48..=51).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn one_address_does_not_use_up_the_tokens_of_another_and_the_wait_is_true() {
+        let start = Instant::now();
+        let (greedy, modest) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut limit = RateLimit::new(1);
+        while limit.take(greedy, start).is_ok() {}
+        let wait = limit.take(greedy, start).unwrap_err();
+        assert!(limit.take(modest, start).is_ok());
+        assert!(limit.take(greedy, start + wait).is_ok());
+    }
+
+    #[test]
+    fn addresses_are_forgotten_when_their_bucket_is_full() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(10);
+        for n in 0..100_000u32 {
+            let now = start + Duration::from_millis(u64::from(n));
+            let _ = limit.take(IpAddr::from(n.to_be_bytes()), now);
+        }
+        assert!(limit.full_at.len() <= MAX_ADDRESSES);
+    }
+}

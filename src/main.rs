@@ -1,0 +1,112 @@
+//! The program: flags, sockets, secrets and the source are put together here, then the driver runs.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use ballcast::driver::{Driver, Endpoints};
+use ballcast::flags::{self, Command, Flags};
+use ballcast::host;
+use ballcast::media::BallSource;
+use ballcast::routes::Hosts;
+use ballcast::server::{Config, Server};
+use str0m::config::DtlsCert;
+
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match flags::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("ballcast: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let done = match command {
+        Command::Help => print(flags::HELP),
+        Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Serve(flags) => serve(&flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("ballcast: {sentence}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Serves until a signal. An error is a sentence for the operator.
+fn serve(flags: &Flags) -> Result<(), String> {
+    let environment = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(environment).format_target(false).init();
+
+    let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
+    let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp)
+        .map_err(|error| format!("The encoder does not start: {error}."))?;
+    let addresses = endpoints.addresses();
+    let secrets = Secrets::draw()?;
+    let make_server = |addresses, now, wall_clock| {
+        let config = Config {
+            entropy: secrets.entropy,
+            certificate: secrets.certificate,
+            addresses,
+            hosts: Hosts { names: [host::names(), flags.allow_hosts.clone()].concat() },
+            limits: flags.limits(),
+            frames_per_second: flags.frames_per_second,
+            stamped: flags.stamp,
+            wall_clock,
+        };
+        Server::new(config, now)
+    };
+    let mut driver = Driver::new(endpoints, make_server, source)
+        .map_err(|error| format!("The event loop does not start: {error}."))?;
+    print(&urls(&addresses))?;
+    driver.run().map_err(|error| format!("The event loop failed: {error}."))
+}
+
+/// What must not be guessed, from the operating system's generator.
+struct Secrets {
+    entropy: [u8; 32],
+    certificate: DtlsCert,
+}
+
+impl Secrets {
+    fn draw() -> Result<Secrets, String> {
+        let failed = |error| format!("The operating system gives no random numbers: {error}.");
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(failed)?;
+        // str0m draws its SSRCs and STUN transaction ids from this generator, which would
+        // otherwise be seeded from the clock.
+        fastrand::seed(getrandom::u64().map_err(failed)?);
+        let crypto = str0m::crypto::from_feature_flags();
+        let certificate = crypto
+            .dtls_provider
+            .generate_certificate()
+            .ok_or("The certificate for DTLS cannot be made.")?;
+        Ok(Secrets { entropy, certificate })
+    }
+}
+
+fn urls(addresses: &[SocketAddr]) -> String {
+    let (local, network): (Vec<&SocketAddr>, Vec<&SocketAddr>) =
+        addresses.iter().partition(|address| is_loopback(address.ip()));
+    let ordered = network.into_iter().chain(local);
+    ordered.map(|address| format!("http://{address}/\n")).collect()
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Prints to standard output. A reader that has gone away is no failure.
+fn print(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("Standard output cannot be written: {error}."))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Which request is welcome, and the answers that need nothing but the request: the page and its
+//! assets from memory. Offers and statistics are the server's own.
+
+use std::net::IpAddr;
+
+use crate::http::{Head, Method, Response};
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Asset(&'static Asset),
+    Offer,
+    Stats,
+    /// `OPTIONS *`: the server as a whole.
+    Server,
+}
+
+/// A file of the page, as it is in the binary.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    content: &'static [u8],
+    /// A digest of the content, so that a new version of the program is a new page.
+    digest: u64,
+}
+
+macro_rules! asset {
+    ($path:literal, $content_type:literal, $file:literal) => {{
+        const CONTENT: &[u8] = include_bytes!(concat!("../static/", $file));
+        Asset { path: $path, content_type: $content_type, content: CONTENT, digest: fnv1a(CONTENT) }
+    }};
+}
+
+static ASSETS: [Asset; 4] = [
+    asset!("/", "text/html; charset=utf-8", "index.html"),
+    asset!("/static/style.css", "text/css; charset=utf-8", "style.css"),
+    asset!("/static/ballcast.js", "text/javascript; charset=utf-8", "ballcast.js"),
+    asset!("/static/icon.svg", "image/svg+xml", "icon.svg"),
+];
+
+/// The names under which this server may be reached, beside its addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// Lower case: the host name, its `.local` name, and what the operator allowed.
+    pub names: Vec<String>,
+}
+
+impl Hosts {
+    /// Whether a Host header may carry `host`. A page of another site can point its own name at
+    /// our address (DNS rebinding); its requests carry that name.
+    fn allow(&self, host: &str, addresses: &[IpAddr]) -> bool {
+        if host == "localhost" || self.names.iter().any(|name| name == host) {
+            return true;
+        }
+        let address: Result<IpAddr, _> = host.parse();
+        address.is_ok_and(|address| address.is_loopback() || addresses.contains(&address))
+    }
+}
+
+/// Decides on the head alone whether the rest of a request is wanted.
+pub fn admit(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Response> {
+    if !hosts.allow(&head.host.name, addresses) {
+        return Err(Response::problem(
+            421,
+            "host-unknown",
+            &format!(
+                "This server does not answer to the name {}. Use one of its addresses, or start \
+                 it with --allow-host {}.",
+                head.host.name, head.host.name
+            ),
+        ));
+    }
+    match route(head)? {
+        Route::Offer => admit_offer(head),
+        _ => Ok(()),
+    }
+}
+
+/// The route of a request, or the answer that there is none.
+pub fn route(head: &Head) -> Result<Route, Response> {
+    let (route, allowed) = if let Some(asset) = ASSETS.iter().find(|a| a.path == head.path) {
+        (Route::Asset(asset), "GET, HEAD")
+    } else {
+        match head.path.as_str() {
+            "/offer" => (Route::Offer, "POST"),
+            "/stats" => (Route::Stats, "GET, HEAD"),
+            "*" => (Route::Server, "OPTIONS"),
+            _ => {
+                return Err(Response::problem(
+                    404,
+                    "not-found",
+                    "There is nothing here. The picture is at /.",
+                ));
+            }
+        }
+    };
+    if allowed.split(", ").any(|method| method == head.method.as_str()) {
+        return Ok(route);
+    }
+    let sentence = format!("This path takes {allowed} only.");
+    Err(Response::problem(405, "method-not-allowed", &sentence).with_header("Allow", allowed))
+}
+
+fn admit_offer(head: &Head) -> Result<(), Response> {
+    let own = |origin: &str| {
+        let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+        authority.is_some_and(|a| a.eq_ignore_ascii_case(&head.host.to_string()))
+    };
+    let foreign = head.header("origin").is_some_and(|origin| !own(origin));
+    let cross_site = head.header("sec-fetch-site") == Some("cross-site");
+    if foreign || cross_site {
+        return Err(Response::problem(
+            403,
+            "foreign-origin",
+            "Another site's page may not connect here. Open this server's own page.",
+        ));
+    }
+    let content_type = head.header("content-type").unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Response::problem(
+        415,
+        "content-type",
+        "Send the offer as application/json: {\"type\": \"offer\", \"sdp\": …}.",
+    )
+    .with_header("Accept-Post", "application/json"))
+}
+
+/// An asset from memory, or 304 when the browser has it already.
+pub fn asset(asset: &'static Asset, head: &Head) -> Response {
+    let etag = format!("\"{:016x}\"", asset.digest);
+    let known = head.header("if-none-match").is_some_and(|tags| matches_etag(tags, &etag));
+    let response = if known {
+        Response::new(304)
+    } else {
+        Response::new(200).with_body(asset.content_type, asset.content)
+    };
+    response.with_header("ETag", etag).with_header("Cache-Control", "no-cache")
+}
+
+/// If-None-Match compares weakly (RFC 9110, section 13.1.2).
+fn matches_etag(tags: &str, etag: &str) -> bool {
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// `OPTIONS *`: what the server as a whole can do.
+pub fn server_options() -> Response {
+    Response::new(200).with_header("Allow", Method::ALL_NAMES)
+}
+
+const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < bytes.len() {
+        hash = (hash ^ bytes[index] as u64).wrapping_mul(0x100_0000_01b3);
+        index += 1;
+    }
+    hash
+}

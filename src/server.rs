@@ -1,0 +1,700 @@
+//! The pure core: everything that happens comes in as an [`Input`], everything to be done goes out
+//! as an [`Output`].
+//!
+//! `Server` routes inputs to connections and viewers, finds viewers by address and then by our own
+//! ICE user fragment, fans frames out, and keeps the limits. It never reads a clock, opens a
+//! socket, draws entropy, starts a thread or blocks.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use str0m::IceCreds;
+use str0m::config::DtlsCert;
+use str0m::ice::StunMessage;
+use str0m::net::{Protocol, Receive, Transmit};
+
+use crate::frame_clock::FrameClock;
+use crate::http::{self, Head, Request, Response};
+use crate::keyframes::Keyframes;
+use crate::limits::{Limits, RateLimit};
+use crate::media::{Frame, packetize};
+use crate::offer::{Offer, OfferError};
+use crate::routes::{self, Hosts, Route};
+use crate::schedule::Schedule;
+use crate::viewer::{Effect, Ending, OutgoingFrame, Terms, Viewer, ViewerId};
+
+/// A TCP connection. The driver mints one for each that it accepts and never uses it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// What the server is made of.
+pub struct Config {
+    /// From the operating system's generator. All credentials come from it.
+    pub entropy: [u8; 32],
+    /// The process's own certificate, for all viewers.
+    pub certificate: DtlsCert,
+    /// The UDP addresses that datagrams come from and go to.
+    pub addresses: Vec<SocketAddr>,
+    pub hosts: Hosts,
+    pub limits: Limits,
+    pub frames_per_second: u32,
+    /// Whether pictures carry their capture time, for the page to know.
+    pub stamped: bool,
+    /// The wall clock at the start.
+    pub wall_clock: SystemTime,
+}
+
+/// Facts. They borrow.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Only time has passed.
+    Timeout,
+    /// A TCP connection was accepted.
+    Connected(ConnId, SocketAddr),
+    Received(ConnId, &'a [u8]),
+    /// All that was sent on the connection has been taken by the kernel.
+    Flushed(ConnId),
+    /// The peer will send no more, but may still read.
+    HalfClosed(ConnId),
+    /// The connection is gone, and the driver has let go of it.
+    Disconnected(ConnId),
+    /// `destination` is one of the configured addresses.
+    Datagram {
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &'a [u8],
+    },
+    /// A datagram for `destination` could not be sent.
+    TransmitFailed {
+        destination: SocketAddr,
+    },
+    /// One encoded access unit.
+    Frame(Frame),
+    /// The host's addresses have changed to these.
+    Addresses(&'a [SocketAddr]),
+    /// The wall clock was set.
+    WallClock(SystemTime),
+    /// Say goodbye to everybody.
+    Shutdown,
+}
+
+/// Effects. They own.
+#[derive(Debug)]
+pub enum Output {
+    Send(ConnId, Cow<'static, [u8]>),
+    /// After what was sent: send no more, but go on reading.
+    Finish(ConnId),
+    /// Let go of the connection now.
+    Close(ConnId),
+    Transmit(Transmit),
+    /// Make the next picture's frame a key frame.
+    ForceKeyframe,
+    /// Take a picture, encode it, and bring it as [`Input::Frame`].
+    Capture,
+    /// Nothing more for now: come back then, or when something happens. `None` is for ever.
+    Timeout(Option<Instant>),
+}
+
+/// The addresses that one viewer may be reached at, kept for finding it. A phone that changes
+/// networks uses a few.
+const ADDRESSES_PER_VIEWER: usize = 8;
+/// 90 kHz, the RTP clock of all video (RFC 6184, section 8.1).
+const RTP_CLOCK_HZ: u128 = 90_000;
+/// What a refused client is told to wait when it is not known better.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Frame,
+    Viewer(ViewerId),
+    Connection(ConnId),
+}
+
+struct Connection {
+    http: http::Connection,
+    peer: SocketAddr,
+    last_used: Instant,
+}
+
+struct Seat {
+    viewer: Viewer,
+    /// Where its offer came from; the caps count by it.
+    client: IpAddr,
+    ufrag: String,
+    /// Addresses that proved themselves by an authenticated check, oldest first.
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    frames_captured: u64,
+    keyframes: u64,
+    encode_total: Duration,
+    encode_max: Duration,
+    viewers_served: u64,
+    datagrams_dropped: u64,
+    transmits_failed: u64,
+    refusals: BTreeMap<&'static str, u64>,
+}
+
+pub struct Server {
+    config: Config,
+    random: ChaCha20Rng,
+    started: Instant,
+    /// The wall clock and the moment it was read.
+    wall_clock: (SystemTime, Instant),
+    connections: BTreeMap<ConnId, Connection>,
+    viewers: BTreeMap<ViewerId, Seat>,
+    by_address: BTreeMap<SocketAddr, ViewerId>,
+    by_ufrag: BTreeMap<String, ViewerId>,
+    next_viewer: u64,
+    offers: RateLimit,
+    clock: FrameClock,
+    keyframes: Keyframes,
+    schedule: Schedule<Timer>,
+    outbox: VecDeque<Output>,
+    shutting_down: bool,
+    counters: Counters,
+}
+
+impl Server {
+    pub fn new(config: Config, now: Instant) -> Server {
+        Server {
+            random: ChaCha20Rng::from_seed(config.entropy),
+            started: now,
+            wall_clock: (config.wall_clock, now),
+            connections: BTreeMap::new(),
+            viewers: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_ufrag: BTreeMap::new(),
+            next_viewer: 1,
+            offers: RateLimit::new(config.limits.offers_per_second),
+            clock: FrameClock::new(config.frames_per_second),
+            keyframes: Keyframes::default(),
+            schedule: Schedule::new(),
+            outbox: VecDeque::new(),
+            shutting_down: false,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// Takes in what has happened. `now` never goes back. The outputs of the last input must have
+    /// been polled to their end.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        debug_assert!(self.outbox.is_empty(), "outputs are polled before the next input");
+        match input {
+            Input::Timeout => {}
+            Input::Connected(id, peer) => self.connected(now, id, peer),
+            Input::Received(id, bytes) => {
+                self.with_connection(now, id, |http| http.receive(bytes));
+            }
+            Input::Flushed(id) => self.with_connection(now, id, |http| http.flushed(now)),
+            Input::HalfClosed(id) => self.with_connection(now, id, |http| http.half_closed()),
+            Input::Disconnected(id) => self.forget_connection(id),
+            Input::Datagram { source, destination, contents } => {
+                self.datagram(now, source, destination, contents);
+            }
+            Input::TransmitFailed { destination } => self.transmit_failed(destination),
+            Input::Frame(frame) => self.frame(now, &frame),
+            Input::Addresses(addresses) => self.config.addresses = addresses.to_vec(),
+            Input::WallClock(wall) => self.wall_clock = (wall, now),
+            Input::Shutdown => self.shutdown(now),
+        }
+        self.fire_timers(now);
+        #[cfg(debug_assertions)]
+        self.check_invariants(now);
+    }
+
+    /// What is to be done, in order. `Timeout` is the last until the next input.
+    pub fn poll_output(&mut self) -> Output {
+        self.outbox.pop_front().unwrap_or_else(|| Output::Timeout(self.schedule.next()))
+    }
+
+    /// How many viewers there are, half-open ones included.
+    pub fn viewers(&self) -> usize {
+        self.viewers.len()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What must hold between any two inputs. A violation is a bug of ours, never of the network.
+    pub fn check_invariants(&self, now: Instant) {
+        let Server { viewers, connections, .. } = self;
+        assert!(viewers.len() <= self.config.limits.viewers);
+        assert!(connections.len() <= self.config.limits.connections);
+        assert_eq!(self.by_ufrag.len(), viewers.len());
+        let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
+        assert_eq!(self.by_address.len(), known);
+        for (address, id) in &self.by_address {
+            assert!(viewers[id].addresses.contains(address));
+        }
+        let watching = viewers.values().any(|seat| seat.viewer.is_watching());
+        assert_eq!(self.clock.deadline().is_some(), watching, "frames while somebody watches");
+        assert!(viewers.values().all(|seat| seat.viewer.ending().is_none()));
+        let timers = viewers.len() + connections.len() + usize::from(watching);
+        assert_eq!(self.schedule.len(), timers, "one timer each");
+        assert!(self.schedule.next().is_none_or(|next| next > now), "time moves on");
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(timer) = self.schedule.take_due(now) {
+            match timer {
+                Timer::Frame => self.tick(now),
+                Timer::Viewer(id) => self.with_viewer(now, id, |v| v.handle_timeout(now)),
+                Timer::Connection(id) => {
+                    self.with_connection(now, id, |http| http.handle_timeout(now));
+                }
+            }
+        }
+    }
+}
+
+/// Frames.
+impl Server {
+    fn tick(&mut self, now: Instant) {
+        if self.clock.tick(now) {
+            if self.keyframes.take(now) {
+                self.outbox.push_back(Output::ForceKeyframe);
+            }
+            self.outbox.push_back(Output::Capture);
+        }
+        self.schedule.set(Timer::Frame, self.clock.deadline());
+    }
+
+    /// Starts the frame clock when the first viewer watches, and stops it after the last.
+    fn settle_clock(&mut self, now: Instant) {
+        if self.viewers.values().any(|seat| seat.viewer.is_watching()) {
+            self.clock.start(now);
+        } else {
+            self.clock.stop();
+        }
+        self.schedule.set(Timer::Frame, self.clock.deadline());
+    }
+
+    fn frame(&mut self, now: Instant, frame: &Frame) {
+        let counters = &mut self.counters;
+        counters.frames_captured += 1;
+        counters.keyframes += u64::from(frame.is_keyframe());
+        counters.encode_total += frame.cost;
+        counters.encode_max = counters.encode_max.max(frame.cost);
+
+        let payloads = packetize(frame);
+        let outgoing = OutgoingFrame {
+            payloads: &payloads,
+            keyframe: frame.is_keyframe(),
+            captured: frame.captured,
+            timestamp: self.rtp_time(frame.captured),
+        };
+        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();
+        for id in ids {
+            self.with_viewer(now, id, |viewer| viewer.write(now, &outgoing));
+        }
+        // The source may have been late with a key frame, or a viewer have lost one on our side.
+        if self.viewers.values().any(|seat| seat.viewer.awaits_keyframe()) {
+            self.keyframes.request();
+        }
+    }
+
+    fn rtp_time(&self, captured: Instant) -> u32 {
+        let since_start = captured.saturating_duration_since(self.started);
+        (since_start.as_nanos() * RTP_CLOCK_HZ / 1_000_000_000) as u32
+    }
+}
+
+/// Viewers.
+impl Server {
+    /// Changes a viewer, then does what it wants and sets its timer; an ended one is let go.
+    fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
+        let Some(seat) = self.viewers.get_mut(&id) else {
+            return;
+        };
+        let watched = seat.viewer.is_watching();
+        change(&mut seat.viewer);
+        let mut connected = false;
+        while let Some(effect) = seat.viewer.poll_effect() {
+            match effect {
+                Effect::Transmit(transmit) => self.outbox.push_back(Output::Transmit(transmit)),
+                Effect::Connected => connected = true,
+                Effect::KeyframeRequested => self.keyframes.request(),
+            }
+        }
+        let watches = seat.viewer.is_watching();
+        if connected {
+            log::info!("{id} is live at {}", remote_name(seat));
+            self.keyframes.viewer_joined();
+            self.counters.viewers_served += 1;
+        } else if watches && !watched {
+            log::info!("{id} is back");
+            self.keyframes.request();
+        } else if watched && !watches && seat.viewer.ending().is_none() {
+            log::info!("{id} is silent, nothing is sent to it");
+        }
+        match seat.viewer.ending() {
+            Some(ending) => self.release(now, id, ending),
+            None => {
+                let deadline = seat.viewer.poll_timeout();
+                self.schedule.set(Timer::Viewer(id), deadline);
+            }
+        }
+        if watched != watches {
+            self.settle_clock(now);
+        }
+    }
+
+    fn release(&mut self, now: Instant, id: ViewerId, ending: Ending) {
+        self.schedule.set(Timer::Viewer(id), None);
+        let Some(seat) = self.viewers.remove(&id) else {
+            return;
+        };
+        self.by_ufrag.remove(&seat.ufrag);
+        for address in &seat.addresses {
+            self.by_address.remove(address);
+        }
+        let seconds = seat.viewer.age(now).as_secs_f32();
+        let frames = seat.viewer.counters().frames;
+        log::info!(
+            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {ending}",
+            remote_name(&seat)
+        );
+    }
+
+    fn datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &[u8],
+    ) {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, contents) else {
+            self.counters.datagrams_dropped += 1;
+            return;
+        };
+        let Some(id) = self.recipient(now, source, destination, contents) else {
+            self.counters.datagrams_dropped += 1;
+            return;
+        };
+        self.with_viewer(now, id, |viewer| viewer.handle_datagram(now, receive));
+    }
+
+    /// Who a datagram is for: a binding request names the viewer by our user fragment and must
+    /// prove that it may, anything else comes from an address that has proved itself before.
+    fn recipient(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &[u8],
+    ) -> Option<ViewerId> {
+        let by_address = self.by_address.get(&source).copied();
+        // The first two bits tell STUN from the rest (RFC 7983, section 7).
+        if contents.first()? & 0xfc != 0 {
+            return by_address;
+        }
+        let message = StunMessage::parse(contents).ok()?;
+        if !message.is_binding_request() {
+            return by_address;
+        }
+        let (ufrag, _) = message.split_username()?;
+        let id = *self.by_ufrag.get(ufrag)?;
+        let receive = Receive::new(Protocol::Udp, source, destination, contents).ok()?;
+        if !self.viewers[&id].viewer.authenticates(now, receive) {
+            return None;
+        }
+        if by_address != Some(id) {
+            self.learn_address(source, id);
+        }
+        Some(id)
+    }
+
+    fn learn_address(&mut self, address: SocketAddr, id: ViewerId) {
+        if let Some(before) = self.by_address.insert(address, id)
+            && let Some(seat) = self.viewers.get_mut(&before)
+        {
+            seat.addresses.retain(|known| *known != address);
+        }
+        let Some(seat) = self.viewers.get_mut(&id) else {
+            return;
+        };
+        seat.addresses.push(address);
+        if seat.addresses.len() > ADDRESSES_PER_VIEWER {
+            let oldest = seat.addresses.remove(0);
+            self.by_address.remove(&oldest);
+        }
+    }
+
+    fn transmit_failed(&mut self, destination: SocketAddr) {
+        self.counters.transmits_failed += 1;
+        let id = self.by_address.get(&destination);
+        if let Some(seat) = id.and_then(|id| self.viewers.get_mut(id)) {
+            seat.viewer.shut_gate();
+            self.keyframes.request();
+        }
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.shutting_down = true;
+        let viewers: Vec<ViewerId> = self.viewers.keys().copied().collect();
+        for id in viewers {
+            self.with_viewer(now, id, |viewer| viewer.end(now, Ending::Shutdown));
+        }
+        let connections: Vec<ConnId> = self.connections.keys().copied().collect();
+        for id in connections {
+            self.with_connection(now, id, |http| http.shutdown(now));
+        }
+    }
+}
+
+/// HTTP.
+impl Server {
+    fn connected(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+        let limits = &self.config.limits;
+        let of_peer = |c: &&Connection| c.peer.ip() == peer.ip();
+        let from_address = self.connections.values().filter(of_peer).count();
+        let full = self.connections.len() >= limits.connections;
+        if from_address >= limits.connections_per_address || full && !self.close_oldest_idle() {
+            self.count_refusal("connections", peer);
+            self.outbox.push_back(Output::Close(id));
+            return;
+        }
+        let http = http::Connection::new(now);
+        self.schedule.set(Timer::Connection(id), http.poll_timeout());
+        self.connections.insert(id, Connection { http, peer, last_used: now });
+    }
+
+    fn close_oldest_idle(&mut self) -> bool {
+        let idle = self.connections.iter().filter(|(_, c)| c.http.is_idle());
+        let Some((&id, _)) = idle.min_by_key(|(_, c)| c.last_used) else {
+            return false;
+        };
+        self.forget_connection(id);
+        self.outbox.push_back(Output::Close(id));
+        true
+    }
+
+    fn forget_connection(&mut self, id: ConnId) {
+        self.schedule.set(Timer::Connection(id), None);
+        self.connections.remove(&id);
+    }
+
+    /// Changes a connection, then answers what it asks and does what it wants.
+    fn with_connection(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        change: impl FnOnce(&mut http::Connection),
+    ) {
+        // Out of the table while it is served: an answer is made by the whole server.
+        let Some(mut connection) = self.connections.remove(&id) else {
+            return;
+        };
+        connection.last_used = now;
+        change(&mut connection.http);
+        while let Some(event) = self.poll_connection(now, &mut connection.http) {
+            match event {
+                http::Event::Request(request) => {
+                    let response = self.respond(now, connection.peer, &request);
+                    connection.http.respond(response);
+                }
+                http::Event::Refused(reason) => self.count_refusal(reason, connection.peer),
+                http::Event::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),
+                http::Event::Finish => self.outbox.push_back(Output::Finish(id)),
+                http::Event::Close => {
+                    self.outbox.push_back(Output::Close(id));
+                    self.schedule.set(Timer::Connection(id), None);
+                    return;
+                }
+            }
+        }
+        self.schedule.set(Timer::Connection(id), connection.http.poll_timeout());
+        self.connections.insert(id, connection);
+    }
+
+    fn poll_connection(&self, now: Instant, http: &mut http::Connection) -> Option<http::Event> {
+        let admit = |head: &Head| {
+            let addresses: Vec<IpAddr> = self.config.addresses.iter().map(|a| a.ip()).collect();
+            routes::admit(head, &self.config.hosts, &addresses)
+        };
+        let (wall, read_at) = self.wall_clock;
+        http.poll(&http::Context {
+            now,
+            date: wall + now.saturating_duration_since(read_at),
+            admit: &admit,
+        })
+    }
+
+    fn respond(&mut self, now: Instant, peer: SocketAddr, request: &Request) -> Response {
+        match routes::route(&request.head) {
+            Ok(Route::Asset(asset)) => routes::asset(asset, &request.head),
+            Ok(Route::Offer) => self.offer(now, peer, &request.body),
+            Ok(Route::Stats) => json_response(&self.stats(now)),
+            Ok(Route::Server) => routes::server_options(),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// An offer in, an answer out, and a viewer more.
+    fn offer(&mut self, now: Instant, peer: SocketAddr, body: &[u8]) -> Response {
+        if let Err(refusal) = self.admit_viewer(now, peer.ip()) {
+            return refusal;
+        }
+        let offer = match offer_of(body) {
+            Ok(offer) => offer,
+            Err(refusal) => return refusal,
+        };
+        let credentials = IceCreds { ufrag: self.ice_characters(8), pass: self.ice_characters(24) };
+        let ufrag = credentials.ufrag.clone();
+        let terms = Terms {
+            certificate: self.config.certificate.clone(),
+            credentials,
+            addresses: &self.config.addresses,
+            first_sequence_number: self.random.next_u32() as u16,
+            timestamp_offset: self.random.next_u32(),
+        };
+        let (viewer, sdp) = match Viewer::answer(&offer, terms, now) {
+            Ok(answered) => answered,
+            Err(error) => return offer_refusal(&error),
+        };
+        let id = ViewerId(self.next_viewer);
+        self.next_viewer += 1;
+        log::info!("{id} asks from {}", peer.ip());
+        self.by_ufrag.insert(ufrag.clone(), id);
+        let seat = Seat { viewer, client: peer.ip(), ufrag, addresses: Vec::new() };
+        self.viewers.insert(id, seat);
+        self.with_viewer(now, id, |_| {});
+        json_response(&json!({"type": "answer", "sdp": sdp}))
+    }
+
+    /// Whether there is room for one more viewer from `client`.
+    fn admit_viewer(&mut self, now: Instant, client: IpAddr) -> Result<(), Response> {
+        let limits = &self.config.limits;
+        let count = |wanted: &dyn Fn(&Seat) -> bool| {
+            self.viewers.values().filter(|seat| wanted(seat)).count()
+        };
+        let busy = |reason, wait: Duration, sentence: &str| {
+            Err(Response::problem(503, reason, sentence).retry_after(wait))
+        };
+        if self.shutting_down {
+            return busy("shutting-down", RETRY_AFTER, "The server is about to end.");
+        }
+        if self.viewers.len() >= limits.viewers {
+            let sentence = format!(
+                "All {} places are taken (--max-viewers). Try again when somebody has left.",
+                limits.viewers
+            );
+            return busy("viewers", RETRY_AFTER, &sentence);
+        }
+        if count(&|seat| seat.client == client) >= limits.viewers_per_address {
+            let sentence = format!(
+                "Your address has {} viewers already (--max-viewers-per-address). Close a tab.",
+                limits.viewers_per_address
+            );
+            return busy("viewers-per-address", RETRY_AFTER, &sentence);
+        }
+        if count(&|seat| seat.viewer.is_half_open()) >= limits.half_open {
+            let sentence = "Too many browsers are connecting at once. Try again in a moment.";
+            return busy("half-open-viewers", RETRY_AFTER, sentence);
+        }
+        if let Err(wait) = self.offers.take(client, now) {
+            let sentence = "Your address asks too often (--max-offers-per-second).";
+            return busy("offer-rate", wait, sentence);
+        }
+        Ok(())
+    }
+
+    /// Characters of ICE (RFC 8839, section 5.4), 6 random bits each.
+    fn ice_characters(&mut self, count: usize) -> String {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut bytes = vec![0; count];
+        self.random.fill_bytes(&mut bytes);
+        let characters = bytes.iter().map(|byte| ALPHABET[usize::from(byte & 63)]);
+        characters.map(char::from).collect()
+    }
+
+    fn count_refusal(&mut self, reason: &'static str, peer: SocketAddr) {
+        *self.counters.refusals.entry(reason).or_default() += 1;
+        log::info!("refused {}: {reason}", peer.ip());
+    }
+
+    fn stats(&self, now: Instant) -> Value {
+        let viewers: Vec<Value> =
+            self.viewers.iter().map(|(id, seat)| viewer_stats(*id, seat, now)).collect();
+        let counters = &self.counters;
+        let frames = counters.frames_captured.max(1) as f64;
+        json!({
+            "uptime_s": now.saturating_duration_since(self.started).as_secs_f64(),
+            "stamp": self.config.stamped,
+            "frames_per_second": self.config.frames_per_second,
+            "frames": counters.frames_captured,
+            "keyframes": counters.keyframes,
+            "encode_mean_ms": counters.encode_total.as_secs_f64() * 1e3 / frames,
+            "encode_max_ms": counters.encode_max.as_secs_f64() * 1e3,
+            "viewers": viewers,
+            "viewers_served": counters.viewers_served,
+            "connections": self.connections.len() + 1,
+            "datagrams_dropped": counters.datagrams_dropped,
+            "transmits_failed": counters.transmits_failed,
+            "refusals": counters.refusals,
+        })
+    }
+}
+
+fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
+    let counters = seat.viewer.counters();
+    json!({
+        "id": id.0,
+        "state": seat.viewer.state_name(),
+        "address": remote_name(seat),
+        "age_s": seat.viewer.age(now).as_secs_f64(),
+        "frames_sent": counters.frames,
+        "packets_sent": counters.packets,
+        "keyframes_sent": counters.keyframes,
+        "keyframe_requests": counters.keyframe_requests,
+        "drops": counters.drops,
+    })
+}
+
+/// Where a viewer gets its media, or where its offer came from as long as that is not known.
+fn remote_name(seat: &Seat) -> String {
+    match seat.viewer.remote() {
+        Some(address) => address.to_string(),
+        None => seat.client.to_string(),
+    }
+}
+
+fn json_response(value: &Value) -> Response {
+    Response::new(200)
+        .with_body("application/json", value.to_string().into_bytes())
+        .with_header("Cache-Control", "no-store")
+}
+
+fn offer_of(body: &[u8]) -> Result<Offer, Response> {
+    let malformed = |sentence: &str| Response::problem(400, "offer-malformed", sentence);
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| malformed(&format!("The body is not JSON: {error}.")))?;
+    if value["type"] != "offer" {
+        return Err(malformed("The field type must be \"offer\"."));
+    }
+    let Some(sdp) = value["sdp"].as_str() else {
+        return Err(malformed("The field sdp must be a string with the offer's SDP."));
+    };
+    Offer::parse(sdp).map_err(|error| offer_refusal(&error))
+}
+
+fn offer_refusal(error: &OfferError) -> Response {
+    let (status, reason) = match error {
+        OfferError::Malformed(_) => (400, "offer-malformed"),
+        OfferError::NoVideo => (422, "no-video"),
+        OfferError::NotReceiving => (422, "video-not-receiving"),
+        OfferError::NoCodec(_) => (422, "no-codec"),
+    };
+    Response::problem(status, reason, &error.to_string())
+}

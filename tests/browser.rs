@@ -1,0 +1,227 @@
+//! The page in real Chromium, headless. Screenshots are kept under the target directory's
+//! `tmp/screenshots`.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::ball;
+use support::chromium::{Chromium, Tab};
+use support::process::Server;
+
+const LIVE: &str = "window.ballcast?.state === 'live'";
+
+/// The bounding box of what is green, and the picture's size, in each of the next frames.
+const DISCS: &str = "new Promise((resolve) => {
+    const video = document.querySelector('video');
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    const discs = [];
+    const look = () => {
+        const { videoWidth: width, videoHeight: height } = video;
+        [canvas.width, canvas.height] = [width, height];
+        context.drawImage(video, 0, 0);
+        const { data } = context.getImageData(0, 0, width, height);
+        let [left, right, top, bottom] = [width, -1, height, -1];
+        for (let y = 0; y < height; y++) {
+            for (let x = 0; x < width; x++) {
+                if (data[4 * (y * width + x) + 1] > 110) {
+                    [left, right] = [Math.min(left, x), Math.max(right, x)];
+                    [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
+                }
+            }
+        }
+        discs.push([left, right, top, bottom, width, height]);
+        if (discs.length === 60) resolve(discs);
+        else video.requestVideoFrameCallback(look);
+    };
+    video.requestVideoFrameCallback(look);
+})";
+
+/// Frames presented in three seconds, by the browser's own count.
+const FRAME_RATE: &str = "new Promise((resolve) => {
+    const video = document.querySelector('video');
+    let first;
+    const count = (now, frame) => {
+        first ??= frame;
+        const seconds = (frame.expectedDisplayTime - first.expectedDisplayTime) / 1000;
+        if (seconds >= 3) resolve((frame.presentedFrames - first.presentedFrames) / seconds);
+        else video.requestVideoFrameCallback(count);
+    };
+    video.requestVideoFrameCallback(count);
+})";
+
+fn centres(value: &Value) -> Vec<(f64, f64)> {
+    let centre = |seen: &Value| {
+        let [left, right, top, bottom, width, height] =
+            [0, 1, 2, 3, 4, 5].map(|index| seen[index].as_f64().unwrap());
+        (ball::middle(left, right, width), ball::middle(top, bottom, height))
+    };
+    value.as_array().unwrap().iter().map(centre).collect()
+}
+
+/// The best of three measurements: noise only ever makes them worse.
+fn check_frame_rate(chromium: &mut Chromium, tab: &Tab) {
+    let rates: Vec<f64> =
+        (0..3).map(|_| chromium.evaluate(tab, FRAME_RATE).as_f64().unwrap()).collect();
+    let best = rates.iter().copied().fold(0.0, f64::max);
+    assert!((29.0..31.5).contains(&best), "{rates:?} frames/s");
+}
+
+#[test]
+fn the_page_plays_the_ball_on_its_trajectory() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&server.url());
+    chromium.wait_for(&tab, LIVE);
+    let seen = chromium.evaluate(&tab, DISCS);
+    ball::follow(&centres(&seen), 3).unwrap();
+    check_frame_rate(&mut chromium, &tab);
+    let stats = server.stats();
+    assert_eq!(stats["viewers"].as_array().unwrap().len(), 1, "one page is one viewer");
+
+    // In its own time, best of three fresh loads.
+    let mut first_frames = Vec::new();
+    for _ in 0..3 {
+        let tab = chromium.open(&server.url());
+        chromium.wait_for(&tab, LIVE);
+        let since_load = "window.ballcast.firstFrameMs";
+        first_frames.push(chromium.evaluate(&tab, since_load).as_f64().unwrap());
+        chromium.close(&tab);
+    }
+    let best = first_frames.iter().copied().fold(f64::MAX, f64::min);
+    assert!(best < 1_000.0, "{first_frames:?} ms");
+}
+
+#[test]
+fn the_page_looks_right_on_a_desktop_and_on_a_phone() {
+    let server = Server::start(&["--stamp"]);
+    let mut chromium = Chromium::start();
+    for (name, width, height, phone, scheme) in [
+        ("desktop-light.png", 1280, 800, false, "light"),
+        ("desktop-dark.png", 1280, 800, false, "dark"),
+        ("phone-light.png", 390, 844, true, "light"),
+        ("phone-dark.png", 390, 844, true, "dark"),
+    ] {
+        let tab = chromium.open_blank();
+        chromium.set_viewport(&tab, width, height, phone);
+        chromium.set_colour_scheme(&tab, scheme);
+        chromium.navigate(&tab, &server.url());
+        chromium.wait_for(&tab, LIVE);
+        chromium.wait_for(&tab, "window.ballcast.fps > 0");
+        let fits = "document.documentElement.scrollWidth <= innerWidth \
+                    && document.documentElement.scrollHeight <= innerHeight";
+        assert_eq!(chromium.evaluate(&tab, fits), true, "{name}: nothing to scroll");
+        let large = "document.querySelector('video').clientWidth >= 0.9 * Math.min(\
+                     innerWidth, innerHeight * 4 / 3)";
+        assert_eq!(chromium.evaluate(&tab, large), true, "{name}: the picture is large");
+        let path = chromium.screenshot(&tab, name);
+        assert!(std::fs::metadata(path).unwrap().len() > 5_000);
+        chromium.close(&tab);
+    }
+}
+
+/// The page that this project began with.
+const ORIGINAL_PAGE: &str = "(async () => {
+    document.body.innerHTML = '<video autoplay muted playsinline></video>';
+    const video = document.querySelector('video');
+    const pc = new RTCPeerConnection();
+    pc.ontrack = (event) => { video.srcObject = event.streams[0]; };
+    TRANSCEIVER
+    await pc.setLocalDescription(await pc.createOffer());
+    WAIT
+    const { sdp, type } = pc.localDescription;
+    const response = await fetch('/offer', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ sdp, type }),
+    });
+    const answer = await response.json();
+    if (!response.ok) return answer.detail;
+    await pc.setRemoteDescription(answer);
+    await video.play();
+    return 'playing';
+})()";
+const TRANSCEIVER: &str = "pc.addTransceiver('video', { direction: 'recvonly' });";
+const GATHER: &str = "await new Promise((resolve) => {
+    const check = () => { if (pc.iceGatheringState === 'complete') resolve(); };
+    pc.addEventListener('icegatheringstatechange', check);
+    check();
+});";
+
+#[test]
+fn the_original_page_plays_with_and_without_waiting_for_candidates() {
+    for wait in [GATHER, ""] {
+        let server = Server::start(&[]);
+        let mut chromium = Chromium::start();
+        // A document of the server's own without our script.
+        let tab = chromium.open(&format!("{}stats", server.url()));
+        chromium.wait_for(&tab, "document.readyState === 'complete'");
+        let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", wait);
+        assert_eq!(chromium.evaluate(&tab, &script), "playing");
+        let seen = chromium.evaluate(&tab, DISCS);
+        ball::follow(&centres(&seen), 3).unwrap();
+    }
+}
+
+#[test]
+fn an_offer_without_video_is_told_what_is_missing() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("{}stats", server.url()));
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", "").replace("WAIT", GATHER);
+    let sentence = chromium.evaluate(&tab, &script);
+    let missing = "pc.addTransceiver('video', {direction: 'recvonly'})";
+    assert!(sentence.as_str().unwrap().contains(missing), "{sentence}");
+
+    // Our own page shows the sentence that it gets.
+    let tab = chromium.open_blank();
+    chromium.prepare(
+        &tab,
+        "RTCPeerConnection.prototype.addTransceiver = function () {
+            this.createDataChannel('nothing');
+            return { receiver: {} };
+        };",
+    );
+    chromium.navigate(&tab, &server.url());
+    chromium.wait_for(&tab, "window.ballcast?.state === 'failed'");
+    let text = chromium.evaluate(&tab, "document.body.innerText");
+    assert!(text.as_str().unwrap().contains(missing), "{text}");
+    chromium.screenshot(&tab, "refused.png");
+}
+
+#[test]
+fn the_picture_comes_back_when_the_server_does() {
+    let server = Server::start(&[]);
+    let (port, url) = (server.address.port(), server.url());
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&url);
+    chromium.wait_for(&tab, LIVE);
+    drop(server);
+    chromium.wait_for(&tab, "window.ballcast.state !== 'live'");
+    std::thread::sleep(Duration::from_millis(500));
+    chromium.screenshot(&tab, "server-gone.png");
+    let frames = "window.framesBefore = window.ballcast.frames";
+    chromium.evaluate(&tab, frames);
+    let server = Server::start_on("127.0.0.1", port, &[]);
+    chromium.wait_for(&tab, LIVE);
+    chromium.wait_for(&tab, "window.ballcast.frames > window.framesBefore + 10");
+    assert_eq!(server.stats()["viewers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_tab_that_is_closed_or_reloaded_leaves_at_once() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&server.url());
+    chromium.wait_for(&tab, LIVE);
+    chromium.navigate(&tab, &server.url());
+    chromium.wait_for(&tab, LIVE);
+    server.wait_for("the old page leaves", |s| s["viewers"].as_array().unwrap().len() == 1);
+    chromium.close(&tab);
+    server.wait_for("the tab leaves", |s| s["viewers"].as_array().unwrap().is_empty());
+    let log = server.log().join("\n");
+    assert_eq!(log.matches(": it left").count(), 2, "by saying goodbye, not by a timer: {log}");
+}

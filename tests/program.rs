@@ -1,0 +1,199 @@
+//! The program as its operator meets it: flags, exit codes, sentences, refusals over real TCP.
+
+mod support;
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Output};
+
+use serde_json::json;
+use support::process::{Server, raw, request};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ballcast")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn help_and_version_are_on_standard_output() {
+    let help = run(&["--help"]);
+    assert!(help.status.success() && help.stderr.is_empty());
+    assert!(String::from_utf8(help.stdout).unwrap().contains("Usage: ballcast"));
+    let version = run(&["--version"]);
+    let expected = format!("ballcast {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+}
+
+#[test]
+fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
+    for (arguments, words) in [
+        (vec!["--size", "641x480"], ["--size", "641x480", "even"]),
+        (vec!["--fps", "0"], ["--fps", "'0'", "1 to 120"]),
+        (vec!["--nonsense"], ["--nonsense", "ballcast", "--help"]),
+    ] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty());
+        let sentence = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(sentence.lines().count(), 1);
+        assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_one_sentence_and_exit_code_1() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for port in [tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port()] {
+        let output = run(&["--bind", "127.0.0.1", "--port", &port.to_string()]);
+        assert_eq!(output.status.code(), Some(1));
+        let sentence = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(sentence.lines().count(), 1, "{sentence}");
+        assert!(sentence.contains(&port.to_string()) && sentence.contains("taken"), "{sentence}");
+    }
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_left_out_and_none_at_all_is_an_error() {
+    let output = run(&["--bind", "192.0.2.77", "--port", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("192.0.2.77 is left out") && log.contains("no address"), "{log}");
+
+    let server = Server::start_on("127.0.0.1", 0, &["--bind", "192.0.2.77"]);
+    assert_eq!(request(server.address, "GET", "/", &[], b"").status, 200);
+}
+
+#[test]
+fn every_address_of_the_host_is_served_and_the_loopback_comes_last() {
+    use std::io::{BufRead, BufReader};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ballcast"))
+        .args(["--port", "0"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut expected = ballcast::host::addresses().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(expected.len());
+    let mut served = Vec::new();
+    for line in lines.map(Result::unwrap) {
+        let authority = line.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+        let address: std::net::SocketAddr = authority.parse().unwrap();
+        assert_eq!(request(address, "GET", "/", &[], b"").status, 200, "{address}");
+        served.push(address.ip());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(served.last().unwrap().is_loopback());
+    let loopback = served.iter().position(|ip| ip.is_loopback()).unwrap();
+    assert!(served[loopback..].iter().all(|ip| ip.is_loopback()));
+    served.sort();
+    expected.sort();
+    assert_eq!(served, expected);
+}
+
+#[test]
+fn refusals_are_sentences_and_are_counted_and_the_server_goes_on() {
+    let server = Server::start(&["--max-offers-per-second", "1000"]);
+    let address = server.address;
+    let offer = |headers: &[(&str, &str)], body: &str| {
+        let response = request(address, "POST", "/offer", headers, body.as_bytes());
+        let problem = response.json();
+        assert_eq!(problem["status"], response.status, "{}", response.head);
+        (response.status, problem["reason"].as_str().unwrap().to_owned(), problem["detail"].clone())
+    };
+    let json_type = ("Content-Type", "application/json");
+
+    let audio_only = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
+                      m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\n";
+    let body = json!({"type": "offer", "sdp": audio_only}).to_string();
+    let (status, reason, detail) = offer(&[json_type], &body);
+    assert_eq!((status, reason.as_str()), (422, "no-video"));
+    assert_eq!(
+        detail,
+        "The offer has no video. Call pc.addTransceiver('video', {direction: 'recvonly'}) \
+         before createOffer()."
+    );
+
+    let vp8 = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n";
+    let body = json!({"type": "offer", "sdp": vp8}).to_string();
+    let (status, reason, detail) = offer(&[json_type], &body);
+    assert_eq!((status, reason.as_str()), (422, "no-codec"));
+    assert!(detail.as_str().unwrap().contains("VP8"), "{detail}");
+
+    let sendonly = vp8.to_owned() + "a=sendonly\r\n";
+    let body = json!({"type": "offer", "sdp": sendonly}).to_string();
+    assert_eq!(offer(&[json_type], &body).1, "video-not-receiving");
+
+    for body in ["nonsense", "[]", "{\"type\":\"answer\",\"sdp\":\"v=0\"}", "{\"type\":\"offer\"}"]
+    {
+        let (status, reason, _) = offer(&[json_type], body);
+        assert_eq!((status, reason.as_str()), (400, "offer-malformed"), "{body}");
+    }
+    assert_eq!(offer(&[("Content-Type", "text/plain")], "x").0, 415);
+    assert_eq!(offer(&[json_type, ("Origin", "http://elsewhere.example")], "x").0, 403);
+    assert_eq!(offer(&[json_type, ("Sec-Fetch-Site", "cross-site")], "x").0, 403);
+
+    let status = |method: &str, path: &str| request(address, method, path, &[], b"").status;
+    assert_eq!(status("GET", "/nothing"), 404);
+    assert_eq!(status("GET", "/offer"), 405);
+    assert_eq!(status("POST", "/offer"), 411);
+    assert_eq!(status("BREW", "/"), 501);
+    assert_eq!(status("OPTIONS", "*"), 200);
+    assert_eq!(status("HEAD", "/"), 200);
+    let rebound =
+        raw(address, b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert_eq!(rebound.status, 421);
+
+    let stats = server.stats();
+    for reason in ["no-video", "no-codec", "offer-malformed", "host-unknown", "foreign-origin"] {
+        assert!(stats["refusals"][reason].as_u64() > Some(0), "{reason}: {stats}");
+    }
+}
+
+#[test]
+fn a_configured_host_name_is_served() {
+    let server = Server::start(&["--allow-host", "camera.example"]);
+    let of = |host: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        raw(server.address, head.as_bytes()).status
+    };
+    assert_eq!(of("camera.example"), 200);
+    assert_eq!(of("Camera.Example:8080"), 200);
+    assert_eq!(of("localhost"), 200);
+    assert_eq!(of("[::1]:9"), 200);
+    assert_eq!(of("192.0.2.99"), 421);
+}
+
+#[test]
+fn assets_are_not_sent_twice() {
+    let server = Server::start(&[]);
+    let first = request(server.address, "GET", "/static/ballcast.js", &[], b"");
+    assert_eq!(first.status, 200);
+    let etag = first.head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
+    let headers = [("If-None-Match", etag)];
+    let second = request(server.address, "GET", "/static/ballcast.js", &headers, b"");
+    assert_eq!((second.status, second.body.len()), (304, 0));
+}
+
+#[test]
+fn no_secret_is_in_the_log_at_any_level() {
+    // The log of a whole session at the finest level.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ballcast"));
+    child.env("RUST_LOG", "trace");
+    let server = Server::start_command(child, "127.0.0.1", 0, &[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let now = std::time::Instant::now();
+    let (_, sdp) = support::client::Client::new(socket.local_addr().unwrap(), now);
+    let response = server.post_offer(&sdp);
+    let answer = response.json()["sdp"].as_str().unwrap().to_owned();
+    server.stats();
+    let log = server.log().join("\n");
+    assert!(log.contains("asks from"), "{log}");
+    for secret in ["a=ice-pwd:", "a=ice-ufrag:"] {
+        for sdp in [&sdp, &answer] {
+            let value = sdp.lines().find_map(|line| line.strip_prefix(secret)).unwrap().trim();
+            assert!(value.len() >= 4 && !log.contains(value), "{secret}");
+        }
+    }
+    let password = answer.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap();
+    assert!(password.trim().len() >= 22, "128 bits need 22 characters of 6");
+}

@@ -1,0 +1,80 @@
+//! The core names no clock, socket, randomness, thread or hash map. The compiler checks half of
+//! that, when the crate builds without the `driver` feature; this checks the rest.
+
+use std::path::{Path, PathBuf};
+
+/// The driver's side of the wall.
+const DRIVER: [&str; 6] =
+    ["main.rs", "driver.rs", "host.rs", "flags.rs", "media/encoder.rs", "media/source.rs"];
+
+const FORBIDDEN: [&str; 16] = [
+    "Instant::now",
+    "SystemTime::now",
+    ".elapsed()",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "HashMap",
+    "HashSet",
+    "getrandom",
+    "fastrand",
+    "thread_rng",
+    "std::env",
+    "std::fs",
+    "mio::",
+    "openh264",
+];
+
+fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The code of a file: no comments, and nothing from its tests on.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn core_files_name_nothing_impure() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let is_driver = |file: &PathBuf| DRIVER.iter().any(|name| *file == root.join(name));
+    let core: Vec<&PathBuf> = files.iter().filter(|file| !is_driver(file)).collect();
+    assert!(core.len() >= 12, "the core was found: {core:?}");
+    for file in core {
+        let code = code(&std::fs::read_to_string(file).unwrap());
+        for word in FORBIDDEN {
+            assert!(!code.contains(word), "{} names {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_one_file_drives_a_str0m_rtc() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let names_rtc = |file: &&PathBuf| {
+        let code = code(&std::fs::read_to_string(file).unwrap());
+        code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "Rtc")
+    };
+    let naming: Vec<&PathBuf> = files.iter().filter(names_rtc).collect();
+    assert_eq!(naming, [&root.join("viewer.rs")]);
+}
+
+#[test]
+fn every_driver_file_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert!(DRIVER.iter().all(|name| root.join(name).exists()));
+}

@@ -1,0 +1,184 @@
+//! Chromium, headless, driven over its DevTools protocol: JSON over one WebSocket.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+use super::process::PATIENCE;
+
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "about:blank",
+];
+
+pub struct Chromium {
+    child: Child,
+    profile: PathBuf,
+    socket: WebSocket<TcpStream>,
+    next_id: u64,
+}
+
+/// A tab: a target that the debugger is attached to.
+#[derive(Clone)]
+pub struct Tab {
+    session: String,
+    target: String,
+}
+
+impl Chromium {
+    pub fn start() -> Chromium {
+        let name =
+            format!("ballcast-chromium-{}-{:?}", std::process::id(), std::thread::current().id());
+        let profile = std::env::temp_dir().join(name.replace(['(', ')'], ""));
+        let mut command = Command::new(program());
+        command.arg(format!("--user-data-dir={}", profile.display()));
+        command.args(FLAGS).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let announced =
+            lines.find_map(|line| line.strip_prefix("DevTools listening on ").map(str::to_owned));
+        let url = announced.expect("Chromium says where its debugger listens");
+        // A full pipe would stop the browser.
+        std::thread::spawn(move || lines.for_each(drop));
+        let authority = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).unwrap();
+        let stream = TcpStream::connect(authority).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = tungstenite::client(&url, stream).unwrap();
+        Chromium { child, profile, socket, next_id: 1 }
+    }
+
+    /// Opens a page in a tab of its own.
+    pub fn open(&mut self, url: &str) -> Tab {
+        let tab = self.open_blank();
+        self.navigate(&tab, url);
+        tab
+    }
+
+    pub fn open_blank(&mut self) -> Tab {
+        let target = self.call(None, "Target.createTarget", json!({"url": "about:blank"}));
+        let target = target["targetId"].as_str().unwrap().to_owned();
+        let attach = json!({"targetId": target, "flatten": true});
+        let attached = self.call(None, "Target.attachToTarget", attach);
+        let tab = Tab { session: attached["sessionId"].as_str().unwrap().to_owned(), target };
+        self.tab_call(&tab, "Page.enable", json!({}));
+        tab
+    }
+
+    pub fn navigate(&mut self, tab: &Tab, url: &str) {
+        let result = self.tab_call(tab, "Page.navigate", json!({"url": url}));
+        assert!(result["errorText"].is_null(), "{url}: {result}");
+    }
+
+    pub fn close(&mut self, tab: &Tab) {
+        self.call(None, "Target.closeTarget", json!({"targetId": tab.target}));
+    }
+
+    /// Runs a script before those of every page that the tab loads from now on.
+    pub fn prepare(&mut self, tab: &Tab, script: &str) {
+        let method = "Page.addScriptToEvaluateOnNewDocument";
+        self.tab_call(tab, method, json!({"source": script}));
+    }
+
+    /// The value of a JavaScript expression; a promise is awaited.
+    pub fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
+        let parameters = json!({
+            "expression": expression,
+            "awaitPromise": true,
+            "returnByValue": true,
+            "userGesture": false,
+        });
+        let result = self.tab_call(tab, "Runtime.evaluate", parameters);
+        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        result["result"]["value"].clone()
+    }
+
+    /// Waits until an expression is true.
+    pub fn wait_for(&mut self, tab: &Tab, expression: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.evaluate(tab, expression) != json!(true) {
+            if Instant::now() > end {
+                let page = self.evaluate(tab, "document.body?.innerText");
+                panic!("{expression} stays false; the page says {page}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn set_viewport(&mut self, tab: &Tab, width: u32, height: u32, phone: bool) {
+        let metrics = json!({
+            "width": width, "height": height, "mobile": phone,
+            "deviceScaleFactor": if phone { 2 } else { 1 },
+        });
+        self.tab_call(tab, "Emulation.setDeviceMetricsOverride", metrics);
+    }
+
+    pub fn set_colour_scheme(&mut self, tab: &Tab, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.tab_call(tab, "Emulation.setEmulatedMedia", features);
+    }
+
+    /// Keeps a screenshot as an artefact of the run.
+    pub fn screenshot(&mut self, tab: &Tab, name: &str) -> PathBuf {
+        let shot = self.tab_call(tab, "Page.captureScreenshot", json!({"format": "png"}));
+        let png = data_encoding::BASE64.decode(shot["data"].as_str().unwrap().as_bytes()).unwrap();
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(name);
+        std::fs::write(&path, png).unwrap();
+        path
+    }
+
+    fn tab_call(&mut self, tab: &Tab, method: &str, parameters: Value) -> Value {
+        self.call(Some(&tab.session), method, parameters)
+    }
+
+    fn call(&mut self, session: Option<&str>, method: &str, parameters: Value) -> Value {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut request = json!({"id": id, "method": method, "params": parameters});
+        if let Some(session) = session {
+            request["sessionId"] = json!(session);
+        }
+        self.socket.send(Message::text(request.to_string())).unwrap();
+        loop {
+            let message = self.socket.read().unwrap_or_else(|e| panic!("{method}: {e}"));
+            let Message::Text(text) = message else { continue };
+            let response: Value = serde_json::from_str(&text).unwrap();
+            if response["id"] == json!(id) {
+                assert!(response["error"].is_null(), "{method}: {}", response["error"]);
+                return response["result"].clone();
+            }
+        }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// A test without its browser fails, it is not skipped.
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = NAMES.iter().find_map(|name| {
+        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    });
+    found.unwrap_or_else(|| panic!("none of {NAMES:?} is installed: apt-get install chromium"))
+}

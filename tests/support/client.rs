@@ -1,0 +1,132 @@
+//! A viewer without I/O: str0m as the offering side, receiving video.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+/// One encoded frame as it came out of the depacketizer, Annex B.
+pub struct ReceivedFrame {
+    pub data: Vec<u8>,
+    /// 90 kHz.
+    pub timestamp: u64,
+    pub at: Instant,
+}
+
+impl ReceivedFrame {
+    /// Whether the access unit has a NAL unit of this type.
+    pub fn has(&self, nal_type: u8) -> bool {
+        let starts = self.data.windows(4).filter(|w| w[..3] == [0, 0, 1]);
+        starts.into_iter().any(|w| w[3] & 0x1f == nal_type)
+    }
+
+    /// SPS, PPS and IDR.
+    pub fn is_keyframe(&self) -> bool {
+        [7, 8, 5].iter().all(|kind| self.has(*kind))
+    }
+}
+
+pub struct Client {
+    rtc: Rtc,
+    pending: Option<SdpPendingOffer>,
+    mid: Mid,
+    deadline: Instant,
+    pub address: SocketAddr,
+    pub connected: bool,
+    /// The other side said goodbye.
+    pub closed: bool,
+    pub frames: Vec<ReceivedFrame>,
+    pub outgoing: Vec<Transmit>,
+}
+
+impl Client {
+    /// A client at `address`, and its offer's SDP.
+    pub fn new(address: SocketAddr, now: Instant) -> (Client, String) {
+        let mut rtc = RtcConfig::new().clear_codecs().enable_h264(true).build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let mut api = rtc.sdp_api();
+        let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = api.apply().unwrap();
+        let client = Client {
+            rtc,
+            pending: Some(pending),
+            mid,
+            deadline: now,
+            address,
+            connected: false,
+            closed: false,
+            frames: Vec::new(),
+            outgoing: Vec::new(),
+        };
+        (client, offer.to_sdp_string())
+    }
+
+    pub fn accept(&mut self, answer: &str, now: Instant) {
+        let answer = SdpAnswer::from_sdp_string(answer).unwrap();
+        let pending = self.pending.take().unwrap();
+        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        self.handle_timeout(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain(now);
+    }
+
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        if let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) {
+            self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+            self.drain(now);
+        }
+    }
+
+    pub fn request_keyframe(&mut self, kind: KeyframeRequestKind, now: Instant) {
+        if let Some(mut writer) = self.rtc.writer(self.mid) {
+            let _ = writer.request_keyframe(None, kind);
+        } else {
+            let mut api = self.rtc.direct_api();
+            api.stream_rx_by_mid(self.mid, None).unwrap().request_keyframe(kind);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// BYE and close_notify, as a browser's `pc.close()`.
+    pub fn close(&mut self, now: Instant) {
+        self.rtc.close().unwrap();
+        self.drain(now);
+    }
+
+    pub fn poll_timeout(&self) -> Instant {
+        self.deadline
+    }
+
+    fn drain(&mut self, now: Instant) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Transmit(transmit) => self.outgoing.push(transmit),
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(Event::Closed) => self.closed = true,
+                Output::Event(Event::MediaData(media)) => self.frames.push(ReceivedFrame {
+                    data: media.data.to_vec(),
+                    timestamp: media.time.numer(),
+                    at: now,
+                }),
+                Output::Event(_) => {}
+                Output::Timeout(at) if at <= now => {
+                    self.rtc.handle_input(Input::Timeout(now)).unwrap();
+                    self.deadline = now + std::time::Duration::from_millis(1);
+                    if matches!(self.rtc.poll_output().unwrap(), Output::Timeout(at) if at <= now) {
+                        return;
+                    }
+                }
+                Output::Timeout(at) => {
+                    self.deadline = at;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What several test programs share.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+pub mod ball;
+#[cfg(feature = "driver")]
+pub mod chromium;
+pub mod client;
+#[cfg(feature = "driver")]
+pub mod process;
+pub mod world;

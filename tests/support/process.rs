@@ -1,0 +1,164 @@
+//! The real binary as a child process, and a plain HTTP client for it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Longer than anything takes that is not stuck.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Receiver<String>,
+}
+
+impl Server {
+    /// Starts a server on the loopback, on a free port.
+    pub fn start(flags: &[&str]) -> Server {
+        Server::start_on("127.0.0.1", 0, flags)
+    }
+
+    pub fn start_on(address: &str, port: u16, flags: &[&str]) -> Server {
+        Server::start_command(Command::new(env!("CARGO_BIN_EXE_ballcast")), address, port, flags)
+    }
+
+    pub fn start_command(mut command: Command, address: &str, port: u16, flags: &[&str]) -> Server {
+        let mut child = command
+            .args(["--bind", address, "--port", &port.to_string()])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, log) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let authority = url.trim().strip_prefix("http://").and_then(|u| u.strip_suffix('/'));
+        let Some(authority) = authority else {
+            let _ = child.wait();
+            panic!("no URL but '{url}': {:?}", log.iter().collect::<Vec<_>>());
+        };
+        Server { child, address: authority.parse().unwrap(), log }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the server does not end");
+    }
+
+    /// What has been logged since the last call.
+    pub fn log(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    pub fn stats(&self) -> Value {
+        let response = request(self.address, "GET", "/stats", &[], b"");
+        assert_eq!(response.status, 200);
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// Waits until the statistics are as wanted.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let stats = self.stats();
+            if wanted(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < end, "{what}: {stats}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn post_offer(&self, sdp: &str) -> Response {
+        let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        request(self.address, "POST", "/offer", &headers, body.as_bytes())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// One request on a connection of its own.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Response {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    let mut bytes = (head + "\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    raw(address, &bytes)
+}
+
+/// Bytes in, everything until the end of the connection out.
+pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    let end = response.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(response.len());
+    let head = String::from_utf8_lossy(&response[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let body = response.get(end + 4..).unwrap_or_default().to_vec();
+    Response { status, head, body }
+}

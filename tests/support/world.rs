@@ -1,0 +1,245 @@
+//! A server, its viewers and a perfect network between them, in virtual time: no socket, no
+//! thread, no sleep.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use ballcast::limits::Limits;
+use ballcast::media::Frame;
+use ballcast::routes::Hosts;
+use ballcast::server::{Config, ConnId, Input, Output, Server};
+use serde_json::{Value, json};
+
+use super::client::Client;
+
+pub const FRAMES_PER_SECOND: u32 = 30;
+
+/// The smallest things that have the shape of H.264 frames.
+const KEY_FRAME: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88];
+const DELTA_FRAME: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a];
+
+pub struct World {
+    pub now: Instant,
+    pub server: Server,
+    pub clients: Vec<Member>,
+    pub captures: u64,
+    pub forced_keyframes: Vec<Instant>,
+    /// Datagrams that the server sent and no client took.
+    pub stray: Vec<SocketAddr>,
+    /// While set, sending a datagram fails.
+    pub transmit_fails: bool,
+    keyframe_forced: bool,
+    deadline: Option<Instant>,
+    responses: Vec<(ConnId, Vec<u8>)>,
+    closed: Vec<ConnId>,
+    next_connection: u64,
+}
+
+pub struct Member {
+    pub client: Client,
+    /// A machine without power: it neither sends nor receives.
+    pub dead: bool,
+    /// Media and everything else that reached it.
+    pub datagrams: Vec<Instant>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with_limits(Limits::default())
+    }
+
+    pub fn with_limits(limits: Limits) -> World {
+        let now = Instant::now();
+        let certificate = str0m::crypto::from_feature_flags();
+        let config = Config {
+            entropy: [7; 32],
+            certificate: certificate.dtls_provider.generate_certificate().unwrap(),
+            addresses: vec!["10.0.0.254:8080".parse().unwrap()],
+            hosts: Hosts { names: vec!["camera".into()] },
+            limits,
+            frames_per_second: FRAMES_PER_SECOND,
+            stamped: false,
+            wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
+        };
+        World {
+            now,
+            server: Server::new(config, now),
+            clients: Vec::new(),
+            captures: 0,
+            forced_keyframes: Vec::new(),
+            stray: Vec::new(),
+            transmit_fails: false,
+            keyframe_forced: false,
+            deadline: None,
+            responses: Vec::new(),
+            closed: Vec::new(),
+            next_connection: 1,
+        }
+    }
+
+    /// A client with an address of its own, `10.0.<index>.1`.
+    pub fn offer(&mut self) -> (Client, String) {
+        let index = self.clients.len() as u8;
+        Client::new(SocketAddr::from(([10, 0, index, 1], 5_000)), self.now)
+    }
+
+    /// A viewer joins over HTTP; its index. It connects when time passes.
+    pub fn join(&mut self) -> usize {
+        let (mut client, sdp) = self.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (status, answer) = self.post_offer(client.address, &body);
+        assert_eq!(status, 200, "{answer}");
+        client.accept(answer["sdp"].as_str().unwrap(), self.now);
+        self.clients.push(Member { client, dead: false, datagrams: Vec::new() });
+        self.clients.len() - 1
+    }
+
+    pub fn post_offer(&mut self, from: SocketAddr, body: &str) -> (u16, Value) {
+        let head = format!(
+            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.http(from, &(head + body))
+    }
+
+    pub fn stats(&mut self) -> Value {
+        let request = "GET /stats HTTP/1.1\r\nHost: camera\r\n\r\n";
+        self.http("10.0.0.99:1000".parse().unwrap(), request).1
+    }
+
+    /// One request on a connection of its own: status and JSON body.
+    pub fn http(&mut self, from: SocketAddr, request: &str) -> (u16, Value) {
+        let response = self.http_raw(from, request.as_bytes());
+        let text = String::from_utf8(response).unwrap();
+        let status = text.split(' ').nth(1).map_or(0, |status| status.parse().unwrap());
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    pub fn http_raw(&mut self, from: SocketAddr, request: &[u8]) -> Vec<u8> {
+        let id = self.connect(from);
+        self.input(Input::Received(id, request));
+        self.input(Input::Flushed(id));
+        if !self.closed.contains(&id) {
+            self.input(Input::Disconnected(id));
+        }
+        let mine = self.responses.iter().filter(|(conn, _)| *conn == id);
+        let response = mine.flat_map(|(_, bytes)| bytes.clone()).collect();
+        self.responses.retain(|(conn, _)| *conn != id);
+        response
+    }
+
+    pub fn connect(&mut self, from: SocketAddr) -> ConnId {
+        let id = ConnId(self.next_connection);
+        self.next_connection += 1;
+        self.input(Input::Connected(id, from));
+        id
+    }
+
+    pub fn is_closed(&self, id: ConnId) -> bool {
+        self.closed.contains(&id)
+    }
+
+    /// Lets time pass, with everything that happens in it.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        self.deliver();
+        loop {
+            let clients = self.clients.iter().filter(|member| !member.dead);
+            let next =
+                clients.map(|member| member.client.poll_timeout()).chain(self.deadline).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            let now = self.now;
+            if self.deadline.is_some_and(|deadline| deadline <= now) {
+                self.input(Input::Timeout);
+            }
+            for member in self.clients.iter_mut().filter(|member| !member.dead) {
+                if member.client.poll_timeout() <= now {
+                    member.client.handle_timeout(now);
+                }
+            }
+            self.deliver();
+        }
+        self.now = end;
+        self.input(Input::Timeout);
+        self.deliver();
+    }
+
+    /// Carries datagrams from the clients to the server until none is under way.
+    fn deliver(&mut self) {
+        loop {
+            let mut transmits = Vec::new();
+            for member in &mut self.clients {
+                let outgoing = std::mem::take(&mut member.client.outgoing);
+                if !member.dead {
+                    transmits.extend(outgoing);
+                }
+            }
+            if transmits.is_empty() {
+                return;
+            }
+            for transmit in transmits {
+                self.input(Input::Datagram {
+                    source: transmit.source,
+                    destination: transmit.destination,
+                    contents: &transmit.contents,
+                });
+            }
+        }
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.server.handle_input(self.now, input);
+        let mut capture = false;
+        let mut failed = Vec::new();
+        loop {
+            match self.server.poll_output() {
+                Output::Send(id, bytes) => self.responses.push((id, bytes.into_owned())),
+                Output::Finish(_) => {}
+                Output::Close(id) => self.closed.push(id),
+                Output::ForceKeyframe => {
+                    self.keyframe_forced = true;
+                    self.forced_keyframes.push(self.now);
+                }
+                Output::Capture => capture = true,
+                Output::Transmit(transmit) if self.transmit_fails => {
+                    failed.push(transmit.destination);
+                }
+                Output::Transmit(transmit) => {
+                    let to = transmit.destination;
+                    let mut members = self.clients.iter_mut();
+                    match members.find(|member| member.client.address == to) {
+                        Some(member) if !member.dead => {
+                            member.datagrams.push(self.now);
+                            let contents = &transmit.contents;
+                            member.client.handle_datagram(self.now, transmit.source, contents);
+                        }
+                        Some(member) => member.datagrams.push(self.now),
+                        None => self.stray.push(to),
+                    }
+                }
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    break;
+                }
+            }
+        }
+        for destination in failed {
+            self.input(Input::TransmitFailed { destination });
+        }
+        if capture {
+            self.captures += 1;
+            let forced = std::mem::take(&mut self.keyframe_forced);
+            let data = if forced { KEY_FRAME } else { DELTA_FRAME };
+            self.input(Input::Frame(Frame::h264(data.to_vec(), self.now)));
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}

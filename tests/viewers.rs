@@ -1,0 +1,306 @@
+//! What viewers get, in virtual time: the whole core with str0m's own client, and no I/O.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ballcast::limits::Limits;
+use ballcast::server::Input;
+use serde_json::json;
+use str0m::media::KeyframeRequestKind;
+use support::world::{FRAMES_PER_SECOND, World};
+
+const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / FRAMES_PER_SECOND as u64);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn milliseconds(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn a_viewer_gets_a_key_frame_first_and_then_every_frame() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(10));
+    let frames = &world.clients[viewer].client.frames;
+    assert!(frames[0].is_keyframe());
+    assert!(frames[1..].iter().all(|frame| !frame.is_keyframe()));
+    assert!((295..=301).contains(&frames.len()), "{}", frames.len());
+    assert!(world.stray.is_empty(), "{:?}", world.stray);
+}
+
+#[test]
+fn rtp_timestamps_follow_the_capture_time() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(3));
+    let frames = &world.clients[viewer].client.frames;
+    for pair in frames.windows(2) {
+        let step = pair[1].timestamp - pair[0].timestamp;
+        assert!((2_999..=3_001).contains(&step), "{step} of 90 kHz at 30 frames/s");
+    }
+}
+
+#[test]
+fn a_late_viewer_gets_a_key_frame_at_the_next_tick_and_disturbs_nobody() {
+    let mut world = World::new();
+    let first = world.join();
+    world.run(seconds(5) + milliseconds(7));
+    let second = world.join();
+    let joined = world.now;
+    world.run(seconds(2));
+    let frames = &world.clients[second].client.frames;
+    assert!(frames[0].is_keyframe());
+    assert!(frames[0].at - joined <= PERIOD + milliseconds(60), "{:?}", frames[0].at - joined);
+    let frames = &world.clients[first].client.frames;
+    assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD * 2));
+    assert_eq!(world.forced_keyframes.len(), 2, "one for each viewer that joined");
+}
+
+#[test]
+fn one_capture_a_tick_whatever_the_number_of_viewers_and_none_without() {
+    let mut world = World::new();
+    world.run(seconds(60));
+    assert_eq!(world.captures, 0);
+    assert_eq!(world.deadline(), None, "nobody watches, nothing to wake up for");
+    let viewers: Vec<usize> = (0..8).map(|_| world.join()).collect();
+    world.run(seconds(10));
+    assert!((299..=302).contains(&world.captures), "{}", world.captures);
+    for viewer in viewers {
+        let now = world.now;
+        world.clients[viewer].client.close(now);
+    }
+    world.run(milliseconds(100));
+    let captures = world.captures;
+    world.run(seconds(60));
+    assert_eq!(world.captures, captures);
+    assert_eq!(world.server.viewers(), 0);
+    assert_eq!(world.deadline(), None);
+}
+
+#[test]
+fn pli_and_fir_are_answered_with_a_key_frame_within_100_ms() {
+    for kind in [KeyframeRequestKind::Pli, KeyframeRequestKind::Fir] {
+        let mut world = World::new();
+        let viewer = world.join();
+        world.run(seconds(3));
+        let asked = world.now;
+        world.clients[viewer].client.request_keyframe(kind, asked);
+        world.run(seconds(1));
+        let frames = world.clients[viewer].client.frames.iter();
+        let answer = frames.filter(|f| f.at >= asked).find(|f| f.is_keyframe());
+        let answer = answer.unwrap_or_else(|| panic!("{kind:?} has no answer"));
+        assert!(answer.at - asked <= milliseconds(100), "{kind:?} {:?}", answer.at - asked);
+    }
+}
+
+#[test]
+fn a_storm_of_pli_makes_two_key_frames_a_second_at_most() {
+    let mut world = World::new();
+    let viewers: Vec<usize> = (0..4).map(|_| world.join()).collect();
+    world.run(seconds(2));
+    let before = world.forced_keyframes.len();
+    for _ in 0..500 {
+        for viewer in &viewers {
+            let now = world.now;
+            world.clients[*viewer].client.request_keyframe(KeyframeRequestKind::Pli, now);
+        }
+        world.run(milliseconds(10));
+    }
+    let forced = &world.forced_keyframes[before..];
+    assert!((9..=11).contains(&forced.len()), "{} in 5 s", forced.len());
+    assert!(forced.windows(3).all(|three| three[2] - three[0] >= seconds(1)));
+}
+
+#[test]
+fn a_viewer_that_leaves_is_gone_at_once_and_the_others_see_nothing_of_it() {
+    let mut world = World::new();
+    let (stays, leaves) = (world.join(), world.join());
+    world.run(seconds(2));
+    let now = world.now;
+    world.clients[leaves].client.close(now);
+    world.run(milliseconds(1));
+    assert_eq!(world.server.viewers(), 1);
+    world.run(seconds(2));
+    let frames = &world.clients[stays].client.frames;
+    assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD * 2));
+}
+
+#[test]
+fn a_viewer_that_vanishes_gets_nothing_after_5_s_and_is_gone_within_10() {
+    let mut world = World::new();
+    let (stays, vanishes) = (world.join(), world.join());
+    world.run(seconds(3));
+    world.clients[vanishes].dead = true;
+    let vanished = world.now;
+    world.run(seconds(6));
+    let last = *world.clients[vanishes].datagrams.last().unwrap();
+    let states: Vec<_> = world.stats()["viewers"].as_array().unwrap().clone();
+    assert_eq!(states[1]["state"], "silent");
+    // ICE goes on checking; what is counted is frames.
+    let sent = states[1]["frames_sent"].as_u64().unwrap();
+    assert!(sent <= 30 * (3 + 5) + 2, "{sent} frames");
+    assert!(last >= vanished);
+    world.run(seconds(4));
+    assert_eq!(world.server.viewers(), 1);
+    let frames = &world.clients[stays].client.frames;
+    assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD * 2));
+}
+
+#[test]
+fn a_viewer_that_comes_back_after_7_s_gets_a_key_frame_first() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(3));
+    world.clients[viewer].dead = true;
+    world.run(seconds(7));
+    assert_eq!(world.captures, world.captures);
+    world.clients[viewer].dead = false;
+    let back = world.now;
+    world.run(seconds(5));
+    assert_eq!(world.server.viewers(), 1);
+    let frames = world.clients[viewer].client.frames.iter();
+    let first = frames.filter(|frame| frame.at >= back).next().expect("the picture is back");
+    assert!(first.is_keyframe());
+}
+
+#[test]
+fn a_viewer_that_never_connects_is_gone_after_10_s() {
+    let mut world = World::new();
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    assert_eq!(world.post_offer(client.address, &body).0, 200);
+    world.run(seconds(9));
+    assert_eq!(world.server.viewers(), 1);
+    world.run(seconds(1));
+    assert_eq!(world.server.viewers(), 0);
+    assert!(world.stray.is_empty(), "nothing goes to an address that has not proved itself");
+    assert_eq!(world.deadline(), None);
+}
+
+#[test]
+fn no_datagram_answers_one_that_proves_nothing() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(1));
+    let stranger: SocketAddr = "10.9.9.9:9".parse().unwrap();
+    let destination = "10.0.0.254:8080".parse().unwrap();
+    let stun: &[u8] = &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    for contents in [stun, &[22, 254, 253], &[0x80, 96, 0, 1], &[], &[0xff; 1500]] {
+        world.input(Input::Datagram { source: stranger, destination, contents });
+    }
+    let victim = world.clients[viewer].client.address;
+    for contents in [stun, &[22, 254, 253, 0, 0], &[0x80, 96, 0, 1], &[0x80; 300], &[21; 40]] {
+        world.input(Input::Datagram { source: victim, destination, contents });
+    }
+    let frames = world.clients[viewer].client.frames.len();
+    world.run(seconds(1));
+    assert!(world.stray.is_empty());
+    assert!(world.clients[viewer].client.frames.len() >= frames + 29);
+}
+
+#[test]
+fn after_a_failed_send_nothing_goes_out_until_a_key_frame() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(2));
+    world.transmit_fails = true;
+    world.run(PERIOD * 3);
+    world.transmit_fails = false;
+    let healed = world.now;
+    let sent = |world: &mut World| world.stats()["viewers"][0]["frames_sent"].as_u64().unwrap();
+    let (before, captures) = (sent(&mut world), world.captures);
+    world.run(seconds(1));
+    let frames = world.clients[viewer].client.frames.iter();
+    let mut keyframes = frames.filter(|frame| frame.at >= healed && frame.is_keyframe());
+    let keyframe = keyframes.next().expect("a key frame comes");
+    assert!(keyframe.at - healed <= seconds(1), "{:?}", keyframe.at - healed);
+    let missed = (keyframe.at - healed).as_nanos() / PERIOD.as_nanos();
+    let passed = world.captures - captures;
+    assert!(sent(&mut world) - before + missed as u64 <= passed + 1, "deltas before the key frame");
+}
+
+#[test]
+fn the_caps_hold_and_the_refused_are_told_why() {
+    let limits = Limits { viewers: 3, viewers_per_address: 2, ..Limits::default() };
+    let mut world = World::with_limits(limits);
+    let refusal = |world: &mut World, from: &str, reason: &str| {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (status, problem) = world.post_offer(from.parse().unwrap(), &body);
+        assert_eq!((status, &problem["reason"]), (503, &json!(reason)), "{problem}");
+    };
+    for _ in 0..2 {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let from = "10.1.1.1:1".parse().unwrap();
+        assert_eq!(world.post_offer(from, &body).0, 200);
+    }
+    refusal(&mut world, "10.1.1.1:2", "viewers-per-address");
+    world.join();
+    refusal(&mut world, "10.2.2.2:1", "viewers");
+    let stats = world.stats();
+    assert_eq!(stats["refusals"]["viewers"], 1);
+    assert_eq!(stats["refusals"]["viewers-per-address"], 1);
+}
+
+#[test]
+fn half_open_viewers_have_a_cap_of_their_own() {
+    let mut world = World::with_limits(Limits { half_open: 2, ..Limits::default() });
+    for expected in [200, 200, 503] {
+        let (client, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        assert_eq!(world.post_offer(client.address, &body).0, expected);
+    }
+    world.run(seconds(10));
+    world.join();
+}
+
+#[test]
+fn offers_from_one_address_are_limited_by_rate() {
+    let limits = Limits { offers_per_second: 1, ..Limits::default() };
+    let mut world = World::with_limits(limits);
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        statuses.push(world.post_offer("10.1.1.1:1".parse().unwrap(), &body).0);
+    }
+    assert_eq!(statuses, [200, 200, 503, 503]);
+}
+
+#[test]
+fn a_connection_too_many_takes_the_place_of_the_oldest_idle_one() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let mut world = World::with_limits(limits);
+    let from = |n: u8| SocketAddr::from(([10, 3, n, 1], 1));
+    let busy = world.connect(from(0));
+    world.input(Input::Received(busy, b"GET / HTTP/1.1\r\n"));
+    world.run(milliseconds(1));
+    let oldest = world.connect(from(1));
+    world.run(milliseconds(1));
+    let newer = world.connect(from(2));
+    let newest = world.connect(from(3));
+    assert!(world.is_closed(oldest));
+    assert!([busy, newer, newest].iter().all(|id| !world.is_closed(*id)));
+    assert_eq!(world.server.connections(), 3);
+}
+
+#[test]
+fn the_server_says_goodbye_to_everybody_when_it_ends() {
+    let mut world = World::new();
+    let viewers = [world.join(), world.join()];
+    world.run(seconds(1));
+    world.input(Input::Shutdown);
+    for viewer in viewers {
+        assert!(world.clients[viewer].client.closed, "close_notify arrived");
+    }
+    assert_eq!(world.server.viewers(), 0);
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    assert_eq!(world.post_offer(client.address, &body).0, 503);
+}
