@@ -73,6 +73,7 @@ pub struct Endpoints {
 #[derive(Debug)]
 pub enum BindError {
     PortTaken(SocketAddr),
+    PortDenied(u16),
     NoAddress,
     Interfaces(io::Error),
 }
@@ -86,6 +87,11 @@ impl std::fmt::Display for BindError {
                  with --port.",
                 address.port(),
                 address.ip()
+            ),
+            BindError::PortDenied(port) => write!(
+                f,
+                "This user may not use port {port}. Choose one above 1023 with --port, or grant \
+                 the program CAP_NET_BIND_SERVICE."
             ),
             BindError::NoAddress => f.write_str(
                 "There is no address to serve on. Connect this device to a network, or name an \
@@ -153,6 +159,9 @@ fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<Endpoint>, BindEr
             }
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 return Err(BindError::PortTaken(address));
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(BindError::PortDenied(port));
             }
             Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
         }

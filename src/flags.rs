@@ -186,7 +186,7 @@ fn size(parser: &mut Parser) -> Result<Size, UsageError> {
     let parsed = value.split_once(['x', 'X']).and_then(|(width, height)| {
         let (width, height): (usize, usize) = (width.parse().ok()?, height.parse().ok()?);
         let (small, large) = (width.min(height), width.max(height));
-        let fits = small >= 64 && small <= 2160 && large <= 3840;
+        let fits = (64..=2160).contains(&small) && large <= 3840;
         let even = width.is_multiple_of(2) && height.is_multiple_of(2);
         (fits && even).then_some(Size { width, height })
     });

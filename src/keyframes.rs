@@ -30,10 +30,11 @@ impl Keyframes {
     /// Whether the picture about to be captured shall be a key frame. One key frame serves
     /// everybody who waits for one.
     pub fn take(&mut self, now: Instant) -> bool {
-        if !self.joined && !(self.requested && self.may_grant(now)) {
+        let granted = self.requested && self.may_grant(now);
+        if !granted && !self.joined {
             return false;
         }
-        if self.requested && !self.joined {
+        if !self.joined {
             self.granted.rotate_left(1);
             self.granted[PER_WINDOW - 1] = Some(now);
         }

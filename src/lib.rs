@@ -1,4 +1,50 @@
-//! Live video from a small device to any browser on the local network.
+//! Live video from a small device to any browser on the local network, over WebRTC.
+//!
+//! Ballcast is a **pure core** and a **thin driver**. The core is [`server::Server`]. It never reads
+//! a clock, opens a socket, draws entropy, starts a thread or blocks. Whoever drives it keeps this
+//! contract:
+//!
+//! 1. Something has happened: [`Server::handle_input`] is told the fact and the time.
+//! 2. [`Server::poll_output`] is called, and what it returns is done, until it returns
+//!    [`Output::Timeout`].
+//! 3. The driver waits until that time, or until something happens (for ever, if there is no time),
+//!    and begins again.
+//!
+//! The core cannot fail: bytes from the network never make it panic, and never end any viewer but
+//! the one that is gone. The same inputs at the same times give the same outputs, which is how it
+//! is tested.
+//!
+//! ```text
+//!  kernel      driver (mio)               core: Server                                             driver        kernel
+//!  TCP in  -> read     -> Received   -> http: parse  -> routes: page, /offer -> Viewer::answer --.
+//!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Rtc -> drain ---+-> Send/Close -> write
+//!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendto
+//!                                       frame clock due and somebody watches -> Capture ----.    |
+//!  picture -> Source::capture, ONCE <- driver <---------------------------------------------'    |
+//!                `-> Frame -> packetised ONCE -> for each viewer past its key frame: write, drain'
+//!                                    viewer connected, or PLI -> ForceKeyframe -> Source
+//! ```
+//!
+//! | module | holds | side |
+//! |---|---|---|
+//! | [`server`] | routing of inputs, finding viewers, fan-out, the limits' enforcement | core |
+//! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
+//! | [`routes`] | which request is welcome; the page from memory | core |
+//! | [`offer`] | an SDP offer, read and reduced to what we answer | core |
+//! | [`viewer`] | one viewer and its `str0m::Rtc`: answer, gate, timers | core |
+//! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
+//! | [`media`] | picture, ball, stamp, frame, packetiser; encoder and source for the driver | both |
+//! | `driver` | the mio loop: sockets, signals, the clock | driver |
+//! | `host` | the host's addresses and names | driver |
+//! | `flags` | the command line | driver |
+//!
+//! The core builds and tests without the feature `driver`, and then links neither mio nor openh264.
+//!
+//! [`Server::handle_input`]: server::Server::handle_input
+//! [`Server::poll_output`]: server::Server::poll_output
+//! [`Output::Timeout`]: server::Output::Timeout
+
+#![forbid(unsafe_code)]
 
 #[cfg(feature = "driver")]
 pub mod driver;
@@ -9,11 +55,11 @@ pub mod host;
 
 pub mod frame_clock;
 pub mod http;
-pub mod keyframes;
+mod keyframes;
 pub mod limits;
 pub mod media;
 pub mod offer;
 pub mod routes;
-pub mod schedule;
+mod schedule;
 pub mod server;
 pub mod viewer;

@@ -90,6 +90,12 @@ impl Offer {
             names.dedup();
             return Err(OfferError::NoCodec(names));
         };
+        for required in ["ice-ufrag", "ice-pwd", "fingerprint"] {
+            let of_section = sections[index].attribute(required);
+            if of_section.or(attribute(&session, required)).is_none() {
+                return Err(OfferError::Malformed(format!("its m=video has no a={required}")));
+            }
+        }
         let mid = sections[index]
             .attribute("mid")
             .ok_or_else(|| OfferError::Malformed("its m=video has no a=mid".into()))?

@@ -108,6 +108,9 @@ const RTP_CLOCK_HZ: u128 = 90_000;
 /// What a refused client is told to wait when it is not known better.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// Refusals of one address that are logged; all are counted.
+const REFUSAL_LINES_PER_SECOND: u32 = 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Frame,
@@ -154,6 +157,7 @@ pub struct Server {
     by_ufrag: BTreeMap<String, ViewerId>,
     next_viewer: u64,
     offers: RateLimit,
+    refusal_lines: RateLimit,
     clock: FrameClock,
     keyframes: Keyframes,
     schedule: Schedule<Timer>,
@@ -174,6 +178,7 @@ impl Server {
             by_ufrag: BTreeMap::new(),
             next_viewer: 1,
             offers: RateLimit::new(config.limits.offers_per_second),
+            refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
             clock: FrameClock::new(config.frames_per_second),
             keyframes: Keyframes::default(),
             schedule: Schedule::new(),
@@ -460,7 +465,7 @@ impl Server {
         let from_address = self.connections.values().filter(of_peer).count();
         let full = self.connections.len() >= limits.connections;
         if from_address >= limits.connections_per_address || full && !self.close_oldest_idle() {
-            self.count_refusal("connections", peer);
+            self.count_refusal(now, "connections", peer);
             self.outbox.push_back(Output::Close(id));
             return;
         }
@@ -503,7 +508,7 @@ impl Server {
                     let response = self.respond(now, connection.peer, &request);
                     connection.http.respond(response);
                 }
-                http::Event::Refused(reason) => self.count_refusal(reason, connection.peer),
+                http::Event::Refused(reason) => self.count_refusal(now, reason, connection.peer),
                 http::Event::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),
                 http::Event::Finish => self.outbox.push_back(Output::Finish(id)),
                 http::Event::Close => {
@@ -619,9 +624,11 @@ impl Server {
         characters.map(char::from).collect()
     }
 
-    fn count_refusal(&mut self, reason: &'static str, peer: SocketAddr) {
+    fn count_refusal(&mut self, now: Instant, reason: &'static str, peer: SocketAddr) {
         *self.counters.refusals.entry(reason).or_default() += 1;
-        log::info!("refused {}: {reason}", peer.ip());
+        if self.refusal_lines.take(peer.ip(), now).is_ok() {
+            log::info!("refused {}: {reason}", peer.ip());
+        }
     }
 
     fn stats(&self, now: Instant) -> Value {

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
-use str0m::format::{Codec, FormatParams};
+use str0m::format::{Codec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::{Frequency, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
-use crate::offer::{Offer, OfferError};
+use crate::offer::{H264, Offer, OfferError};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.
@@ -405,8 +405,9 @@ fn no_playout_delay() -> ExtensionValues {
 }
 
 fn negotiate(offer: &Offer, terms: &Terms, now: Instant) -> Result<(Rtc, Mid, String), OfferError> {
-    let malformed = |error: &dyn fmt::Display| OfferError::Malformed(error.to_string());
-    let sdp = SdpOffer::from_sdp_string(&offer.sdp).map_err(|e| malformed(&e))?;
+    // The error may quote the offer, secrets included.
+    let sdp = SdpOffer::from_sdp_string(&offer.sdp)
+        .map_err(|_| OfferError::Malformed("a line of it does not parse".into()))?;
     let mut rtc = config(offer, terms).build(now);
     for address in terms.addresses {
         match Candidate::host(*address, Protocol::Udp) {
@@ -416,7 +417,10 @@ fn negotiate(offer: &Offer, terms: &Terms, now: Instant) -> Result<(Rtc, Mid, St
             Err(error) => log::debug!("{address} is no candidate: {error}"),
         }
     }
-    let answer = rtc.sdp_api().accept_offer(sdp).map_err(|e| malformed(&e))?;
+    let answer = rtc
+        .sdp_api()
+        .accept_offer(sdp)
+        .map_err(|error| OfferError::Malformed(error.to_string()))?;
     let mid = Mid::from(offer.mid.as_str());
     let mut api = rtc.direct_api();
     let stream = api.stream_tx_by_mid(mid, None);
@@ -436,18 +440,30 @@ fn config(offer: &Offer, terms: &Terms) -> RtcConfig {
         // The offer's own numbers replace these two.
         .set_extension(1, Extension::RtpMid)
         .set_extension(2, Extension::PlayoutDelay);
-    config.codec_config().add_config(
-        Pt::from(h264.payload_type),
-        h264.rtx.map(Pt::from),
-        Codec::H264,
-        Frequency::NINETY_KHZ,
-        None,
-        FormatParams {
+    *config.codec_config() = CodecConfig::new_from_payload_params(vec![payload_params(h264)]);
+    config
+}
+
+/// H.264 as it was offered, with repair (NACK, PLI, FIR) and without bandwidth estimation, which a
+/// stream of one rendition has no use for.
+fn payload_params(h264: &H264) -> PayloadParams {
+    let spec = CodecSpec {
+        codec: Codec::H264,
+        clock_rate: Frequency::NINETY_KHZ,
+        channels: None,
+        format: FormatParams {
             packetization_mode: Some(1),
             profile_level_id: Some(h264.profile_level_id),
             level_asymmetry_allowed: h264.level_asymmetry_allowed.then_some(true),
             ..FormatParams::default()
         },
-    );
-    config
+    };
+    let (payload_type, rtx) = (Pt::from(h264.payload_type), h264.rtx.map(Pt::from));
+    let mut params = PayloadParams::new(payload_type, rtx, spec);
+    params.set_fb_nack(true);
+    params.set_fb_pli(true);
+    params.set_fb_fir(true);
+    params.set_fb_remb(false);
+    params.set_fb_transport_cc(false);
+    params
 }

@@ -190,7 +190,7 @@ function show(track, signal) {
       video.requestVideoFrameCallback(onFrame);
       if (video.paused) return; // Chromium calls back for a paused stream too
       presented(1);
-      if (attempt.stamped && frames % STAMP_EVERY === 0) readStamp(metadata.expectedDisplayTime || now);
+      if (attempt.stamped && frames % STAMP_EVERY === 0) readStamp(metadata.presentationTime ?? now);
     };
     video.requestVideoFrameCallback(onFrame);
   }

@@ -171,7 +171,7 @@ fn an_offer_without_video_is_told_what_is_missing() {
     let mut chromium = Chromium::start();
     let tab = chromium.open(&format!("{}stats", server.url()));
     chromium.wait_for(&tab, "document.readyState === 'complete'");
-    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", "").replace("WAIT", GATHER);
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", "").replace("WAIT", "");
     let sentence = chromium.evaluate(&tab, &script);
     let missing = "pc.addTransceiver('video', {direction: 'recvonly'})";
     assert!(sentence.as_str().unwrap().contains(missing), "{sentence}");

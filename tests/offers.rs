@@ -1,0 +1,243 @@
+//! Offers as browsers send them, and what the answers must be.
+
+mod support;
+
+use ballcast::offer::{Offer, OfferError};
+use serde_json::json;
+use support::world::World;
+
+/// As Debian's Chromium 156 sends it, candidates gathered.
+const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
+
+/// The smallest offer that a browser could send, with these m-lines.
+fn offer(sections: &[&str]) -> String {
+    let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
+    let mut sdp = format!(
+        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+        mids.join(" ")
+    );
+    for (section, mid) in sections.iter().zip(mids) {
+        for line in section.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            sdp += &format!("{line}\r\n");
+            if line.starts_with("m=") {
+                sdp += "c=IN IP4 0.0.0.0\r\n";
+            }
+        }
+        sdp += &format!(
+            "a=mid:{mid}\r\na=ice-ufrag:abcd\r\n\
+             a=ice-pwd:0123456789abcdef01234567\r\na=setup:actpass\r\na=rtcp-mux\r\n\
+             a=fingerprint:sha-256 {}\r\n",
+            ["AB"; 32].join(":")
+        );
+    }
+    sdp
+}
+
+const SAFARI_VIDEO: &str = "
+    m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99 100 101
+    a=recvonly
+    a=rtpmap:96 H264/90000
+    a=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c34
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:98 H264/90000
+    a=fmtp:98 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e034
+    a=rtpmap:99 rtx/90000
+    a=fmtp:99 apt=98
+    a=rtpmap:100 VP8/90000
+    a=rtpmap:101 rtx/90000
+    a=fmtp:101 apt=100";
+
+const AUDIO: &str = "
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    a=recvonly
+    a=rtpmap:111 opus/48000/2";
+
+const VP8_VIDEO: &str = "
+    m=video 9 UDP/TLS/RTP/SAVPF 120 124
+    a=recvonly
+    a=rtpmap:120 VP8/90000
+    a=rtpmap:124 rtx/90000
+    a=fmtp:124 apt=120";
+
+fn h264(parameters: &str) -> String {
+    format!(
+        "m=video 9 UDP/TLS/RTP/SAVPF 96\na=recvonly\na=rtpmap:96 H264/90000\na=fmtp:96 {parameters}"
+    )
+}
+
+/// The answer of a server to an offer, line by line.
+fn answer(sdp: &str) -> Vec<String> {
+    let mut world = World::new();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let (status, answer) = world.post_offer("10.0.0.1:1".parse().unwrap(), &body);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["type"], "answer");
+    answer["sdp"].as_str().unwrap().lines().map(str::to_owned).collect()
+}
+
+fn starting<'a>(lines: &'a [String], prefix: &str) -> Vec<&'a str> {
+    lines.iter().filter_map(|line| line.strip_prefix(prefix)).collect()
+}
+
+#[test]
+fn chromium_gets_constrained_baseline_in_mode_1_whatever_comes_first() {
+    let lines = answer(CHROMIUM);
+    assert_eq!(starting(&lines, "m="), ["video 9 UDP/TLS/RTP/SAVPF 108 109"]);
+    assert_eq!(starting(&lines, "a=rtpmap:"), ["108 H264/90000", "109 rtx/90000"]);
+    let fmtp = starting(&lines, "a=fmtp:108 ")[0];
+    for parameter in
+        ["level-asymmetry-allowed=1", "packetization-mode=1", "profile-level-id=42e01f"]
+    {
+        assert!(fmtp.split(';').any(|p| p == parameter), "{fmtp}");
+    }
+    assert!(lines.iter().any(|line| line == "a=sendonly"));
+    assert!(starting(&lines, "a=setup:") == ["passive"]);
+    assert!(!lines.iter().any(|line| line == "a=ice-lite"), "full ICE");
+}
+
+#[test]
+fn the_answer_holds_our_candidates_and_only_what_is_used() {
+    let lines = answer(CHROMIUM);
+    let candidates = starting(&lines, "a=candidate:");
+    assert_eq!(candidates.len(), 1);
+    assert!(candidates[0].contains(" 10.0.0.254 8080 typ host"), "{candidates:?}");
+    let extensions = starting(&lines, "a=extmap:");
+    assert!(extensions.iter().any(|e| e.ends_with("playout-delay")), "{extensions:?}");
+    let feedback = starting(&lines, "a=rtcp-fb:108 ");
+    for wanted in ["nack", "nack pli", "ccm fir"] {
+        assert!(feedback.contains(&wanted), "{feedback:?}");
+    }
+    for unused in ["transport-cc", "goog-remb"] {
+        assert!(!feedback.contains(&unused), "{feedback:?}");
+    }
+}
+
+#[test]
+fn safari_gets_its_baseline_not_its_high_profile() {
+    let lines = answer(&offer(&[SAFARI_VIDEO]));
+    assert_eq!(starting(&lines, "m="), ["video 9 UDP/TLS/RTP/SAVPF 98 99"]);
+    assert!(starting(&lines, "a=fmtp:98 ")[0].contains("profile-level-id=42e034"));
+}
+
+#[test]
+fn there_is_one_m_line_for_each_of_the_offers() {
+    let lines = answer(&offer(&[AUDIO, SAFARI_VIDEO]));
+    let media = starting(&lines, "m=");
+    assert_eq!(media.len(), 2);
+    assert!(media[0].starts_with("audio 0 "), "what we do not send is refused: {media:?}");
+    assert_eq!(media[1], "video 9 UDP/TLS/RTP/SAVPF 98 99");
+    assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 1"]);
+
+    let lines = answer(&offer(&[VP8_VIDEO, SAFARI_VIDEO, SAFARI_VIDEO]));
+    let media = starting(&lines, "m=");
+    assert!(media[0].starts_with("video 0 "), "{media:?}");
+    assert!(media[1].starts_with("video 9 "), "{media:?}");
+    assert!(media[2].starts_with("video 0 "), "{media:?}");
+}
+
+#[test]
+fn a_sendrecv_offer_is_answered_sendonly() {
+    let video = SAFARI_VIDEO.replace("a=recvonly", "a=sendrecv");
+    let lines = answer(&offer(&[&video]));
+    assert!(lines.iter().any(|line| line == "a=sendonly"));
+    let video = SAFARI_VIDEO.replace("a=recvonly", "");
+    let lines = answer(&offer(&[&video]));
+    assert!(lines.iter().any(|line| line == "a=sendonly"), "sendrecv is what no direction means");
+}
+
+#[test]
+fn level_asymmetry_is_answered_as_it_is_offered() {
+    let lines = answer(&offer(&[&h264("packetization-mode=1;profile-level-id=42e01f")]));
+    let fmtp = starting(&lines, "a=fmtp:96 ")[0];
+    assert!(fmtp.contains("profile-level-id=42e01f"), "not above the offer's level: {fmtp}");
+    assert!(!fmtp.contains("level-asymmetry-allowed=1"), "{fmtp}");
+}
+
+#[test]
+fn h264_is_chosen_by_value() {
+    let choose = |types: &[(u8, &str)]| {
+        let list: Vec<String> = types.iter().map(|(pt, _)| pt.to_string()).collect();
+        let mut video = format!("m=video 9 UDP/TLS/RTP/SAVPF {}\na=recvonly\n", list.join(" "));
+        for (pt, fmtp) in types {
+            video += &format!("a=rtpmap:{pt} H264/90000\na=fmtp:{pt} {fmtp}\n");
+        }
+        Offer::parse(&offer(&[&video])).map(|offer| offer.h264.payload_type)
+    };
+    let high = "packetization-mode=1;profile-level-id=640c1f";
+    let main = "packetization-mode=1;profile-level-id=4d001f";
+    let baseline = "packetization-mode=1;profile-level-id=42001f";
+    let constrained = "packetization-mode=1;profile-level-id=42e01f";
+    let main_as_constrained = "profile-level-id=4d801f;packetization-mode=1";
+    assert_eq!(choose(&[(1, high), (2, main), (3, baseline), (4, constrained)]), Ok(4));
+    assert_eq!(choose(&[(1, high), (2, main), (3, baseline)]), Ok(3));
+    assert_eq!(choose(&[(1, high), (2, main)]), Ok(1), "the first of equals");
+    assert_eq!(choose(&[(1, baseline), (2, main_as_constrained)]), Ok(2));
+    assert_eq!(choose(&[(1, "packetization-mode=1")]), Ok(1), "baseline by default");
+    let modes = [(1, "packetization-mode=0;profile-level-id=42e01f"), (2, high)];
+    assert_eq!(choose(&modes), Ok(2), "mode 1 before profile");
+    assert_eq!(choose(&modes[..1]), Err(OfferError::NoCodec(vec!["H264".into()])));
+    assert!(choose(&[(1, "packetization-mode=1;profile-level-id=zzzzzz")]).is_err());
+}
+
+#[test]
+fn what_cannot_be_answered_is_an_error_that_says_why() {
+    let refused = |sdp: &str| Offer::parse(sdp).unwrap_err();
+    assert_eq!(refused(&offer(&[AUDIO])), OfferError::NoVideo);
+    assert_eq!(refused(&offer(&[])), OfferError::NoVideo);
+    let sendonly = SAFARI_VIDEO.replace("recvonly", "sendonly");
+    assert_eq!(refused(&offer(&[&sendonly])), OfferError::NotReceiving);
+    let inactive = SAFARI_VIDEO.replace("recvonly", "inactive");
+    assert_eq!(refused(&offer(&[&inactive])), OfferError::NotReceiving);
+    assert_eq!(refused(&offer(&[VP8_VIDEO])), OfferError::NoCodec(vec!["VP8".into()]));
+    for malformed in ["", "v=1\r\n", "nonsense", "v=0"] {
+        let error = refused(malformed);
+        assert!(matches!(error, OfferError::Malformed(_) | OfferError::NoVideo), "{error:?}");
+    }
+}
+
+#[test]
+fn offers_without_what_every_offer_has_are_refused_and_the_server_goes_on() {
+    let whole = offer(&[SAFARI_VIDEO]);
+    let mut world = World::new();
+    for missing in ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=mid", "o=", "m=video"] {
+        let lines = whole.lines().filter(|line| !line.starts_with(missing));
+        let sdp: String = lines.map(|line| format!("{line}\r\n")).collect();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (status, problem) = world.post_offer("10.0.0.1:1".parse().unwrap(), &body);
+        assert!(matches!(status, 400 | 422), "{missing}: {status} {problem}");
+        assert!(problem["detail"].as_str().unwrap().len() > 20, "{problem}");
+    }
+    assert_eq!(world.server.viewers(), 0);
+    world.join();
+}
+
+#[test]
+fn a_mangled_offer_never_breaks_the_server() {
+    // Every line dropped, doubled and cut, and every payload type made another.
+    let lines: Vec<&str> = CHROMIUM.lines().collect();
+    let mut world = World::new();
+    let mut answered = 0;
+    for index in 0..lines.len() {
+        let line = lines[index];
+        for replacement in [
+            "".into(),
+            format!("{line}\r\n{line}"),
+            line[..line.len() / 2].into(),
+            line.replace("10", "96"),
+        ] {
+            let mut changed = lines.clone();
+            changed[index] = &replacement;
+            let body = json!({"type": "offer", "sdp": changed.join("\r\n") + "\r\n"}).to_string();
+            let from = ([10, 1, (index / 250) as u8, (index % 250) as u8], 1).into();
+            let (status, _) = world.post_offer(from, &body);
+            assert!(matches!(status, 200 | 400 | 422 | 503), "{status}: {replacement}");
+            answered += usize::from(status == 200);
+            if world.server.viewers() > 5 {
+                world.run(std::time::Duration::from_secs(11));
+            }
+        }
+    }
+    assert!(answered > 300, "most changes do not concern us: {answered}");
+    world.join();
+}
