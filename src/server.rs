@@ -466,8 +466,11 @@ impl Server {
         let full = self.connections.len() >= limits.connections;
         if from_address >= limits.connections_per_address || full && !self.close_oldest_idle() {
             self.count_refusal(now, "connections", peer);
-            self.outbox.push_back(Output::Close(id));
-            return;
+            let sentence = "Too many connections. Close some tabs, or try again in a moment.";
+            let refusal = Response::problem(503, "connections", sentence).retry_after(RETRY_AFTER);
+            let farewell = refusal.into_farewell(self.date(now));
+            let outputs = [Output::Send(id, farewell), Output::Finish(id), Output::Close(id)];
+            return self.outbox.extend(outputs);
         }
         let http = http::Connection::new(now);
         self.schedule.set(Timer::Connection(id), http.poll_timeout());
@@ -527,12 +530,13 @@ impl Server {
             let addresses: Vec<IpAddr> = self.config.addresses.iter().map(|a| a.ip()).collect();
             routes::admit(head, &self.config.hosts, &addresses)
         };
+        http.poll(&http::Context { now, date: self.date(now), admit: &admit })
+    }
+
+    fn date(&self, now: Instant) -> SystemTime {
         let (wall, read_at) = self.wall_clock;
-        http.poll(&http::Context {
-            now,
-            date: wall + now.saturating_duration_since(read_at),
-            admit: &admit,
-        })
+        let passed = now.saturating_duration_since(read_at);
+        wall.checked_add(passed).unwrap_or(wall)
     }
 
     fn respond(&mut self, now: Instant, peer: SocketAddr, request: &Request) -> Response {
@@ -646,6 +650,7 @@ impl Server {
             "encode_max_ms": counters.encode_max.as_secs_f64() * 1e3,
             "viewers": viewers,
             "viewers_served": counters.viewers_served,
+            // The one that asks is not in the table while it is served.
             "connections": self.connections.len() + 1,
             "datagrams_dropped": counters.datagrams_dropped,
             "transmits_failed": counters.transmits_failed,

@@ -290,6 +290,19 @@ fn a_connection_too_many_takes_the_place_of_the_oldest_idle_one() {
 }
 
 #[test]
+fn a_connection_too_many_from_one_address_is_told_so() {
+    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let mut world = World::with_limits(limits);
+    let from = "10.3.0.1:1".parse().unwrap();
+    let held = [world.connect(from), world.connect(from)];
+    let (status, problem) = world.http(from, "");
+    assert_eq!((status, &problem["reason"]), (503, &json!("connections")), "{problem}");
+    assert!(held.iter().all(|id| !world.is_closed(*id)));
+    let elsewhere = "10.3.0.2:1".parse().unwrap();
+    assert_eq!(world.http(elsewhere, "GET / HTTP/1.1\r\nHost: camera\r\n\r\n").0, 200);
+}
+
+#[test]
 fn the_server_says_goodbye_to_everybody_when_it_ends() {
     let mut world = World::new();
     let viewers = [world.join(), world.join()];

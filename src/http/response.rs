@@ -87,6 +87,12 @@ impl Response {
         self.with_header("Retry-After", seconds.to_string())
     }
 
+    /// The whole answer for a connection that is refused before it begins.
+    pub fn into_farewell(self, date: SystemTime) -> Cow<'static, [u8]> {
+        let [head, body] = self.render(date, false, true);
+        if body.is_empty() { head } else { [head, body].concat().into() }
+    }
+
     /// The bytes to send: the head with a small body, then a large body or nothing.
     pub(super) fn render(
         self,
