@@ -346,6 +346,7 @@ impl Server {
             Some(ending) => self.release(now, id, ending),
             None => {
                 let deadline = seat.viewer.poll_timeout();
+                debug_assert!(deadline.is_some_and(|deadline| deadline > now), "time moves on");
                 self.schedule.set(Timer::Viewer(id), deadline);
             }
         }

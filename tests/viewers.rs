@@ -34,6 +34,24 @@ fn a_viewer_gets_a_key_frame_first_and_then_every_frame() {
 }
 
 #[test]
+fn a_viewer_gets_no_frame_at_all_before_its_first_key_frame() {
+    let mut world = World::new();
+    world.join();
+    world.run(seconds(1));
+    world.source_is_deaf = true;
+    let late = world.join();
+    world.run(seconds(2));
+    assert!(world.clients[late].client.connected);
+    assert!(world.clients[late].client.frames.is_empty());
+    let stats = world.stats();
+    assert_eq!(stats["viewers"][1]["frames_sent"], 0);
+    assert!(stats["viewers"][1]["drops"].as_u64() > Some(50), "{stats}");
+    world.source_is_deaf = false;
+    world.run(seconds(1));
+    assert!(world.clients[late].client.frames[0].is_keyframe(), "asked for again until it came");
+}
+
+#[test]
 fn rtp_timestamps_follow_the_capture_time() {
     let mut world = World::new();
     let viewer = world.join();

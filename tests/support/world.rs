@@ -28,6 +28,8 @@ pub struct World {
     pub stray: Vec<SocketAddr>,
     /// While set, sending a datagram fails.
     pub transmit_fails: bool,
+    /// While set, the source takes no notice of a wish for a key frame.
+    pub source_is_deaf: bool,
     keyframe_forced: bool,
     deadline: Option<Instant>,
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -69,6 +71,7 @@ impl World {
             forced_keyframes: Vec::new(),
             stray: Vec::new(),
             transmit_fails: false,
+            source_is_deaf: false,
             keyframe_forced: false,
             deadline: None,
             responses: Vec::new(),
@@ -202,7 +205,7 @@ impl World {
                 Output::Finish(_) => {}
                 Output::Close(id) => self.closed.push(id),
                 Output::ForceKeyframe => {
-                    self.keyframe_forced = true;
+                    self.keyframe_forced = !self.source_is_deaf;
                     self.forced_keyframes.push(self.now);
                 }
                 Output::Capture => capture = true,
