@@ -250,14 +250,19 @@ impl Server {
     }
 
     fn fire_timers(&mut self, now: Instant) {
+        let mut frame_due = false;
         while let Some(timer) = self.schedule.take_due(now) {
             match timer {
-                Timer::Frame => self.tick(now),
+                // After the others, one of which may be the end of the last viewer.
+                Timer::Frame => frame_due = true,
                 Timer::Viewer(id) => self.with_viewer(now, id, |v| v.handle_timeout(now)),
                 Timer::Connection(id) => {
                     self.with_connection(now, id, |http| http.handle_timeout(now));
                 }
             }
+        }
+        if frame_due {
+            self.tick(now);
         }
     }
 }

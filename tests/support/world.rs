@@ -39,6 +39,8 @@ pub struct World {
 
 pub struct Member {
     pub client: Client,
+    /// What its connectivity checks carry: the server's user fragment and its own.
+    pub username: String,
     /// A machine without power: it neither sends nor receives.
     pub dead: bool,
     /// Media and everything else that reached it.
@@ -92,8 +94,14 @@ impl World {
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
         let (status, answer) = self.post_offer(client.address, &body);
         assert_eq!(status, 200, "{answer}");
-        client.accept(answer["sdp"].as_str().unwrap(), self.now);
-        self.clients.push(Member { client, dead: false, datagrams: Vec::new() });
+        let answer = answer["sdp"].as_str().unwrap();
+        let ufrag = |sdp: &str| {
+            let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+            value.unwrap().to_owned()
+        };
+        let username = format!("{}:{}", ufrag(answer), ufrag(&sdp));
+        client.accept(answer, self.now);
+        self.clients.push(Member { client, username, dead: false, datagrams: Vec::new() });
         self.clients.len() - 1
     }
 
