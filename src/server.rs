@@ -226,6 +226,16 @@ impl Server {
         self.viewers.len()
     }
 
+    /// Whose an address is that has proved itself.
+    pub fn viewer_at(&self, address: SocketAddr) -> Option<ViewerId> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The name of a viewer's state, as in the statistics.
+    pub fn viewer_state(&self, id: ViewerId) -> Option<&'static str> {
+        Some(self.viewers.get(&id)?.viewer.state_name())
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.len()
     }
@@ -255,7 +265,13 @@ impl Server {
             match timer {
                 // After the others, one of which may be the end of the last viewer.
                 Timer::Frame => frame_due = true,
-                Timer::Viewer(id) => self.with_viewer(now, id, |v| v.handle_timeout(now)),
+                Timer::Viewer(id) => {
+                    self.with_viewer(now, id, |viewer| {
+                        viewer.handle_timeout(now);
+                        let next = viewer.poll_timeout();
+                        debug_assert!(next.is_none_or(|next| next > now), "time moves on");
+                    });
+                }
                 Timer::Connection(id) => {
                     self.with_connection(now, id, |http| http.handle_timeout(now));
                 }
@@ -351,7 +367,7 @@ impl Server {
             Some(ending) => self.release(now, id, ending),
             None => {
                 let deadline = seat.viewer.poll_timeout();
-                debug_assert!(deadline.is_some_and(|deadline| deadline > now), "time moves on");
+
                 self.schedule.set(Timer::Viewer(id), deadline);
             }
         }

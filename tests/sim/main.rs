@@ -1,0 +1,137 @@
+//! Deterministic simulation: whole runs of the core under every fault, in virtual time.
+//!
+//! One seed draws everything. `SIM_SEED=N` replays one run with its full log, `SIM_SEEDS=A..B`
+//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run. Without any of them the gate runs.
+
+mod browser;
+mod crypto;
+mod link;
+mod log;
+mod options;
+mod pinned;
+mod rules;
+mod run;
+mod tally;
+mod viewer;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use options::Options;
+use run::{Outcome, Run};
+use tally::Tally;
+
+const GATE: Range<u64> = 1..1_001;
+const GATE_SECONDS: u64 = 60;
+/// Each seed of the gate runs twice; the traces must be the same.
+const GATE_REPEATS: bool = true;
+
+fn main() -> ExitCode {
+    let length = Duration::from_secs(number("SIM_SECONDS").unwrap_or(GATE_SECONDS));
+    if let Some(seed) = number("SIM_SEED") {
+        return replay(seed, length);
+    }
+    match std::env::var("SIM_SEEDS") {
+        Ok(range) => {
+            let bounds =
+                range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+            let Some((first, end)) = bounds else {
+                eprintln!("SIM_SEEDS cannot be '{range}': it takes A..B");
+                return ExitCode::from(2);
+            };
+            sweep(first..end, length, false)
+        }
+        Err(_) => sweep(GATE, length, GATE_REPEATS),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} cannot be '{value}': it takes a number")),
+    )
+}
+
+fn replay(seed: u64, length: Duration) -> ExitCode {
+    let options = Options::draw(seed, length);
+    println!("seed {seed} {options:#?}");
+    let outcome = run(seed, length, true);
+    println!("seed {seed} trace {:016x}", outcome.trace);
+    match outcome.failure {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            println!("seed {seed} FAILED: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One run, on a thread of its own: str0m's random numbers belong to the thread.
+fn run(seed: u64, length: Duration, verbose: bool) -> Outcome {
+    let thread = std::thread::spawn(move || {
+        pinned::simulate();
+        Run::new(Options::draw(seed, length), verbose).run()
+    });
+    thread.join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let failure = format!("S13: a panic: {}", text.unwrap_or_default());
+        Outcome { trace: 0, tally: Tally::default(), failure: Some(failure) }
+    })
+}
+
+fn sweep(seeds: Range<u64>, length: Duration, twice: bool) -> ExitCode {
+    let began = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let results: Mutex<(Tally, BTreeMap<u64, String>)> = Mutex::default();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let mut outcome = run(seed, length, false);
+                    if twice && outcome.failure.is_none() {
+                        let again = run(seed, length, false);
+                        if again.trace != outcome.trace {
+                            outcome.failure = Some("the same seed gives another trace".into());
+                        }
+                    }
+                    println!("seed {seed} trace {:016x}", outcome.trace);
+                    let mut results = results.lock().unwrap();
+                    results.0.add(&outcome.tally);
+                    if let Some(failure) = outcome.failure {
+                        println!("seed {seed} FAILED: {failure}");
+                        results.1.insert(seed, failure);
+                    }
+                }
+            });
+        }
+    });
+    let (tally, failures) = results.into_inner().unwrap();
+    let count = seeds.end - seeds.start;
+    println!(
+        "{count} seeds, {} virtual s, {:.1} s, faults {:?}, happenings {:?}, refusals {:?}, {} failed",
+        count * length.as_secs(),
+        began.elapsed().as_secs_f64(),
+        tally.faults,
+        tally.happenings,
+        tally.refusals,
+        failures.len()
+    );
+    for (seed, failure) in failures.iter().take(20) {
+        println!("seed {seed} FAILED: {failure}");
+    }
+    println!("{} passed, {} failed", count as usize - failures.len(), failures.len());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

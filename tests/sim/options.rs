@@ -1,0 +1,100 @@
+//! What one seed draws: the swarm. Each fault is switched off in half of the runs and weighs
+//! anything in the others, so that no two kinds always come together.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::link::Conditions;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub seed: u64,
+    /// Virtual length, the last quarter of it healed.
+    pub length: Duration,
+    pub viewers: usize,
+    pub frames_per_second: u32,
+    pub keyframe_bytes: usize,
+    pub delta_bytes: usize,
+    pub max_viewers: usize,
+    pub half_open: usize,
+    pub offers_per_second: u32,
+    pub path: Conditions,
+    /// Mean times between events of each kind; none where the seed has switched it off.
+    pub link_down: Option<Duration>,
+    pub port_change: Option<Duration>,
+    pub vanish: Option<Duration>,
+    pub leave: Option<Duration>,
+    pub restart: Option<Duration>,
+    pub send_failure: Option<Duration>,
+    pub forgery: Option<Duration>,
+    pub pli_storm: Option<Duration>,
+    pub bad_http: Option<Duration>,
+    pub source_stall: Option<Duration>,
+    pub source_huge: Option<Duration>,
+    pub suspend: Option<Duration>,
+    pub addresses: Option<Duration>,
+    pub shutdown: bool,
+}
+
+impl Options {
+    pub fn draw(seed: u64, length: Duration) -> Options {
+        let mut rng = Rng::with_seed(seed ^ 0x6a09_e667_f3bc_c908);
+        let rng = &mut rng;
+        let often = |rng: &mut Rng, mean_s: f64| {
+            rng.bool().then(|| Duration::from_secs_f64(mean_s * (0.2 + 1.8 * rng.f64())))
+        };
+        let small = rng.u8(..4) == 0;
+        Options {
+            seed,
+            length,
+            viewers: rng.usize(1..=if small { 2 } else { 12 }),
+            frames_per_second: [10, 25, 30, 30, 30, 60][rng.usize(..6)],
+            keyframe_bytes: [600, 1_500, 1_500, 9_000, 40_000][rng.usize(..5)],
+            delta_bytes: [60, 150, 150, 1_100, 3_000][rng.usize(..5)],
+            max_viewers: if rng.u8(..3) == 0 { rng.usize(1..=4) } else { 50 },
+            half_open: if rng.u8(..4) == 0 { 1 } else { 25 },
+            offers_per_second: if rng.u8(..4) == 0 { 1 } else { 10 },
+            path: path(rng),
+            link_down: often(rng, 15.0),
+            port_change: often(rng, 15.0),
+            vanish: often(rng, 20.0),
+            leave: often(rng, 15.0),
+            restart: often(rng, 10.0),
+            send_failure: often(rng, 8.0),
+            forgery: often(rng, 0.5),
+            pli_storm: often(rng, 15.0),
+            bad_http: often(rng, 1.0),
+            source_stall: often(rng, 15.0),
+            source_huge: often(rng, 10.0),
+            suspend: often(rng, 40.0),
+            addresses: often(rng, 20.0),
+            shutdown: rng.u8(..4) == 0,
+        }
+    }
+}
+
+/// RFC 8868's losses and delays, and what wireless links add to them.
+fn path(rng: &mut Rng) -> Conditions {
+    let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
+    let milliseconds = |rng: &mut Rng, most: u64| Duration::from_millis(rng.u64(..=most));
+    let loss = [0.0, 0.0, 0.01, 0.05, 0.1, 0.2, 0.3][rng.usize(..7)];
+    let rate = rng.bool().then(|| {
+        let bits = [500_000, 2_000_000, 20_000_000][rng.usize(..3)];
+        (bits, rng.usize(8_000..=100_000))
+    });
+    Conditions {
+        loss,
+        burst: share(rng, 0.02),
+        burst_length: 1.0 + rng.f64() * 20.0,
+        delay: [milliseconds(rng, 5), milliseconds(rng, 50), milliseconds(rng, 500)]
+            [rng.usize(..3)],
+        jitter: if rng.bool() { milliseconds(rng, 200) } else { Duration::ZERO },
+        reorder: share(rng, 0.25),
+        duplicate: share(rng, 0.25),
+        corrupt: share(rng, 0.05),
+        rate,
+        mtu: [1_500, 1_500, 1_280, 576][rng.usize(..4)],
+        down_until: None,
+    }
+}

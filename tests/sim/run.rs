@@ -1,0 +1,932 @@
+//! One run: a server, its viewers and the network between them, in virtual time. A second driver
+//! of the same core.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use ballcast::limits::Limits;
+use ballcast::media::Frame;
+use ballcast::routes::Hosts;
+use ballcast::server::{Config, ConnId, Input, Output, Server};
+use fastrand::Rng;
+
+use crate::browser::{Browser, HttpFault};
+use crate::crypto::{FINISHED, HELLO};
+use crate::link::{Arrival, Conditions, Link};
+use crate::options::Options;
+use crate::rules::{Rules, SentFrame, Verdict, rule};
+use crate::tally::{Fault, Happening, Tally};
+use crate::viewer::Viewer;
+use crate::wire::{self, Wire};
+
+pub const SERVER: &str = "10.0.0.254:8080";
+/// More outputs than this in one drain, or inputs in one moment, are a loop without end.
+const MOST_OUTPUTS: usize = 20_000;
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
+const MOST_IN_A_MOMENT: usize = 20_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Event {
+    ToServer {
+        from: SocketAddr,
+        bytes: Vec<u8>,
+        intact: bool,
+    },
+    ToViewer {
+        viewer: usize,
+        bytes: Vec<u8>,
+    },
+    HttpBytes {
+        connection: ConnId,
+        bytes: Vec<u8>,
+    },
+    HttpFlushed(ConnId),
+    HttpHalfClosed(ConnId),
+    HttpCut(ConnId),
+    Join(usize),
+    /// A look at the screen: a page without a picture starts anew.
+    Look(usize),
+    Script(Script),
+}
+
+/// Things that go wrong, now and then.
+#[derive(Debug, Clone, Copy)]
+enum Script {
+    LinkDown,
+    PortChange,
+    Vanish,
+    Leave,
+    Restart,
+    SendFailure,
+    Forgery,
+    PliStorm,
+    BadHttp,
+    SourceStall,
+    SourceHuge,
+    Suspend,
+    Addresses,
+    Heal,
+    Shutdown,
+}
+
+struct Queued {
+    at: Instant,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// A person with a browser: at most one viewer at a time.
+struct Person {
+    viewer: Option<Viewer>,
+    up: Link,
+    down: Link,
+    /// No power: nothing is sent, nothing is received.
+    dead: bool,
+    offers: u64,
+    browser: Browser,
+    storm_until: Option<Instant>,
+}
+
+/// What is known of an accepted connection.
+struct Connection {
+    person: Option<usize>,
+    closed: bool,
+}
+
+pub struct Run {
+    pub options: Options,
+    pub now: Instant,
+    start: Instant,
+    rng: Rng,
+    server: Server,
+    people: Vec<Person>,
+    queue: BinaryHeap<Reverse<Queued>>,
+    order: u64,
+    deadline: Option<Instant>,
+    connections: BTreeMap<ConnId, Connection>,
+    next_connection: u64,
+    rules: Rules,
+    pub tally: Tally,
+    trace: u64,
+    verbose: bool,
+    frame: Option<SentFrame>,
+    frames: u64,
+    keyframe_forced: bool,
+    huge_frame: bool,
+    stalled_until: Option<Instant>,
+    failing_until: Option<Instant>,
+    healed: bool,
+    shut_down: bool,
+    leaving: bool,
+    /// Who has begun a DTLS handshake.
+    helloed: BTreeSet<SocketAddr>,
+    in_this_moment: usize,
+    last_moment: Instant,
+}
+
+/// What a run came to.
+pub struct Outcome {
+    pub trace: u64,
+    pub tally: Tally,
+    pub failure: Option<String>,
+}
+
+impl Run {
+    pub fn new(options: Options, verbose: bool) -> Run {
+        crate::crypto::install();
+        crate::log::begin();
+        // str0m's own generator: SSRCs, transaction ids, tie breakers.
+        fastrand::seed(options.seed);
+        let now = Instant::now();
+        let mut rng = Rng::with_seed(options.seed);
+        let limits = Limits {
+            viewers: options.max_viewers,
+            half_open: options.half_open,
+            offers_per_second: options.offers_per_second,
+            ..Limits::default()
+        };
+        let mut entropy = [0; 32];
+        rng.fill(&mut entropy);
+        let config = Config {
+            entropy,
+            certificate: crate::crypto::certificate(options.seed),
+            addresses: vec![SERVER.parse().unwrap()],
+            hosts: Hosts { names: vec!["camera".into()] },
+            limits,
+            frames_per_second: options.frames_per_second,
+            stamped: false,
+            wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
+        };
+        let people = (0..options.viewers)
+            .map(|_| Person {
+                viewer: None,
+                up: Link::new(options.path.clone()),
+                down: Link::new(options.path.clone()),
+                dead: false,
+                offers: 0,
+                browser: Browser::default(),
+                storm_until: None,
+            })
+            .collect();
+        let rules = Rules::new(options.frames_per_second);
+        Run {
+            now,
+            start: now,
+            rng,
+            server: Server::new(config, now),
+            people,
+            queue: BinaryHeap::new(),
+            order: 0,
+            deadline: None,
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            rules,
+            tally: Tally::default(),
+            trace: 0xcbf2_9ce4_8422_2325,
+            verbose,
+            frame: None,
+            frames: 0,
+            keyframe_forced: false,
+            huge_frame: false,
+            stalled_until: None,
+            failing_until: None,
+            healed: false,
+            shut_down: false,
+            leaving: false,
+            helloed: BTreeSet::new(),
+            in_this_moment: 0,
+            last_moment: now,
+            options,
+        }
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Outcome {
+        let failure = self.live().err();
+        self.tally.add(&crate::log::happenings());
+        Outcome { trace: self.trace, tally: self.tally, failure }
+    }
+
+    fn live(&mut self) -> Verdict {
+        self.plan();
+        while let Some(next) = self.next_moment().filter(|next| *next <= self.end()) {
+            self.now = self.now.max(next);
+            self.step()?;
+        }
+        self.now = self.end();
+        self.everybody_watches()?;
+        self.leave_all()
+    }
+
+    fn end(&self) -> Instant {
+        self.start + self.options.length
+    }
+
+    /// After the faults have healed, whoever wants to watch does.
+    fn everybody_watches(&mut self) -> Verdict {
+        let room = self.options.max_viewers >= self.people.len() + self.people.len();
+        if self.shut_down || !room || self.options.half_open < self.people.len() {
+            return Ok(());
+        }
+        let gap = Duration::from_secs(2) / self.options.frames_per_second;
+        for (index, person) in self.people.iter().enumerate().filter(|(_, p)| !p.dead) {
+            let Some(viewer) = &person.viewer else { continue };
+            let last = viewer.decoded.last().copied();
+            let fresh = last.is_some_and(|last| last + gap + Duration::from_millis(100) > self.now);
+            let since = last.map(|last| self.now - last);
+            rule!(fresh, "L3: person {index} has had no picture for {since:?}");
+        }
+        Ok(())
+    }
+
+    fn next_moment(&self) -> Option<Instant> {
+        let viewers = self.people.iter().filter(|person| !person.dead);
+        let viewers = viewers.filter_map(|person| Some(person.viewer.as_ref()?.poll_timeout()));
+        let queued = self.queue.peek().map(|Reverse(queued)| queued.at);
+        viewers.chain(queued).chain(self.deadline).min()
+    }
+
+    fn step(&mut self) -> Verdict {
+        self.in_this_moment =
+            if self.now == self.last_moment { self.in_this_moment + 1 } else { 0 };
+        self.last_moment = self.now;
+        rule!(self.in_this_moment < MOST_IN_A_MOMENT, "S10: no end to one moment");
+        if self.deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.input(Input::Timeout)?;
+        }
+        while self.queue.peek().is_some_and(|Reverse(queued)| queued.at <= self.now) {
+            let Some(Reverse(queued)) = self.queue.pop() else { break };
+            self.happen(queued.event)?;
+        }
+        for index in 0..self.people.len() {
+            let now = self.now;
+            let person = &mut self.people[index];
+            if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead)
+                && viewer.poll_timeout() <= now
+            {
+                if person.storm_until.is_some_and(|until| now < until) {
+                    viewer.request_keyframe(now);
+                }
+                viewer.handle_timeout(now);
+            }
+            self.send_from(index);
+        }
+        let excused = self.stalled_until.is_some_and(|until| self.now <= until)
+            || self.failing_until.is_some_and(|until| self.now <= until)
+            || self.shut_down;
+        let server = &self.server;
+        self.rules.overdue(self.now, excused, |id| server.viewer_state(id))?;
+        crate::log::errors().map_or(Ok(()), |line| Err(format!("S13: {line}")))
+    }
+}
+
+/// The script.
+impl Run {
+    fn plan(&mut self) {
+        let options = self.options.clone();
+        for person in 0..options.viewers {
+            let at = if self.rng.bool() { 0 } else { self.rng.u64(..10_000) };
+            self.after(Duration::from_millis(at), Event::Join(person));
+            self.after(LOOK_INTERVAL, Event::Look(person));
+        }
+        for (script, mean) in [
+            (Script::LinkDown, options.link_down),
+            (Script::PortChange, options.port_change),
+            (Script::Vanish, options.vanish),
+            (Script::Leave, options.leave),
+            (Script::Restart, options.restart),
+            (Script::SendFailure, options.send_failure),
+            (Script::Forgery, options.forgery),
+            (Script::PliStorm, options.pli_storm),
+            (Script::BadHttp, options.bad_http),
+            (Script::SourceStall, options.source_stall),
+            (Script::SourceHuge, options.source_huge),
+            (Script::Suspend, options.suspend),
+            (Script::Addresses, options.addresses),
+        ] {
+            if let Some(mean) = mean {
+                self.schedule(script, mean);
+            }
+        }
+        self.after(options.length.mul_f64(0.75), Event::Script(Script::Heal));
+        if options.shutdown {
+            let at = options.length.mul_f64(0.76 + 0.2 * self.rng.f64());
+            self.after(at, Event::Script(Script::Shutdown));
+        }
+    }
+
+    fn schedule(&mut self, script: Script, mean: Duration) {
+        let wait = mean.mul_f64(-(1.0 - self.rng.f64()).ln());
+        self.after(wait, Event::Script(script));
+    }
+
+    fn after(&mut self, wait: Duration, event: Event) {
+        self.at(self.now + wait, event);
+    }
+
+    fn at(&mut self, at: Instant, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Queued { at, order: self.order, event }));
+    }
+
+    fn happen(&mut self, event: Event) -> Verdict {
+        match event {
+            Event::ToServer { from, bytes, intact } => {
+                if intact {
+                    self.note_arrival(from, &wire::read(&bytes));
+                }
+                self.datagram(from, &bytes).map(drop)
+            }
+            Event::ToViewer { viewer, bytes } => {
+                let now = self.now;
+                let person = &mut self.people[viewer];
+                if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead) {
+                    viewer.handle_datagram(now, SERVER.parse().unwrap(), &bytes);
+                }
+                Ok(())
+            }
+            Event::HttpBytes { connection, bytes } if self.is_open(connection) => {
+                self.input(Input::Received(connection, &bytes))
+            }
+            Event::HttpFlushed(connection) if self.is_open(connection) => {
+                self.input(Input::Flushed(connection))
+            }
+            Event::HttpHalfClosed(connection) if self.is_open(connection) => {
+                self.input(Input::HalfClosed(connection))
+            }
+            Event::HttpCut(connection) if self.is_open(connection) => {
+                self.tally.fault(Fault::HttpCut);
+                self.set_closed(connection)?;
+                self.input(Input::Disconnected(connection))
+            }
+            Event::HttpBytes { .. }
+            | Event::HttpFlushed(_)
+            | Event::HttpHalfClosed(_)
+            | Event::HttpCut(_) => Ok(()),
+            Event::Join(person) => self.join(person),
+            Event::Look(person) => self.look(person),
+            Event::Script(script) => self.go_wrong(script),
+        }
+    }
+
+    fn go_wrong(&mut self, script: Script) -> Verdict {
+        let options = self.options.clone();
+        let person = self.rng.usize(..self.people.len());
+        let mean = match script {
+            Script::Heal => return self.heal(),
+            Script::Shutdown => return self.shutdown(),
+            _ if self.healed => return Ok(()),
+            Script::LinkDown => {
+                let seconds = [0.1, 0.5, 2.0, 4.5, 8.0, 30.0][self.rng.usize(..6)];
+                let until = self.now + Duration::from_secs_f64(seconds);
+                self.people[person].up.conditions.down_until = Some(until);
+                if self.rng.bool() {
+                    self.people[person].down.conditions.down_until = Some(until);
+                }
+                options.link_down
+            }
+            Script::PortChange => {
+                self.change_address(person);
+                options.port_change
+            }
+            Script::Vanish => {
+                if self.people[person].viewer.is_some() {
+                    self.tally.fault(Fault::Vanished);
+                    self.people[person].dead = true;
+                    let back = Duration::from_secs(self.rng.u64(11..20));
+                    self.after(back, Event::Join(person));
+                }
+                options.vanish
+            }
+            Script::Leave => {
+                self.leave(person);
+                let back = Duration::from_secs(self.rng.u64(1..10));
+                self.after(back, Event::Join(person));
+                options.leave
+            }
+            Script::Restart => {
+                self.tally.fault(Fault::Restarted);
+                if self.rng.bool() {
+                    self.leave(person);
+                }
+                self.people[person].viewer = None;
+                self.join(person)?;
+                options.restart
+            }
+            Script::SendFailure => {
+                let ms = self.rng.u64(1..300);
+                self.failing_until = Some(self.now + Duration::from_millis(ms));
+                options.send_failure
+            }
+            Script::Forgery => {
+                self.forge(person)?;
+                options.forgery
+            }
+            Script::PliStorm => {
+                self.tally.fault(Fault::PliStorm);
+                self.people[person].storm_until = Some(self.now + Duration::from_secs(3));
+                options.pli_storm
+            }
+            Script::BadHttp => {
+                self.bad_http()?;
+                options.bad_http
+            }
+            Script::SourceStall => {
+                self.tally.fault(Fault::SourceStalled);
+                let ms = self.rng.u64(50..3_000);
+                self.stalled_until = Some(self.now + Duration::from_millis(ms));
+                options.source_stall
+            }
+            Script::SourceHuge => {
+                self.huge_frame = true;
+                options.source_huge
+            }
+            Script::Suspend => {
+                self.suspend();
+                options.suspend
+            }
+            Script::Addresses => {
+                self.tally.fault(Fault::HostAddresses);
+                let mut addresses: Vec<SocketAddr> = vec![SERVER.parse().unwrap()];
+                if self.rng.bool() {
+                    addresses.push("10.0.1.254:8080".parse().unwrap());
+                }
+                self.input(Input::Addresses(&addresses))?;
+                options.addresses
+            }
+        };
+        if let Some(mean) = mean {
+            self.schedule(script, mean);
+        }
+        Ok(())
+    }
+
+    /// The host sleeps: everything that would have happened happens later, all at once.
+    fn suspend(&mut self) {
+        self.tally.fault(Fault::HostSuspended);
+        let seconds = [1, 3, 8, 60, 3_600][self.rng.usize(..5)];
+        let until = self.now + Duration::from_secs(seconds);
+        // Virtual time has an end of its own: the script moves with the host.
+        let shift = until - self.now;
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue
+            .into_iter()
+            .map(|Reverse(mut queued)| {
+                if matches!(queued.event, Event::Script(_) | Event::Join(_) | Event::Look(_)) {
+                    queued.at += shift;
+                }
+                Reverse(queued)
+            })
+            .collect();
+        self.start += shift;
+        self.now = until;
+        self.stalled_until = Some(until + Duration::from_millis(1));
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.healed = true;
+        self.failing_until = None;
+        self.stalled_until = None;
+        for person in &mut self.people {
+            for link in [&mut person.up, &mut person.down] {
+                *link = Link::new(Conditions::perfect(Duration::from_millis(10)));
+            }
+            person.storm_until = None;
+        }
+        Ok(())
+    }
+
+    fn shutdown(&mut self) -> Verdict {
+        let opening = |person: &Person| {
+            person.viewer.as_ref().is_some_and(|viewer| viewer.is_answered() && !viewer.connected)
+        };
+        if self.people.iter().any(opening) {
+            self.tally.happened(Happening::ShutdownInHandshake);
+        }
+        self.input(Input::Shutdown)?;
+        self.shut_down = true;
+        rule!(self.server.viewers() == 0, "L5: viewers are left after the goodbye");
+        Ok(())
+    }
+
+    /// Everybody leaves, and nothing is left.
+    fn leave_all(&mut self) -> Verdict {
+        self.leaving = true;
+        for person in 0..self.people.len() {
+            self.leave(person);
+        }
+        let end = self.now + Duration::from_secs(30);
+        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.step()?;
+        }
+        rule!(self.server.viewers() == 0, "L5: viewers are left after all have gone");
+        rule!(self.server.connections() == 0, "L5: connections are left after all have gone");
+        rule!(self.deadline.is_none(), "L5: there is still something to wake up for");
+        let open = self.connections.values().filter(|connection| !connection.closed).count();
+        rule!(open == 0, "S12: {open} connections were never closed");
+        Ok(())
+    }
+}
+
+/// People.
+impl Run {
+    fn join(&mut self, index: usize) -> Verdict {
+        if self.shut_down
+            || self.leaving
+            || self.people[index].viewer.is_some() && !self.people[index].dead
+        {
+            return Ok(());
+        }
+        let person = &mut self.people[index];
+        person.dead = false;
+        person.offers += 1;
+        if person.offers > 1 {
+            self.tally.happened(Happening::SecondOffer);
+        }
+        let port = 5_000 + person.offers as u16;
+        let address = SocketAddr::from(([10, 1, index as u8, 1], port));
+        let (viewer, sdp) = Viewer::new(address, self.now);
+        person.viewer = Some(viewer);
+        let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+        let request = format!(
+            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let fault = if self.healed || self.options.bad_http.is_none() {
+            HttpFault::None
+        } else {
+            HttpFault::draw(&mut self.rng)
+        };
+        self.connect(Some(index), address, request.into_bytes(), fault)
+    }
+
+    /// A request on a connection of its own.
+    fn connect(
+        &mut self,
+        person: Option<usize>,
+        from: SocketAddr,
+        request: Vec<u8>,
+        fault: HttpFault,
+    ) -> Verdict {
+        let id = ConnId(self.next_connection);
+        self.next_connection += 1;
+        self.connections.insert(id, Connection { person, closed: false });
+        if let Some(index) = person {
+            self.people[index].browser = Browser::new(id);
+        }
+        self.input(Input::Connected(id, from))?;
+        let (pieces, cut) = fault.cut(request, &mut self.rng, &mut self.tally);
+        let mut at = self.now;
+        for piece in pieces {
+            at += Duration::from_micros(self.rng.u64(100..20_000));
+            self.at(at, Event::HttpBytes { connection: id, bytes: piece });
+        }
+        let end = at + Duration::from_millis(self.rng.u64(100..3_000));
+        let last = if cut { Event::HttpCut(id) } else { Event::HttpHalfClosed(id) };
+        self.at(end, last);
+        Ok(())
+    }
+
+    /// The page gives a connection that shows nothing up after 3 s, and starts anew.
+    fn look(&mut self, index: usize) -> Verdict {
+        if self.leaving {
+            return Ok(());
+        }
+        self.after(LOOK_INTERVAL, Event::Look(index));
+        let person = &self.people[index];
+        let Some(viewer) = person.viewer.as_ref().filter(|_| !person.dead) else {
+            return Ok(());
+        };
+        let seen = viewer.decoded.last().copied().or(viewer.answered).unwrap_or(viewer.born);
+        if viewer.closed || self.now - seen > GIVES_UP_AFTER {
+            self.leave(index);
+            self.join(index)?;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, index: usize) {
+        let now = self.now;
+        let person = &mut self.people[index];
+        if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead) {
+            viewer.close(now);
+        }
+        self.send_from(index);
+        self.people[index].viewer = None;
+    }
+
+    /// A NAT forgets its mapping, or a phone changes networks.
+    fn change_address(&mut self, index: usize) {
+        let person = &mut self.people[index];
+        if let Some(viewer) = &mut person.viewer {
+            let port = viewer.mapped.port().wrapping_add(1_000);
+            let other_network = self.rng.bool();
+            let network = if other_network { 2 } else { 1 };
+            self.tally.fault(if other_network {
+                Fault::AddressChanged
+            } else {
+                Fault::PortChanged
+            });
+            viewer.mapped = SocketAddr::from(([10, network, index as u8, 1], port));
+        }
+    }
+
+    fn send_from(&mut self, index: usize) {
+        let now = self.now;
+        let person = &mut self.people[index];
+        let Some(viewer) = &mut person.viewer else { return };
+        let (from, outgoing) = (viewer.mapped, std::mem::take(&mut viewer.outgoing));
+        if person.dead {
+            return;
+        }
+        let mut arrivals = Vec::new();
+        for transmit in outgoing {
+            let bytes = transmit.contents.to_vec();
+            arrivals.extend(person.up.carry(now, bytes, &mut self.rng, &mut self.tally));
+        }
+        for Arrival { at, bytes, intact } in arrivals {
+            self.at(at, Event::ToServer { from, bytes, intact });
+        }
+    }
+
+    fn is_open(&self, id: ConnId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| !connection.closed)
+    }
+
+    fn set_closed(&mut self, id: ConnId) -> Verdict {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Err(format!("S12: {id:?} was never accepted"));
+        };
+        rule!(!connection.closed, "S12: {id:?} is closed twice");
+        connection.closed = true;
+        Ok(())
+    }
+}
+
+/// Hostility.
+impl Run {
+    fn forge(&mut self, index: usize) -> Verdict {
+        let stranger = SocketAddr::from(([10, 9, 9, self.rng.u8(..)], 9));
+        let victim = self.people[index].viewer.as_ref().map(|viewer| viewer.mapped);
+        let (from, fault) = match victim.filter(|_| self.rng.bool()) {
+            Some(victim) => (victim, None),
+            None => (stranger, Some(Fault::Stranger)),
+        };
+        let mut bytes = vec![0; self.rng.usize(1..1_400)];
+        self.rng.fill(&mut bytes);
+        let (kind, first): (Fault, &[u8]) = match self.rng.u8(..4) {
+            0 => (Fault::ForgedStun, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]),
+            1 => (Fault::ForgedDtls, &[22, 254, 253]),
+            2 => (Fault::ForgedRtp, &[0x80, 108]),
+            _ => (Fault::ForgedRtcp, &[0x81, 206, 0, 2]),
+        };
+        let prefix = first.len().min(bytes.len());
+        bytes[..prefix].copy_from_slice(&first[..prefix]);
+        self.tally.fault(kind);
+        if let Some(fault) = fault {
+            self.tally.fault(fault);
+        }
+        // Whatever is due anyway is out of the way first.
+        self.input(Input::Timeout)?;
+        let before = (self.server.viewers(), self.server.connections());
+        let sent = self.datagram(from, &bytes)?;
+        let after = (self.server.viewers(), self.server.connections());
+        rule!(before == after, "S6: a forged datagram changed {before:?} to {after:?}");
+        rule!(sent == 0 || victim == Some(from), "S5: a stranger's datagram was answered");
+        Ok(())
+    }
+
+    fn bad_http(&mut self) -> Verdict {
+        let from = SocketAddr::from(([10, 8, 0, self.rng.u8(..4)], 1_000));
+        let request = crate::browser::odd_request(&mut self.rng, &mut self.tally);
+        let fault = HttpFault::draw(&mut self.rng);
+        self.connect(None, from, request, fault)
+    }
+}
+
+/// The server.
+impl Run {
+    /// A datagram arrives; how many the server sends.
+    fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<usize, String> {
+        let destination = SERVER.parse().unwrap();
+        self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
+    }
+
+    /// What a genuine datagram proves or promises, before the server sees it.
+    fn note_arrival(&mut self, from: SocketAddr, wire: &Wire) {
+        let now = self.now;
+        let viewer = self.server.viewer_at(from);
+        let state = viewer.and_then(|viewer| self.server.viewer_state(viewer));
+        let is = |wanted| viewer.filter(|_| state == Some(wanted));
+        match wire {
+            Wire::Stun { request: true } => {
+                let moved = |viewer: &Viewer| viewer.connected && viewer.mapped == from;
+                let known = self.people.iter().filter_map(|p| p.viewer.as_ref()).any(moved);
+                if !self.rules.is_proved(from) && known {
+                    self.tally.happened(Happening::AddressChange);
+                }
+                self.rules.proves(from);
+            }
+            Wire::Rtcp { pli, ssrc, index } => {
+                let is_new = self.rules.is_new_report(*ssrc, *index);
+                if let (Some(stream), Some(viewer), true) = (*pli, is("live"), is_new) {
+                    self.rules.keyframe_requested(viewer, stream, now, &mut self.tally);
+                }
+            }
+            Wire::Dtls { handshake: Some(FINISHED) } => {
+                if let Some(viewer) = is("half-open") {
+                    self.rules.connected(viewer, now);
+                }
+            }
+            Wire::Dtls { handshake: Some(HELLO) } if !self.helloed.insert(from) => {
+                self.tally.happened(Happening::DtlsRetransmit);
+            }
+            Wire::Dtls { handshake: None } => {
+                if let Some(viewer) = is("live") {
+                    self.rules.said_goodbye(viewer, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn input(&mut self, input: Input) -> Verdict {
+        self.input_counting(input).map(drop)
+    }
+
+    /// Tells the server a fact and does what it wants; how many datagrams it sent.
+    fn input_counting(&mut self, input: Input) -> Result<usize, String> {
+        self.mix(&format!("{:?}", std::mem::discriminant(&input)));
+        if self.verbose {
+            let text = format!("{input:?}");
+            println!("{:>12?} in  {}", self.now - self.start, &text[..text.len().min(160)]);
+        }
+        self.server.handle_input(self.now, input);
+        let mut sent = 0;
+        let mut capture = false;
+        let mut failed = Vec::new();
+        for _ in 0..MOST_OUTPUTS {
+            let output = self.server.poll_output();
+            if self.verbose && !matches!(output, Output::Timeout(_)) {
+                let text = format!("{output:?}");
+                println!("{:>12?} out {}", self.now - self.start, &text[..text.len().min(160)]);
+            }
+            match output {
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    let moves = deadline.is_none_or(|deadline| deadline > self.now);
+                    rule!(moves, "S10: the deadline is not in the future");
+                    self.after_drain(capture, failed)?;
+                    return Ok(sent);
+                }
+                Output::Transmit(transmit) => {
+                    sent += 1;
+                    let to = transmit.destination;
+                    let fails = self.failing_until.is_some_and(|until| self.now < until);
+                    self.transmit(to, transmit.contents.to_vec(), fails)?;
+                    if fails {
+                        failed.push(to);
+                    }
+                }
+                Output::Send(id, bytes) => self.respond(id, &bytes)?,
+                Output::Finish(_) => {}
+                Output::Close(id) => self.set_closed(id)?,
+                Output::ForceKeyframe => {
+                    self.keyframe_forced = true;
+                    self.rules.forced_keyframe(self.now)?;
+                }
+                Output::Capture => {
+                    rule!(!capture, "S11: two pictures in one drain");
+                    capture = true;
+                }
+            }
+        }
+        Err("S10: no end to the outputs".into())
+    }
+
+    fn after_drain(&mut self, capture: bool, failed: Vec<SocketAddr>) -> Verdict {
+        for destination in failed {
+            self.tally.fault(Fault::SendFailed);
+            self.tally.happened(Happening::FailedSend);
+            self.input(Input::TransmitFailed { destination })?;
+        }
+        if capture {
+            self.rules.captured(self.now, self.server.viewers())?;
+            if self.stalled_until.is_none_or(|until| self.now > until) {
+                self.deliver_frame()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver_frame(&mut self) -> Verdict {
+        let keyframe = std::mem::take(&mut self.keyframe_forced);
+        let mut bytes =
+            if keyframe { self.options.keyframe_bytes } else { self.options.delta_bytes };
+        if std::mem::take(&mut self.huge_frame) {
+            self.tally.fault(Fault::SourceHuge);
+            bytes = 150_000;
+        }
+        let mut data = Vec::new();
+        if keyframe {
+            data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0x8c]);
+            data.extend_from_slice(&[0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80]);
+        }
+        data.extend_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
+        data.resize(data.len() + bytes, 0x9a);
+        self.frames += 1;
+        self.frame = Some(SentFrame { number: self.frames, keyframe, captured: self.now });
+        self.input(Input::Frame(Frame::h264(data, self.now)))
+    }
+
+    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> Verdict {
+        let wire = wire::read(&bytes);
+        self.mix(&format!("{to} {} {wire:?}", bytes.len()));
+        rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
+        let viewer = self.server.viewer_at(to);
+        let (now, frame, tally) = (self.now, self.frame, &mut self.tally);
+        self.rules.transmitted(now, to, viewer, &wire, frame, fails, tally)?;
+        if fails {
+            return Ok(());
+        }
+        let now = self.now;
+        let index = self
+            .people
+            .iter()
+            .position(|person| person.viewer.as_ref().is_some_and(|viewer| viewer.mapped == to));
+        let Some(index) = index else { return Ok(()) };
+        let link = &mut self.people[index].down;
+        let arrivals = link.carry(now, bytes, &mut self.rng, &mut self.tally);
+        for Arrival { at, bytes, .. } in arrivals {
+            self.at(at, Event::ToViewer { viewer: index, bytes });
+        }
+        Ok(())
+    }
+
+    fn respond(&mut self, id: ConnId, bytes: &[u8]) -> Verdict {
+        self.mix(&format!("{id:?} {}", bytes.len()));
+        rule!(self.is_open(id), "S9: {id:?} is answered and is closed");
+        let slow = !self.healed && self.options.bad_http.is_some() && self.rng.u8(..20) == 0;
+        let wait = if slow { 12_000 } else { self.rng.u64(1..50) };
+        self.after(Duration::from_millis(wait), Event::HttpFlushed(id));
+        let person = self.connections.get(&id).and_then(|connection| connection.person);
+        let Some(index) = person else {
+            return crate::browser::note_refusals(bytes, &mut self.tally);
+        };
+        let now = self.now;
+        let person = &mut self.people[index];
+        let Some((status, body)) = person.browser.receive(id, bytes)? else {
+            return Ok(());
+        };
+        match (status, &mut person.viewer) {
+            (200, Some(viewer)) if !viewer.is_answered() => {
+                let answer = body["sdp"].as_str().ok_or("S9: an answer without an SDP")?;
+                viewer.accept(answer, now);
+                self.send_from(index);
+            }
+            (200, _) => {}
+            (status, _) => {
+                let reason = body["reason"].as_str().unwrap_or("none").to_owned();
+                if status == 503 {
+                    self.tally.happened(Happening::CapRefusal);
+                }
+                self.tally.refused(&reason);
+                person.viewer = None;
+                let wait = Duration::from_millis(self.rng.u64(500..3_000));
+                self.after(wait, Event::Join(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// The trace: everything that is decided, as one number.
+    fn mix(&mut self, text: &str) {
+        let micros = (self.now - self.start).as_micros() as u64;
+        for byte in text.bytes().chain(micros.to_be_bytes()) {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}

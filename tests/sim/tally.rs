@@ -1,0 +1,69 @@
+//! What was done to the server and what happened to it, by kind.
+
+use std::collections::BTreeMap;
+
+macro_rules! kinds {
+    ($(#[$doc:meta])* $name:ident { $($kind:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($kind),+ }
+
+        impl $name {
+            pub const ALL: &[$name] = &[$($name::$kind),+];
+        }
+    };
+}
+
+kinds! {
+    /// A fault that was injected.
+    Fault {
+        Lost, Duplicated, Reordered, Corrupted, Fragmented, QueueFull, LinkDown,
+        PortChanged, AddressChanged, Vanished, Restarted,
+        SendFailed, HttpCut, HttpDribbled, HttpPipelined, HttpMalformed,
+        ForgedStun, ForgedDtls, ForgedRtp, ForgedRtcp, Stranger, PliStorm,
+        SourceStalled, SourceHuge, HostSuspended, HostAddresses,
+    }
+}
+
+kinds! {
+    /// Something that has to happen now and then, or the simulation does not look where it should.
+    Happening {
+        FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
+        DtlsRetransmit, SequenceWrap, TimestampWrap, ShutdownInHandshake, CleanLeave,
+        SilentViewer, HalfOpenExpired, Resend,
+    }
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    pub faults: BTreeMap<Fault, u64>,
+    pub happenings: BTreeMap<Happening, u64>,
+    /// HTTP refusals, by the reason that the answer names.
+    pub refusals: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    pub fn fault(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    pub fn happened(&mut self, happening: Happening) {
+        *self.happenings.entry(happening).or_default() += 1;
+    }
+
+    pub fn refused(&mut self, reason: &str) {
+        *self.refusals.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    pub fn add(&mut self, other: &Tally) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (happening, count) in &other.happenings {
+            *self.happenings.entry(*happening).or_default() += count;
+        }
+        for (reason, count) in &other.refusals {
+            *self.refusals.entry(reason.clone()).or_default() += count;
+        }
+    }
+}

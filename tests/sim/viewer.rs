@@ -1,0 +1,155 @@
+//! A simulated viewer: str0m's client, and what its owner has in mind for it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+/// libwebrtc asks again for a key frame after this long.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
+
+pub struct Viewer {
+    rtc: Rtc,
+    pending: Option<SdpPendingOffer>,
+    mid: Mid,
+    deadline: Instant,
+    pub address: SocketAddr,
+    /// Where it really sends from and listens: a NAT or a new network changes it.
+    pub mapped: SocketAddr,
+    pub born: Instant,
+    pub answered: Option<Instant>,
+    pub connected: bool,
+    pub closed: bool,
+    /// The decoder has everything it needs.
+    pub decodes: bool,
+    /// When frames were decoded.
+    pub decoded: Vec<Instant>,
+    requested: Option<Instant>,
+    pub outgoing: Vec<Transmit>,
+}
+
+impl Viewer {
+    /// A viewer, and its offer's SDP.
+    pub fn new(address: SocketAddr, now: Instant) -> (Viewer, String) {
+        let mut rtc = RtcConfig::new()
+            .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
+            .clear_codecs()
+            .enable_h264(true)
+            .set_reordering_size_video(30)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let mut api = rtc.sdp_api();
+        let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = api.apply().unwrap();
+        let viewer = Viewer {
+            rtc,
+            pending: Some(pending),
+            mid,
+            deadline: now,
+            address,
+            mapped: address,
+            born: now,
+            answered: None,
+            connected: false,
+            closed: false,
+            decodes: false,
+            decoded: Vec::new(),
+            requested: None,
+            outgoing: Vec::new(),
+        };
+        (viewer, offer.to_sdp_string())
+    }
+
+    pub fn accept(&mut self, answer: &str, now: Instant) {
+        let answer = SdpAnswer::from_sdp_string(answer).expect("our answers parse");
+        let pending = self.pending.take().expect("one answer for each offer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("our answers fit");
+        self.answered = Some(now);
+        self.handle_timeout(now);
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let _ = self.rtc.handle_input(Input::Timeout(now));
+        self.drain(now);
+        let lost = self.connected && !self.decodes && !self.closed;
+        if lost && self.requested.is_none_or(|at| now >= at + REQUEST_INTERVAL) {
+            self.request_keyframe(now);
+        }
+    }
+
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        if let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) {
+            let _ = self.rtc.handle_input(Input::Receive(now, receive));
+            self.drain(now);
+        }
+    }
+
+    pub fn request_keyframe(&mut self, now: Instant) {
+        if let Some(mut writer) = self.rtc.writer(self.mid) {
+            self.requested = Some(now);
+            if writer.request_keyframe(None, KeyframeRequestKind::Pli).is_ok() {
+                let _ = self.rtc.handle_input(Input::Timeout(now));
+                self.drain(now);
+            }
+        }
+    }
+
+    pub fn close(&mut self, now: Instant) {
+        let _ = self.rtc.close();
+        self.drain(now);
+        self.closed = true;
+    }
+
+    pub fn poll_timeout(&self) -> Instant {
+        match self.requested {
+            Some(at) if !self.decodes && self.connected && !self.closed => {
+                self.deadline.min(at + REQUEST_INTERVAL)
+            }
+            _ => self.deadline,
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        for _ in 0..1_000 {
+            match self.rtc.poll_output() {
+                Ok(Output::Transmit(transmit)) => self.outgoing.push(transmit),
+                Ok(Output::Event(event)) => self.handle_event(event, now),
+                Ok(Output::Timeout(at)) if at > now => {
+                    self.deadline = at;
+                    return;
+                }
+                Ok(Output::Timeout(_)) => {
+                    let _ = self.rtc.handle_input(Input::Timeout(now));
+                    self.deadline = now + Duration::from_millis(1);
+                    if matches!(self.rtc.poll_output(), Ok(Output::Timeout(at)) if at <= now) {
+                        return;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        self.deadline = now + Duration::from_millis(1);
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected => self.connected = true,
+            Event::Closed => self.closed = true,
+            Event::MediaData(media) => {
+                let keyframe = media.data.windows(4).any(|w| w[..3] == [0, 0, 1] && w[3] == 0x65);
+                self.decodes = keyframe || self.decodes && media.contiguous;
+                if self.decodes {
+                    self.decoded.push(now);
+                }
+            }
+            _ => {}
+        }
+    }
+}

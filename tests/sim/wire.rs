@@ -1,0 +1,73 @@
+//! What a datagram is, read off the wire: the simulation's cryptography hides nothing.
+
+/// RTP and RTCP as far as the rules look at them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    Stun {
+        request: bool,
+    },
+    /// The kind of a handshake message, or none for a goodbye.
+    Dtls {
+        handshake: Option<u8>,
+    },
+    Rtp {
+        payload_type: u8,
+        sequence: u16,
+        timestamp: u32,
+        ssrc: u32,
+        marker: bool,
+    },
+    Rtcp {
+        pli: Option<u32>,
+        ssrc: u32,
+        index: u32,
+    },
+    Other,
+}
+
+/// The tag of SRTP (RFC 7714) and, for SRTCP, the index behind it (RFC 3711, section 3.4).
+const TAG_BYTES: usize = 16;
+const INDEX_BYTES: usize = 4;
+/// Without the flag that says that the packet is encrypted.
+const INDEX_MASK: u32 = 0x7fff_ffff;
+const PAYLOAD_FEEDBACK: u8 = 206;
+const PLI: u8 = 1;
+
+pub fn read(bytes: &[u8]) -> Wire {
+    match bytes {
+        // RFC 7983, section 7.
+        [0..=3, kind, ..] => Wire::Stun { request: bytes[0] == 0 && *kind == 1 },
+        [20..=63, kind, ..] => Wire::Dtls { handshake: (bytes[0] == 22).then_some(*kind) },
+        // RFC 5761, section 4.
+        [128..=191, 192..=223, ..] => Wire::Rtcp {
+            pli: pli(bytes),
+            ssrc: word(bytes.get(4..8)),
+            index: word(bytes.last_chunk::<INDEX_BYTES>().map(|index| &index[..])) & INDEX_MASK,
+        },
+        [128..=191, second, ..] if bytes.len() >= 12 + TAG_BYTES => Wire::Rtp {
+            payload_type: second & 0x7f,
+            marker: second & 0x80 != 0,
+            sequence: u16::from_be_bytes([bytes[2], bytes[3]]),
+            timestamp: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+            ssrc: u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]),
+        },
+        _ => Wire::Other,
+    }
+}
+
+fn word(bytes: Option<&[u8]>) -> u32 {
+    bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
+}
+
+/// The stream that a PLI asks a key frame of. str0m's client sends no FIR by itself.
+fn pli(bytes: &[u8]) -> Option<u32> {
+    let mut rest = &bytes[..bytes.len().saturating_sub(TAG_BYTES + INDEX_BYTES)];
+    while let [first, kind, high, low, ..] = rest {
+        if *kind == PAYLOAD_FEEDBACK && first & 0x1f == PLI {
+            return Some(word(rest.get(8..12)));
+        }
+        let packet_bytes = 4 * (usize::from(u16::from_be_bytes([*high, *low])) + 1);
+        rest = rest.get(packet_bytes..).unwrap_or_default();
+    }
+    None
+}
