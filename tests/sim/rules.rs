@@ -96,6 +96,14 @@ impl Rules {
         is_new
     }
 
+    /// The host has slept, and nobody could keep a promise meanwhile.
+    pub fn slept(&mut self, time: Duration) {
+        let Rules { up, waiting, asked, left, .. } = self;
+        for since in [up, waiting, asked, left].into_iter().flat_map(BTreeMap::values_mut) {
+            *since += time;
+        }
+    }
+
     pub fn said_goodbye(&mut self, viewer: ViewerId, now: Instant) {
         if self.up.contains_key(&viewer) {
             self.left.entry(viewer).or_insert(now);

@@ -25,6 +25,8 @@ pub const SERVER: &str = "10.0.0.254:8080";
 /// More outputs than this in one drain, or inputs in one moment, are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// On a healthy network, from the offer to the picture, refusals and their waits included.
+const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
 const MOST_IN_A_MOMENT: usize = 20_000;
 
@@ -251,7 +253,8 @@ impl Run {
         }
         let gap = Duration::from_secs(2) / self.options.frames_per_second;
         for (index, person) in self.people.iter().enumerate().filter(|(_, p)| !p.dead) {
-            let Some(viewer) = &person.viewer else { continue };
+            let settled = |viewer: &&Viewer| viewer.born + SETTLES_WITHIN < self.now;
+            let Some(viewer) = person.viewer.as_ref().filter(settled) else { continue };
             let last = viewer.decoded.last().copied();
             let fresh = last.is_some_and(|last| last + gap + Duration::from_millis(100) > self.now);
             let since = last.map(|last| self.now - last);
@@ -500,6 +503,7 @@ impl Run {
             })
             .collect();
         self.start += shift;
+        self.rules.slept(shift);
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
     }
