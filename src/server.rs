@@ -231,9 +231,9 @@ impl Server {
         self.by_address.get(&address).copied()
     }
 
-    /// The name of a viewer's state, as in the statistics.
-    pub fn viewer_state(&self, id: ViewerId) -> Option<&'static str> {
-        Some(self.viewers.get(&id)?.viewer.state_name())
+    /// The names of the viewers' states, as in the statistics.
+    pub fn viewer_states(&self) -> impl Iterator<Item = (ViewerId, &'static str)> {
+        self.viewers.iter().map(|(id, seat)| (*id, seat.viewer.state_name()))
     }
 
     pub fn connections(&self) -> usize {
@@ -243,8 +243,10 @@ impl Server {
     /// What must hold between any two inputs. A violation is a bug of ours, never of the network.
     pub fn check_invariants(&self, now: Instant) {
         let Server { viewers, connections, .. } = self;
-        assert!(viewers.len() <= self.config.limits.viewers);
-        assert!(connections.len() <= self.config.limits.connections);
+        let limits = &self.config.limits;
+        assert!(viewers.len() <= limits.viewers);
+        assert!(viewers.values().filter(|s| s.viewer.is_half_open()).count() <= limits.half_open);
+        assert!(connections.len() <= limits.connections);
         assert_eq!(self.by_ufrag.len(), viewers.len());
         let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
         assert_eq!(self.by_address.len(), known);

@@ -35,6 +35,8 @@ pub struct Options {
     pub suspend: Option<Duration>,
     pub addresses: Option<Duration>,
     pub shutdown: bool,
+    /// One of several viewers is on a good network, and nothing happens to it.
+    pub healthy: bool,
 }
 
 impl Options {
@@ -45,10 +47,11 @@ impl Options {
             rng.bool().then(|| Duration::from_secs_f64(mean_s * (0.2 + 1.8 * rng.f64())))
         };
         let small = rng.u8(..4) == 0;
+        let viewers = rng.usize(1..=if small { 2 } else { 12 });
         Options {
             seed,
             length,
-            viewers: rng.usize(1..=if small { 2 } else { 12 }),
+            viewers,
             frames_per_second: [10, 25, 30, 30, 30, 60][rng.usize(..6)],
             keyframe_bytes: [600, 1_500, 1_500, 9_000, 40_000][rng.usize(..5)],
             delta_bytes: [60, 150, 150, 1_100, 3_000][rng.usize(..5)],
@@ -70,6 +73,7 @@ impl Options {
             suspend: often(rng, 40.0),
             addresses: often(rng, 20.0),
             shutdown: rng.u8(..4) == 0,
+            healthy: viewers > 1 && rng.bool(),
         }
     }
 }

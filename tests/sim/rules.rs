@@ -45,6 +45,12 @@ pub struct Rules {
     left: BTreeMap<ViewerId, Instant>,
     /// When a key frame was asked for that has not come yet.
     asked: BTreeMap<ViewerId, Instant>,
+    /// The frames that the server was given lately, by number.
+    frames: BTreeMap<u64, SentFrame>,
+    /// When something last came from each viewer, forged or not.
+    heard: BTreeMap<ViewerId, Instant>,
+    /// When each half-open viewer was first seen.
+    half_open: BTreeMap<ViewerId, Instant>,
     /// The last SRTCP index from each SSRC.
     reports: BTreeMap<u32, u32>,
     /// When key frames were forced.
@@ -87,6 +93,22 @@ impl Rules {
         }
     }
 
+    pub fn given(&mut self, frame: SentFrame) {
+        self.frames.insert(frame.number, frame);
+        if self.frames.len() > 1_000 {
+            self.frames.pop_first();
+        }
+    }
+
+    pub fn heard(&mut self, viewer: Option<ViewerId>, now: Instant) {
+        self.heard.extend(viewer.map(|viewer| (viewer, now)));
+    }
+
+    /// The number of the frame that went to a viewer last.
+    pub fn last_frame(&self, viewer: ViewerId) -> Option<u64> {
+        Some(self.streams.get(self.destinations.get(&viewer)?)?.frame)
+    }
+
     /// What was seen before is a replay, and not heard (RFC 3711, section 3.3.2).
     pub fn is_new_report(&mut self, ssrc: u32, index: u32) -> bool {
         let is_new = self.reports.get(&ssrc).is_none_or(|last| index > *last);
@@ -98,8 +120,10 @@ impl Rules {
 
     /// The host has slept, and nobody could keep a promise meanwhile.
     pub fn slept(&mut self, time: Duration) {
-        let Rules { up, waiting, asked, left, .. } = self;
-        for since in [up, waiting, asked, left].into_iter().flat_map(BTreeMap::values_mut) {
+        let Rules { up, waiting, asked, left, heard, half_open, .. } = self;
+        for since in
+            [up, waiting, asked, left, heard, half_open].into_iter().flat_map(BTreeMap::values_mut)
+        {
             *since += time;
         }
     }
@@ -148,23 +172,27 @@ impl Rules {
         to: SocketAddr,
         viewer: Option<ViewerId>,
         wire: &Wire,
-        frame: Option<SentFrame>,
         fails: bool,
         tally: &mut Tally,
     ) -> Verdict {
         rule!(self.proved.contains(&to), "S4: {wire:?} goes to {to}, which has proved nothing");
-        let Wire::Rtp { sequence, timestamp, ssrc, payload_type, .. } = *wire else {
+        let Wire::Rtp { sequence, timestamp, ssrc, payload_type, frame } = *wire else {
             return Ok(());
         };
         if payload_type == RTX {
             tally.happened(Happening::Resend);
             return Ok(());
         }
-        let frame = frame.ok_or("S1: media before any frame")?;
+        let number = frame.or_else(|| Some(self.streams.get(&ssrc)?.frame));
+        let frame = number.and_then(|number| self.frames.get(&number).copied());
+        let frame = frame.ok_or("S1: media that is of no frame")?;
         let age = now - frame.captured;
         rule!(age <= self.period * 2, "S8: a frame leaves that is {age:?} old");
         if let Some(viewer) = viewer {
             self.destinations.insert(viewer, ssrc);
+            let silent = self.heard.get(&viewer).map(|heard| now - *heard).unwrap_or_default();
+            let limit = Duration::from_secs(5) + self.period;
+            rule!(silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
             if frame.keyframe {
                 self.waiting.remove(&viewer);
                 self.asked.remove(&viewer);
@@ -217,14 +245,31 @@ impl Rules {
         Ok(())
     }
 
+    /// Silent viewers and those that never connect are freed within 10 s.
+    fn gone_in_time(&mut self, now: Instant, states: &BTreeMap<ViewerId, &'static str>) -> Verdict {
+        self.heard.retain(|viewer, _| states.contains_key(viewer));
+        self.half_open.retain(|viewer, _| states.get(viewer) == Some(&"half-open"));
+        for (viewer, state) in states {
+            let since = match *state {
+                "half-open" => *self.half_open.entry(*viewer).or_insert(now),
+                _ => self.heard.get(viewer).copied().unwrap_or(now),
+            };
+            let time = now - since;
+            rule!(time <= Duration::from_secs(10), "L4: {viewer} is {state} for {time:?}");
+        }
+        Ok(())
+    }
+
     /// Promises whose time has run out. `excused`: the source gives no frames just now.
-    /// `state` tells the state of a viewer that there is.
+    /// `states` are those of the viewers that there are.
     pub fn overdue(
         &mut self,
         now: Instant,
         excused: bool,
-        state: impl Fn(ViewerId) -> Option<&'static str>,
+        states: &BTreeMap<ViewerId, &'static str>,
     ) -> Verdict {
+        let state = |viewer: ViewerId| states.get(&viewer).copied();
+        self.gone_in_time(now, states)?;
         let is_live = |viewer: &ViewerId| state(*viewer) == Some("live");
         self.waiting.retain(|viewer, _| is_live(viewer));
         self.asked.retain(|viewer, _| is_live(viewer));

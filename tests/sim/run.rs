@@ -24,9 +24,14 @@ use crate::wire::{self, Wire};
 pub const SERVER: &str = "10.0.0.254:8080";
 /// More outputs than this in one drain, or inputs in one moment, are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
+/// The person on a good network, in the runs that have one.
+const HEALTHY: usize = 0;
+const GOOD_DELAY: Duration = Duration::from_millis(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// On a healthy network, from the offer to the picture, refusals and their waits included.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
+/// After that nobody has reason to give up on a server that knows him.
+const HEALS_WITHIN: Duration = Duration::from_secs(6);
 const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
 const MOST_IN_A_MOMENT: usize = 20_000;
 
@@ -132,13 +137,14 @@ pub struct Run {
     pub tally: Tally,
     trace: u64,
     verbose: bool,
-    frame: Option<SentFrame>,
     frames: u64,
     keyframe_forced: bool,
     huge_frame: bool,
     stalled_until: Option<Instant>,
     failing_until: Option<Instant>,
     healed: bool,
+    healed_at: Option<Instant>,
+    slept_until: Option<Instant>,
     shut_down: bool,
     leaving: bool,
     /// Who has begun a DTLS handshake.
@@ -181,10 +187,14 @@ impl Run {
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
         let people = (0..options.viewers)
-            .map(|_| Person {
+            .map(|index| {
+                let healthy = options.healthy && index == HEALTHY;
+                if healthy { Conditions::perfect(GOOD_DELAY) } else { options.path.clone() }
+            })
+            .map(|path| Person {
                 viewer: None,
-                up: Link::new(options.path.clone()),
-                down: Link::new(options.path.clone()),
+                up: Link::new(path.clone()),
+                down: Link::new(path),
                 dead: false,
                 offers: 0,
                 browser: Browser::default(),
@@ -207,13 +217,14 @@ impl Run {
             tally: Tally::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             verbose,
-            frame: None,
             frames: 0,
             keyframe_forced: false,
             huge_frame: false,
             stalled_until: None,
             failing_until: None,
             healed: false,
+            healed_at: None,
+            slept_until: None,
             shut_down: false,
             leaving: false,
             helloed: BTreeSet::new(),
@@ -298,8 +309,8 @@ impl Run {
         let excused = self.stalled_until.is_some_and(|until| self.now <= until)
             || self.failing_until.is_some_and(|until| self.now <= until)
             || self.shut_down;
-        let server = &self.server;
-        self.rules.overdue(self.now, excused, |id| server.viewer_state(id))?;
+        let states = self.server.viewer_states().collect();
+        self.rules.overdue(self.now, excused, &states)?;
         crate::log::errors().map_or(Ok(()), |line| Err(format!("S13: {line}")))
     }
 }
@@ -395,7 +406,10 @@ impl Run {
 
     fn go_wrong(&mut self, script: Script) -> Verdict {
         let options = self.options.clone();
-        let person = self.rng.usize(..self.people.len());
+        let mut person = self.rng.usize(..self.people.len());
+        if self.options.healthy && person == HEALTHY {
+            person = self.people.len() - 1;
+        }
         let mean = match script {
             Script::Heal => return self.heal(),
             Script::Shutdown => return self.shutdown(),
@@ -503,6 +517,7 @@ impl Run {
             })
             .collect();
         self.start += shift;
+        self.slept_until = Some(until);
         self.rules.slept(shift);
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
@@ -510,11 +525,12 @@ impl Run {
 
     fn heal(&mut self) -> Verdict {
         self.healed = true;
-        self.failing_until = None;
+        self.healed_at = Some(self.now);
+        self.failing_until = self.failing_until.map(|until| until.min(self.now));
         self.stalled_until = None;
         for person in &mut self.people {
             for link in [&mut person.up, &mut person.down] {
-                *link = Link::new(Conditions::perfect(Duration::from_millis(10)));
+                *link = Link::new(Conditions::perfect(GOOD_DELAY));
             }
             person.storm_until = None;
         }
@@ -626,6 +642,10 @@ impl Run {
         };
         let seen = viewer.decoded.last().copied().or(viewer.answered).unwrap_or(viewer.born);
         if viewer.closed || self.now - seen > GIVES_UP_AFTER {
+            let healed = self.healed_at.is_some_and(|at| self.now - at > HEALS_WITHIN);
+            let known = self.server.viewer_at(viewer.mapped);
+            let excused = !healed || self.shut_down || viewer.closed;
+            rule!(excused || known.is_none(), "L3: person {index} gives up on {known:?}");
             self.leave(index);
             self.join(index)?;
         }
@@ -736,15 +756,21 @@ impl Run {
     /// A datagram arrives; how many the server sends.
     fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<usize, String> {
         let destination = SERVER.parse().unwrap();
-        self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
+        let input = Input::Datagram { source: from, destination, contents: bytes };
+        let known = self.server.viewer_at(from);
+        self.rules.heard(known, self.now);
+        let sent = self.input_counting(input)?;
+        // The datagram may be what made its address known.
+        self.rules.heard(self.server.viewer_at(from), self.now);
+        Ok(sent)
     }
 
     /// What a genuine datagram proves or promises, before the server sees it.
     fn note_arrival(&mut self, from: SocketAddr, wire: &Wire) {
         let now = self.now;
         let viewer = self.server.viewer_at(from);
-        let state = viewer.and_then(|viewer| self.server.viewer_state(viewer));
-        let is = |wanted| viewer.filter(|_| state == Some(wanted));
+        let states: BTreeMap<_, _> = self.server.viewer_states().collect();
+        let is = |wanted| viewer.filter(|viewer| states.get(viewer) == Some(&wanted));
         match wire {
             Wire::Stun { request: true } => {
                 let moved = |viewer: &Viewer| viewer.connected && viewer.mapped == from;
@@ -854,16 +880,37 @@ impl Run {
             self.tally.fault(Fault::SourceHuge);
             bytes = 150_000;
         }
+        self.frames += 1;
+        let number = wire::number_bytes(self.frames);
         let mut data = Vec::new();
         if keyframe {
+            // Where a large picture follows, the parameter sets have a packet of their own.
             data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0x8c]);
-            data.extend_from_slice(&[0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80]);
+            data.extend_from_slice(&[&[0, 0, 0, 1, 0x68], &number[..]].concat());
         }
         data.extend_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
+        data.extend_from_slice(&number);
         data.resize(data.len() + bytes, 0x9a);
-        self.frames += 1;
-        self.frame = Some(SentFrame { number: self.frames, keyframe, captured: self.now });
-        self.input(Input::Frame(Frame::h264(data, self.now)))
+        self.rules.given(SentFrame { number: self.frames, keyframe, captured: self.now });
+        self.input(Input::Frame(Frame::h264(data, self.now)))?;
+        self.healthy_viewer_was_served()
+    }
+
+    /// Whatever the others do, a viewer on a good network gets every frame in its moment.
+    fn healthy_viewer_was_served(&mut self) -> Verdict {
+        let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
+        // A key frame after a failed send may have to wait for its second.
+        let fine = past(self.failing_until, SETTLES_WITHIN) && past(self.slept_until, HEALS_WITHIN);
+        let Some(viewer) = self.people[HEALTHY].viewer.as_ref().filter(|_| fine) else {
+            return Ok(());
+        };
+        let settled = viewer.decoded.first().is_some_and(|at| *at + SETTLES_WITHIN < self.now);
+        let id = self.server.viewer_at(viewer.mapped);
+        if let Some(id) = id.filter(|_| self.options.healthy && settled && !viewer.closed) {
+            let last = self.rules.last_frame(id);
+            rule!(last == Some(self.frames), "L6: {id} had frame {last:?}, not {}", self.frames);
+        }
+        Ok(())
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> Verdict {
@@ -871,8 +918,8 @@ impl Run {
         self.mix(&format!("{to} {} {wire:?}", bytes.len()));
         rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
         let viewer = self.server.viewer_at(to);
-        let (now, frame, tally) = (self.now, self.frame, &mut self.tally);
-        self.rules.transmitted(now, to, viewer, &wire, frame, fails, tally)?;
+        let now = self.now;
+        self.rules.transmitted(now, to, viewer, &wire, fails, &mut self.tally)?;
         if fails {
             return Ok(());
         }

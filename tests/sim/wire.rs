@@ -15,7 +15,8 @@ pub enum Wire {
         sequence: u16,
         timestamp: u32,
         ssrc: u32,
-        marker: bool,
+        /// The number that the source wrote into the frame, in the packets that begin one.
+        frame: Option<u64>,
     },
     Rtcp {
         pli: Option<u32>,
@@ -46,13 +47,50 @@ pub fn read(bytes: &[u8]) -> Wire {
         },
         [128..=191, second, ..] if bytes.len() >= 12 + TAG_BYTES => Wire::Rtp {
             payload_type: second & 0x7f,
-            marker: second & 0x80 != 0,
+            frame: frame_number(bytes),
             sequence: u16::from_be_bytes([bytes[2], bytes[3]]),
             timestamp: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             ssrc: u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]),
         },
         _ => Wire::Other,
     }
+}
+
+/// A frame's number as the source writes it behind the NAL unit's header: seven bits a byte, none
+/// of them zero.
+pub fn number_bytes(number: u64) -> [u8; 4] {
+    [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8)
+}
+
+fn frame_number(bytes: &[u8]) -> Option<u64> {
+    let extension_words = if bytes[0] & 0x10 == 0 {
+        0
+    } else {
+        1 + usize::from(u16::from_be_bytes([*bytes.get(14)?, *bytes.get(15)?]))
+    };
+    let mut unit = bytes.get(12 + 4 * extension_words..bytes.len() - TAG_BYTES)?;
+    // RFC 6184: the last unit of an aggregate is the picture; a fragment has a second header.
+    if unit.first()? & 0x1f == 24 {
+        unit = &unit[1..];
+        while let [high, low, rest @ ..] = unit {
+            let (first, after) =
+                rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+            if after.is_empty() {
+                unit = first;
+                break;
+            }
+            unit = after;
+        }
+    }
+    let number = match unit {
+        [first, flags, number @ ..] if first & 0x1f == 28 => {
+            (flags & 0x80 != 0).then_some(number)?
+        }
+        [_, number @ ..] => number,
+        [] => return None,
+    };
+    let digits = number.get(..4)?.iter();
+    Some(digits.fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
 }
 
 fn word(bytes: Option<&[u8]>) -> u32 {
