@@ -756,13 +756,8 @@ impl Run {
     /// A datagram arrives; how many the server sends.
     fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<usize, String> {
         let destination = SERVER.parse().unwrap();
-        let input = Input::Datagram { source: from, destination, contents: bytes };
-        let known = self.server.viewer_at(from);
-        self.rules.heard(known, self.now);
-        let sent = self.input_counting(input)?;
-        // The datagram may be what made its address known.
         self.rules.heard(self.server.viewer_at(from), self.now);
-        Ok(sent)
+        self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
     }
 
     /// What a genuine datagram proves or promises, before the server sees it.
@@ -814,7 +809,13 @@ impl Run {
             let text = format!("{input:?}");
             println!("{:>12?} in  {}", self.now - self.start, &text[..text.len().min(160)]);
         }
+        let source = match &input {
+            Input::Datagram { source, .. } => Some(*source),
+            _ => None,
+        };
         self.server.handle_input(self.now, input);
+        // A datagram may have made its own address known.
+        self.rules.heard(source.and_then(|from| self.server.viewer_at(from)), self.now);
         let mut sent = 0;
         let mut capture = false;
         let mut failed = Vec::new();
