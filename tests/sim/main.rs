@@ -1,7 +1,8 @@
 //! Deterministic simulation: whole runs of the core under every fault, in virtual time.
 //!
 //! One seed draws everything. `SIM_SEED=N` replays one run with its full log, `SIM_SEEDS=A..B`
-//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run. Without any of them the gate runs.
+//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run, `SIM_STOP=1` ends at the first
+//! failure. Without any of them the gate runs.
 
 mod browser;
 mod crypto;
@@ -153,13 +154,15 @@ fn sweep(seeds: Range<u64>, length: Duration, twice: bool) -> (Tally, BTreeMap<u
     let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let results: Mutex<(Tally, BTreeMap<u64, String>)> = Mutex::default();
+    let stops = std::env::var_os("SIM_STOP").is_some();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let stop = stops && !results.lock().unwrap().1.is_empty();
+                    if seed >= seeds.end || stop {
                         return;
                     }
                     let mut outcome = run(seed, length, false);

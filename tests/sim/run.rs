@@ -119,6 +119,9 @@ struct Person {
 struct Connection {
     person: Option<usize>,
     closed: bool,
+    /// Requests that were sent, up to the first that ends the connection.
+    requests: usize,
+    responses: usize,
 }
 
 pub struct Run {
@@ -600,7 +603,7 @@ impl Run {
         } else {
             HttpFault::draw(&mut self.rng)
         };
-        self.connect(Some(index), address, request.into_bytes(), fault)
+        self.connect(Some(index), address, request.into_bytes(), false, fault)
     }
 
     /// A request on a connection of its own.
@@ -609,11 +612,14 @@ impl Run {
         person: Option<usize>,
         from: SocketAddr,
         request: Vec<u8>,
+        ends: bool,
         fault: HttpFault,
     ) -> Verdict {
         let id = ConnId(self.next_connection);
         self.next_connection += 1;
-        self.connections.insert(id, Connection { person, closed: false });
+        let piped = usize::from(fault == HttpFault::Pipelined && !ends);
+        let connection = Connection { person, closed: false, requests: 1 + piped, responses: 0 };
+        self.connections.insert(id, connection);
         if let Some(index) = person {
             self.people[index].browser = Browser::new(id);
         }
@@ -745,9 +751,9 @@ impl Run {
 
     fn bad_http(&mut self) -> Verdict {
         let from = SocketAddr::from(([10, 8, 0, self.rng.u8(..4)], 1_000));
-        let request = crate::browser::odd_request(&mut self.rng, &mut self.tally);
+        let (request, ends) = crate::browser::odd_request(&mut self.rng, &mut self.tally);
         let fault = HttpFault::draw(&mut self.rng);
-        self.connect(None, from, request, fault)
+        self.connect(None, from, request, ends, fault)
     }
 }
 
@@ -941,6 +947,12 @@ impl Run {
     fn respond(&mut self, id: ConnId, bytes: &[u8]) -> Verdict {
         self.mix(&format!("{id:?} {}", bytes.len()));
         rule!(self.is_open(id), "S9: {id:?} is answered and is closed");
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let begins = bytes.starts_with(b"HTTP/1.1 ") && !bytes.starts_with(b"HTTP/1.1 100");
+            connection.responses += usize::from(begins);
+            let (responses, requests) = (connection.responses, connection.requests);
+            rule!(responses <= requests, "S9: {responses} responses to {requests} requests");
+        }
         let slow = !self.healed && self.options.bad_http.is_some() && self.rng.u8(..20) == 0;
         let wait = if slow { 12_000 } else { self.rng.u64(1..50) };
         self.after(Duration::from_millis(wait), Event::HttpFlushed(id));

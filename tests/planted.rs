@@ -1,0 +1,324 @@
+//! Does the simulator find bugs? Each of these is planted in a copy of the source, alone, and has
+//! to be found within 500 seeds by a rule that it is meant for.
+//!
+//! Run by name: `cargo test --test planted`; `PLANTED=name` plants one of them.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const SEEDS: &str = "1..501";
+
+struct Bug {
+    name: &'static str,
+    /// The rules that may find it; S13 is a panic, from the core's own invariants too.
+    rules: &'static [&'static str],
+    /// File, what is there, what is there instead.
+    edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "the gate is open from the start",
+        rules: &["S1"],
+        edits: &[("src/viewer.rs", "self.gate_open |= frame.keyframe;", "self.gate_open = true;")],
+    },
+    Bug {
+        name: "a failed send does not shut the gate",
+        rules: &["S2"],
+        edits: &[("src/server.rs", "seat.viewer.shut_gate();", "")],
+    },
+    Bug {
+        name: "key frames skip a sequence number",
+        rules: &["S3"],
+        edits: &[(
+            "src/viewer.rs",
+            "self.next_sequence_number += frame.payloads.len() as u64;",
+            "self.next_sequence_number += frame.payloads.len() as u64 + u64::from(frame.keyframe);",
+        )],
+    },
+    Bug {
+        name: "timestamps run backwards",
+        rules: &["S3"],
+        edits: &[(
+            "src/viewer.rs",
+            "frame.timestamp.wrapping_add(self.timestamp_offset)",
+            "self.timestamp_offset.wrapping_sub(frame.timestamp)",
+        )],
+    },
+    Bug {
+        name: "candidates of the offer are believed",
+        rules: &["S4"],
+        edits: &[("src/offer.rs", "\"candidate:\"", "\"no-candidate:\"")],
+    },
+    Bug {
+        name: "what is not understood is sent back",
+        rules: &["S4", "S5"],
+        edits: &[(
+            "src/server.rs",
+            "let Some(id) = self.recipient(now, source, destination, contents) else {",
+            "let Some(id) = self.recipient(now, source, destination, contents) else {
+                self.outbox.push_back(Output::Transmit(Transmit {
+                    proto: Protocol::Udp,
+                    source: destination,
+                    destination: source,
+                    contents: contents.to_vec().into(),
+                }));",
+        )],
+    },
+    Bug {
+        name: "an error of str0m ends the viewer",
+        rules: &["S6"],
+        edits: &[(
+            "src/viewer.rs",
+            "if let Err(error) = change(&mut self.rtc) {",
+            "if let Err(error) = change(&mut self.rtc) {
+                self.state = State::Ended(Ending::Failed);",
+        )],
+    },
+    Bug {
+        name: "one viewer too many",
+        rules: &["S13"],
+        edits: &[(
+            "src/server.rs",
+            "self.viewers.len() >= limits.viewers",
+            "self.viewers.len() > limits.viewers",
+        )],
+    },
+    Bug {
+        name: "one half-open viewer too many",
+        rules: &["S13"],
+        edits: &[("src/server.rs", ">= limits.half_open", "> limits.half_open")],
+    },
+    Bug {
+        name: "frames are held back for a while",
+        rules: &["S8", "S1", "S2", "L1"],
+        edits: &[
+            ("src/server.rs", "    keyframes: Keyframes,\n    schedule", "    keyframes: Keyframes,\n    held: VecDeque<Frame>,\n    schedule"),
+            ("src/server.rs", "keyframes: Keyframes::default(),\n            schedule", "keyframes: Keyframes::default(),\n            held: VecDeque::new(),\n            schedule"),
+            (
+                "src/server.rs",
+                "Input::Frame(frame) => self.frame(now, &frame),",
+                "Input::Frame(frame) => {
+                    self.held.push_back(frame);
+                    if self.held.len() > 4 {
+                        let frame = self.held.pop_front().unwrap();
+                        self.frame(now, &frame);
+                    }
+                }",
+            ),
+        ],
+    },
+    Bug {
+        name: "after a framing error the rest is parsed",
+        rules: &["S9"],
+        edits: &[(
+            "src/http/connection.rs",
+            "self.phase = Phase::answer(Some(refusal.response()), method, Next::Close);",
+            "self.phase = Phase::answer(Some(refusal.response()), method, Next::Head { after_bytes: 0 });",
+        )],
+    },
+    Bug {
+        name: "two pictures in one tick",
+        rules: &["S11"],
+        edits: &[(
+            "src/server.rs",
+            "self.outbox.push_back(Output::Capture);",
+            "self.outbox.push_back(Output::Capture); self.outbox.push_back(Output::Capture);",
+        )],
+    },
+    Bug {
+        name: "the clock runs on when nobody watches",
+        rules: &["S11", "S13"],
+        edits: &[("src/server.rs", "            self.clock.stop();\n", "")],
+    },
+    Bug {
+        name: "the clock's next tick is the last one",
+        rules: &["S10", "S11", "S13"],
+        edits: &[(
+            "src/frame_clock.rs",
+            "passed.max(running.next_tick) + 1",
+            "passed.max(running.next_tick)",
+        )],
+    },
+    Bug {
+        name: "a connection is closed twice",
+        rules: &["S12"],
+        edits: &[(
+            "src/server.rs",
+            "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));",
+            "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));
+                    self.outbox.push_back(Output::Close(id));",
+        )],
+    },
+    Bug {
+        name: "a connection is never closed",
+        rules: &["S12"],
+        edits: &[(
+            "src/server.rs",
+            "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));",
+            "                http::Event::Close => {",
+        )],
+    },
+    Bug {
+        name: "an ordinary thing is logged as an error",
+        rules: &["S13"],
+        edits: &[("src/server.rs", "log::info!(\"{id} asks from {}\"", "log::error!(\"{id} asks from {}\"")],
+    },
+    Bug {
+        name: "no key frame for a viewer that joins",
+        rules: &["L1"],
+        edits: &[("src/server.rs", "self.keyframes.viewer_joined();", "")],
+    },
+    Bug {
+        name: "PLI is not heard",
+        rules: &["L2"],
+        edits: &[(
+            "src/server.rs",
+            "Effect::KeyframeRequested => self.keyframes.request(),",
+            "Effect::KeyframeRequested => {}",
+        )],
+    },
+    Bug {
+        name: "a storm of PLI is answered in full",
+        rules: &["L2"],
+        edits: &[(
+            "src/keyframes.rs",
+            "self.granted[0].is_none_or(|oldest| now >= oldest + WINDOW)",
+            "now.elapsed() < WINDOW * 1_000",
+        )],
+    },
+    Bug {
+        name: "a viewer that comes back stays silent",
+        rules: &["L3", "L4"],
+        edits: &[(
+            "src/viewer.rs",
+            "self.state = State::Live;\n        }\n        self.drive",
+            "}\n        self.drive",
+        )],
+    },
+    Bug {
+        name: "a goodbye is not heard",
+        rules: &["L4"],
+        edits: &[
+            ("src/viewer.rs", "Event::Closed => self.state = State::Ended(Ending::Left),", "Event::Closed => {}"),
+            ("src/viewer.rs", "!self.rtc.is_alive() && self.ending().is_none()", "false"),
+        ],
+    },
+    Bug {
+        name: "a silent viewer gets media for 8 s",
+        rules: &["L4"],
+        edits: &[("src/viewer.rs", "SILENT_AFTER: Duration = Duration::from_secs(5)", "SILENT_AFTER: Duration = Duration::from_secs(8)")],
+    },
+    Bug {
+        name: "a vanished viewer is kept for 30 s",
+        rules: &["L4"],
+        edits: &[("src/viewer.rs", "Duration::from_millis(9_500)", "Duration::from_millis(30_000)")],
+    },
+    Bug {
+        name: "a half-open viewer is kept for 30 s",
+        rules: &["L4"],
+        edits: &[("src/viewer.rs", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(10)", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(30)")],
+    },
+    Bug {
+        name: "a timer outlives its connection",
+        rules: &["S13", "L5"],
+        edits: &[(
+            "src/server.rs",
+            "fn forget_connection(&mut self, id: ConnId) {\n        self.schedule.set(Timer::Connection(id), None);",
+            "fn forget_connection(&mut self, id: ConnId) {",
+        )],
+    },
+    Bug {
+        name: "one gated viewer stops the frames of all",
+        rules: &["L6", "L1"],
+        edits: &[(
+            "src/server.rs",
+            "        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();",
+            "        if !frame.is_keyframe() && self.viewers.values().any(|seat| seat.viewer.awaits_keyframe()) {
+            self.keyframes.request();
+            return;
+        }
+        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();",
+        )],
+    },
+    Bug {
+        name: "a forged check takes an address away",
+        rules: &["L2", "L4", "S4", "S6"],
+        edits: &[(
+            "src/server.rs",
+            "if !self.viewers[&id].viewer.authenticates(now, receive) {\n            return None;\n        }",
+            "let _ = receive;",
+        )],
+    },
+];
+
+fn main() -> ExitCode {
+    let only = std::env::var("PLANTED").ok();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted");
+    let wanted = BUGS.iter().filter(|bug| only.as_deref().is_none_or(|name| name == bug.name));
+    let (mut found, mut missed) = (0, 0);
+    for bug in wanted {
+        lay_out(root, &copy);
+        for (file, before, after) in bug.edits {
+            let path = copy.join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.matches(before).count(), 1, "{}: {before}", bug.name);
+            std::fs::write(&path, text.replace(before, after)).unwrap();
+        }
+        let verdict = simulate(&copy);
+        let rule = verdict.as_deref().and_then(|failure| failure.split(':').next());
+        let by_its_rule = rule.is_some_and(|rule| bug.rules.contains(&rule));
+        println!(
+            "{} {}: {}",
+            if by_its_rule { "found " } else { "MISSED" },
+            bug.name,
+            verdict.as_deref().unwrap_or("nothing failed")
+        );
+        if by_its_rule { found += 1 } else { missed += 1 }
+    }
+    println!("{found} passed, {missed} failed");
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A copy of everything that the simulator is built from.
+fn lay_out(root: &Path, copy: &Path) {
+    for directory in ["src", "static", "tests"] {
+        let _ = std::fs::remove_dir_all(copy.join(directory));
+        copy_directory(&root.join(directory), &copy.join(directory));
+    }
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        std::fs::copy(root.join(file), copy.join(file)).unwrap();
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The first failure that the simulator finds in the copy, as `rule: what`.
+fn simulate(copy: &Path) -> Option<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--profile", "sim", "--no-default-features", "--test", "sim"])
+        .current_dir(copy)
+        // The dependencies are the same, and built.
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap())
+        .env("SIM_SEEDS", SEEDS)
+        .env("SIM_STOP", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains("could not compile"), "{errors}");
+    let failure = text.lines().find_map(|line| line.split_once(" FAILED: "));
+    failure.map(|(seed, what)| format!("{what} ({seed})"))
+}
