@@ -49,6 +49,8 @@ pub struct Rules {
     frames: BTreeMap<u64, SentFrame>,
     /// When something last came from each viewer, forged or not.
     heard: BTreeMap<ViewerId, Instant>,
+    /// When something genuine last came from each viewer.
+    understood: BTreeMap<ViewerId, Instant>,
     /// When each half-open viewer was first seen.
     half_open: BTreeMap<ViewerId, Instant>,
     /// The last SRTCP index from each SSRC.
@@ -100,8 +102,9 @@ impl Rules {
         }
     }
 
-    pub fn heard(&mut self, viewer: Option<ViewerId>, now: Instant) {
+    pub fn heard(&mut self, viewer: Option<ViewerId>, genuine: bool, now: Instant) {
         self.heard.extend(viewer.map(|viewer| (viewer, now)));
+        self.understood.extend(viewer.filter(|_| genuine).map(|viewer| (viewer, now)));
     }
 
     /// The number of the frame that went to a viewer last.
@@ -120,10 +123,8 @@ impl Rules {
 
     /// The host has slept, and nobody could keep a promise meanwhile.
     pub fn slept(&mut self, time: Duration) {
-        let Rules { up, waiting, asked, left, heard, half_open, .. } = self;
-        for since in
-            [up, waiting, asked, left, heard, half_open].into_iter().flat_map(BTreeMap::values_mut)
-        {
+        let Rules { up, waiting, asked, left, .. } = self;
+        for since in [up, waiting, asked, left].into_iter().flat_map(BTreeMap::values_mut) {
             *since += time;
         }
     }
@@ -191,7 +192,7 @@ impl Rules {
         if let Some(viewer) = viewer {
             self.destinations.insert(viewer, ssrc);
             let silent = self.heard.get(&viewer).map(|heard| now - *heard).unwrap_or_default();
-            let limit = Duration::from_secs(5) + self.period;
+            let limit = SILENCE + self.period;
             rule!(silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
             if frame.keyframe {
                 self.waiting.remove(&viewer);
@@ -255,6 +256,9 @@ impl Rules {
                 _ => self.heard.get(viewer).copied().unwrap_or(now),
             };
             let time = now - since;
+            let understood = self.understood.get(viewer).map(|at| now - *at);
+            let hears = *state != "silent" || understood.is_none_or(|time| time > SILENCE / 2);
+            rule!(hears, "L3: {viewer} is silent, and was understood {understood:?} ago");
             rule!(time <= Duration::from_secs(10), "L4: {viewer} is {state} for {time:?}");
         }
         Ok(())
@@ -299,6 +303,7 @@ impl Rules {
     }
 }
 
+const SILENCE: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// The payload type of resends in the offers of str0m's client: 109 for 108.

@@ -11,6 +11,7 @@ use ballcast::media::Frame;
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use fastrand::Rng;
+use str0m::ice::{StunMessage, TransId};
 
 use crate::browser::{Browser, HttpFault};
 use crate::crypto::{FINISHED, HELLO};
@@ -24,6 +25,8 @@ use crate::wire::{self, Wire};
 pub const SERVER: &str = "10.0.0.254:8080";
 /// More outputs than this in one drain, or inputs in one moment, are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
+/// How a binding request begins.
+const CHECK: &[u8] = &[0, 1];
 /// The person on a good network, in the runs that have one.
 const HEALTHY: usize = 0;
 const GOOD_DELAY: Duration = Duration::from_millis(10);
@@ -144,10 +147,13 @@ pub struct Run {
     keyframe_forced: bool,
     huge_frame: bool,
     stalled_until: Option<Instant>,
+    deaf_until: Option<Instant>,
     failing_until: Option<Instant>,
     healed: bool,
     healed_at: Option<Instant>,
     slept_until: Option<Instant>,
+    /// The datagram under way is what a viewer sent.
+    genuine: bool,
     shut_down: bool,
     leaving: bool,
     /// Who has begun a DTLS handshake.
@@ -224,10 +230,12 @@ impl Run {
             keyframe_forced: false,
             huge_frame: false,
             stalled_until: None,
+            deaf_until: None,
             failing_until: None,
             healed: false,
             healed_at: None,
             slept_until: None,
+            genuine: false,
             shut_down: false,
             leaving: false,
             helloed: BTreeSet::new(),
@@ -311,6 +319,7 @@ impl Run {
         }
         let excused = self.stalled_until.is_some_and(|until| self.now <= until)
             || self.failing_until.is_some_and(|until| self.now <= until)
+            || self.deaf_until.is_some_and(|until| self.now <= until)
             || self.shut_down;
         let states = self.server.viewer_states().collect();
         self.rules.overdue(self.now, excused, &states)?;
@@ -373,7 +382,7 @@ impl Run {
                 if intact {
                     self.note_arrival(from, &wire::read(&bytes));
                 }
-                self.datagram(from, &bytes).map(drop)
+                self.datagram(from, &bytes, intact).map(drop)
             }
             Event::ToViewer { viewer, bytes } => {
                 let now = self.now;
@@ -474,8 +483,13 @@ impl Run {
             }
             Script::SourceStall => {
                 self.tally.fault(Fault::SourceStalled);
-                let ms = self.rng.u64(50..3_000);
-                self.stalled_until = Some(self.now + Duration::from_millis(ms));
+                let until = self.now + Duration::from_millis(self.rng.u64(50..3_000));
+                // Either no pictures, or none that is the key frame that was asked for.
+                if self.rng.bool() {
+                    self.stalled_until = Some(until);
+                } else {
+                    self.deaf_until = Some(until);
+                }
                 options.source_stall
             }
             Script::SourceHuge => {
@@ -483,7 +497,7 @@ impl Run {
                 options.source_huge
             }
             Script::Suspend => {
-                self.suspend();
+                self.suspend()?;
                 options.suspend
             }
             Script::Addresses => {
@@ -503,7 +517,7 @@ impl Run {
     }
 
     /// The host sleeps: everything that would have happened happens later, all at once.
-    fn suspend(&mut self) {
+    fn suspend(&mut self) -> Verdict {
         self.tally.fault(Fault::HostSuspended);
         let seconds = [1, 3, 8, 60, 3_600][self.rng.usize(..5)];
         let until = self.now + Duration::from_secs(seconds);
@@ -524,6 +538,8 @@ impl Run {
         self.rules.slept(shift);
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
+        // The first thing that a driver finds when it wakes up is that time has passed.
+        self.input(Input::Timeout)
     }
 
     fn heal(&mut self) -> Verdict {
@@ -531,6 +547,7 @@ impl Run {
         self.healed_at = Some(self.now);
         self.failing_until = self.failing_until.map(|until| until.min(self.now));
         self.stalled_until = None;
+        self.deaf_until = None;
         for person in &mut self.people {
             for link in [&mut person.up, &mut person.down] {
                 *link = Link::new(Conditions::perfect(GOOD_DELAY));
@@ -727,26 +744,49 @@ impl Run {
         };
         let mut bytes = vec![0; self.rng.usize(1..1_400)];
         self.rng.fill(&mut bytes);
+        if let Some(check) = self.forged_check(index).filter(|_| self.rng.u8(..4) == 0) {
+            bytes = check;
+        }
         let (kind, first): (Fault, &[u8]) = match self.rng.u8(..4) {
             0 => (Fault::ForgedStun, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]),
             1 => (Fault::ForgedDtls, &[22, 254, 253]),
             2 => (Fault::ForgedRtp, &[0x80, 108]),
             _ => (Fault::ForgedRtcp, &[0x81, 206, 0, 2]),
         };
-        let prefix = first.len().min(bytes.len());
-        bytes[..prefix].copy_from_slice(&first[..prefix]);
-        self.tally.fault(kind);
+        if bytes.starts_with(CHECK) {
+            self.tally.fault(Fault::ForgedStun);
+        } else {
+            let prefix = first.len().min(bytes.len());
+            bytes[..prefix].copy_from_slice(&first[..prefix]);
+            self.tally.fault(kind);
+        }
         if let Some(fault) = fault {
             self.tally.fault(fault);
         }
         // Whatever is due anyway is out of the way first.
         self.input(Input::Timeout)?;
-        let before = (self.server.viewers(), self.server.connections());
-        let sent = self.datagram(from, &bytes)?;
-        let after = (self.server.viewers(), self.server.connections());
+        let before = (self.server.viewers(), self.server.viewer_at(from));
+        let sent = self.datagram(from, &bytes, false)?;
+        let after = (self.server.viewers(), self.server.viewer_at(from));
         rule!(before == after, "S6: a forged datagram changed {before:?} to {after:?}");
         rule!(sent == 0 || victim == Some(from), "S5: a stranger's datagram was answered");
         Ok(())
+    }
+
+    /// A connectivity check with the user fragments of another viewer, which are no secret, and
+    /// without its password.
+    fn forged_check(&mut self, victim: usize) -> Option<Vec<u8>> {
+        let others = self.people.iter().enumerate().filter(|(index, _)| *index != victim);
+        let mut usernames =
+            others.filter_map(|(_, person)| person.viewer.as_ref()?.username.clone());
+        let username = usernames.next()?;
+        let check = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+        let crypto = str0m::crypto::from_feature_flags();
+        let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+        let mut bytes = vec![0; 512];
+        let length = check.to_bytes(Some(b"a guess"), &mut bytes, hmac).ok()?;
+        bytes.truncate(length);
+        Some(bytes)
     }
 
     fn bad_http(&mut self) -> Verdict {
@@ -760,9 +800,10 @@ impl Run {
 /// The server.
 impl Run {
     /// A datagram arrives; how many the server sends.
-    fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<usize, String> {
+    fn datagram(&mut self, from: SocketAddr, bytes: &[u8], genuine: bool) -> Result<usize, String> {
         let destination = SERVER.parse().unwrap();
-        self.rules.heard(self.server.viewer_at(from), self.now);
+        self.genuine = genuine;
+        self.rules.heard(self.server.viewer_at(from), genuine, self.now);
         self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
     }
 
@@ -821,7 +862,8 @@ impl Run {
         };
         self.server.handle_input(self.now, input);
         // A datagram may have made its own address known.
-        self.rules.heard(source.and_then(|from| self.server.viewer_at(from)), self.now);
+        let heard = source.and_then(|from| self.server.viewer_at(from));
+        self.rules.heard(heard, self.genuine, self.now);
         let mut sent = 0;
         let mut capture = false;
         let mut failed = Vec::new();
@@ -880,7 +922,8 @@ impl Run {
     }
 
     fn deliver_frame(&mut self) -> Verdict {
-        let keyframe = std::mem::take(&mut self.keyframe_forced);
+        let deaf = self.deaf_until.is_some_and(|until| self.now <= until);
+        let keyframe = !deaf && std::mem::take(&mut self.keyframe_forced);
         let mut bytes =
             if keyframe { self.options.keyframe_bytes } else { self.options.delta_bytes };
         if std::mem::take(&mut self.huge_frame) {
@@ -907,7 +950,9 @@ impl Run {
     fn healthy_viewer_was_served(&mut self) -> Verdict {
         let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
         // A key frame after a failed send may have to wait for its second.
-        let fine = past(self.failing_until, SETTLES_WITHIN) && past(self.slept_until, HEALS_WITHIN);
+        let fine = past(self.failing_until, SETTLES_WITHIN)
+            && past(self.deaf_until, SETTLES_WITHIN)
+            && past(self.slept_until, HEALS_WITHIN);
         let Some(viewer) = self.people[HEALTHY].viewer.as_ref().filter(|_| fine) else {
             return Ok(());
         };

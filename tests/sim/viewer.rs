@@ -19,6 +19,9 @@ pub struct Viewer {
     pub address: SocketAddr,
     /// Where it really sends from and listens: a NAT or a new network changes it.
     pub mapped: SocketAddr,
+    /// The user fragments of its checks: the server's and its own.
+    pub username: Option<String>,
+    own_ufrag: String,
     pub born: Instant,
     pub answered: Option<Instant>,
     pub connected: bool,
@@ -51,6 +54,8 @@ impl Viewer {
             deadline: now,
             address,
             mapped: address,
+            username: None,
+            own_ufrag: ufrag(&offer.to_sdp_string()),
             born: now,
             answered: None,
             connected: false,
@@ -64,6 +69,7 @@ impl Viewer {
     }
 
     pub fn accept(&mut self, answer: &str, now: Instant) {
+        self.username = Some(format!("{}:{}", ufrag(answer), self.own_ufrag));
         let answer = SdpAnswer::from_sdp_string(answer).expect("our answers parse");
         let pending = self.pending.take().expect("one answer for each offer");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("our answers fit");
@@ -152,4 +158,9 @@ impl Viewer {
             _ => {}
         }
     }
+}
+
+fn ufrag(sdp: &str) -> String {
+    let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    value.unwrap_or_default().to_owned()
 }
