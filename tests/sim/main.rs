@@ -1,8 +1,8 @@
 //! Deterministic simulation: whole runs of the core under every fault, in virtual time.
 //!
 //! One seed draws everything. `SIM_SEED=N` replays one run with its full log, `SIM_SEEDS=A..B`
-//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run, `SIM_STOP=1` ends at the first
-//! failure. Without any of them the gate runs.
+//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run, `SIM_STOP=S1,L2`
+//! ends a sweep at the first failure of one of these rules. Without any of them the gate runs.
 
 mod browser;
 mod crypto;
@@ -154,14 +154,18 @@ fn sweep(seeds: Range<u64>, length: Duration, twice: bool) -> (Tally, BTreeMap<u
     let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let results: Mutex<(Tally, BTreeMap<u64, String>)> = Mutex::default();
-    let stops = std::env::var_os("SIM_STOP").is_some();
+    let wanted = std::env::var("SIM_STOP").unwrap_or_default();
+    let is_wanted = |failure: &str| {
+        let rule = failure.split(':').next();
+        wanted.split(',').any(|wanted| Some(wanted) == rule)
+    };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let stop = stops && !results.lock().unwrap().1.is_empty();
+                    let stop = results.lock().unwrap().1.values().any(|failure| is_wanted(failure));
                     if seed >= seeds.end || stop {
                         return;
                     }

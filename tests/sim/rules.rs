@@ -1,7 +1,8 @@
 //! What must hold after every event. Each rule has a number in the messages: S for safety, L for
 //! liveness.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -89,8 +90,8 @@ impl Rules {
 
     /// ICE and DTLS have come up for a viewer.
     pub fn connected(&mut self, viewer: ViewerId, now: Instant) {
-        if !self.up.contains_key(&viewer) {
-            self.up.insert(viewer, now);
+        if let Entry::Vacant(first) = self.up.entry(viewer) {
+            first.insert(now);
             self.waiting.insert(viewer, now);
         }
     }
