@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -25,7 +26,11 @@ const FLAGS: [&str; 10] = [
     "about:blank",
 ];
 
+/// Browsers would take each other's time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 pub struct Chromium {
+    _turn: MutexGuard<'static, ()>,
     child: Child,
     profile: PathBuf,
     socket: WebSocket<TcpStream>,
@@ -41,6 +46,7 @@ pub struct Tab {
 
 impl Chromium {
     pub fn start() -> Chromium {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let name =
             format!("ballcast-chromium-{}-{:?}", std::process::id(), std::thread::current().id());
         let profile = std::env::temp_dir().join(name.replace(['(', ')'], ""));
@@ -58,7 +64,7 @@ impl Chromium {
         let stream = TcpStream::connect(authority).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
-        Chromium { child, profile, socket, next_id: 1 }
+        Chromium { _turn: turn, child, profile, socket, next_id: 1 }
     }
 
     /// Opens a page in a tab of its own.
