@@ -16,8 +16,8 @@ use str0m::crypto::dtls::{
     ProtocolVersion, SrtpProfile,
 };
 use str0m::crypto::{
-    AeadAes128GcmCipher, AeadAes256GcmCipher, CryptoError, CryptoProvider, SrtpProvider,
-    SupportedAeadAes128Gcm, SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
+    AeadAes256GcmCipher, CryptoError, CryptoProvider, SrtpProvider, SupportedAeadAes128Gcm,
+    SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
 /// Makes every `Rtc` of this process use it.
@@ -292,7 +292,7 @@ impl SrtpProvider for NullSrtp {
     }
 
     fn aead_aes_128_gcm(&self) -> &'static dyn SupportedAeadAes128Gcm {
-        &NullSrtp
+        unreachable!("the handshake chooses AES-256-GCM")
     }
 
     fn aead_aes_256_gcm(&self) -> &'static dyn SupportedAeadAes256Gcm {
@@ -313,12 +313,6 @@ impl SrtpProvider for NullSrtp {
 #[derive(Debug)]
 struct NullCipher {
     key: [u8; 32],
-}
-
-impl SupportedAeadAes128Gcm for NullSrtp {
-    fn create_cipher(&self, key: [u8; 16], _: bool) -> Box<dyn AeadAes128GcmCipher> {
-        Box::new(NullCipher { key: digest(&[&key]) })
-    }
 }
 
 impl SupportedAeadAes256Gcm for NullSrtp {
@@ -353,29 +347,6 @@ impl NullCipher {
 
     fn tag(&self, iv: &[u8], aad: &[&[u8]], text: &[u8]) -> [u8; TAG_BYTES] {
         digest(&[&self.key, iv, &aad.concat(), text])
-    }
-}
-
-impl AeadAes128GcmCipher for NullCipher {
-    fn encrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aad: &[u8],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        self.seal(iv, &[aad], input, output);
-        Ok(())
-    }
-
-    fn decrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aads: &[&[u8]],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, CryptoError> {
-        self.open(iv, aads, input, output)
     }
 }
 
