@@ -435,7 +435,6 @@ fn config(offer: &Offer, terms: &Terms) -> RtcConfig {
         .set_rtp_mode(true)
         .set_dtls_cert(terms.certificate.clone())
         .set_local_ice_credentials(terms.credentials.clone())
-        .clear_codecs()
         .clear_extension_map()
         // The offer's own numbers replace these two.
         .set_extension(1, Extension::RtpMid)

@@ -57,7 +57,7 @@ pub struct Rules {
     /// The last SRTCP index from each SSRC.
     reports: BTreeMap<u32, u32>,
     /// When key frames were forced.
-    pub forced: Vec<Instant>,
+    forced: Vec<Instant>,
     last_capture: Option<Instant>,
     period: Duration,
 }
