@@ -428,12 +428,20 @@ impl Server {
             return by_address;
         }
         let message = StunMessage::parse(contents).ok()?;
+        let receive = Receive::new(Protocol::Udp, source, destination, contents).ok()?;
         if !message.is_binding_request() {
-            return by_address;
+            let id = by_address?;
+            let viewer = &self.viewers[&id].viewer;
+            let moved = message.is_successful_binding_response()
+                && viewer.has_moved(now, source)
+                && viewer.authenticates(now, receive);
+            if moved {
+                self.with_viewer(now, id, |viewer| viewer.forsake_remote(now));
+            }
+            return Some(id);
         }
         let (ufrag, _) = message.split_username()?;
         let id = *self.by_ufrag.get(ufrag)?;
-        let receive = Receive::new(Protocol::Udp, source, destination, contents).ok()?;
         if !self.viewers[&id].viewer.authenticates(now, receive) {
             return None;
         }

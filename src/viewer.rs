@@ -33,6 +33,10 @@ pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Nothing heard for this long: gone.
 pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
+/// A viewer that answers from a new address, and was not heard for this long where its media goes,
+/// has moved: it changed networks, or a NAT forgot it. Browsers report on the stream every second,
+/// give or take a half (RFC 3550, section 6.2).
+const MOVED_AFTER: Duration = Duration::from_millis(1_500);
 /// A deadline that str0m returns in the past is put off by this much, so that the loop never spins.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);
 /// How often one drain may meet a deadline that is due already before it is put off.
@@ -141,6 +145,8 @@ pub struct Viewer {
     effects: VecDeque<Effect>,
     /// Where media goes, once ICE has chosen.
     remote: Option<SocketAddr>,
+    /// When something last came from there.
+    remote_heard: Instant,
     counters: Counters,
 }
 
@@ -168,6 +174,7 @@ impl Viewer {
             timestamp_offset: terms.timestamp_offset,
             effects: VecDeque::new(),
             remote: None,
+            remote_heard: now,
             counters: Counters::default(),
         };
         viewer.drive(now, |_| Ok(()));
@@ -183,8 +190,33 @@ impl Viewer {
         self.heard = now;
         if self.state == State::Silent {
             self.state = State::Live;
+            self.effects.push_back(Effect::KeyframeRequested);
+        }
+        if self.remote == Some(datagram.source) {
+            self.remote_heard = now;
         }
         self.drive(now, |rtc| rtc.handle_input(Input::Receive(now, datagram)));
+    }
+
+    /// Whether a viewer that answers from `source` is no longer where its media goes.
+    pub fn has_moved(&self, now: Instant, source: SocketAddr) -> bool {
+        let elsewhere = self.remote.is_some_and(|remote| remote != source);
+        elsewhere && now >= self.remote_heard + MOVED_AFTER
+    }
+
+    /// Gives up the address that media goes to, for one that has answered a check of ours. str0m by
+    /// itself stays with an address for 15 s after its last check.
+    pub fn forsake_remote(&mut self, now: Instant) {
+        let Some(remote) = self.remote else {
+            return;
+        };
+        let (ip, port) = (remote.ip(), remote.port());
+        let line = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
+        self.drive(now, |rtc| {
+            let candidate = Candidate::from_sdp_string(&line)?;
+            rtc.direct_api().invalidate_candidate(&candidate);
+            Ok(())
+        });
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -338,7 +370,9 @@ impl Viewer {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Transmit(transmit)) => {
-                    self.remote = Some(transmit.destination);
+                    if self.remote.is_none() || is_media(&transmit.contents) {
+                        self.note_remote(now, transmit.destination);
+                    }
                     self.effects.push_back(Effect::Transmit(transmit));
                 }
                 Ok(Output::Event(event)) => self.handle_event(&event),
@@ -368,6 +402,12 @@ impl Viewer {
         }
     }
 
+    fn note_remote(&mut self, now: Instant, destination: SocketAddr) {
+        if self.remote.replace(destination) != Some(destination) {
+            self.remote_heard = now;
+        }
+    }
+
     fn handle_event(&mut self, event: &Event) {
         match event {
             Event::Connected if self.state == State::HalfOpen => {
@@ -392,6 +432,11 @@ pub struct OutgoingFrame<'a> {
     pub captured: Instant,
     /// The capture time in 90 kHz, before each viewer's own offset.
     pub timestamp: u32,
+}
+
+/// RTP and RTCP, by their first byte (RFC 7983, section 7).
+fn is_media(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(128..=191))
 }
 
 /// Chromium shows a frame at once when the sender asks for a playout delay of zero
