@@ -99,6 +99,10 @@ pub fn note_refusals(bytes: &[u8], tally: &mut Tally) -> Verdict {
     {
         tally.refused(reason);
     }
+    // Nobody is left to be told of this one: it is in the statistics.
+    if text.contains("\"answer-late\":") {
+        tally.refused("answer-late");
+    }
     Ok(())
 }
 

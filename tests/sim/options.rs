@@ -18,8 +18,13 @@ pub struct Options {
     pub delta_bytes: usize,
     pub max_viewers: usize,
     pub half_open: usize,
+    pub viewers_per_address: usize,
+    pub connections: usize,
     pub offers_per_second: u32,
     pub path: Conditions,
+    /// How often a viewer checks its path. libwebrtc does it every 48 ms once nothing comes any
+    /// more; str0m's client has one interval for good and for bad times.
+    pub check_interval: Duration,
     /// Mean times between events of each kind; none where the seed has switched it off.
     pub link_down: Option<Duration>,
     pub port_change: Option<Duration>,
@@ -40,6 +45,40 @@ pub struct Options {
 }
 
 impl Options {
+    /// Nothing goes wrong by itself.
+    pub fn calm(viewers: usize) -> Options {
+        Options {
+            seed: 1,
+            length: Duration::ZERO,
+            viewers,
+            frames_per_second: 30,
+            keyframe_bytes: 1_500,
+            delta_bytes: 150,
+            max_viewers: 50,
+            half_open: 25,
+            viewers_per_address: 10,
+            connections: 100,
+            offers_per_second: 10,
+            path: Conditions::perfect(Duration::from_millis(10)),
+            check_interval: Duration::from_millis(150),
+            link_down: None,
+            port_change: None,
+            vanish: None,
+            leave: None,
+            restart: None,
+            send_failure: None,
+            forgery: None,
+            pli_storm: None,
+            bad_http: None,
+            source_stall: None,
+            source_huge: None,
+            suspend: None,
+            addresses: None,
+            shutdown: false,
+            healthy: false,
+        }
+    }
+
     pub fn draw(seed: u64, length: Duration) -> Options {
         let mut rng = Rng::with_seed(seed ^ 0x6a09_e667_f3bc_c908);
         let rng = &mut rng;
@@ -57,8 +96,11 @@ impl Options {
             delta_bytes: [60, 150, 150, 1_100, 3_000][rng.usize(..5)],
             max_viewers: if rng.u8(..3) == 0 { rng.usize(1..=4) } else { 50 },
             half_open: if rng.u8(..4) == 0 { 1 } else { 25 },
-            offers_per_second: if rng.u8(..4) == 0 { 1 } else { 10 },
+            viewers_per_address: if rng.u8(..4) == 0 { 1 } else { 10 },
+            connections: if rng.u8(..8) == 0 { 2 } else { 100 },
+            offers_per_second: if rng.u8(..3) == 0 { 1 } else { 10 },
             path: path(rng),
+            check_interval: Duration::from_millis([150, 3_000][rng.usize(..2)]),
             link_down: often(rng, 15.0),
             port_change: often(rng, 15.0),
             vanish: often(rng, 20.0),

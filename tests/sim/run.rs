@@ -1,6 +1,8 @@
 //! One run: a server, its viewers and the network between them, in virtual time. A second driver
 //! of the same core.
 
+pub mod scenarios;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
@@ -169,6 +171,29 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
+fn config(options: &Options, rng: &mut Rng) -> Config {
+    let limits = Limits {
+        viewers: options.max_viewers,
+        half_open: options.half_open,
+        viewers_per_address: options.viewers_per_address,
+        connections: options.connections,
+        offers_per_second: options.offers_per_second,
+        ..Limits::default()
+    };
+    let mut entropy = [0; 32];
+    rng.fill(&mut entropy);
+    Config {
+        entropy,
+        certificate: crate::crypto::certificate(options.seed),
+        addresses: vec![SERVER.parse().unwrap()],
+        hosts: Hosts { names: vec!["camera".into()] },
+        limits,
+        frames_per_second: options.frames_per_second,
+        stamped: false,
+        wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
+    }
+}
+
 impl Run {
     pub fn new(options: Options, verbose: bool) -> Run {
         crate::crypto::install();
@@ -177,24 +202,7 @@ impl Run {
         fastrand::seed(options.seed);
         let now = Instant::now();
         let mut rng = Rng::with_seed(options.seed);
-        let limits = Limits {
-            viewers: options.max_viewers,
-            half_open: options.half_open,
-            offers_per_second: options.offers_per_second,
-            ..Limits::default()
-        };
-        let mut entropy = [0; 32];
-        rng.fill(&mut entropy);
-        let config = Config {
-            entropy,
-            certificate: crate::crypto::certificate(options.seed),
-            addresses: vec![SERVER.parse().unwrap()],
-            hosts: Hosts { names: vec!["camera".into()] },
-            limits,
-            frames_per_second: options.frames_per_second,
-            stamped: false,
-            wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
-        };
+        let server = Server::new(config(&options, &mut rng), now);
         let people = (0..options.viewers)
             .map(|index| {
                 let healthy = options.healthy && index == HEALTHY;
@@ -215,7 +223,7 @@ impl Run {
             now,
             start: now,
             rng,
-            server: Server::new(config, now),
+            server,
             people,
             queue: BinaryHeap::new(),
             order: 0,
@@ -254,13 +262,32 @@ impl Run {
 
     fn live(&mut self) -> Verdict {
         self.plan();
-        while let Some(next) = self.next_moment().filter(|next| *next <= self.end()) {
+        // The end moves when the host sleeps.
+        while self.now < self.end() {
+            self.pass(self.end() - self.now)?;
+        }
+        self.everybody_watches()?;
+        self.leave_all()?;
+        self.ask_for_statistics()
+    }
+
+    /// Some refusals have nobody left to answer to: they are only counted.
+    fn ask_for_statistics(&mut self) -> Verdict {
+        let request = "GET /stats HTTP/1.1\r\nHost: camera\r\nConnection: close\r\n\r\n";
+        let from = SocketAddr::from(([10, 7, 0, 1], 1_000));
+        self.connect(None, from, request.into(), true, HttpFault::None)?;
+        self.pass(Duration::from_secs(30))
+    }
+
+    /// Everything that happens in this time.
+    fn pass(&mut self, time: Duration) -> Verdict {
+        let end = self.now + time;
+        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.step()?;
         }
-        self.now = self.end();
-        self.everybody_watches()?;
-        self.leave_all()
+        self.now = self.now.max(end);
+        Ok(())
     }
 
     fn end(&self) -> Instant {
@@ -269,8 +296,10 @@ impl Run {
 
     /// After the faults have healed, whoever wants to watch does.
     fn everybody_watches(&mut self) -> Verdict {
-        let room = self.options.max_viewers >= self.people.len() + self.people.len();
-        if self.shut_down || !room || self.options.half_open < self.people.len() {
+        let Options { max_viewers, half_open, viewers_per_address, connections, .. } = self.options;
+        let people = self.people.len();
+        let room = max_viewers >= 2 * people && half_open >= people && connections >= 2 * people;
+        if self.shut_down || !room || viewers_per_address < 2 {
             return Ok(());
         }
         let gap = Duration::from_secs(2) / self.options.frames_per_second;
@@ -456,11 +485,15 @@ impl Run {
             }
             Script::Restart => {
                 self.tally.fault(Fault::Restarted);
-                if self.rng.bool() {
-                    self.leave(person);
+                let goodbye = self.rng.bool();
+                // Some reload until it works.
+                for _ in 0..[1, 1, 1, 3][self.rng.usize(..4)] {
+                    if goodbye {
+                        self.leave(person);
+                    }
+                    self.people[person].viewer = None;
+                    self.join(person)?;
                 }
-                self.people[person].viewer = None;
-                self.join(person)?;
                 options.restart
             }
             Script::SendFailure => {
@@ -497,7 +530,8 @@ impl Run {
                 options.source_huge
             }
             Script::Suspend => {
-                self.suspend()?;
+                let seconds = [1, 3, 8, 60, 3_600][self.rng.usize(..5)];
+                self.suspend_for(Duration::from_secs(seconds))?;
                 options.suspend
             }
             Script::Addresses => {
@@ -517,12 +551,10 @@ impl Run {
     }
 
     /// The host sleeps: everything that would have happened happens later, all at once.
-    fn suspend(&mut self) -> Verdict {
+    fn suspend_for(&mut self, shift: Duration) -> Verdict {
         self.tally.fault(Fault::HostSuspended);
-        let seconds = [1, 3, 8, 60, 3_600][self.rng.usize(..5)];
-        let until = self.now + Duration::from_secs(seconds);
+        let until = self.now + shift;
         // Virtual time has an end of its own: the script moves with the host.
-        let shift = until - self.now;
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue
             .into_iter()
@@ -540,6 +572,16 @@ impl Run {
         self.stalled_until = Some(until + Duration::from_millis(1));
         // The first thing that a driver finds when it wakes up is that time has passed.
         self.input(Input::Timeout)
+    }
+
+    /// The process is killed and started again: its connections are cut, and it knows nobody.
+    fn restart_server(&mut self) -> Verdict {
+        self.server = Server::new(config(&self.options, &mut self.rng), self.now);
+        self.deadline = None;
+        self.rules = Rules::new(self.options.frames_per_second);
+        let open = self.connections.values_mut().filter(|connection| !connection.closed);
+        open.for_each(|connection| connection.closed = true);
+        Ok(())
     }
 
     fn heal(&mut self) -> Verdict {
@@ -576,11 +618,7 @@ impl Run {
         for person in 0..self.people.len() {
             self.leave(person);
         }
-        let end = self.now + Duration::from_secs(30);
-        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
-            self.now = self.now.max(next);
-            self.step()?;
-        }
+        self.pass(Duration::from_secs(30))?;
         rule!(self.server.viewers() == 0, "L5: viewers are left after all have gone");
         rule!(self.server.connections() == 0, "L5: connections are left after all have gone");
         rule!(self.deadline.is_none(), "L5: there is still something to wake up for");
@@ -593,10 +631,8 @@ impl Run {
 /// People.
 impl Run {
     fn join(&mut self, index: usize) -> Verdict {
-        if self.shut_down
-            || self.leaving
-            || self.people[index].viewer.is_some() && !self.people[index].dead
-        {
+        let watches = self.people[index].viewer.is_some() && !self.people[index].dead;
+        if self.leaving || watches {
             return Ok(());
         }
         let person = &mut self.people[index];
@@ -607,7 +643,7 @@ impl Run {
         }
         let port = 5_000 + person.offers as u16;
         let address = SocketAddr::from(([10, 1, index as u8, 1], port));
-        let (viewer, sdp) = Viewer::new(address, self.now);
+        let (viewer, sdp) = Viewer::new(address, self.options.check_interval, self.now);
         person.viewer = Some(viewer);
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         let request = format!(

@@ -36,13 +36,14 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer, and its offer's SDP.
-    pub fn new(address: SocketAddr, now: Instant) -> (Viewer, String) {
-        let mut rtc = RtcConfig::new()
+    pub fn new(address: SocketAddr, check_interval: Duration, now: Instant) -> (Viewer, String) {
+        let mut config = RtcConfig::new()
             .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
             .clear_codecs()
             .enable_h264(true)
-            .set_reordering_size_video(30)
-            .build(now);
+            .set_reordering_size_video(30);
+        config.set_max_stun_rto(check_interval);
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
         let mut api = rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);

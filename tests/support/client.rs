@@ -29,6 +29,13 @@ impl ReceivedFrame {
     }
 }
 
+/// A datagram on its way to the server.
+#[derive(Clone)]
+pub struct Outgoing {
+    pub destination: SocketAddr,
+    pub contents: Vec<u8>,
+}
+
 pub struct Client {
     rtc: Rtc,
     pending: Option<SdpPendingOffer>,
@@ -39,7 +46,7 @@ pub struct Client {
     /// The other side said goodbye.
     pub closed: bool,
     pub frames: Vec<ReceivedFrame>,
-    pub outgoing: Vec<Transmit>,
+    pub outgoing: Vec<Outgoing>,
 }
 
 impl Client {
@@ -106,7 +113,9 @@ impl Client {
     fn drain(&mut self, now: Instant) {
         loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Transmit(transmit) => self.outgoing.push(transmit),
+                Output::Transmit(Transmit { destination, contents, .. }) => {
+                    self.outgoing.push(Outgoing { destination, contents: contents.to_vec() });
+                }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::MediaData(media)) => self.frames.push(ReceivedFrame {

@@ -5,6 +5,7 @@ pub mod ball;
 #[cfg(feature = "driver")]
 pub mod chromium;
 pub mod client;
+pub mod crypto;
 #[cfg(feature = "driver")]
 pub mod process;
 pub mod world;

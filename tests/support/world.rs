@@ -9,6 +9,7 @@ use ballcast::media::Frame;
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use serde_json::{Value, json};
+use str0m::crypto::CryptoProvider;
 
 use super::client::Client;
 
@@ -17,6 +18,9 @@ pub const FRAMES_PER_SECOND: u32 = 30;
 /// The smallest things that have the shape of H.264 frames.
 const KEY_FRAME: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88];
 const DELTA_FRAME: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a];
+
+/// More outputs than this in one drain are a loop without end.
+const MOST_OUTPUTS: usize = 20_000;
 
 pub struct World {
     pub now: Instant,
@@ -39,12 +43,19 @@ pub struct World {
 
 pub struct Member {
     pub client: Client,
+    /// Where the network shows it to the server; a change is what a new binding of a NAT does.
+    pub address: SocketAddr,
     /// What its connectivity checks carry: the server's user fragment and its own.
     pub username: String,
+    /// The key of its checks' integrity: the server's password.
+    pub password: String,
     /// A machine without power: it neither sends nor receives.
     pub dead: bool,
     /// Media and everything else that reached it.
     pub datagrams: Vec<Instant>,
+    /// How many of the datagrams that it sends are kept, the first ones.
+    pub keeps_sent: usize,
+    pub sent: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -54,10 +65,12 @@ impl World {
 
     pub fn with_limits(limits: Limits) -> World {
         let now = Instant::now();
-        let certificate = str0m::crypto::from_feature_flags();
+        // What `crypto::install` has chosen, or the real one.
+        let real = str0m::crypto::from_feature_flags();
+        let crypto = CryptoProvider::get_default().unwrap_or(&real);
         let config = Config {
             entropy: [7; 32],
-            certificate: certificate.dtls_provider.generate_certificate().unwrap(),
+            certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
             hosts: Hosts { names: vec!["camera".into()] },
             limits,
@@ -90,19 +103,37 @@ impl World {
 
     /// A viewer joins over HTTP; its index. It connects when time passes.
     pub fn join(&mut self) -> usize {
+        self.try_join().unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// As `join`; or the status and the document of the refusal.
+    pub fn try_join(&mut self) -> Result<usize, (u16, Value)> {
         let (mut client, sdp) = self.offer();
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
         let (status, answer) = self.post_offer(client.address, &body);
-        assert_eq!(status, 200, "{answer}");
+        if status != 200 {
+            return Err((status, answer));
+        }
         let answer = answer["sdp"].as_str().unwrap();
-        let ufrag = |sdp: &str| {
-            let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+        let value = |sdp: &str, name: &str| {
+            let value = sdp.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap().to_owned()
         };
+        let ufrag = |sdp: &str| value(sdp, "a=ice-ufrag:");
         let username = format!("{}:{}", ufrag(answer), ufrag(&sdp));
+        let password = value(answer, "a=ice-pwd:");
         client.accept(answer, self.now);
-        self.clients.push(Member { client, username, dead: false, datagrams: Vec::new() });
-        self.clients.len() - 1
+        self.clients.push(Member {
+            address: client.address,
+            client,
+            username,
+            password,
+            dead: false,
+            datagrams: Vec::new(),
+            keeps_sent: 0,
+            sent: Vec::new(),
+        });
+        Ok(self.clients.len() - 1)
     }
 
     pub fn post_offer(&mut self, from: SocketAddr, body: &str) -> (u16, Value) {
@@ -183,19 +214,22 @@ impl World {
     /// Carries datagrams from the clients to the server until none is under way.
     fn deliver(&mut self) {
         loop {
-            let mut transmits = Vec::new();
+            let mut datagrams = Vec::new();
             for member in &mut self.clients {
                 let outgoing = std::mem::take(&mut member.client.outgoing);
-                if !member.dead {
-                    transmits.extend(outgoing);
+                if member.dead {
+                    continue;
                 }
+                let kept = member.keeps_sent.saturating_sub(member.sent.len());
+                member.sent.extend(outgoing.iter().take(kept).map(|t| t.contents.to_vec()));
+                datagrams.extend(outgoing.into_iter().map(|sent| (member.address, sent)));
             }
-            if transmits.is_empty() {
+            if datagrams.is_empty() {
                 return;
             }
-            for transmit in transmits {
+            for (source, transmit) in datagrams {
                 self.input(Input::Datagram {
-                    source: transmit.source,
+                    source,
                     destination: transmit.destination,
                     contents: &transmit.contents,
                 });
@@ -207,11 +241,18 @@ impl World {
         self.server.handle_input(self.now, input);
         let mut capture = false;
         let mut failed = Vec::new();
-        loop {
+        for count in 0.. {
+            assert!(count < MOST_OUTPUTS, "a drain ends");
             match self.server.poll_output() {
-                Output::Send(id, bytes) => self.responses.push((id, bytes.into_owned())),
+                Output::Send(id, bytes) => {
+                    assert!(!self.is_closed(id), "nothing is sent after the end");
+                    self.responses.push((id, bytes.into_owned()));
+                }
                 Output::Finish(_) => {}
-                Output::Close(id) => self.closed.push(id),
+                Output::Close(id) => {
+                    assert!(!self.is_closed(id), "a connection is closed once");
+                    self.closed.push(id);
+                }
                 Output::ForceKeyframe => {
                     self.keyframe_forced = !self.source_is_deaf;
                     self.forced_keyframes.push(self.now);
@@ -223,7 +264,7 @@ impl World {
                 Output::Transmit(transmit) => {
                     let to = transmit.destination;
                     let mut members = self.clients.iter_mut();
-                    match members.find(|member| member.client.address == to) {
+                    match members.find(|member| member.address == to) {
                         Some(member) if !member.dead => {
                             member.datagrams.push(self.now);
                             let contents = &transmit.contents;
@@ -234,6 +275,7 @@ impl World {
                     }
                 }
                 Output::Timeout(deadline) => {
+                    assert!(deadline.is_none_or(|at| at > self.now), "time moves on");
                     self.deadline = deadline;
                     break;
                 }

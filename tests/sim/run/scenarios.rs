@@ -1,0 +1,201 @@
+//! What people complain about elsewhere, told as stories with a name each. All rules are watched
+//! meanwhile, as in every run; the stories add what this situation in particular must come to.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::{Event, GOOD_DELAY, HEALTHY, LOOK_INTERVAL, Outcome, Run, Verdict};
+use crate::options::Options;
+use crate::rules::rule;
+
+/// A story: its name, how many people are in it, and what happens.
+pub type Story = (&'static str, usize, fn(&mut Run) -> Verdict);
+
+pub const STORIES: [Story; 9] = [
+    ("a-late-joiner-sees-a-picture-at-once", 4, late_joiner),
+    ("a-viewer-vanishes-and-nobody-else-notices", 3, vanishing),
+    ("the-wi-fi-drops-for-five-seconds", 2, wifi_drop),
+    ("a-phone-changes-network", 2, network_change),
+    ("a-storm-of-pli", 4, pli_storm),
+    ("a-page-reloads-every-100-ms", 2, reload_loop),
+    ("the-host-sleeps-for-an-hour", 3, host_sleeps),
+    ("one-slow-viewer-beside-nine-fast-ones", 10, slow_viewer),
+    ("the-server-restarts-under-its-viewers", 3, server_restarts),
+];
+
+/// Plays one story, to the moment in which everybody has left.
+pub fn play((_, people, story): Story, verbose: bool) -> Outcome {
+    let mut run = Run::new(Options::calm(people), verbose);
+    run.healed = true;
+    run.healed_at = Some(run.now);
+    let failure = story(&mut run).and_then(|()| run.leave_all()).err();
+    run.tally.add(&crate::log::happenings());
+    Outcome { trace: run.trace, tally: run.tally, failure }
+}
+
+const SETTLED: Duration = Duration::from_secs(2);
+const ROUND_TRIP: Duration = Duration::from_millis(2 * GOOD_DELAY.as_millis() as u64);
+
+fn late_joiner(run: &mut Run) -> Verdict {
+    run.all_join(0..3)?;
+    run.pass(Duration::from_secs(10))?;
+    let joined = run.now;
+    run.join(3)?;
+    run.pass(SETTLED)?;
+    let first = run.frames_since(3, joined).next();
+    let wait = first.map(|at| at - joined);
+    // The request and its answer, checks, the handshake in two round trips, and a frame's time.
+    let limit = Duration::from_millis(40) + ROUND_TRIP * 5 + run.period();
+    rule!(wait.is_some_and(|wait| wait <= limit), "the first picture came after {wait:?}");
+    (0..3).try_for_each(|person| run.saw_no_gap(person, joined))
+}
+
+fn vanishing(run: &mut Run) -> Verdict {
+    run.all_join(0..3)?;
+    run.pass(SETTLED)?;
+    let vanished = run.now;
+    run.people[2].dead = true;
+    run.pass(Duration::from_secs(12))?;
+    rule!(run.server.viewers() == 2, "{} viewers are left", run.server.viewers());
+    (0..2).try_for_each(|person| run.saw_no_gap(person, vanished))
+}
+
+fn wifi_drop(run: &mut Run) -> Verdict {
+    run.all_join(0..2)?;
+    run.pass(SETTLED)?;
+    let dropped = run.now;
+    let back = dropped + Duration::from_secs(5);
+    let person = &mut run.people[1];
+    for link in [&mut person.up, &mut person.down] {
+        link.conditions.down_until = Some(back);
+    }
+    run.pass(Duration::from_secs(8))?;
+    let first = run.frames_since(1, back).next();
+    let wait = first.map(|at| at - back);
+    let limit = ROUND_TRIP + Duration::from_millis(200);
+    rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
+    rule!(run.people[1].offers == 1, "without a new offer");
+    run.saw_no_gap(HEALTHY, dropped)
+}
+
+fn network_change(run: &mut Run) -> Verdict {
+    run.all_join(0..2)?;
+    run.pass(SETTLED)?;
+    let moved = run.now;
+    run.change_address(1);
+    run.pass(Duration::from_secs(10))?;
+    rule!(run.people[1].offers == 1, "without a new offer");
+    let first = run.frames_since(1, moved).next();
+    let wait = first.map(|at| at - moved);
+    // Nobody knows of the new address before the next connectivity check.
+    let limit = Duration::from_secs(3);
+    rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
+    run.saw_no_gap(HEALTHY, moved)
+}
+
+fn pli_storm(run: &mut Run) -> Verdict {
+    run.all_join(0..4)?;
+    run.pass(SETTLED)?;
+    let began = run.now;
+    for _ in 0..500 {
+        let now = run.now;
+        for person in 0..4 {
+            if let Some(viewer) = &mut run.people[person].viewer {
+                viewer.request_keyframe(now);
+                viewer.handle_timeout(now);
+            }
+            run.send_from(person);
+        }
+        run.pass(Duration::from_millis(10))?;
+    }
+    (0..4).try_for_each(|person| run.saw_no_gap(person, began))
+}
+
+fn reload_loop(run: &mut Run) -> Verdict {
+    run.pages_reconnect();
+    run.all_join(0..2)?;
+    run.pass(SETTLED)?;
+    let began = run.now;
+    for round in 0..100 {
+        // A browser says goodbye, one that crashes does not.
+        if round % 3 > 0 {
+            run.leave(1);
+        }
+        run.people[1].viewer = None;
+        run.join(1)?;
+        run.pass(Duration::from_millis(100))?;
+    }
+    run.saw_no_gap(HEALTHY, began)?;
+    run.pass(Duration::from_secs(15))?;
+    rule!(run.server.viewers() == 2, "{} viewers are left", run.server.viewers());
+    run.saw_no_gap(1, run.now - SETTLED)
+}
+
+fn host_sleeps(run: &mut Run) -> Verdict {
+    run.pages_reconnect();
+    run.all_join(0..3)?;
+    run.pass(SETTLED)?;
+    run.suspend_for(Duration::from_secs(3_600))?;
+    run.pass(Duration::from_secs(8))?;
+    rule!(run.server.viewers() == 3, "{} viewers are left", run.server.viewers());
+    (0..3).try_for_each(|person| run.saw_no_gap(person, run.now - SETTLED))
+}
+
+fn slow_viewer(run: &mut Run) -> Verdict {
+    // Half of what the pictures need, and a router that hoards them: nobody promises it a picture.
+    run.healed_at = None;
+    run.options.delta_bytes = 3_000;
+    let person = &mut run.people[9];
+    for link in [&mut person.down, &mut person.up] {
+        link.conditions.rate = Some((350_000, 64_000));
+    }
+    run.all_join(0..10)?;
+    run.pass(SETTLED)?;
+    let began = run.now;
+    run.pass(Duration::from_secs(30))?;
+    (0..9).try_for_each(|person| run.saw_no_gap(person, began))
+}
+
+fn server_restarts(run: &mut Run) -> Verdict {
+    run.pages_reconnect();
+    run.all_join(0..3)?;
+    run.pass(SETTLED)?;
+    run.restart_server()?;
+    run.pass(Duration::from_secs(10))?;
+    rule!(run.server.viewers() == 3, "{} viewers are back", run.server.viewers());
+    (0..3).try_for_each(|person| run.saw_no_gap(person, run.now - SETTLED))
+}
+
+/// What the stories are told with.
+impl Run {
+    fn all_join(&mut self, mut people: Range<usize>) -> Verdict {
+        people.try_for_each(|person| self.join(person))
+    }
+
+    /// In the other stories a connection has to do without its page's help.
+    fn pages_reconnect(&mut self) {
+        for person in 0..self.people.len() {
+            self.after(LOOK_INTERVAL, Event::Look(person));
+        }
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(1) / self.options.frames_per_second
+    }
+
+    fn frames_since(&self, person: usize, since: Instant) -> impl Iterator<Item = Instant> {
+        let viewer = self.people[person].viewer.as_ref();
+        let decoded = viewer.map(|viewer| viewer.decoded.as_slice()).unwrap_or_default();
+        decoded.iter().copied().filter(move |at| *at >= since)
+    }
+
+    /// Nothing that happened since then cost this person more than a frame.
+    fn saw_no_gap(&self, person: usize, since: Instant) -> Verdict {
+        let times: Vec<Instant> =
+            [since].into_iter().chain(self.frames_since(person, since)).chain([self.now]).collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        let limit = self.period() * 2;
+        rule!(longest <= limit, "person {person} saw no new picture for {longest:?}");
+        Ok(())
+    }
+}
