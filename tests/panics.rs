@@ -1,0 +1,59 @@
+//! A panic inside str0m ends the viewer that caused it, and nothing else. Such panics have happened
+//! to others, on hostile input; here they are planted in the cryptography that str0m calls.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::json;
+use str0m::media::KeyframeRequestKind;
+use support::crypto;
+use support::world::World;
+
+const PERIOD: Duration = Duration::from_millis(34);
+
+#[test]
+fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
+    crypto::install();
+    let mut world = World::new();
+    let (stays, hostile) = (world.join(), world.join());
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    world.clients[hostile].client.request_keyframe(KeyframeRequestKind::Pli, now);
+    crypto::plant_panic(true);
+    world.run(Duration::ZERO);
+    crypto::plant_panic(false);
+    assert_eq!(world.server.viewers(), 1);
+    let address = world.clients[hostile].address;
+    assert_eq!(world.server.viewer_at(address), None, "it is forgotten");
+    world.clients[hostile].dead = true;
+    world.run(Duration::from_secs(1));
+    let frames = &world.clients[stays].client.frames;
+    assert!(frames.len() >= 58, "{} frames", frames.len());
+    assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD));
+    // There is room again, and everything still ends in peace.
+    world.join();
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.server.viewers(), 2);
+    world.clients.iter_mut().for_each(|member| member.dead = true);
+    world.run(Duration::from_secs(12));
+    assert_eq!((world.server.viewers(), world.deadline()), (0, None));
+}
+
+#[test]
+fn a_panic_on_an_offer_refuses_that_offer() {
+    crypto::install();
+    let mut world = World::new();
+    let stays = world.join();
+    world.run(Duration::from_secs(1));
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    crypto::plant_panic(true);
+    let (status, problem) = world.post_offer(client.address, &body);
+    crypto::plant_panic(false);
+    assert_eq!((status, &problem["reason"]), (400, &json!("offer-malformed")), "{problem}");
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.server.viewers(), 1);
+    assert!(world.clients[stays].client.frames.len() >= 58);
+    assert_eq!(world.post_offer(client.address, &body).0, 200);
+}
