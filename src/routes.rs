@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::http::{Head, Method, Response};
+use crate::http::{Head, Method, Response, WHITE_SPACE};
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn admit_offer(head: &Head) -> Result<(), Response> {
         ));
     }
     let content_type = head.header("content-type").unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim_matches(WHITE_SPACE);
     if media_type.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
@@ -144,7 +144,7 @@ pub fn asset(asset: &'static Asset, head: &Head) -> Response {
 /// If-None-Match compares weakly (RFC 9110, section 13.1.2).
 fn matches_etag(tags: &str, etag: &str) -> bool {
     tags.split(',')
-        .map(str::trim)
+        .map(|tag| tag.trim_matches(WHITE_SPACE))
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 

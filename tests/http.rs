@@ -42,6 +42,16 @@ impl Peer {
         self.drain()
     }
 
+    /// The paths of the requests that are reported.
+    fn accepted(&mut self, request: &str) -> Vec<String> {
+        let events = self.send(request).into_iter();
+        let paths = events.filter_map(|event| match event {
+            Event::Request(request) => Some(request.head.path),
+            _ => None,
+        });
+        paths.collect()
+    }
+
     fn half_close(&mut self) -> Vec<Event> {
         self.connection.half_closed();
         self.drain()
@@ -336,6 +346,23 @@ fn post(headers: &str, body: &str) -> String {
 /// A request line, with a Host header.
 fn line(line: &str) -> String {
     format!("{line}\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn options_of_an_address_without_a_path_ask_about_the_server() {
+    // RFC 9110 section 4.2.3; found by the reference parser of the fuzzers.
+    let request = "OPTIONS http://localhost HTTP/1.1\r\nHost: camera\r\n\r\n";
+    assert_eq!(Peer::new().accepted(request), ["*"]);
+    let request = "OPTIONS http://localhost?a HTTP/1.1\r\nHost: camera\r\n\r\n";
+    assert_eq!(Peer::new().accepted(request), ["/"]);
+}
+
+#[test]
+fn a_latin_1_space_is_no_white_space() {
+    // RFC 9110 section 5.6.3; found by the reference parser of the fuzzers.
+    let request = b"GET / HTTP/1.1\r\nHost: camera\r\nConnection: \xa0close\r\n\r\n";
+    let events = Peer::new().send(request);
+    assert!(!events.contains(&Event::Finish), "the connection is kept: {events:?}");
 }
 
 #[test]

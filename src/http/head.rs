@@ -246,10 +246,19 @@ impl Target {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (rest, None),
         };
-        let path = if path.is_empty() { "/" } else { path };
+        // RFC 9110 section 4.2.3, RFC 9112 section 3.2.4.
+        let path = match path {
+            "" if method == Method::Options && query.is_none() => "*",
+            "" => "/",
+            path => path,
+        };
         Ok(Self { path: path.to_owned(), query, authority })
     }
 }
+
+/// Obs-text is read as Latin-1, in which more than these would count as white space (RFC 9110 section
+/// 5.6.3).
+pub const WHITE_SPACE: [char; 2] = [' ', '\t'];
 
 /// Header lines in the order of first appearance, one entry a name, names in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,7 +277,7 @@ impl Headers {
         for header in parsed {
             let name = header.name.to_ascii_lowercase();
             let value: String = header.value.iter().copied().map(char::from).collect();
-            let value = value.trim_matches([' ', '\t']);
+            let value = value.trim_matches(WHITE_SPACE);
             match headers.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, list)) => *list = format!("{list}, {value}"),
                 None => headers.push((name, value.to_owned())),
@@ -286,7 +295,7 @@ impl Headers {
 
     fn lists(&self, name: &str, member: &str) -> bool {
         let mut members = self.find(name).unwrap_or_default().split(',');
-        members.any(|item| item.trim().eq_ignore_ascii_case(member))
+        members.any(|item| item.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(member))
     }
 }
 

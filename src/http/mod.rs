@@ -40,7 +40,7 @@ use std::time::Duration;
 
 pub use authority::Authority;
 pub use connection::{Connection, Context, Event, Request};
-pub use head::{Head, Method};
+pub use head::{Head, Method, WHITE_SPACE};
 pub use response::Response;
 
 /// The longest request target. RFC 9112 section 3 recommends room for 8000 bytes.
@@ -48,7 +48,7 @@ pub const TARGET_MAX_BYTES: usize = 8 * 1024;
 /// The longest request line: a target, a method, a version, and a little room to see what is wrong
 /// with it.
 pub const REQUEST_LINE_MAX_BYTES: usize = TARGET_MAX_BYTES + 64;
-/// All header lines together, with their line ends. Browsers send about 1 KiB; cookies of other
+/// All header lines together, with their line ends and the empty line that ends them. Browsers send about 1 KiB; cookies of other
 /// ports come on top.
 pub const HEADERS_MAX_BYTES: usize = 16 * 1024;
 /// Header lines in one request. Browsers send about 20.

@@ -54,7 +54,8 @@ refusals! {
     /// RFC 9112 section 6.1.
     LENGTH_AND_CODING = 400 "length-and-coding"
         "Send Content-Length without Transfer-Encoding: both together are ambiguous.";
-    /// RFC 9112 section 6.3: without a final `chunked` the body has no end that can be relied on.
+    /// RFC 9112 section 6.3: without a final `chunked` the body has no end that can be relied on. A
+    /// coding beside it is as little understood, and what to do about it is the same.
     CODING_UNKNOWN = 400 "coding-unknown"
         "Send the body as it is, with Content-Length and without Transfer-Encoding.";
     /// RFC 9112 section 3.2. Asked of HTTP/1.0 too: who the client believes we are is what guards
