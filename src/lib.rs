@@ -31,6 +31,7 @@
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
 //! | [`routes`] | which request is welcome; the page from memory | core |
 //! | [`offer`] | an SDP offer, read and reduced to what we answer | core |
+//! | [`answer`] | the answer, with a refusal for whatever we do not send | core |
 //! | [`viewer`] | one viewer and its `str0m::Rtc`: answer, gate, timers | core |
 //! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
 //! | [`media`] | picture, ball, stamp, frame, packetiser; encoder and source for the driver | both |
@@ -53,6 +54,7 @@ pub mod flags;
 #[cfg(feature = "driver")]
 pub mod host;
 
+pub mod answer;
 pub mod frame_clock;
 pub mod http;
 mod keyframes;

@@ -1,21 +1,43 @@
-//! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind, before str0m sees it.
+//! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind.
 //!
-//! An [`Offer`] that exists is one that we can answer with video: it names one H.264 payload type,
-//! chosen by value, and carries an SDP reduced to what we answer. Everything that does not concern
-//! us is gone from it: other codecs, candidates (`.local` names or a stranger's address; the
-//! browser's checks teach us where it is), feedback that a stream without bandwidth estimation does
-//! not use, and every second `m=video`.
+//! An [`Offer`] that exists is one that we can answer with video: it has one H.264 payload type,
+//! chosen by value, and a transport. str0m never sees what the browser wrote. It is given
+//! [`Offer::reduced`], an offer of our own making with the one section that we answer, and
+//! [`answer`](crate::answer) puts what str0m says to that where it belongs. Other codecs and
+//! sections, candidates (`.local` names or a stranger's address; the browser's checks teach us
+//! where it is), and feedback for a bandwidth estimation that we do not do are not in it.
 
 use std::fmt;
 
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The reduced SDP: one m-line for each of the original's.
-    pub sdp: String,
-    /// `a=mid` of the m-line that gets the video.
-    pub mid: String,
     pub h264: H264,
+    /// Each m-line, in order.
+    pub sections: Vec<Section>,
+    /// Which of them gets the video.
+    pub chosen: usize,
+    /// The mids that share one transport with the video, in order; empty where there is no BUNDLE
+    /// (RFC 9143).
+    pub bundle: Vec<String>,
+    /// Header extensions may be of either kind in one stream (RFC 8285, section 6).
+    pub mixes_extensions: bool,
+    /// What the offer's transport is, and how it wants the video to be repaired: lines of SDP.
+    lines: Vec<String>,
+}
+
+/// What an answer has to repeat of an m-line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// `audio`, `video`, `application` or another.
+    pub media: String,
+    pub protocol: String,
+    pub formats: Vec<String>,
+    pub mid: Option<String>,
+    /// What the first format is.
+    pub rtpmap: Option<String>,
+    /// The offer itself has given it up: port 0, and not because another's port is used.
+    pub refused: bool,
 }
 
 /// An H.264 payload type of an offer, packetization-mode 1 (RFC 6184, section 8.1).
@@ -67,126 +89,245 @@ impl fmt::Display for OfferError {
 
 impl Offer {
     pub fn parse(sdp: &str) -> Result<Offer, OfferError> {
-        let (session, sections) = split(sdp)?;
-        let videos = || {
-            let numbered = sections.iter().enumerate();
-            numbered.filter(|(_, section)| section.is_video())
-        };
+        let description = Description::read(sdp)?;
+        let Description { session, sections } = &description;
+        let is_video = |lines: &Lines| lines.is_video() && !description.is_refused(lines);
+        let videos = || sections.iter().filter(|lines| is_video(lines));
         if videos().next().is_none() {
             return Err(OfferError::NoVideo);
         }
-        let session_direction = direction(&session).unwrap_or("sendrecv");
-        let receives = |section: &Section| {
-            matches!(section.direction(session_direction), "recvonly" | "sendrecv")
+        let of_session = session.direction().unwrap_or("sendrecv");
+        let receives = |lines: &Lines| {
+            matches!(lines.direction().unwrap_or(of_session), "recvonly" | "sendrecv")
         };
-        if !videos().any(|(_, section)| receives(section)) {
+        if !videos().any(&receives) {
             return Err(OfferError::NotReceiving);
         }
-        let chosen = videos()
-            .filter(|(_, section)| receives(section))
-            .find_map(|(index, section)| Some((index, section.best_h264()?)));
-        let Some((index, h264)) = chosen else {
-            let mut names: Vec<String> = videos().flat_map(|(_, s)| s.codec_names()).collect();
+        let numbered = sections.iter().enumerate();
+        let chosen = numbered
+            .filter(|(_, lines)| is_video(lines) && receives(lines))
+            .find_map(|(index, lines)| Some((index, lines.best_h264()?)));
+        let Some((chosen, h264)) = chosen else {
+            let mut names: Vec<String> = videos().flat_map(Lines::codec_names).collect();
             names.dedup();
             return Err(OfferError::NoCodec(names));
         };
-        for required in ["ice-ufrag", "ice-pwd", "fingerprint"] {
-            let of_section = sections[index].attribute(required);
-            if of_section.or(attribute(&session, required)).is_none() {
-                return Err(OfferError::Malformed(format!("its m=video has no a={required}")));
+        let video = &sections[chosen];
+        let mid = video.value("mid").ok_or_else(|| lacks("mid"))?;
+        let bundle = description.bundle_of(mid);
+        Ok(Offer {
+            sections: sections.iter().map(|lines| description.section(lines)).collect(),
+            chosen,
+            mixes_extensions: session.has("extmap-allow-mixed") || video.has("extmap-allow-mixed"),
+            lines: [description.transport(video, &bundle)?, video.repair(&h264)].concat(),
+            bundle: bundle.into_iter().map(str::to_owned).collect(),
+            h264,
+        })
+    }
+
+    /// The section that gets the video.
+    pub fn video(&self) -> &Section {
+        &self.sections[self.chosen]
+    }
+
+    /// The offer that str0m answers: one video section, named [`REDUCED_MID`].
+    pub fn reduced(&self) -> String {
+        let H264 { payload_type, rtx, profile_level_id, level_asymmetry_allowed } = self.h264;
+        let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
+        let asymmetry = u8::from(level_asymmetry_allowed);
+        let mut sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+             a=group:BUNDLE {REDUCED_MID}\r\n\
+             m=video 9 UDP/TLS/RTP/SAVPF {payload_type}{formats}\r\nc=IN IP4 0.0.0.0\r\n\
+             a=mid:{REDUCED_MID}\r\na=recvonly\r\na=rtcp-mux\r\n\
+             a=rtpmap:{payload_type} H264/90000\r\n\
+             a=fmtp:{payload_type} level-asymmetry-allowed={asymmetry};packetization-mode=1;\
+             profile-level-id={profile_level_id:06x}\r\n"
+        );
+        if let Some(rtx) = rtx {
+            sdp += &format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");
+        }
+        self.lines.iter().fold(sdp, |sdp, line| sdp + line + "\r\n")
+    }
+
+    /// Whether the offer takes this feedback for its video (RFC 4585, section 4.2).
+    pub fn takes_feedback(&self, kind: &str) -> bool {
+        let line = feedback(self.h264.payload_type, kind);
+        self.lines.contains(&line)
+    }
+}
+
+/// What the one section of a reduced offer is called.
+pub const REDUCED_MID: &str = "0";
+/// The repair that we know: resending, and a new key frame.
+const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
+const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+fn feedback(payload_type: u8, kind: &str) -> String {
+    format!("a=rtcp-fb:{payload_type} {kind}")
+}
+
+fn lacks(attribute: &str) -> OfferError {
+    OfferError::Malformed(format!("its m=video has no a={attribute}"))
+}
+
+/// An offer by its lines.
+struct Description<'a> {
+    session: Lines<'a>,
+    /// From one `m=` to the next.
+    sections: Vec<Lines<'a>>,
+}
+
+struct Lines<'a>(Vec<&'a str>);
+
+impl<'a> Description<'a> {
+    fn read(sdp: &'a str) -> Result<Description<'a>, OfferError> {
+        let malformed = |what: &str| Err(OfferError::Malformed(what.into()));
+        let mut lines = sdp.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        if lines.next() != Some("v=0") {
+            return malformed("it does not begin with v=0");
+        }
+        let (mut session, mut sections) = (Lines(Vec::new()), Vec::<Lines>::new());
+        for line in lines {
+            if line.contains(|c: char| c.is_control() && c != '\t') {
+                return malformed("there is a control character in a line");
             }
+            if line.starts_with("m=") {
+                if line.split_ascii_whitespace().count() < 4 {
+                    return malformed("a line m= has fewer than four parts");
+                }
+                sections.push(Lines(Vec::new()));
+            }
+            sections.last_mut().unwrap_or(&mut session).0.push(line);
         }
-        let mid = sections[index]
-            .attribute("mid")
-            .ok_or_else(|| OfferError::Malformed("its m=video has no a=mid".into()))?
-            .to_owned();
-        Ok(Offer { sdp: reduce(&session, &sections, index, &h264), mid, h264 })
+        let mut mids: Vec<&str> = sections.iter().filter_map(|lines| lines.value("mid")).collect();
+        mids.sort_unstable();
+        if mids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return malformed("two m-lines have the same a=mid");
+        }
+        Ok(Description { session, sections })
+    }
+
+    /// The mids in the BUNDLE group that this one is in.
+    fn bundle_of(&self, mid: &str) -> Vec<&'a str> {
+        let groups = self.session.values("group").filter_map(|group| group.strip_prefix("BUNDLE "));
+        let mut groups = groups.map(|mids| mids.split_ascii_whitespace().collect::<Vec<_>>());
+        groups.find(|mids| mids.contains(&mid)).unwrap_or_default()
+    }
+
+    /// Port 0, but where another section's port is used (RFC 9143, section 6).
+    fn is_refused(&self, lines: &Lines) -> bool {
+        let bundled = lines.value("mid").is_some_and(|mid| !self.bundle_of(mid).is_empty());
+        lines.field(1) == "0" && !(bundled && lines.has("bundle-only"))
+    }
+
+    fn section(&self, lines: &Lines) -> Section {
+        let formats: Vec<String> =
+            lines.0[0].split_ascii_whitespace().skip(3).map(str::to_owned).collect();
+        let of_first = |rtpmap: &&str| {
+            let format = rtpmap.split_once(' ').map(|(format, _)| format);
+            format.is_some_and(|format| format == formats[0])
+        };
+        Section {
+            media: lines.field(0).to_owned(),
+            protocol: lines.field(2).to_owned(),
+            mid: lines.value("mid").map(str::to_owned),
+            rtpmap: lines.values("rtpmap").find(of_first).map(str::to_owned),
+            refused: self.is_refused(lines),
+            formats,
+        }
+    }
+
+    /// The lines that say where the video's transport is: the section's own, the session's, or
+    /// those of a section that shares it.
+    fn transport(&self, video: &Lines<'a>, bundle: &[&str]) -> Result<Vec<String>, OfferError> {
+        let bundled = self
+            .sections
+            .iter()
+            .filter(|s| s.value("mid").is_some_and(|mid| bundle.contains(&mid)));
+        let levels: Vec<&Lines> = [video, &self.session].into_iter().chain(bundled).collect();
+        if !levels.iter().any(|lines| lines.has("rtcp-mux")) {
+            return Err(lacks("rtcp-mux"));
+        }
+        let mut transport = Vec::new();
+        for name in ["ice-ufrag", "ice-pwd", "fingerprint", "setup"] {
+            let value = levels.iter().find_map(|lines| lines.strongest(name));
+            transport.push(format!("a={name}:{}", value.ok_or_else(|| lacks(name))?));
+        }
+        if self.session.has("ice-lite") {
+            transport.push("a=ice-lite".into());
+        }
+        Ok(transport)
     }
 }
 
-/// The lines from one `m=` to the next.
-struct Section<'a> {
-    lines: Vec<&'a str>,
-}
-
-/// The session's own lines and the media sections.
-fn split(sdp: &str) -> Result<(Vec<&str>, Vec<Section<'_>>), OfferError> {
-    let mut lines = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty());
-    if lines.next() != Some("v=0") {
-        return Err(OfferError::Malformed("it does not begin with v=0".into()));
+impl<'a> Lines<'a> {
+    /// The fields of the m-line.
+    fn field(&self, index: usize) -> &'a str {
+        let first = self.0.first().and_then(|line| line.strip_prefix("m=")).unwrap_or_default();
+        first.split_ascii_whitespace().nth(index).unwrap_or_default()
     }
-    let mut session = vec!["v=0"];
-    let mut sections: Vec<Section> = Vec::new();
-    for line in lines {
-        if line.starts_with("m=") {
-            sections.push(Section { lines: Vec::new() });
-        }
-        match sections.last_mut() {
-            Some(section) => section.lines.push(line),
-            None => session.push(line),
-        }
-    }
-    Ok((session, sections))
-}
 
-/// The value of `a=name:value`.
-fn attribute<'a>(lines: &[&'a str], name: &str) -> Option<&'a str> {
-    lines.iter().find_map(|line| value_of(line, name))
-}
-
-fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':')
-}
-
-fn direction<'a>(lines: &[&'a str]) -> Option<&'a str> {
-    lines.iter().copied().filter_map(as_direction).next()
-}
-
-fn as_direction(line: &str) -> Option<&str> {
-    let name = line.strip_prefix("a=")?;
-    matches!(name, "recvonly" | "sendonly" | "sendrecv" | "inactive").then_some(name)
-}
-
-/// `<payload type> <rest>`, as in rtpmap, fmtp and rtcp-fb.
-fn typed(value: &str) -> Option<(u8, &str)> {
-    let (payload_type, rest) = value.split_once(' ')?;
-    Some((payload_type.parse().ok()?, rest.trim()))
-}
-
-impl<'a> Section<'a> {
     fn is_video(&self) -> bool {
-        self.lines[0].starts_with("m=video ")
+        let secure = ["RTP/SAVPF", "RTP/SAVP"].iter().any(|known| self.field(2).ends_with(known));
+        self.field(0) == "video" && secure
     }
 
-    fn attribute(&self, name: &str) -> Option<&'a str> {
-        attribute(&self.lines, name)
+    /// Whether there is `a=name`.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|line| line.strip_prefix("a=") == Some(name))
     }
 
-    fn direction(&self, of_session: &'a str) -> &'a str {
-        direction(&self.lines).unwrap_or(of_session)
+    /// The values of each `a=name:value`.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter_map(move |line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// The value of an attribute; of several fingerprints the one that everybody can check.
+    fn strongest(&self, name: &str) -> Option<&'a str> {
+        self.values(name).find(|value| value.starts_with("sha-256 ")).or(self.value(name))
+    }
+
+    fn direction(&self) -> Option<&'a str> {
+        let names = self.0.iter().filter_map(|line| line.strip_prefix("a="));
+        let is_direction =
+            |name: &&str| matches!(*name, "recvonly" | "sendonly" | "sendrecv" | "inactive");
+        names.into_iter().find(is_direction)
     }
 
     /// The payload types of the m-line, in the order of preference that the offer gives them.
     fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.lines[0].split_ascii_whitespace().skip(3).filter_map(|pt| pt.parse().ok())
+        let formats = self.0[0].split_ascii_whitespace().skip(3);
+        formats.filter_map(|pt| pt.parse().ok()).filter(|pt| *pt < 128)
     }
 
-    fn typed_values(&self, name: &'static str, payload_type: u8) -> impl Iterator<Item = &'a str> {
-        self.lines
-            .iter()
-            .filter_map(move |line| typed(value_of(line, name)?))
-            .filter(move |(pt, _)| *pt == payload_type)
-            .map(|(_, rest)| rest)
+    /// What rtpmap, fmtp or rtcp-fb says of a payload type.
+    fn of_type(&self, name: &'static str, payload_type: u8) -> impl Iterator<Item = &'a str> {
+        self.values(name).filter_map(move |value| {
+            let (pt, rest) = value.split_once(' ')?;
+            (pt.parse() == Ok(payload_type)).then_some(rest.trim())
+        })
     }
 
-    fn codec(&self, payload_type: u8) -> Option<&'a str> {
-        let rtpmap = self.typed_values("rtpmap", payload_type).next()?;
-        rtpmap.split('/').next()
+    /// Name and clock rate.
+    fn codec(&self, payload_type: u8) -> Option<(&'a str, &'a str)> {
+        self.of_type("rtpmap", payload_type).next()?.split_once('/')
+    }
+
+    fn is_codec(&self, payload_type: u8, name: &str) -> bool {
+        self.codec(payload_type)
+            .is_some_and(|(codec, clock)| codec.eq_ignore_ascii_case(name) && clock == "90000")
     }
 
     /// A parameter of a payload type's fmtp, `name=value;…`.
     fn parameter(&self, payload_type: u8, name: &str) -> Option<&'a str> {
-        self.typed_values("fmtp", payload_type)
+        self.of_type("fmtp", payload_type)
             .flat_map(|fmtp| fmtp.split(';'))
             .filter_map(|parameter| parameter.split_once('='))
             .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
@@ -196,7 +337,7 @@ impl<'a> Section<'a> {
     fn codec_names(&self) -> Vec<String> {
         const REPAIR: [&str; 4] = ["rtx", "red", "ulpfec", "flexfec-03"];
         let mut names: Vec<String> = Vec::new();
-        for name in self.payload_types().filter_map(|pt| self.codec(pt)) {
+        for (name, _) in self.payload_types().filter_map(|pt| self.codec(pt)) {
             let repair = REPAIR.iter().any(|known| name.eq_ignore_ascii_case(known));
             if !repair && !names.iter().any(|seen| seen == name) {
                 names.push(name.to_owned());
@@ -213,21 +354,20 @@ impl<'a> Section<'a> {
     }
 
     fn h264(&self, payload_type: u8) -> Option<H264> {
-        let is_h264 = self.codec(payload_type)?.eq_ignore_ascii_case("H264");
         let mode = self.parameter(payload_type, "packetization-mode");
-        if !is_h264 || mode != Some("1") {
+        if !self.is_codec(payload_type, "H264") || mode != Some("1") {
             return None;
         }
         let profile_level_id = match self.parameter(payload_type, "profile-level-id") {
-            Some(id) if id.len() == 6 => u32::from_str_radix(id, 16).ok()?,
+            Some(id) if id.len() == 6 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                u32::from_str_radix(id, 16).ok()?
+            }
             Some(_) => return None,
             None => DEFAULT_PROFILE_LEVEL_ID,
         };
         let rtx = self.payload_types().find(|pt| {
             let repairs = || self.parameter(*pt, "apt")?.parse::<u8>().ok();
-            *pt != payload_type
-                && self.codec(*pt).is_some_and(|c| c.eq_ignore_ascii_case("rtx"))
-                && repairs() == Some(payload_type)
+            *pt != payload_type && self.is_codec(*pt, "rtx") && repairs() == Some(payload_type)
         });
         let asymmetry = self.parameter(payload_type, "level-asymmetry-allowed");
         Some(H264 {
@@ -236,6 +376,26 @@ impl<'a> Section<'a> {
             profile_level_id,
             level_asymmetry_allowed: asymmetry == Some("1"),
         })
+    }
+
+    /// The lines for the feedback and the one header extension that are offered and that we use.
+    fn repair(&self, h264: &H264) -> Vec<String> {
+        let pt = h264.payload_type;
+        let offers = |kind: &&&str| {
+            let for_all = format!("* {kind}");
+            self.of_type("rtcp-fb", pt).any(|offered| offered == **kind)
+                || self.values("rtcp-fb").any(|offered| offered == for_all)
+        };
+        let mut lines: Vec<String> =
+            FEEDBACK.iter().filter(offers).map(|kind| feedback(pt, kind)).collect();
+        let extensions = self.values("extmap").filter_map(|extmap| extmap.split_once(' '));
+        let mut numbers = extensions.filter(|(_, uri)| *uri == PLAYOUT_DELAY);
+        let number = numbers.find_map(|(number, _)| number.parse::<u8>().ok());
+        // The numbers of one-byte headers (RFC 8285, section 4.2).
+        if let Some(number) = number.filter(|number| (1..=14).contains(number)) {
+            lines.push(format!("a=extmap:{number} {PLAYOUT_DELAY}"));
+        }
+        lines
     }
 }
 
@@ -259,84 +419,4 @@ fn profile_rank(profile_level_id: u32) -> u8 {
         (_, true) => 1,
         _ => 2,
     }
-}
-
-fn reduce(session: &[&str], sections: &[Section], chosen: usize, h264: &H264) -> String {
-    let refused: Vec<&str> = sections
-        .iter()
-        .enumerate()
-        .filter(|(index, section)| section.is_video() && *index != chosen)
-        .filter_map(|(_, section)| section.attribute("mid"))
-        .collect();
-    let mut sdp = String::new();
-    let mut push = |line: &str| {
-        sdp.push_str(line);
-        sdp.push_str("\r\n");
-    };
-    for line in session.iter().filter(|line| is_wanted(line)) {
-        match line.strip_prefix("a=group:BUNDLE") {
-            Some(mids) => push(&without(mids, &refused)),
-            None => push(line),
-        }
-    }
-    for (index, section) in sections.iter().enumerate() {
-        let wanted = section.lines.iter().filter(|line| is_wanted(line));
-        if index == chosen {
-            wanted.filter_map(|line| reduce_chosen(line, h264)).for_each(|line| push(&line));
-            push("a=recvonly");
-        } else if section.is_video() {
-            wanted.for_each(|line| push(&with_port_zero(line)));
-        } else {
-            wanted.for_each(|line| push(line));
-        }
-    }
-    sdp
-}
-
-fn without(mids: &str, refused: &[&str]) -> String {
-    let kept = mids.split_ascii_whitespace().filter(|mid| !refused.contains(mid));
-    kept.fold("a=group:BUNDLE".to_owned(), |line, mid| line + " " + mid)
-}
-
-/// A line of the chosen section as str0m is to see it: H.264's payload type and its RTX only, and
-/// its direction left to the caller.
-fn reduce_chosen(line: &str, h264: &H264) -> Option<String> {
-    if as_direction(line).is_some() {
-        return None;
-    }
-    if line.starts_with("m=") {
-        let mut fields = line.split_ascii_whitespace();
-        let kept = [fields.next()?, fields.next()?, fields.next()?].join(" ");
-        let rtx = h264.rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
-        return Some(format!("{kept} {}{rtx}", h264.payload_type));
-    }
-    let of_type = ["rtpmap", "fmtp", "rtcp-fb"]
-        .iter()
-        .find_map(|name| value_of(line, name))
-        .map(|value| typed(value).map(|(pt, _)| pt));
-    match of_type {
-        None => Some(line.to_owned()),
-        Some(pt) if pt == Some(h264.payload_type) || pt.is_some() && pt == h264.rtx => {
-            Some(line.to_owned())
-        }
-        Some(_) => None,
-    }
-}
-
-fn with_port_zero(line: &str) -> String {
-    let mut fields: Vec<&str> = line.split(' ').collect();
-    if line.starts_with("m=") && fields.len() > 1 {
-        fields[1] = "0";
-    }
-    fields.join(" ")
-}
-
-fn is_wanted(line: &str) -> bool {
-    const UNWANTED: [&str; 4] = ["candidate:", "end-of-candidates", "rid:", "simulcast:"];
-    let Some(attribute) = line.strip_prefix("a=") else {
-        return true;
-    };
-    let feedback = attribute.starts_with("rtcp-fb:")
-        && (attribute.ends_with(" transport-cc") || attribute.ends_with(" goog-remb"));
-    !feedback && !UNWANTED.iter().any(|unwanted| attribute.starts_with(unwanted))
 }

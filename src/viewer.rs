@@ -23,7 +23,8 @@ use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
-use crate::offer::{H264, Offer, OfferError};
+use crate::answer;
+use crate::offer::{H264, Offer, OfferError, REDUCED_MID};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.
@@ -451,7 +452,7 @@ fn no_playout_delay() -> ExtensionValues {
 
 fn negotiate(offer: &Offer, terms: &Terms, now: Instant) -> Result<(Rtc, Mid, String), OfferError> {
     // The error may quote the offer, secrets included.
-    let sdp = SdpOffer::from_sdp_string(&offer.sdp)
+    let sdp = SdpOffer::from_sdp_string(&offer.reduced())
         .map_err(|_| OfferError::Malformed("a line of it does not parse".into()))?;
     let mut rtc = config(offer, terms).build(now);
     for address in terms.addresses {
@@ -466,12 +467,12 @@ fn negotiate(offer: &Offer, terms: &Terms, now: Instant) -> Result<(Rtc, Mid, St
         .sdp_api()
         .accept_offer(sdp)
         .map_err(|error| OfferError::Malformed(error.to_string()))?;
-    let mid = Mid::from(offer.mid.as_str());
+    let mid = Mid::from(REDUCED_MID);
     let mut api = rtc.direct_api();
     let stream = api.stream_tx_by_mid(mid, None);
     let stream = stream.ok_or_else(|| OfferError::NoCodec(vec!["an unusual H.264".into()]))?;
     stream.set_rtx_cache(RESEND_PACKETS, RESEND_AGE, None);
-    Ok((rtc, mid, answer.to_sdp_string()))
+    Ok((rtc, mid, answer::complete(offer, &answer.to_sdp_string())))
 }
 
 fn config(offer: &Offer, terms: &Terms) -> RtcConfig {
@@ -481,9 +482,8 @@ fn config(offer: &Offer, terms: &Terms) -> RtcConfig {
         .set_dtls_cert(terms.certificate.clone())
         .set_local_ice_credentials(terms.credentials.clone())
         .clear_extension_map()
-        // The offer's own numbers replace these two.
-        .set_extension(1, Extension::RtpMid)
-        .set_extension(2, Extension::PlayoutDelay);
+        // The offer's own number replaces this one.
+        .set_extension(1, Extension::PlayoutDelay);
     *config.codec_config() = CodecConfig::new_from_payload_params(vec![payload_params(h264)]);
     config
 }

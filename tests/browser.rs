@@ -168,6 +168,25 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     }
 }
 
+/// What stock players offer: audio, and a data channel.
+const AUDIO_FIRST: &str = "pc.addTransceiver('audio', {direction: 'recvonly'});
+    pc.addTransceiver('video', {direction: 'recvonly'}); pc.createDataChannel('words');";
+
+#[test]
+fn audio_and_data_that_nobody_sends_do_not_keep_the_picture_away() {
+    let server = Server::start(&[]);
+    for policy in ["balanced", "max-compat", "max-bundle"] {
+        let mut chromium = Chromium::start();
+        let tab = chromium.open(&format!("{}stats", server.url()));
+        chromium.wait_for(&tab, "document.readyState === 'complete'");
+        let script = ORIGINAL_PAGE.replace("TRANSCEIVER", AUDIO_FIRST).replace("WAIT", "");
+        let bundled = format!("new RTCPeerConnection({{bundlePolicy: '{policy}'}})");
+        assert!(script.contains("new RTCPeerConnection()"));
+        let script = script.replace("new RTCPeerConnection()", &bundled);
+        assert_eq!(chromium.evaluate(&tab, &script), "playing", "{policy}");
+    }
+}
+
 #[test]
 fn an_offer_without_video_is_told_what_is_missing() {
     let server = Server::start(&[]);

@@ -122,18 +122,82 @@ fn safari_gets_its_baseline_not_its_high_profile() {
 
 #[test]
 fn there_is_one_m_line_for_each_of_the_offers() {
-    let lines = answer(&offer(&[AUDIO, SAFARI_VIDEO]));
+    let lines = answer(&offer(&[SAFARI_VIDEO, AUDIO]));
     let media = starting(&lines, "m=");
     assert_eq!(media.len(), 2);
-    assert!(media[0].starts_with("audio 0 "), "what we do not send is refused: {media:?}");
-    assert_eq!(media[1], "video 9 UDP/TLS/RTP/SAVPF 98 99");
-    assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 1"]);
+    assert_eq!(media[0], "video 9 UDP/TLS/RTP/SAVPF 98 99");
+    assert!(media[1].starts_with("audio 0 "), "what we do not send is refused: {media:?}");
+    assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 0"]);
 
-    let lines = answer(&offer(&[VP8_VIDEO, SAFARI_VIDEO, SAFARI_VIDEO]));
+    let lines = answer(&offer(&[SAFARI_VIDEO, VP8_VIDEO, SAFARI_VIDEO]));
     let media = starting(&lines, "m=");
-    assert!(media[0].starts_with("video 0 "), "{media:?}");
-    assert!(media[1].starts_with("video 9 "), "{media:?}");
+    assert!(media[0].starts_with("video 9 "), "{media:?}");
+    assert!(media[1].starts_with("video 0 "), "{media:?}");
     assert!(media[2].starts_with("video 0 "), "{media:?}");
+    let lines = answer(&offer(&[VP8_VIDEO, SAFARI_VIDEO]));
+    let media = starting(&lines, "m=");
+    assert_eq!(media, ["video 9 UDP/TLS/RTP/SAVPF 120", "video 9 UDP/TLS/RTP/SAVPF 98 99"]);
+    assert_eq!(lines.iter().filter(|line| *line == "a=inactive").count(), 1);
+}
+
+#[test]
+fn audio_that_brings_the_transport_is_accepted_and_inactive() {
+    let lines = answer(&offer(&[AUDIO, SAFARI_VIDEO]));
+    let media = starting(&lines, "m=");
+    assert_eq!(media, ["audio 9 UDP/TLS/RTP/SAVPF 111", "video 9 UDP/TLS/RTP/SAVPF 98 99"]);
+    assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 0 1"]);
+    let candidates = starting(&lines, "a=candidate:");
+    assert_eq!(candidates.len(), 2, "one for each");
+    let directions: Vec<&String> =
+        lines.iter().filter(|l| ["a=inactive", "a=sendonly"].contains(&l.as_str())).collect();
+    assert_eq!(directions, ["a=inactive", "a=sendonly"]);
+}
+
+#[test]
+fn a_mid_comes_back_as_it_was() {
+    let named = offer(&[SAFARI_VIDEO]).replace("a=mid:0", "a=mid:the-one-and-only-video");
+    let lines = answer(&named.replace("BUNDLE 0", "BUNDLE the-one-and-only-video"));
+    assert_eq!(starting(&lines, "a=mid:"), ["the-one-and-only-video"]);
+    assert_eq!(starting(&lines, "a=group:BUNDLE"), [" the-one-and-only-video"]);
+}
+
+#[test]
+fn every_offer_of_the_collection_is_answered_or_refused_as_it_should_be() {
+    const NO_H264: [&str; 4] = [
+        "firefox-esr.sdp",
+        "firefox-esr-everything.sdp",
+        "firefox-esr-gathered.sdp",
+        "firefox-esr-simulcast.sdp",
+    ];
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/offers");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let offers = files.filter(|path| path.extension().is_some_and(|e| e == "sdp"));
+    let mut counts = [0, 0];
+    for path in offers {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let sdp = std::fs::read_to_string(&path).unwrap();
+        match Offer::parse(&sdp) {
+            Ok(parsed) => {
+                let lines = answer(&sdp);
+                let sent = lines.iter().filter(|line| *line == "a=sendonly").count();
+                assert_eq!(sent, 1, "{name}");
+                assert_eq!(starting(&lines, "m=").len(), parsed.sections.len(), "{name}");
+                let refused = NO_H264.contains(&name.as_str()) || name.contains("sendonly");
+                assert!(!refused, "{name}");
+                counts[0] += 1;
+            }
+            Err(error) => {
+                let expected = match &error {
+                    OfferError::NoCodec(_) => NO_H264.contains(&name.as_str()),
+                    OfferError::NotReceiving => name.contains("sendonly"),
+                    _ => false,
+                };
+                assert!(expected, "{name}: {error}");
+                counts[1] += 1;
+            }
+        }
+    }
+    assert!(counts[0] >= 20 && counts[1] >= 4, "{counts:?}");
 }
 
 #[test]
@@ -200,7 +264,9 @@ fn what_cannot_be_answered_is_an_error_that_says_why() {
 fn offers_without_what_every_offer_has_are_refused_and_the_server_goes_on() {
     let whole = offer(&[SAFARI_VIDEO]);
     let mut world = World::new();
-    for missing in ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=mid", "o=", "m=video"] {
+    let parts =
+        ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=setup", "a=rtcp-mux", "a=mid", "m=video"];
+    for missing in parts {
         let lines = whole.lines().filter(|line| !line.starts_with(missing));
         let sdp: String = lines.map(|line| format!("{line}\r\n")).collect();
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
