@@ -61,6 +61,9 @@ fn of_video(offer: &Offer, line: &str) -> Option<String> {
         debug_assert_eq!(mid, REDUCED_MID);
         return video.mid.as_ref().map(|mid| format!("a=mid:{mid}"));
     }
+    if line.starts_with(&format!("a=fmtp:{} ", offer.h264.payload_type)) {
+        return Some(offer.format_parameters());
+    }
     if let Some(feedback) = line.strip_prefix("a=rtcp-fb:") {
         let (_, kind) = feedback.split_once(' ')?;
         return offer.takes_feedback(kind).then(|| line.to_owned());

@@ -132,22 +132,31 @@ impl Offer {
 
     /// The offer that str0m answers: one video section, named [`REDUCED_MID`].
     pub fn reduced(&self) -> String {
-        let H264 { payload_type, rtx, profile_level_id, level_asymmetry_allowed } = self.h264;
+        let H264 { payload_type, rtx, .. } = self.h264;
         let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
-        let asymmetry = u8::from(level_asymmetry_allowed);
         let mut sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
              a=group:BUNDLE {REDUCED_MID}\r\n\
              m=video 9 UDP/TLS/RTP/SAVPF {payload_type}{formats}\r\nc=IN IP4 0.0.0.0\r\n\
              a=mid:{REDUCED_MID}\r\na=recvonly\r\na=rtcp-mux\r\n\
              a=rtpmap:{payload_type} H264/90000\r\n\
-             a=fmtp:{payload_type} level-asymmetry-allowed={asymmetry};packetization-mode=1;\
-             profile-level-id={profile_level_id:06x}\r\n"
+             a=fmtp:{payload_type} packetization-mode=1;\
+             profile-level-id={REDUCED_PROFILE_LEVEL_ID:06x}\r\n"
         );
         if let Some(rtx) = rtx {
             sdp += &format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");
         }
         self.lines.iter().fold(sdp, |sdp, line| sdp + line + "\r\n")
+    }
+
+    /// What the answer says of its H.264: the offer's own profile and level.
+    pub fn format_parameters(&self) -> String {
+        let H264 { payload_type, profile_level_id, level_asymmetry_allowed, .. } = self.h264;
+        let asymmetry = if level_asymmetry_allowed { "level-asymmetry-allowed=1;" } else { "" };
+        format!(
+            "a=fmtp:{payload_type} {asymmetry}packetization-mode=1;\
+             profile-level-id={profile_level_id:06x}"
+        )
     }
 
     /// Whether the offer takes this feedback for its video (RFC 4585, section 4.2).
@@ -159,6 +168,9 @@ impl Offer {
 
 /// What the one section of a reduced offer is called.
 pub const REDUCED_MID: &str = "0";
+/// Its profile and level, whatever the offer's are: str0m does not know all of them, and has no use
+/// for them.
+pub const REDUCED_PROFILE_LEVEL_ID: u32 = 0x42_e0_1f;
 /// The repair that we know: resending, and a new key frame.
 const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
@@ -365,6 +377,9 @@ impl<'a> Lines<'a> {
             Some(_) => return None,
             None => DEFAULT_PROFILE_LEVEL_ID,
         };
+        if !PROFILES.contains(&(profile_level_id >> 16)) {
+            return None;
+        }
         let rtx = self.payload_types().find(|pt| {
             let repairs = || self.parameter(*pt, "apt")?.parse::<u8>().ok();
             *pt != payload_type && self.is_codec(*pt, "rtx") && repairs() == Some(payload_type)
@@ -401,6 +416,10 @@ impl<'a> Lines<'a> {
 
 /// What a missing profile-level-id means: baseline, level 1 (RFC 6184, section 8.1).
 const DEFAULT_PROFILE_LEVEL_ID: u32 = 0x42_00_0a;
+
+/// The profiles whose decoders read constrained baseline: baseline, main, extended, high, high 10,
+/// high 4:2:2 and high 4:4:4 (ITU-T H.264, A.2).
+const PROFILES: [u32; 7] = [0x42, 0x4d, 0x58, 0x64, 0x6e, 0x7a, 0xf4];
 
 /// We send constrained baseline, which every profile's decoder reads: the nearest comes first.
 /// The bits are those of RFC 6184, table 5.

@@ -24,7 +24,7 @@ use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::answer;
-use crate::offer::{H264, Offer, OfferError, REDUCED_MID};
+use crate::offer::{H264, Offer, OfferError, REDUCED_MID, REDUCED_PROFILE_LEVEL_ID};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.
@@ -497,8 +497,7 @@ fn payload_params(h264: &H264) -> PayloadParams {
         channels: None,
         format: FormatParams {
             packetization_mode: Some(1),
-            profile_level_id: Some(h264.profile_level_id),
-            level_asymmetry_allowed: h264.level_asymmetry_allowed.then_some(true),
+            profile_level_id: Some(REDUCED_PROFILE_LEVEL_ID),
             ..FormatParams::default()
         },
     };
