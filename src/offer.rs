@@ -113,7 +113,7 @@ impl Offer {
             return Err(OfferError::NoCodec(names));
         };
         let video = &sections[chosen];
-        let mid = video.value("mid").ok_or_else(|| lacks("mid"))?;
+        let mid = video.mid().ok_or_else(|| lacks("mid"))?;
         let bundle = description.bundle_of(mid);
         Ok(Offer {
             sections: sections.iter().map(|lines| description.section(lines)).collect(),
@@ -212,7 +212,7 @@ impl<'a> Description<'a> {
             }
             sections.last_mut().unwrap_or(&mut session).0.push(line);
         }
-        let mut mids: Vec<&str> = sections.iter().filter_map(|lines| lines.value("mid")).collect();
+        let mut mids: Vec<&str> = sections.iter().filter_map(Lines::mid).collect();
         mids.sort_unstable();
         if mids.windows(2).any(|pair| pair[0] == pair[1]) {
             return malformed("two m-lines have the same a=mid");
@@ -229,7 +229,7 @@ impl<'a> Description<'a> {
 
     /// Port 0, but where another section's port is used (RFC 9143, section 6).
     fn is_refused(&self, lines: &Lines) -> bool {
-        let bundled = lines.value("mid").is_some_and(|mid| !self.bundle_of(mid).is_empty());
+        let bundled = lines.mid().is_some_and(|mid| !self.bundle_of(mid).is_empty());
         lines.field(1) == "0" && !(bundled && lines.has("bundle-only"))
     }
 
@@ -243,7 +243,7 @@ impl<'a> Description<'a> {
         Section {
             media: lines.field(0).to_owned(),
             protocol: lines.field(2).to_owned(),
-            mid: lines.value("mid").map(str::to_owned),
+            mid: lines.mid().map(str::to_owned),
             rtpmap: lines.values("rtpmap").find(of_first).map(str::to_owned),
             refused: self.is_refused(lines),
             formats,
@@ -253,10 +253,8 @@ impl<'a> Description<'a> {
     /// The lines that say where the video's transport is: the section's own, the session's, or
     /// those of a section that shares it.
     fn transport(&self, video: &Lines<'a>, bundle: &[&str]) -> Result<Vec<String>, OfferError> {
-        let bundled = self
-            .sections
-            .iter()
-            .filter(|s| s.value("mid").is_some_and(|mid| bundle.contains(&mid)));
+        let bundled =
+            self.sections.iter().filter(|s| s.mid().is_some_and(|mid| bundle.contains(&mid)));
         let levels: Vec<&Lines> = [video, &self.session].into_iter().chain(bundled).collect();
         if !levels.iter().any(|lines| lines.has("rtcp-mux")) {
             return Err(lacks("rtcp-mux"));
@@ -306,6 +304,11 @@ impl<'a> Lines<'a> {
         self.values(name).find(|value| value.starts_with("sha-256 ")).or(self.value(name))
     }
 
+    /// What is no token names nothing (RFC 5888, section 4).
+    fn mid(&self) -> Option<&'a str> {
+        self.value("mid").filter(|mid| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic()))
+    }
+
     fn direction(&self) -> Option<&'a str> {
         let names = self.0.iter().filter_map(|line| line.strip_prefix("a="));
         let is_direction =
@@ -351,7 +354,9 @@ impl<'a> Lines<'a> {
         let mut names: Vec<String> = Vec::new();
         for (name, _) in self.payload_types().filter_map(|pt| self.codec(pt)) {
             let repair = REPAIR.iter().any(|known| name.eq_ignore_ascii_case(known));
-            if !repair && !names.iter().any(|seen| seen == name) {
+            // A sentence will have it: nothing but a name, and no long one.
+            let is_name = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_graphic());
+            if is_name && !repair && !names.iter().any(|seen| seen == name) {
                 names.push(name.to_owned());
             }
         }

@@ -241,7 +241,12 @@ fn h264_is_chosen_by_value() {
     let modes = [(1, "packetization-mode=0;profile-level-id=42e01f"), (2, high)];
     assert_eq!(choose(&modes), Ok(2), "mode 1 before profile");
     assert_eq!(choose(&modes[..1]), Err(OfferError::NoCodec(vec!["H264".into()])));
-    assert!(choose(&[(1, "packetization-mode=1;profile-level-id=zzzzzz")]).is_err());
+    for nobodys in ["zzzzzz", "+42e01", "3d001f", "42e0"] {
+        let fmtp = format!("packetization-mode=1;profile-level-id={nobodys}");
+        assert_eq!(choose(&[(1, &fmtp)]), Err(OfferError::NoCodec(vec!["H264".into()])));
+    }
+    let other_clock = h264("packetization-mode=1").replace("/90000", "/48000");
+    assert!(Offer::parse(&offer(&[&other_clock])).is_err());
 }
 
 #[test]
@@ -254,6 +259,18 @@ fn what_cannot_be_answered_is_an_error_that_says_why() {
     let inactive = SAFARI_VIDEO.replace("recvonly", "inactive");
     assert_eq!(refused(&offer(&[&inactive])), OfferError::NotReceiving);
     assert_eq!(refused(&offer(&[VP8_VIDEO])), OfferError::NoCodec(vec!["VP8".into()]));
+    let twins = offer(&[SAFARI_VIDEO, SAFARI_VIDEO]).replace("a=mid:1", "a=mid:0");
+    assert!(matches!(refused(&twins), OfferError::Malformed(_)));
+    for unnamed in ["a=mid:", "a=mid:two words", "a=mid:\u{e9}"] {
+        let unnamed = offer(&[SAFARI_VIDEO]).replace("a=mid:0", unnamed);
+        assert!(matches!(refused(&unnamed), OfferError::Malformed(_)));
+    }
+    let bell = offer(&[SAFARI_VIDEO]).replace("VP8", "V\u{7}P8");
+    assert!(matches!(refused(&bell), OfferError::Malformed(_)));
+    for name in ["V\tP8", "V\u{e9}", &"V".repeat(33)] {
+        let nameless = offer(&[VP8_VIDEO]).replace("VP8", name);
+        assert_eq!(refused(&nameless), OfferError::NoCodec(Vec::new()), "{name}");
+    }
     for malformed in ["", "v=1\r\n", "nonsense", "v=0"] {
         let error = refused(malformed);
         assert!(matches!(error, OfferError::Malformed(_) | OfferError::NoVideo), "{error:?}");

@@ -1,0 +1,215 @@
+//! Our parser against a second reading of the same bytes ([`http_reference`](crate::http_reference)):
+//! where two parsers disagree about where a request ends, requests are smuggled.
+//!
+//! The input is what the peer sends, in one piece, before it half-closes. Everything is admitted but
+//! DELETE, so that bodies are skipped as well as taken.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use ballcast::http::{Connection, Context, Event, Head, Request, Response};
+
+use crate::Outcomes;
+use crate::http_reference::{self as reference, End, Stream};
+
+/// More than the longest request, so that every limit can be met.
+const INPUT_MAX_BYTES: usize = 104 * 1024;
+
+/// Why DELETE is not admitted.
+const UNWANTED: &str = "unwanted";
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+pub fn run(data: &[u8]) -> Outcomes {
+    let bytes = &data[..data.len().min(INPUT_MAX_BYTES)];
+    let ours = Reading::of(bytes);
+    let theirs = reference::stream(bytes, is_wanted);
+    for (ours, theirs) in ours.requests.iter().zip(&theirs.requests) {
+        agree_on_request(ours, theirs);
+    }
+    let (ours_count, theirs_count) = (ours.requests.len(), theirs.requests.len());
+    assert_eq!(ours_count, theirs_count, "requests, before {:?} and {:?}", ours.end, theirs.end);
+    agree_on_end(&ours, &theirs);
+    outcomes(&ours, &theirs)
+}
+
+fn is_wanted(method: &str) -> bool {
+    method != "DELETE"
+}
+
+/// What our connection made of a stream.
+#[derive(Default)]
+struct Reading {
+    /// Bodies are empty where they are not wanted.
+    requests: Vec<Request>,
+    /// Whether the answer to the last request was the last of all.
+    closed: bool,
+    /// `100 Continue` is the last that was sent before the end.
+    awaits_body: bool,
+    /// The reason and the status.
+    end: Option<(&'static str, u16)>,
+}
+
+impl Reading {
+    fn of(bytes: &[u8]) -> Self {
+        let now = Instant::now();
+        let mut connection = Connection::new(now);
+        let mut reading = Self::default();
+        connection.receive(bytes);
+        reading.drain(&mut connection, now);
+        connection.half_closed();
+        reading.drain(&mut connection, now);
+        assert_eq!(connection.poll_timeout(), None, "open at the end of everything");
+        reading
+    }
+
+    fn drain(&mut self, connection: &mut Connection, now: Instant) {
+        let date = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let unwanted = Cell::new(None);
+        let admit = |head: &Head| match is_wanted(head.method.as_str()) {
+            true => Ok(()),
+            false => {
+                unwanted.set(Some(head.clone()));
+                Err(Response::problem(403, UNWANTED, "Keep it."))
+            }
+        };
+        let context = Context { now, date, admit: &admit };
+        loop {
+            let mut has_events = false;
+            while let Some(event) = connection.poll(&context) {
+                has_events = true;
+                self.take(event, unwanted.take(), connection);
+            }
+            if !has_events {
+                break;
+            }
+            connection.flushed(now);
+        }
+    }
+
+    fn take(&mut self, event: Event, unwanted: Option<Head>, connection: &mut Connection) {
+        match event {
+            Event::Request(request) => {
+                self.request(request);
+                connection.respond(Response::new(200));
+            }
+            Event::Refused(UNWANTED) => {
+                let head = unwanted.expect("a head that is refused");
+                self.request(Request { head, body: Vec::new() });
+            }
+            Event::Refused(reason) => {
+                assert_eq!(self.end, None, "{reason} after a refusal");
+                self.end = Some((reason, 0));
+            }
+            Event::Send(bytes) if *bytes == *CONTINUE => self.awaits_body = true,
+            Event::Send(bytes) => match &mut self.end {
+                Some((_, status)) => *status = status_code(&bytes),
+                None => {
+                    assert!(matches!(status_code(&bytes), 200 | 403), "the answer was another");
+                    self.closed = bytes.windows(17).any(|part| part == b"Connection: close");
+                }
+            },
+            Event::Finish | Event::Close => {}
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        assert_eq!(self.end, None, "a request after a refusal");
+        assert!(!self.closed, "a request after the last answer");
+        assert!(!self.awaits_body, "100 Continue for a body that had come, or is not wanted");
+        self.requests.push(request);
+    }
+}
+
+/// `status-line = HTTP-version SP status-code SP [ reason-phrase ]`
+fn status_code(response: &[u8]) -> u16 {
+    let digits = response.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+    digits.and_then(|digits| digits.parse().ok()).expect("an answer with a status line")
+}
+
+fn agree_on_request(ours: &Request, theirs: &reference::Request) {
+    let head = &ours.head;
+    assert_eq!(head.method.as_str(), theirs.method, "method");
+    assert_eq!(head.path, theirs.path, "path");
+    assert_eq!(head.query, theirs.query, "query");
+    let host = reference::Host { name: head.host.name.clone(), port: head.host.port };
+    assert_eq!(host, theirs.host, "host");
+    for (name, values) in &theirs.fields {
+        assert_eq!(head.header(name), Some(values.join(", ").as_str()), "{name}");
+    }
+    for name in ["content-length", "content-type", "expect", "origin", "transfer-encoding"] {
+        assert_eq!(head.header(name).is_some(), theirs.fields.contains_key(name), "{name}");
+    }
+    assert_eq!(ours.body, theirs.body.as_deref().unwrap_or_default(), "body");
+}
+
+fn agree_on_end(ours: &Reading, theirs: &Stream) {
+    match (&theirs.end, ours.end) {
+        (End::Consumed, None) => assert!(!ours.closed, "closed though it may be kept"),
+        (End::Closed, None) => assert!(ours.closed, "kept though it is to close"),
+        (&End::Incomplete { awaits_body }, Some(("incomplete", 400))) => {
+            assert_eq!(ours.awaits_body, awaits_body, "100 Continue");
+        }
+        (End::Faulty(statuses), Some((_, status))) if statuses.contains(&status) => {}
+        (theirs, ours) => panic!("the end is {ours:?}, and by the grammar {theirs:?}"),
+    }
+}
+
+fn outcomes(ours: &Reading, theirs: &Stream) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    for request in &theirs.requests {
+        outcomes.insert(format!("request {}", request.method));
+        if request.body.is_none() {
+            outcomes.insert("unwanted".to_owned());
+        }
+    }
+    if theirs.requests.len() > 1 {
+        outcomes.insert("pipelined".to_owned());
+    }
+    outcomes.insert(match (&theirs.end, ours.end) {
+        (End::Closed, _) => "closed".to_owned(),
+        (End::Incomplete { awaits_body: true }, _) => "continue".to_owned(),
+        (_, Some((reason, status))) => format!("refused {reason} {status}"),
+        (_, None) => "consumed".to_owned(),
+    });
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &[u8] = b"GET /a?b HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n";
+
+    fn disagree(bytes: &[u8], change: impl FnOnce(&mut Stream)) -> bool {
+        let ours = Reading::of(bytes);
+        let mut theirs = reference::stream(bytes, is_wanted);
+        change(&mut theirs);
+        let result = std::panic::catch_unwind(|| {
+            agree_on_end(&ours, &theirs);
+            agree_on_request(&ours.requests[0], &theirs.requests[0]);
+        });
+        result.is_err()
+    }
+
+    #[test]
+    fn http_disagreements_are_seen() {
+        assert!(!disagree(GET, |_| {}));
+        assert!(disagree(GET, |theirs| theirs.requests[0].path.push('a')));
+        assert!(disagree(GET, |theirs| theirs.requests[0].body = Some(vec![0])));
+        assert!(disagree(GET, |theirs| theirs.requests[0].host.port = Some(80)));
+        assert!(disagree(GET, |theirs| {
+            theirs.requests[0].fields.insert("x-a".to_owned(), vec!["2".to_owned()]);
+        }));
+        assert!(disagree(GET, |theirs| theirs.end = End::Closed));
+        assert!(disagree(GET, |theirs| theirs.end = End::Faulty([400].into())));
+    }
+
+    #[test]
+    fn http_refusals_are_compared_by_status() {
+        let bytes = [GET, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"].concat();
+        assert!(!disagree(&bytes, |_| {}));
+        assert!(disagree(&bytes, |theirs| theirs.end = End::Faulty([400].into())));
+    }
+}

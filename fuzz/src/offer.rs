@@ -1,0 +1,1001 @@
+//! An offer's SDP on the whole way to its answer: `POST /offer` of a server in virtual time.
+//!
+//! Input that begins with `v=0` is an SDP as it is, so that recorded offers are seeds. Anything
+//! else describes one: a recorded or a built offer, and edits of its text. Whatever comes back is
+//! judged against the offer by a reading of both that shares nothing with the server's.
+
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Unstructured};
+use ballcast::http::BODY_MAX_BYTES;
+use serde_json::{Value, json};
+use str0m::change::SdpAnswer;
+
+use crate::Outcomes;
+use crate::support::crypto;
+use crate::support::world::World;
+
+/// More than the server waits for a viewer that does not connect.
+const UNTIL_GIVEN_UP: Duration = Duration::from_secs(11);
+/// One offer in so many is made twice, by its length: str0m's reading of it is most of the work.
+const AGAIN: usize = 4;
+/// What every world's randomness starts from.
+const SEED: u64 = 0x0ff3;
+
+pub fn run(data: &[u8]) -> Outcomes {
+    crypto::install();
+    let mut outcomes = Outcomes::new();
+    let sdp = sdp_of(data, &mut outcomes);
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    if body.len() > BODY_MAX_BYTES {
+        outcomes.insert("too long".to_owned());
+        return outcomes;
+    }
+    let (mut world, response) = post(&body);
+    if body.len().is_multiple_of(AGAIN) {
+        let (_, again) = post(&body);
+        assert_eq!(response, again, "the same offer gives the same answer");
+    }
+
+    let response = Response::read(&response);
+    let viewers = usize::from(response.status == 200);
+    assert_eq!(world.server.viewers(), viewers, "a viewer for each answer, and only then");
+    let judge = Judge { offer: &sdp, response: &response, outcomes };
+    let outcomes = match response.status {
+        200 => judge.answer(),
+        _ => judge.refusal(),
+    };
+
+    world.run(UNTIL_GIVEN_UP);
+    assert_eq!(world.server.viewers(), 0, "nobody connected");
+    assert_eq!(world.server.connections(), 0);
+    assert_eq!(world.deadline(), None, "nothing is left to wait for");
+    assert!(world.stray.is_empty(), "an offer makes the server send nothing: {:?}", world.stray);
+    outcomes
+}
+
+/// A fresh server's whole response.
+fn post(body: &str) -> (World, Vec<u8>) {
+    fastrand::seed(SEED);
+    let mut world = World::new();
+    let head = format!(
+        "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let from = "10.0.0.1:1".parse().unwrap();
+    let response = world.http_raw(from, (head + body).as_bytes());
+    (world, response)
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    document: Value,
+}
+
+impl Response {
+    fn read(bytes: &[u8]) -> Response {
+        let text = std::str::from_utf8(bytes).expect("a response is UTF-8");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a response has a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Response {
+            status: status.expect("a response has a status"),
+            head: head.to_owned(),
+            document: serde_json::from_str(body).expect("a response is JSON"),
+        }
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.document[field].as_str().unwrap_or_else(|| panic!("{field}: {}", self.document))
+    }
+
+    fn has_type(&self, content_type: &str) -> bool {
+        let line = format!("Content-Type: {content_type}");
+        self.head.lines().any(|header| header.eq_ignore_ascii_case(&line))
+    }
+}
+
+/// One offer and what came of it.
+struct Judge<'a> {
+    offer: &'a str,
+    response: &'a Response,
+    outcomes: Outcomes,
+}
+
+impl Judge<'_> {
+    fn refusal(mut self) -> Outcomes {
+        const REASONS: [(u16, &str); 4] = [
+            (400, "offer-malformed"),
+            (422, "no-video"),
+            (422, "video-not-receiving"),
+            (422, "no-codec"),
+        ];
+        let (status, reason) = (self.response.status, self.response.text("reason"));
+        self.law("a refusal has a known reason", REASONS.contains(&(status, reason)));
+        self.law("a refusal is a problem", self.response.has_type("application/problem+json"));
+        let detail = self.response.text("detail");
+        self.law("a refusal's detail is prose", is_prose(detail));
+        self.law("a refusal quotes no secret", !quotes_secret(detail, self.offer));
+        self.see(format!("refused {reason} {status}"));
+        self.outcomes
+    }
+
+    fn answer(mut self) -> Outcomes {
+        self.law("an answer is JSON", self.response.has_type("application/json"));
+        self.law("an answer says so", self.response.text("type") == "answer");
+        let text = self.response.text("sdp");
+        self.law("an answer's lines are lines", has_whole_lines(text));
+        self.law("an answer quotes no secret", !quotes_secret(text, self.offer));
+
+        let (offer, answer) = (Description::read(self.offer), Description::read(text));
+        self.see("answered");
+        self.law("an answer has the offer's m-lines", offer.media.len() == answer.media.len());
+        if offer.media.len() != answer.media.len() {
+            return self.outcomes;
+        }
+        self.sections(&offer, &answer);
+        self.refusals(&offer, &answer);
+        self.bundle(&offer, &answer);
+        let mut accepted = offer
+            .media
+            .iter()
+            .zip(&answer.media)
+            .filter(|(_, answered)| answered.kind() == "video" && answered.is_used());
+        let video = accepted.next();
+        self.law("one video is accepted", video.is_some() && accepted.next().is_none());
+        if let Some((offered, answered)) = video {
+            // Other sections repeat what the offer has there, which not everybody can read.
+            let ours = [&answer.session[..], &answered.lines].concat().join("\r\n") + "\r\n";
+            self.law("the video's answer can be read", SdpAnswer::from_sdp_string(&ours).is_ok());
+            self.direction(&offer, offered, answered);
+            self.codecs(offered, answered);
+            self.extensions(offered, answered);
+            self.transport(&offer, answered);
+        }
+        self.outcomes
+    }
+
+    /// RFC 3264, section 6: as many m-lines, each of its kind; RFC 8829, section 5.3.1: the mid.
+    fn sections(&mut self, offer: &Description, answer: &Description) {
+        let mut videos = 0;
+        for (offered, answered) in offer.media.iter().zip(&answer.media) {
+            self.law("an m-line keeps its kind", offered.kind() == answered.kind());
+            let mid = answered.value("mid");
+            let is_name = |mid: &&str| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic());
+            self.law("an m-line keeps its mid", mid == offered.value("mid").filter(is_name));
+            self.law("an m-line keeps its protocol", offered.protocol() == answered.protocol());
+            // RFC 9143, section 7.3: the first of a bundle brings the transport of all.
+            let brings = mid.is_some_and(|mid| {
+                offer.bundles().iter().any(|bundle| bundle.first() == Some(&mid))
+            });
+            let unused = answered.is_refused() || brings && !answered.is_used();
+            match answered.kind() {
+                "video" => {
+                    videos += 1;
+                    if videos == 2 {
+                        self.see("answered second video");
+                    }
+                }
+                kind => {
+                    self.law("what is no video is not used", unused);
+                    let known = matches!(kind, "audio" | "application");
+                    let kind = if known { kind } else { "another kind" };
+                    let how = if answered.is_refused() { "refused" } else { "inactive" };
+                    self.see(format!("answered {kind} {how}"));
+                }
+            }
+        }
+    }
+
+    /// RFC 3264, section 6: port 0 is answered with port 0, but for a section that shares a port
+    /// (RFC 9143, section 6).
+    fn refusals(&mut self, offer: &Description, answer: &Description) {
+        let bundle = offer.bundled();
+        for (offered, answered) in offer.media.iter().zip(&answer.media) {
+            let shares = offered.value("mid").is_some_and(|mid| bundle.contains(&mid));
+            let kept = !offered.is_refused() || shares || answered.is_refused();
+            self.law("what the offer refuses stays refused", kept);
+        }
+    }
+
+    /// RFC 9143, section 7.3.
+    fn bundle(&mut self, offer: &Description, answer: &Description) {
+        let (offered, answered) = (offer.bundled(), answer.bundled());
+        self.law("a bundle is offered", answered.is_empty() || !offered.is_empty());
+        let known = offered.is_empty() || answered.iter().all(|mid| offered.contains(mid));
+        self.law("a bundle has only mids of the offer's", known);
+        for media in &answer.media {
+            let is_in =
+                |bundle: &[&str]| media.value("mid").is_some_and(|mid| bundle.contains(&mid));
+            let (bundled, wanted) = (is_in(&answered), is_in(&offered) && !media.is_refused());
+            self.law("a bundle has what is accepted, and that only", bundled == wanted);
+        }
+    }
+
+    fn direction(&mut self, offer: &Description, offered: &Media, answered: &Media) {
+        self.law("video is sendonly", answered.directions() == ["sendonly"]);
+        let of_session = directions(&offer.session).first().copied().unwrap_or("sendrecv");
+        let offered = offered.directions().first().copied().unwrap_or(of_session);
+        self.law("video is asked for", matches!(offered, "recvonly" | "sendrecv"));
+        self.see(format!("answered {offered}"));
+    }
+
+    /// RFC 3264, section 6.1, and RFC 6184, section 8.2.2: numbers, mode and profile are the
+    /// offer's.
+    fn codecs(&mut self, offered: &Media, answered: &Media) {
+        let types = answered.payload_types();
+        self.law("video has one codec and its repair", matches!(types.len(), 1 | 2));
+        let Some(&h264) = types.first() else { return };
+        let known = types.iter().all(|pt| offered.payload_types().contains(pt));
+        self.law("a payload type is the offer's", known);
+        for rtpmap in answered.values("rtpmap") {
+            let (pt, name) = rtpmap.split_once(' ').unwrap_or((rtpmap, ""));
+            let mut named = offered.of_type("rtpmap", pt.parse().unwrap_or(u8::MAX));
+            let same = named.any(|other| other.eq_ignore_ascii_case(name));
+            self.law("an rtpmap is the offer's", same);
+        }
+        let is_h264 = |media: &Media| media.codec(h264).as_deref() == Some("h264/90000");
+        self.law("the codec is H.264", is_h264(answered) && is_h264(offered));
+        let modes = [offered, answered].map(|media| media.parameter(h264, "packetization-mode"));
+        self.law("the mode is 1", modes.iter().all(|mode| mode.as_deref() == Some("1")));
+        self.profile(h264, offered, answered);
+        let asymmetry = [offered, answered]
+            .map(|media| media.parameter(h264, "level-asymmetry-allowed").as_deref() == Some("1"));
+        self.law("levels may differ if the offer says so", asymmetry[0] == asymmetry[1]);
+        let repairs = |media: &Media, pt: u8| {
+            media.codec(pt).as_deref() == Some("rtx/90000")
+                && media.parameter(pt, "apt").as_deref() == Some(&h264.to_string())
+        };
+        let possible = offered.payload_types().into_iter().any(|pt| repairs(offered, pt));
+        self.law("the repair is taken if there is one", possible == (types.len() == 2));
+        if let Some(&rtx) = types.get(1) {
+            self.law("the repair is the codec's", repairs(answered, rtx) && repairs(offered, rtx));
+            self.see("answered with rtx");
+        }
+        self.feedback(h264, offered, answered);
+    }
+
+    /// The level too is the offer's, as we send one that every level allows.
+    fn profile(&mut self, h264: u8, offered: &Media, answered: &Media) {
+        let of = |media: &Media, pt| {
+            media.parameter(pt, "profile-level-id").unwrap_or_else(|| "42000a".to_owned())
+        };
+        let profile = of(answered, h264);
+        self.law("the profile is the offer's", profile == of(offered, h264));
+        let possible = offered.h264_types().any(|pt| is_constrained_baseline(&of(offered, pt)));
+        let nearest = !possible || is_constrained_baseline(&profile);
+        self.law("constrained baseline comes first", nearest);
+        // The level has no bearing on what happens.
+        self.see(format!("answered profile {}", profile.get(..4).unwrap_or(&profile)));
+    }
+
+    /// RFC 4585, section 4.2: an answer has no feedback that the offer has not.
+    fn feedback(&mut self, h264: u8, offered: &Media, answered: &Media) {
+        for feedback in answered.values("rtcp-fb") {
+            let (pt, kind) = feedback.split_once(' ').unwrap_or((feedback, ""));
+            let for_all = format!("* {kind}");
+            let same = offered.of_type("rtcp-fb", h264).any(|other| other == kind)
+                || offered.values("rtcp-fb").any(|other| other == for_all);
+            self.law("feedback is for the codec", pt == h264.to_string());
+            self.law("feedback is the offer's", same);
+            self.law("bandwidth is not estimated", !kind.ends_with("-cc") && kind != "goog-remb");
+        }
+    }
+
+    /// RFC 8285, section 6: an answer's extensions are the offer's, by number and by name.
+    fn extensions(&mut self, offered: &Media, answered: &Media) {
+        let mut numbers = Vec::new();
+        for (number, uri) in answered.extensions() {
+            self.law("an extension is the offer's", offered.extensions().contains(&(number, uri)));
+            self.law("an extension has a number of its own", !numbers.contains(&number));
+            numbers.push(number);
+            self.see(format!(
+                "answered extension {}",
+                uri.rsplit(['/', ':']).next().unwrap_or(uri)
+            ));
+        }
+    }
+
+    fn transport(&mut self, offer: &Description, answered: &Media) {
+        let long = |name, least| answered.value(name).is_some_and(|value| value.len() >= least);
+        self.law("there are ICE credentials", long("ice-ufrag", 4) && long("ice-pwd", 22));
+        let fingerprint = answered.value("fingerprint").unwrap_or_default();
+        self.law("there is a fingerprint", fingerprint.starts_with("sha-256 "));
+        self.law("RTP and RTCP share a port", answered.lines.contains(&"a=rtcp-mux"));
+        let candidates: Vec<&str> = answered.values("candidate").collect();
+        let ours = matches!(&candidates[..], [one] if one.contains(" 1 udp ")
+            && one.contains(" 10.0.0.254 8080 typ host"));
+        self.law("the candidate is ours, where the video is", ours);
+        // A session that contradicts itself may be answered either way.
+        let mut setups: Vec<&str> = offer.every("setup").collect();
+        setups.dedup();
+        let setup = answered.value("setup").unwrap_or_default();
+        let possible: &[&str] = match setups[..] {
+            ["active"] => &["passive"],
+            ["passive"] => &["active"],
+            _ => &["active", "passive"],
+        };
+        self.law("the DTLS roles fit", possible.contains(&setup));
+        self.see(format!("answered {setup}"));
+    }
+
+    fn see(&mut self, what: impl Into<String>) {
+        self.outcomes.insert(what.into());
+    }
+
+    fn law(&mut self, law: &str, kept: bool) {
+        if kept {
+            return;
+        }
+        panic!(
+            "broken: {law}\n--- offer\n{}\n--- response\n{}\n{}",
+            self.offer.escape_debug().to_string().replace("\\n", "\\n\n"),
+            self.response.head,
+            self.response.document.to_string().replace("\\r\\n", "\n"),
+        );
+    }
+}
+
+/// Something to show to a person.
+fn is_prose(detail: &str) -> bool {
+    detail.len() > 20 && detail.ends_with('.') && !detail.contains(char::is_control)
+}
+
+/// Whether a text has one of the offer's credentials in it. One that the offer itself has elsewhere
+/// too, or that could be a word, is none.
+fn quotes_secret(text: &str, offer: &str) -> bool {
+    const NAMES: [&str; 3] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 "];
+    let mut secrets = offer
+        .lines()
+        .filter_map(|line| NAMES.iter().find_map(|name| line.trim_end().strip_prefix(name)));
+    secrets.any(|secret| {
+        let is_word = secret.len() < 16
+            || secret.contains(char::is_whitespace)
+            || !secret.contains(|c: char| c.is_ascii_digit());
+        let lines = offer.lines().filter(|line| line.contains(secret));
+        let named = lines.clone().all(|line| NAMES.iter().any(|name| line.starts_with(name)));
+        !is_word && named && text.contains(secret)
+    })
+}
+
+/// `x=…` and CRLF, each and every one (RFC 8866, section 5).
+fn has_whole_lines(text: &str) -> bool {
+    let Some(lines) = text.strip_suffix("\r\n") else {
+        return false;
+    };
+    lines.split("\r\n").all(|line| {
+        matches!(line.as_bytes(), [b'a'..=b'z', b'=', _, ..]) && !line.contains(['\r', '\n'])
+    })
+}
+
+/// RFC 6184, table 5.
+fn is_constrained_baseline(profile_level_id: &str) -> bool {
+    let Ok(id) = u32::from_str_radix(profile_level_id, 16) else {
+        return false;
+    };
+    let constraints = id >> 8 & 0xff;
+    match id >> 16 {
+        0x42 => constraints & 0x40 != 0,
+        0x4d => constraints & 0x80 != 0,
+        0x58 => constraints & 0xc0 == 0xc0,
+        _ => false,
+    }
+}
+
+/// An SDP by its lines.
+struct Description<'a> {
+    session: Vec<&'a str>,
+    media: Vec<Media<'a>>,
+}
+
+struct Media<'a> {
+    lines: Vec<&'a str>,
+}
+
+impl<'a> Description<'a> {
+    fn read(text: &'a str) -> Description<'a> {
+        let mut description = Description { session: Vec::new(), media: Vec::new() };
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if line.starts_with("m=") {
+                description.media.push(Media { lines: Vec::new() });
+            }
+            match description.media.last_mut() {
+                Some(media) => media.lines.push(line),
+                None => description.session.push(line),
+            }
+        }
+        description
+    }
+
+    /// The mids of each BUNDLE group.
+    fn bundles(&self) -> Vec<Vec<&'a str>> {
+        let groups = values(&self.session, "group");
+        let bundles = groups.filter_map(|group| group.strip_prefix("BUNDLE "));
+        bundles.map(|bundle| bundle.split_ascii_whitespace().collect()).collect()
+    }
+
+    fn bundled(&self) -> Vec<&'a str> {
+        self.bundles().concat()
+    }
+
+    /// The values of an attribute at all levels.
+    fn every(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let levels = std::iter::once(&self.session).chain(self.media.iter().map(|m| &m.lines));
+        levels.flat_map(move |lines| values(lines, name))
+    }
+}
+
+impl<'a> Media<'a> {
+    fn field(&self, index: usize) -> &'a str {
+        let first = self.lines[0].strip_prefix("m=").unwrap_or_default();
+        first.split_ascii_whitespace().nth(index).unwrap_or_default()
+    }
+
+    fn kind(&self) -> &'a str {
+        self.field(0)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.field(1) == "0"
+    }
+
+    /// Accepted, and not as `inactive`.
+    fn is_used(&self) -> bool {
+        !self.is_refused() && self.directions() != ["inactive"]
+    }
+
+    fn protocol(&self) -> &'a str {
+        self.field(2)
+    }
+
+    fn payload_types(&self) -> Vec<u8> {
+        let formats = self.lines[0].split_ascii_whitespace().skip(3);
+        formats.filter_map(|pt| pt.parse().ok()).filter(|pt| *pt < 128).collect()
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        values(&self.lines, name)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    fn directions(&self) -> Vec<&'a str> {
+        directions(&self.lines)
+    }
+
+    /// The rest of the `rtpmap` or `fmtp` lines of a payload type.
+    fn of_type(&self, name: &str, payload_type: u8) -> impl Iterator<Item = &'a str> {
+        self.values(name).filter_map(move |value| {
+            let (pt, rest) = value.split_once(' ')?;
+            (pt.parse() == Ok(payload_type)).then_some(rest.trim())
+        })
+    }
+
+    /// `name/clock rate`, in lower case.
+    fn codec(&self, payload_type: u8) -> Option<String> {
+        self.of_type("rtpmap", payload_type).next().map(str::to_ascii_lowercase)
+    }
+
+    /// The payload types with H.264 in mode 1.
+    fn h264_types(&self) -> impl Iterator<Item = u8> {
+        self.payload_types().into_iter().filter(|pt| {
+            self.codec(*pt).as_deref() == Some("h264/90000")
+                && self.parameter(*pt, "packetization-mode").as_deref() == Some("1")
+        })
+    }
+
+    /// A parameter of a payload type, in lower case.
+    fn parameter(&self, payload_type: u8, name: &str) -> Option<String> {
+        let mut parameters =
+            self.of_type("fmtp", payload_type).flat_map(|fmtp| fmtp.split(';')).map(str::trim);
+        parameters.find_map(|parameter| {
+            let (key, value) = parameter.split_once('=')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_ascii_lowercase())
+        })
+    }
+
+    /// Number and URI of each header extension.
+    fn extensions(&self) -> Vec<(u8, &'a str)> {
+        let extension = |value: &'a str| {
+            let (number, uri) = value.split_once(' ')?;
+            let number = number.split('/').next()?.parse().ok()?;
+            Some((number, uri.split(' ').next()?))
+        };
+        self.values("extmap").filter_map(extension).collect()
+    }
+}
+
+fn values<'a>(lines: &[&'a str], name: &str) -> impl Iterator<Item = &'a str> {
+    lines
+        .iter()
+        .filter_map(move |line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+}
+
+fn directions<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let names = lines.iter().filter_map(|line| line.strip_prefix("a="));
+    names
+        .filter(|name| matches!(*name, "recvonly" | "sendonly" | "sendrecv" | "inactive"))
+        .collect()
+}
+
+fn sdp_of(data: &[u8], outcomes: &mut Outcomes) -> String {
+    if data.starts_with(b"v=0") {
+        outcomes.insert("raw".to_owned());
+        return String::from_utf8_lossy(data).into_owned();
+    }
+    let Ok(Plan { source, edits }) = Plan::arbitrary_take_rest(Unstructured::new(data)) else {
+        return String::new();
+    };
+    let (shape, text) = match source {
+        Source::Built(model) => ("structured", model.render()),
+        Source::Recorded(which) => ("recorded", pick(RECORDED, which).to_owned()),
+    };
+    outcomes.insert(shape.to_owned());
+    if edits.is_empty() {
+        return text;
+    }
+    outcomes.insert("noise".to_owned());
+    let text = edits.iter().take(MOST_EDITS).fold(text.into_bytes(), |text, edit| edit.apply(text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+const MOST_EDITS: usize = 16;
+const MOST_SECTIONS: usize = 5;
+const MOST_TYPES: usize = 8;
+const MOST_EXTRAS: usize = 6;
+
+/// With H.264 all of them, small ones most.
+const RECORDED: &[&str] = &[
+    include_str!("../../tests/offers/chromium-156.sdp"),
+    include_str!("../../tests/offers/chromium-156-audio-video.sdp"),
+    include_str!("../../tests/offers/chromium-156-everything.sdp"),
+    include_str!("../../tests/offers/firefox-openh264.sdp"),
+    include_str!("../../tests/offers/safari-ios.sdp"),
+    include_str!("../../tests/offers/safari-ios-12.sdp"),
+    include_str!("../../tests/offers/aiortc-1.16.sdp"),
+    include_str!("../../tests/offers/gstreamer-max-bundle.sdp"),
+    include_str!("../../tests/offers/libdatachannel.sdp"),
+    include_str!("../../tests/offers/pion.sdp"),
+];
+
+/// Numbers choose from the tables below, so that every input means something, and an input of
+/// zeros is as good an offer as can be.
+#[derive(Debug, Arbitrary)]
+struct Plan {
+    source: Source,
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Source {
+    Built(Model),
+    Recorded(u8),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Model {
+    group: Group,
+    /// Bits of [`IDENTITY`]: what the session has for all sections.
+    shared: u8,
+    setup: u8,
+    direction: Option<u8>,
+    extras: Vec<u8>,
+    sections: Vec<Section>,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Group {
+    All,
+    /// Without the sections of these bits.
+    Some(u8),
+    Reversed,
+    None,
+    Other,
+    Two,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Section {
+    kind: Kind,
+    port: Port,
+    protocol: u8,
+    mid: MidForm,
+    direction: u8,
+    /// Bits of [`IDENTITY`]: what it has not.
+    lacks: u8,
+    setup: u8,
+    types: Vec<PayloadType>,
+    extensions: Vec<(u8, u8)>,
+    extras: Vec<u8>,
+}
+
+#[derive(Debug, Arbitrary, PartialEq)]
+enum Kind {
+    Video,
+    Audio,
+    Application,
+    Other,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Port {
+    Nine,
+    Zero,
+    Other(u16),
+}
+
+#[derive(Debug, Arbitrary)]
+enum MidForm {
+    Index,
+    /// As another section's.
+    Index0,
+    Named(u8),
+    Missing,
+}
+
+#[derive(Debug, Arbitrary)]
+struct PayloadType {
+    codec: CodecForm,
+    /// 0 is the next that is free.
+    number: u8,
+    repaired: bool,
+    feedback: u8,
+}
+
+#[derive(Debug, Arbitrary)]
+enum CodecForm {
+    H264 { profile: u8, mode: u8, asymmetry: u8, style: u8 },
+    Other(u8),
+    Rtx { apt: u8 },
+}
+
+const IDENTITY: [&str; 4] = [
+    "a=ice-ufrag:uF4gmEnt7",
+    "a=ice-pwd:pAssw0rdpAssw0rdpAssw0rd",
+    "a=fingerprint:sha-256 A0:A1:A2:A3:A4:A5:A6:A7:A8:A9:AA:AB:AC:AD:AE:AF:\
+     B0:B1:B2:B3:B4:B5:B6:B7:B8:B9:BA:BB:BC:BD:BE:BF",
+    "a=rtcp-mux",
+];
+const SETUPS: &[&str] = &["actpass", "active", "passive", "holdconn", ""];
+const DIRECTIONS: &[&str] =
+    &["recvonly", "sendrecv", "", "sendonly", "inactive", "recvonly\r\na=sendonly"];
+const PROTOCOLS: &[&str] =
+    &["UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF", "RTP/AVP", "RTP/SAVPF", "DTLS/SCTP"];
+const MIDS: &[&str] =
+    &["video", "sdparta_0", "video-0", "a.b", "0123456789abcdef", "0123456789abcdefg", "é", "a b"];
+const PROFILES: &[&str] = &[
+    "42e01f", "42001f", "42c01f", "4d001f", "4d0032", "640c1f", "640034", "58c01f", "f4001f",
+    "42E034", "+42e01", "42e0", "zzzzzz", "",
+];
+const MODES: &[&str] = &["1", "0", "2", "", "01"];
+const ASYMMETRIES: &[&str] = &["1", "", "0"];
+const CODECS: &[&str] = &[
+    "VP8/90000",
+    "VP9/90000",
+    "AV1/90000",
+    "H265/90000",
+    "red/90000",
+    "ulpfec/90000",
+    "flexfec-03/90000",
+    "opus/48000/2",
+    "PCMU/8000",
+    "telephone-event/8000",
+    "H264/8000",
+    "h264/90000",
+    "X-H264UC/90000",
+    "H264",
+    "red/48000/2",
+];
+const FEEDBACK: [&str; 7] =
+    ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc", "ack rpsi", "trr-int 100"];
+const EXTENSIONS: &[&str] = &[
+    "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+    "urn:ietf:params:rtp-hdrext:sdes:mid",
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "urn:ietf:params:rtp-hdrext:toffset",
+    "urn:3gpp:video-orientation",
+    "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+    "urn:ietf:params:rtp-hdrext:encrypt urn:ietf:params:rtp-hdrext:sdes:mid",
+    "urn:example:unknown",
+];
+const EXTRAS: &[&str] = &[
+    "a=candidate:1 1 udp 2122260223 192.0.2.7 50000 typ host generation 0 network-id 1",
+    "a=candidate:1 1 udp 2122260223 8f0c5a1e-1d5b-4b57-a1f2-0f6c5d9d2a11.local 50000 typ host",
+    "a=candidate:2 1 udp 1685987071 198.51.100.7 50000 typ srflx raddr 192.0.2.7 rport 50000",
+    "a=candidate:3 1 tcp 1518280447 2001:db8::7 9 typ host tcptype active",
+    "a=candidate:4 2 UDP 1 ::1 65536 typ host",
+    "a=candidate:",
+    "a=end-of-candidates",
+    "a=ssrc:1001 cname:c\r\na=ssrc:1001 msid:s t\r\na=ssrc:1002 cname:c\r\na=ssrc-group:FID 1001 1002",
+    "a=msid:- {5d0f}",
+    "a=rid:h recv\r\na=rid:l recv pt=96\r\na=simulcast:recv h;~l",
+    "a=rid:h send\r\na=simulcast:send h",
+    "a=simulcast:recv ;",
+    "a=bundle-only",
+    "a=rtcp-rsize",
+    "a=rtcp:9 IN IP4 0.0.0.0",
+    "a=extmap-allow-mixed",
+    "a=ice-lite",
+    "a=ice-options:trickle",
+    "a=msid-semantic: WMS *",
+    "a=sctp-port:5000\r\na=max-message-size:262144",
+    "a=sctpmap:5000 webrtc-datachannel 1024",
+    "a=sctp-init:AQAAAA==",
+    "a=rtcp-fb:* nack",
+    "a=fingerprint:sha-1 00:01",
+    "a=setup:active",
+    "a=ice-ufrag:other",
+    "a=mid:again",
+    "a=identity:e30=",
+    "a=x-google-flag:conference",
+    "b=AS:300",
+    "b=TIAS:300000",
+    "i=information",
+    "k=clear:x",
+    "c=IN IP6 ::",
+];
+
+fn pick<'a>(table: &[&'a str], which: u8) -> &'a str {
+    table[usize::from(which) % table.len()]
+}
+
+impl Model {
+    fn render(&self) -> String {
+        let mut lines: Vec<String> =
+            ["v=0", "o=- 4611731400430051336 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+                .map(str::to_owned)
+                .into();
+        let sections = &self.sections[..self.sections.len().min(MOST_SECTIONS)];
+        lines.extend(self.group.render(sections));
+        lines.extend(identity(self.shared));
+        push_value(
+            &mut lines,
+            "a=setup:",
+            if self.setup == 0 { "" } else { pick(SETUPS, self.setup) },
+        );
+        push_value(&mut lines, "a=", self.direction.map_or("", |which| pick(DIRECTIONS, which)));
+        lines.extend(extras(&self.extras));
+        for (index, section) in sections.iter().enumerate() {
+            section.render(index, &mut lines);
+        }
+        lines.join("\r\n") + "\r\n"
+    }
+}
+
+impl Group {
+    fn render(&self, sections: &[Section]) -> Vec<String> {
+        let named = |bits: u8| {
+            let mids = sections.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 0);
+            mids.filter_map(|(index, section)| section.mid.render(index)).collect::<Vec<_>>()
+        };
+        let group = |name: &str, mids: Vec<String>| format!("a=group:{name} {}", mids.join(" "));
+        match self {
+            Group::All => vec![group("BUNDLE", named(0))],
+            Group::Some(without) => vec![group("BUNDLE", named(*without))],
+            Group::Reversed => vec![group("BUNDLE", named(0).into_iter().rev().collect())],
+            Group::None => Vec::new(),
+            Group::Other => vec![group("LS", named(0))],
+            Group::Two => vec![group("LS", named(0)), group("BUNDLE", named(0))],
+        }
+    }
+}
+
+impl MidForm {
+    fn render(&self, index: usize) -> Option<String> {
+        match self {
+            MidForm::Index => Some(index.to_string()),
+            MidForm::Index0 => Some("0".to_owned()),
+            MidForm::Named(which) => Some(pick(MIDS, *which).to_owned()),
+            MidForm::Missing => None,
+        }
+    }
+}
+
+impl Section {
+    fn render(&self, index: usize, lines: &mut Vec<String>) {
+        let (kind, proto) = match self.kind {
+            Kind::Video => ("video", pick(PROTOCOLS, self.protocol)),
+            Kind::Audio => ("audio", pick(PROTOCOLS, self.protocol)),
+            Kind::Application => ("application", "UDP/DTLS/SCTP"),
+            Kind::Other => ("text", pick(PROTOCOLS, self.protocol)),
+        };
+        let port = match self.port {
+            Port::Nine => 9,
+            Port::Zero => 0,
+            Port::Other(port) => port,
+        };
+        let mut formats = Vec::new();
+        let mut details = Vec::new();
+        if self.kind == Kind::Application {
+            formats.push("webrtc-datachannel".to_owned());
+        } else {
+            self.render_types(&mut formats, &mut details);
+        }
+        lines.push(format!("m={kind} {port} {proto} {}", formats.join(" ")));
+        lines.push("c=IN IP4 0.0.0.0".to_owned());
+        lines.extend(extras(&self.extras));
+        lines.extend(identity(!self.lacks));
+        push_value(lines, "a=setup:", pick(SETUPS, self.setup));
+        push_value(lines, "a=mid:", &self.mid.render(index).unwrap_or_default());
+        if self.kind != Kind::Application {
+            push_value(lines, "a=", pick(DIRECTIONS, self.direction));
+        }
+        for (number, uri) in self.extensions.iter().take(MOST_TYPES) {
+            let direction = if number & 0x80 == 0 { "" } else { "/recvonly" };
+            lines.push(format!("a=extmap:{}{direction} {}", number & 0x1f, pick(EXTENSIONS, *uri)));
+        }
+        lines.append(&mut details);
+    }
+
+    /// One codec at least: H.264 as every browser that has it offers it, or Opus.
+    fn render_types(&self, formats: &mut Vec<String>, details: &mut Vec<String>) {
+        let codec = match self.kind {
+            Kind::Audio => CodecForm::Other(7),
+            _ => CodecForm::H264 { profile: 0, mode: 0, asymmetry: 0, style: 0 },
+        };
+        let usual = [PayloadType { codec, number: 0, repaired: true, feedback: 0b111 }];
+        let types = if self.types.is_empty() { &usual[..] } else { &self.types[..] };
+        for (index, payload_type) in types.iter().take(MOST_TYPES).enumerate() {
+            let number = match payload_type.number {
+                0 => 96 + 2 * index as u8,
+                number => number,
+            };
+            payload_type.render(number, formats, details);
+        }
+    }
+}
+
+impl PayloadType {
+    fn render(&self, number: u8, formats: &mut Vec<String>, details: &mut Vec<String>) {
+        formats.push(number.to_string());
+        let (name, parameters) = match &self.codec {
+            CodecForm::H264 { profile, mode, asymmetry, style } => (
+                "H264/90000",
+                h264_parameters(
+                    [pick(ASYMMETRIES, *asymmetry), pick(MODES, *mode), pick(PROFILES, *profile)],
+                    *style,
+                ),
+            ),
+            CodecForm::Other(which) => (pick(CODECS, *which), String::new()),
+            CodecForm::Rtx { apt } => ("rtx/90000", format!("apt={apt}")),
+        };
+        details.push(format!("a=rtpmap:{number} {name}"));
+        let feedback = FEEDBACK.iter().enumerate().filter(|(bit, _)| self.feedback >> bit & 1 != 0);
+        details.extend(feedback.map(|(_, kind)| format!("a=rtcp-fb:{number} {kind}")));
+        push_value(details, &format!("a=fmtp:{number} "), &parameters);
+        if self.repaired {
+            let rtx = number.wrapping_add(1);
+            formats.push(rtx.to_string());
+            details.push(format!("a=rtpmap:{rtx} rtx/90000"));
+            details.push(format!("a=fmtp:{rtx} apt={number}"));
+        }
+    }
+}
+
+/// The parameters that have a value, in one of the orders and spellings that are in use.
+fn h264_parameters(values: [&str; 3], style: u8) -> String {
+    let names = ["level-asymmetry-allowed", "packetization-mode", "profile-level-id"];
+    let mut parameters: Vec<String> = names
+        .iter()
+        .zip(values)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if style & 1 != 0 {
+        parameters.reverse();
+    }
+    if style & 2 != 0 {
+        parameters.push("max-fs=12288".to_owned());
+    }
+    let between = if style & 4 != 0 { "; " } else { ";" };
+    let end = if style & 8 != 0 { ";" } else { "" };
+    parameters.join(between) + end
+}
+
+fn identity(bits: u8) -> impl Iterator<Item = String> {
+    let set = IDENTITY.into_iter().enumerate().filter(move |(bit, _)| bits >> bit & 1 != 0);
+    set.map(|(_, line)| line.to_owned())
+}
+
+fn extras(which: &[u8]) -> impl Iterator<Item = String> {
+    which.iter().take(MOST_EXTRAS).map(|which| pick(EXTRAS, *which).to_owned())
+}
+
+/// Nothing for an empty value.
+fn push_value(lines: &mut Vec<String>, name: &str, value: &str) {
+    if !value.is_empty() {
+        lines.push(format!("{name}{value}"));
+    }
+}
+
+/// A change of the text. Positions count from the start and wrap around.
+#[derive(Debug, Arbitrary)]
+enum Edit {
+    DeleteLine(u16),
+    DoubleLine(u16),
+    SwapLines(u16, u16),
+    /// A line from the tables, before another.
+    InsertLine(u16, u8),
+    Overwrite(u16, u8),
+    Insert(u16, u8),
+    Delete(u16, u8),
+    LineFeeds,
+    Truncate(u16),
+}
+
+impl Edit {
+    fn apply(&self, mut text: Vec<u8>) -> Vec<u8> {
+        if text.is_empty() {
+            return text;
+        }
+        let at = |position: u16| usize::from(position) % text.len();
+        match *self {
+            Edit::Overwrite(position, byte) => {
+                let position = at(position);
+                text[position] = byte;
+            }
+            Edit::Insert(position, byte) => text.insert(at(position), byte),
+            Edit::Delete(position, count) => {
+                let from = at(position);
+                text.drain(from..(from + usize::from(count)).min(text.len()));
+            }
+            Edit::Truncate(position) => text.truncate(at(position)),
+            Edit::LineFeeds => text.retain(|byte| *byte != b'\r'),
+            _ => return self.apply_to_lines(&text),
+        }
+        text
+    }
+
+    fn apply_to_lines(&self, text: &[u8]) -> Vec<u8> {
+        let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        let at = |position: u16| usize::from(position) % lines.len();
+        let inserted;
+        match *self {
+            Edit::DeleteLine(line) => {
+                lines.remove(at(line));
+            }
+            Edit::DoubleLine(line) => {
+                let line = at(line);
+                lines.insert(line, lines[line]);
+            }
+            Edit::SwapLines(one, other) => {
+                let (one, other) = (at(one), at(other));
+                lines.swap(one, other);
+            }
+            Edit::InsertLine(line, which) => {
+                inserted = pick(EXTRAS, which).to_owned() + "\r\n";
+                lines.insert(at(line), inserted.as_bytes());
+            }
+            _ => {}
+        }
+        lines.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zeros, but for the flag that there is a section.
+    const ONE_VIDEO: [u8; 13] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+    #[test]
+    fn an_offer_of_zeros_has_nothing_wrong() {
+        let outcomes = run(&ONE_VIDEO);
+        assert!(outcomes.contains("answered with rtx"), "{outcomes:?}");
+        assert!(outcomes.contains("structured"), "{outcomes:?}");
+    }
+
+    #[test]
+    fn recorded_offers_are_taken_as_they_are() {
+        for offer in RECORDED {
+            let outcomes = run(offer.as_bytes());
+            assert!(outcomes.contains("answered"), "{outcomes:?}\n{offer}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The committed corpus on the stable toolchain: every input keeps the laws, and everything that
+//! the inputs are there for still occurs.
+
+use std::fs;
+use std::path::Path;
+
+use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, server};
+
+/// What has come of all inputs of a target. A law that is broken panics, and the input is named.
+fn replay(target: &str, run: fn(&[u8]) -> Outcomes) -> Outcomes {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut inputs: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.sort();
+    assert!(!inputs.is_empty(), "there is a corpus for {target}");
+    let mut outcomes = Outcomes::new();
+    for input in inputs {
+        let data = fs::read(&input).unwrap();
+        match std::panic::catch_unwind(|| run(&data)) {
+            Ok(of_input) => outcomes.extend(of_input),
+            Err(_) => panic!("{target} breaks a law with {}", input.display()),
+        }
+    }
+    outcomes
+}
+
+fn occur(outcomes: &Outcomes, wanted: &[&str]) {
+    let missing: Vec<&&str> = wanted.iter().filter(|name| !outcomes.contains(**name)).collect();
+    assert!(missing.is_empty(), "the corpus lacks {missing:?}; it has {outcomes:?}");
+}
+
+#[test]
+fn every_input_of_http() {
+    let wanted = [
+        "close",
+        "continue",
+        "finish",
+        "kept",
+        "pipelined",
+        "refused answer-late",
+        "refused bare-cr",
+        "refused bare-lf",
+        "refused body-late",
+        "refused body-too-large",
+        "refused chunked",
+        "refused coding-unknown",
+        "refused content-type",
+        "refused control-character",
+        "refused expectation",
+        "refused foreign-origin",
+        "refused head-late",
+        "refused header-malformed",
+        "refused headers-too-large",
+        "refused headers-too-many",
+        "refused host-malformed",
+        "refused host-missing",
+        "refused host-unknown",
+        "refused incomplete",
+        "refused length-and-coding",
+        "refused length-malformed",
+        "refused length-missing",
+        "refused line-folded",
+        "refused method-not-allowed",
+        "refused method-unknown",
+        "refused not-found",
+        "refused request-line",
+        "refused target",
+        "refused target-too-long",
+        "refused version",
+        "request GET",
+        "request HEAD",
+        "request OPTIONS",
+        "request POST",
+        "status 200",
+        "status 204",
+        "status 304",
+    ];
+    occur(&replay("http", http::run), &wanted);
+}
+
+#[test]
+fn every_input_of_http_diff() {
+    let wanted = [
+        "closed",
+        "consumed",
+        "continue",
+        "pipelined",
+        "refused bare-cr 400",
+        "refused bare-lf 400",
+        "refused body-too-large 413",
+        "refused chunked 411",
+        "refused coding-unknown 400",
+        "refused control-character 400",
+        "refused expectation 417",
+        "refused header-malformed 400",
+        "refused headers-too-large 431",
+        "refused headers-too-many 431",
+        "refused host-malformed 400",
+        "refused host-missing 400",
+        "refused incomplete 400",
+        "refused length-and-coding 400",
+        "refused length-malformed 400",
+        "refused length-missing 411",
+        "refused line-folded 400",
+        "refused method-unknown 501",
+        "refused request-line 400",
+        "refused target 400",
+        "refused target-too-long 414",
+        "refused version 505",
+        "request DELETE",
+        "request GET",
+        "request HEAD",
+        "request OPTIONS",
+        "request PATCH",
+        "request POST",
+        "request PUT",
+        "unwanted",
+    ];
+    occur(&replay("http_diff", http_diff::run), &wanted);
+}
+
+#[test]
+fn every_input_of_offer() {
+    let wanted = [
+        "answered",
+        "answered active",
+        "answered another kind refused",
+        "answered application refused",
+        "answered audio inactive",
+        "answered audio refused",
+        "answered extension playout-delay",
+        "answered passive",
+        "answered profile 4200",
+        "answered profile 42e0",
+        "answered recvonly",
+        "answered second video",
+        "answered sendrecv",
+        "answered with rtx",
+        "noise",
+        "raw",
+        "recorded",
+        "refused no-codec 422",
+        "refused no-video 422",
+        "refused offer-malformed 400",
+        "refused video-not-receiving 422",
+        "structured",
+    ];
+    occur(&replay("offer", offer::run), &wanted);
+}
+
+#[test]
+fn every_input_of_datagram() {
+    let wanted = [
+        "changed copy",
+        "forged check",
+        "half-open",
+        "live",
+        "raw",
+        "replayed",
+        "sealed RTCP",
+        "sealed RTP",
+        "true check",
+        "unharmed",
+    ];
+    occur(&replay("datagram", datagram::run), &wanted);
+}
+
+#[test]
+fn every_input_of_server() {
+    let wanted = [
+        "Addresses",
+        "Connect",
+        "Datagram",
+        "Disconnect",
+        "Flush",
+        "Frame",
+        "HalfClose",
+        "HalfOpen",
+        "Join",
+        "Leave",
+        "Move",
+        "PowerOff",
+        "PowerOn",
+        "Rejoin",
+        "RequestKeyframe",
+        "Send",
+        "SendsFail",
+        "Shutdown",
+        "Sleep",
+        "SourceIsDeaf",
+        "Tamper",
+        "Wait",
+        "WallClock",
+        "half-open",
+        "live",
+        "silent",
+        "refused answer-late",
+        "refused connections",
+        "refused half-open-viewers",
+        "refused body-late",
+        "refused shutting-down",
+        "refused viewers",
+    ];
+    occur(&replay("server", server::run), &wanted);
+}
