@@ -1,0 +1,91 @@
+//! The real driver and core with pictures of 2 Mbit/s, which the built-in source cannot make: each
+//! frame is recorded, 8,300 bytes and its number.
+
+use std::io::{self, Write};
+use std::time::{Instant, SystemTime};
+
+use ballcast::driver::{Driver, Endpoints};
+use ballcast::flags::{self, Command};
+use ballcast::media::{Frame, Source};
+use ballcast::routes::Hosts;
+use ballcast::server::{Config, Server};
+
+/// The first argument that makes this executable that server; the others are ballcast's own.
+pub const ARGUMENT: &str = "--serve-large";
+/// 2 Mbit/s at 30 frames a second.
+const FRAME_BYTES: usize = 8_300;
+
+const SPS_AND_PPS: &[u8] =
+    &[0, 0, 0, 1, 0x67, 0x42, 0xe0, 0x1f, 0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80];
+const IDR: &[u8] = &[0, 0, 0, 1, 0x65];
+const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
+
+/// Serves until a signal, as the program does.
+pub fn run(arguments: &[String]) -> Result<(), String> {
+    let flags = match flags::parse(arguments.iter().map(Into::into)) {
+        Ok(Command::Serve(flags)) => flags,
+        other => return Err(format!("{other:?}")),
+    };
+    let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
+    let addresses = endpoints.addresses();
+    let certificate = str0m::crypto::from_feature_flags().dtls_provider.generate_certificate();
+    let certificate = certificate.ok_or("no certificate")?;
+    let make_server = |addresses, now, wall_clock| {
+        let mut entropy = [0; 32];
+        fastrand::fill(&mut entropy);
+        let config = Config {
+            entropy,
+            certificate,
+            addresses,
+            hosts: Hosts::default(),
+            limits: flags.limits(),
+            frames_per_second: flags.frames_per_second,
+            stamped: false,
+            wall_clock,
+        };
+        Server::new(config, now)
+    };
+    let source = Recording::default();
+    let mut driver =
+        Driver::new(endpoints, make_server, source).map_err(|error| error.to_string())?;
+    println!("http://{}/", addresses[0]);
+    io::stdout().flush().map_err(|error| error.to_string())?;
+    driver.run().map_err(|error| error.to_string())
+}
+
+/// Frames of one size, each different from the others.
+#[derive(Default)]
+pub struct Recording {
+    number: u32,
+    keyframe_wanted: bool,
+}
+
+impl Recording {
+    /// The next frame as it would come from an encoder.
+    pub fn frame(&mut self, keyframe: bool, now: Instant) -> Frame {
+        self.number += 1;
+        let start = if keyframe { [SPS_AND_PPS, IDR].concat() } else { DELTA.to_vec() };
+        let mut data = start;
+        data.resize(FRAME_BYTES, 0xa5);
+        // In each part of a frame that becomes a packet, and never like a start code.
+        for chunk in data.chunks_mut(256).skip(1) {
+            let digits = self.number.to_be_bytes();
+            for (byte, digit) in chunk.iter_mut().zip(digits.iter().flat_map(|d| [d >> 4, d & 15]))
+            {
+                *byte = 0xb0 | digit;
+            }
+        }
+        Frame::h264(data, now)
+    }
+}
+
+impl Source for Recording {
+    fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<Option<Frame>> {
+        let keyframe = std::mem::take(&mut self.keyframe_wanted);
+        Ok(Some(self.frame(keyframe, now)))
+    }
+
+    fn force_keyframe(&mut self) {
+        self.keyframe_wanted = true;
+    }
+}
