@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub struct FrameClock {
     frames_per_second: u32,
     running: Option<Running>,
+    /// A period after the last tick, before which there is none, even if the clock starts anew.
+    rested: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -20,12 +22,14 @@ struct Running {
 impl FrameClock {
     pub fn new(frames_per_second: u32) -> FrameClock {
         assert!(frames_per_second > 0, "a frame rate is at least 1");
-        FrameClock { frames_per_second, running: None }
+        FrameClock { frames_per_second, running: None, rested: None }
     }
 
-    /// Starts the clock; its first tick is due at once. A running clock keeps its grid.
+    /// Starts the clock; its first tick is due at once, or a period after the last one. A running
+    /// clock keeps its grid.
     pub fn start(&mut self, now: Instant) {
-        self.running.get_or_insert(Running { start: now, next_tick: 0 });
+        let start = self.rested.map_or(now, |rested| rested.max(now));
+        self.running.get_or_insert(Running { start, next_tick: 0 });
     }
 
     pub fn stop(&mut self) {
@@ -50,6 +54,7 @@ impl FrameClock {
         let passed = (elapsed * u128::from(self.frames_per_second) / NANOS_PER_SECOND) as u64;
         // Rounding in `offset` may leave the division one grid point behind the tick that is due.
         running.next_tick = passed.max(running.next_tick) + 1;
+        self.rested = Some(now + self.offset(1));
         true
     }
 
@@ -64,6 +69,21 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The simulator's seed 1344: the last viewer left and another connected in one moment.
+    #[test]
+    fn a_clock_that_starts_again_at_once_has_no_second_tick_in_one_period() {
+        let now = Instant::now();
+        let mut clock = FrameClock::new(30);
+        clock.start(now);
+        assert!(clock.tick(now));
+        clock.stop();
+        clock.start(now);
+        assert!(!clock.tick(now));
+        let period = Duration::from_nanos(33_333_333);
+        assert_eq!(clock.deadline(), Some(now + period));
+        assert!(clock.tick(now + period));
+    }
 
     #[test]
     fn ten_minutes_at_30_are_18000_frames_even_when_each_wake_up_is_late() {
