@@ -72,8 +72,8 @@ fn of_video(offer: &Offer, line: &str) -> Option<String> {
 }
 
 fn inactive(section: &Section, video: &[&str], answer: &mut Vec<String>) {
-    let Section { media, protocol, formats, .. } = section;
-    answer.push(format!("m={media} 9 {protocol} {}", formats[0]));
+    let Section { media, protocol, format, .. } = section;
+    answer.push(format!("m={media} 9 {protocol} {format}"));
     answer.push("c=IN IP4 0.0.0.0".into());
     let shared = video.iter().filter(|line| TRANSPORT.iter().any(|name| line.starts_with(name)));
     answer.extend(shared.map(|line| (*line).to_owned()));
@@ -84,8 +84,8 @@ fn inactive(section: &Section, video: &[&str], answer: &mut Vec<String>) {
 }
 
 fn refused(section: &Section, answer: &mut Vec<String>) {
-    let Section { media, protocol, formats, .. } = section;
-    answer.push(format!("m={media} 0 {protocol} {}", formats[0]));
+    let Section { media, protocol, format, .. } = section;
+    answer.push(format!("m={media} 0 {protocol} {format}"));
     answer.push("c=IN IP4 0.0.0.0".into());
     answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
     if media != "application" {

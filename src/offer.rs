@@ -32,9 +32,10 @@ pub struct Section {
     /// `audio`, `video`, `application` or another.
     pub media: String,
     pub protocol: String,
-    pub formats: Vec<String>,
+    /// The first of its formats.
+    pub format: String,
     pub mid: Option<String>,
-    /// What the first format is.
+    /// What that format is.
     pub rtpmap: Option<String>,
     /// The offer itself has given it up: port 0, and not because another's port is used.
     pub refused: bool,
@@ -234,19 +235,15 @@ impl<'a> Description<'a> {
     }
 
     fn section(&self, lines: &Lines) -> Section {
-        let formats: Vec<String> =
-            lines.0[0].split_ascii_whitespace().skip(3).map(str::to_owned).collect();
-        let of_first = |rtpmap: &&str| {
-            let format = rtpmap.split_once(' ').map(|(format, _)| format);
-            format.is_some_and(|format| format == formats[0])
-        };
+        let format = lines.field(3);
+        let of_first = |rtpmap: &&str| rtpmap.split_once(' ').is_some_and(|(of, _)| of == format);
         Section {
             media: lines.field(0).to_owned(),
             protocol: lines.field(2).to_owned(),
             mid: lines.mid().map(str::to_owned),
             rtpmap: lines.values("rtpmap").find(of_first).map(str::to_owned),
             refused: self.is_refused(lines),
-            formats,
+            format: format.to_owned(),
         }
     }
 
