@@ -1,36 +1,50 @@
-//! The answer to an offer, whole: str0m's to the reduced offer where the video is, and a refusal
-//! for every other m-line.
+//! The answer to an offer: the video where it was asked for, and a refusal for every other m-line.
 //!
 //! An answer has the offer's m-lines, in order (RFC 3264, section 6). One that we do not send has
 //! port 0, but for the first of the video's BUNDLE group: it brings the transport that all of the
 //! group share, and Chromium with `bundlePolicy: 'max-bundle'` takes no answer that refuses it. It
 //! is accepted, and inactive.
 
-use crate::offer::{Offer, REDUCED_MID, Section};
+use str0m::IceCreds;
 
-/// What one section has in common with another that shares its transport.
-const TRANSPORT: [&str; 6] =
-    ["a=candidate:", "a=ice-ufrag:", "a=ice-pwd:", "a=ice-options:", "a=fingerprint:", "a=setup:"];
+use crate::offer::{Offer, PLAYOUT_DELAY, Section, Setup};
+use crate::rtp::StreamFormat;
 
-/// Makes the answer to `offer` of the answer to [`Offer::reduced`].
-pub fn complete(offer: &Offer, reduced: &str) -> String {
-    let lines: Vec<&str> = reduced.lines().collect();
-    let video = lines.iter().position(|line| line.starts_with("m=")).unwrap_or(lines.len());
-    let (session, video) = lines.split_at(video);
+/// The one stream and its one track, as a page sees them.
+const STREAM: &str = "ballcast";
+const TRACK: &str = "video";
+
+/// Our end, as an answer describes it.
+pub struct Local<'a> {
+    /// Names the session (RFC 8866, section 5.2).
+    pub session: u64,
+    pub credentials: &'a IceCreds,
+    /// `candidate:…`, all there will ever be.
+    pub candidates: &'a [String],
+    /// Of our certificate, with the name of the hash.
+    pub fingerprint: String,
+    pub stream: &'a StreamFormat,
+}
+
+/// The answer's SDP.
+pub fn write(offer: &Offer, local: &Local) -> String {
     let tagged = tagged(offer);
-    let mut answer = Vec::new();
-    for line in session {
-        match *line {
-            line if line.starts_with("a=group:") => answer.extend(group(offer, tagged)),
-            "a=extmap-allow-mixed" if !offer.mixes_extensions => {}
-            line => answer.push(line.to_owned()),
-        }
+    let mut answer: Vec<String> = vec![
+        "v=0".into(),
+        format!("o=- {} 1 IN IP4 0.0.0.0", local.session),
+        "s=-".into(),
+        "t=0 0".into(),
+    ];
+    answer.extend(group(offer, tagged));
+    if offer.mixes_extensions {
+        answer.push("a=extmap-allow-mixed".into());
     }
+    answer.push(format!("a=msid-semantic: WMS {STREAM}"));
     for (index, section) in offer.sections.iter().enumerate() {
         if index == offer.chosen {
-            answer.extend(video.iter().filter_map(|line| of_video(offer, line)));
+            video(offer, local, &mut answer);
         } else if tagged == Some(index) {
-            inactive(section, video, &mut answer);
+            inactive(offer, local, section, &mut answer);
         } else {
             refused(section, &mut answer);
         }
@@ -54,30 +68,55 @@ fn group(offer: &Offer, tagged: Option<usize>) -> Option<String> {
     (!offer.bundle.is_empty()).then_some(group)
 }
 
-/// A line of str0m's answer as it belongs to the offer.
-fn of_video(offer: &Offer, line: &str) -> Option<String> {
-    let video = offer.video();
-    if let Some(mid) = line.strip_prefix("a=mid:") {
-        debug_assert_eq!(mid, REDUCED_MID);
-        return video.mid.as_ref().map(|mid| format!("a=mid:{mid}"));
+fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
+    let Section { protocol, .. } = offer.video();
+    let StreamFormat { payload_type, rtx, ssrc, rtx_ssrc, cname, .. } = local.stream;
+    let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
+    answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
+    transport(offer, local, offer.video(), answer);
+    let extension = offer.playout_delay.map(|number| format!("a=extmap:{number} {PLAYOUT_DELAY}"));
+    answer.extend(extension);
+    answer.push("a=sendonly".into());
+    answer.push(format!("a=msid:{STREAM} {TRACK}"));
+    answer.push("a=rtcp-mux".into());
+    answer.push(format!("a=rtpmap:{payload_type} H264/90000"));
+    let feedback = offer.feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}"));
+    answer.extend(feedback);
+    answer.push(offer.format_parameters());
+    if let Some(rtx) = rtx {
+        answer.push(format!("a=rtpmap:{rtx} rtx/90000"));
+        answer.push(format!("a=fmtp:{rtx} apt={payload_type}"));
     }
-    if line.starts_with(&format!("a=fmtp:{} ", offer.h264.payload_type)) {
-        return Some(offer.format_parameters());
+    let streams = [Some(ssrc), rtx.map(|_| rtx_ssrc)];
+    for ssrc in streams.into_iter().flatten() {
+        answer.push(format!("a=ssrc:{ssrc} cname:{cname}"));
+        answer.push(format!("a=ssrc:{ssrc} msid:{STREAM} {TRACK}"));
     }
-    if let Some(feedback) = line.strip_prefix("a=rtcp-fb:") {
-        let (_, kind) = feedback.split_once(' ')?;
-        return offer.takes_feedback(kind).then(|| line.to_owned());
+    if rtx.is_some() {
+        answer.push(format!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
     }
-    Some(line.replacen("UDP/TLS/RTP/SAVPF", &video.protocol, usize::from(line.starts_with("m="))))
 }
 
-fn inactive(section: &Section, video: &[&str], answer: &mut Vec<String>) {
+/// What a section has in common with every other that shares its transport, and its own mid.
+fn transport(offer: &Offer, local: &Local, section: &Section, answer: &mut Vec<String>) {
+    answer.push("c=IN IP4 0.0.0.0".into());
+    answer.extend(local.candidates.iter().map(|candidate| format!("a={candidate}")));
+    answer.push("a=end-of-candidates".into());
+    answer.push(format!("a=ice-ufrag:{}", local.credentials.ufrag));
+    answer.push(format!("a=ice-pwd:{}", local.credentials.pass));
+    answer.push(format!("a=fingerprint:{}", local.fingerprint));
+    let setup = match offer.peer.setup {
+        Setup::Active => "passive",
+        Setup::Passive => "active",
+    };
+    answer.push(format!("a=setup:{setup}"));
+    answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
+}
+
+fn inactive(offer: &Offer, local: &Local, section: &Section, answer: &mut Vec<String>) {
     let Section { media, protocol, format, .. } = section;
     answer.push(format!("m={media} 9 {protocol} {format}"));
-    answer.push("c=IN IP4 0.0.0.0".into());
-    let shared = video.iter().filter(|line| TRANSPORT.iter().any(|name| line.starts_with(name)));
-    answer.extend(shared.map(|line| (*line).to_owned()));
-    answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
+    transport(offer, local, section, answer);
     answer.push("a=inactive".into());
     answer.push("a=rtcp-mux".into());
     answer.extend(section.rtpmap.as_ref().map(|rtpmap| format!("a=rtpmap:{rtpmap}")));

@@ -15,11 +15,11 @@ use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use str0m::net::Transmit;
 
 use crate::host::{self, AddressWatch};
 use crate::media::Source;
 use crate::server::{ConnId, Input, Output, Server};
+use crate::transport::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
@@ -474,7 +474,9 @@ impl<S: Source> Driver<S> {
     fn transmit(&mut self, transmit: &Transmit) {
         let endpoint = self.endpoints.values().find(|e| e.address == transmit.source);
         let sent = match endpoint {
-            Some(endpoint) => endpoint.udp.send_to(&transmit.contents, transmit.destination),
+            Some(endpoint) => transmit.datagrams().try_for_each(|datagram| {
+                endpoint.udp.send_to(datagram, transmit.destination).map(|_| ())
+            }),
             None => Err(ErrorKind::AddrNotAvailable.into()),
         };
         if let Err(error) = sent {

@@ -17,7 +17,7 @@
 //! ```text
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
 //!  TCP in  -> read     -> Received   -> http: parse  -> routes: page, /offer -> Viewer::answer --.
-//!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Rtc -> drain ---+-> Send/Close -> write
+//!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Transport ------+-> Send/Close -> write
 //!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendto
 //!                                       frame clock due and somebody watches -> Capture ----.    |
 //!  picture -> Source::capture, ONCE <- driver <---------------------------------------------'    |
@@ -30,9 +30,11 @@
 //! | [`server`] | routing of inputs, finding viewers, fan-out, the limits' enforcement | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
 //! | [`routes`] | which request is welcome; the page from memory | core |
-//! | [`offer`] | an SDP offer, read and reduced to what we answer | core |
+//! | [`offer`] | an SDP offer, read for what we can answer | core |
 //! | [`answer`] | the answer, with a refusal for whatever we do not send | core |
-//! | [`viewer`] | one viewer and its `str0m::Rtc`: answer, gate, timers | core |
+//! | [`viewer`] | one viewer: answer, gate, timers | core |
+//! | [`transport`] | the way to it, found and secured by str0m's ICE and DTLS | core |
+//! | [`rtp`] | its stream: packets, their protection, their repair | core |
 //! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
 //! | [`media`] | picture, ball, stamp, frame, packetiser; encoder and source for the driver | both |
 //! | `driver` | the mio loop: sockets, signals, the clock | driver |
@@ -62,6 +64,8 @@ pub mod limits;
 pub mod media;
 pub mod offer;
 pub mod routes;
+pub mod rtp;
 mod schedule;
 pub mod server;
+pub mod transport;
 pub mod viewer;

@@ -1,13 +1,14 @@
 //! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind.
 //!
 //! An [`Offer`] that exists is one that we can answer with video: it has one H.264 payload type,
-//! chosen by value, and a transport. str0m never sees what the browser wrote. It is given
-//! [`Offer::reduced`], an offer of our own making with the one section that we answer, and
-//! [`answer`](crate::answer) puts what str0m says to that where it belongs. Other codecs and
-//! sections, candidates (`.local` names or a stranger's address; the browser's checks teach us
-//! where it is), and feedback for a bandwidth estimation that we do not do are not in it.
+//! chosen by value, and a [`Peer`] to reach. What else the browser wrote is left behind: other
+//! codecs, candidates (`.local` names or a stranger's address; the browser's checks teach us where
+//! it is), and feedback for a bandwidth estimation that we do not do.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+
+use str0m::IceCreds;
 
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,30 @@ pub struct Offer {
     pub bundle: Vec<String>,
     /// Header extensions may be of either kind in one stream (RFC 8285, section 6).
     pub mixes_extensions: bool,
-    /// What the offer's transport is, and how it wants the video to be repaired: lines of SDP.
-    lines: Vec<String>,
+    pub peer: Peer,
+    /// Of [`FEEDBACK`], what is offered.
+    pub feedback: Vec<&'static str>,
+    /// The number of the header extension `playout-delay`.
+    pub playout_delay: Option<u8>,
+}
+
+/// Who is at the other end of the transport, and how it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub credentials: IceCreds,
+    pub ice_lite: bool,
+    /// SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+    pub setup: Setup,
+}
+
+/// Which end of DTLS the peer wants to be (RFC 8842, section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// The client, or either: we are the server.
+    Active,
+    /// The server.
+    Passive,
 }
 
 /// What an answer has to repeat of an m-line.
@@ -120,7 +143,9 @@ impl Offer {
             sections: sections.iter().map(|lines| description.section(lines)).collect(),
             chosen,
             mixes_extensions: session.has("extmap-allow-mixed") || video.has("extmap-allow-mixed"),
-            lines: [description.transport(video, &bundle)?, video.repair(&h264)].concat(),
+            peer: description.peer(video, &bundle)?,
+            feedback: video.feedback(h264.payload_type),
+            playout_delay: video.playout_delay(),
             bundle: bundle.into_iter().map(str::to_owned).collect(),
             h264,
         })
@@ -129,25 +154,6 @@ impl Offer {
     /// The section that gets the video.
     pub fn video(&self) -> &Section {
         &self.sections[self.chosen]
-    }
-
-    /// The offer that str0m answers: one video section, named [`REDUCED_MID`].
-    pub fn reduced(&self) -> String {
-        let H264 { payload_type, rtx, .. } = self.h264;
-        let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
-        let mut sdp = format!(
-            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
-             a=group:BUNDLE {REDUCED_MID}\r\n\
-             m=video 9 UDP/TLS/RTP/SAVPF {payload_type}{formats}\r\nc=IN IP4 0.0.0.0\r\n\
-             a=mid:{REDUCED_MID}\r\na=recvonly\r\na=rtcp-mux\r\n\
-             a=rtpmap:{payload_type} H264/90000\r\n\
-             a=fmtp:{payload_type} packetization-mode=1;\
-             profile-level-id={REDUCED_PROFILE_LEVEL_ID:06x}\r\n"
-        );
-        if let Some(rtx) = rtx {
-            sdp += &format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");
-        }
-        self.lines.iter().fold(sdp, |sdp, line| sdp + line + "\r\n")
     }
 
     /// What the answer says of its H.264: the offer's own profile and level.
@@ -159,29 +165,18 @@ impl Offer {
              profile-level-id={profile_level_id:06x}"
         )
     }
-
-    /// Whether the offer takes this feedback for its video (RFC 4585, section 4.2).
-    pub fn takes_feedback(&self, kind: &str) -> bool {
-        let line = feedback(self.h264.payload_type, kind);
-        self.lines.contains(&line)
-    }
 }
 
-/// What the one section of a reduced offer is called.
-pub const REDUCED_MID: &str = "0";
-/// Its profile and level, whatever the offer's are: str0m does not know all of them, and has no use
-/// for them.
-pub const REDUCED_PROFILE_LEVEL_ID: u32 = 0x42_e0_1f;
-/// The repair that we know: resending, and a new key frame.
-const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
-const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
-
-fn feedback(payload_type: u8, kind: &str) -> String {
-    format!("a=rtcp-fb:{payload_type} {kind}")
-}
+/// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
+pub const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
+pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 fn lacks(attribute: &str) -> OfferError {
     OfferError::Malformed(format!("its m=video has no a={attribute}"))
+}
+
+fn unreadable(attribute: &str) -> OfferError {
+    OfferError::Malformed(format!("its m=video has no a={attribute} that can be read"))
 }
 
 /// An offer by its lines.
@@ -247,25 +242,58 @@ impl<'a> Description<'a> {
         }
     }
 
-    /// The lines that say where the video's transport is: the section's own, the session's, or
+    /// Who is at the end of the video's transport: by the section's own lines, the session's, or
     /// those of a section that shares it.
-    fn transport(&self, video: &Lines<'a>, bundle: &[&str]) -> Result<Vec<String>, OfferError> {
+    fn peer(&self, video: &Lines<'a>, bundle: &[&str]) -> Result<Peer, OfferError> {
         let bundled =
             self.sections.iter().filter(|s| s.mid().is_some_and(|mid| bundle.contains(&mid)));
         let levels: Vec<&Lines> = [video, &self.session].into_iter().chain(bundled).collect();
         if !levels.iter().any(|lines| lines.has("rtcp-mux")) {
             return Err(lacks("rtcp-mux"));
         }
-        let mut transport = Vec::new();
-        for name in ["ice-ufrag", "ice-pwd", "fingerprint", "setup"] {
+        let value = |name| {
             let value = levels.iter().find_map(|lines| lines.strongest(name));
-            transport.push(format!("a={name}:{}", value.ok_or_else(|| lacks(name))?));
-        }
-        if self.session.has("ice-lite") {
-            transport.push("a=ice-lite".into());
-        }
-        Ok(transport)
+            value.ok_or_else(|| lacks(name))
+        };
+        let credential = |name, lengths: RangeInclusive<usize>| {
+            let text = value(name)?;
+            let valid = lengths.contains(&text.len()) && text.bytes().all(is_ice_char);
+            valid.then(|| text.to_owned()).ok_or_else(|| unreadable(name))
+        };
+        let fingerprint = value("fingerprint")?.strip_prefix("sha-256 ");
+        Ok(Peer {
+            credentials: IceCreds {
+                ufrag: credential("ice-ufrag", 4..=256)?,
+                pass: credential("ice-pwd", 22..=256)?,
+            },
+            ice_lite: self.session.has("ice-lite"),
+            fingerprint: fingerprint
+                .and_then(hash_of)
+                .ok_or_else(|| unreadable("fingerprint:sha-256"))?,
+            setup: match value("setup")? {
+                "actpass" | "active" => Setup::Active,
+                "passive" => Setup::Passive,
+                _ => return Err(unreadable("setup")),
+            },
+        })
     }
+}
+
+/// RFC 8839, section 5.4.
+fn is_ice_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
+}
+
+/// Bytes in hexadecimal, with colons between them (RFC 8122, section 5).
+fn hash_of(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    let mut parts = text.trim().split(':');
+    for byte in &mut hash {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        let digits = part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(part, 16).ok().filter(|_| digits)?;
+    }
+    parts.next().is_none().then_some(hash)
 }
 
 impl<'a> Lines<'a> {
@@ -395,24 +423,21 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// The lines for the feedback and the one header extension that are offered and that we use.
-    fn repair(&self, h264: &H264) -> Vec<String> {
-        let pt = h264.payload_type;
-        let offers = |kind: &&&str| {
+    fn feedback(&self, payload_type: u8) -> Vec<&'static str> {
+        let offers = |kind: &&str| {
             let for_all = format!("* {kind}");
-            self.of_type("rtcp-fb", pt).any(|offered| offered == **kind)
+            self.of_type("rtcp-fb", payload_type).any(|offered| offered == *kind)
                 || self.values("rtcp-fb").any(|offered| offered == for_all)
         };
-        let mut lines: Vec<String> =
-            FEEDBACK.iter().filter(offers).map(|kind| feedback(pt, kind)).collect();
+        FEEDBACK.into_iter().filter(offers).collect()
+    }
+
+    fn playout_delay(&self) -> Option<u8> {
         let extensions = self.values("extmap").filter_map(|extmap| extmap.split_once(' '));
         let mut numbers = extensions.filter(|(_, uri)| *uri == PLAYOUT_DELAY);
         let number = numbers.find_map(|(number, _)| number.parse::<u8>().ok());
         // The numbers of one-byte headers (RFC 8285, section 4.2).
-        if let Some(number) = number.filter(|number| (1..=14).contains(number)) {
-            lines.push(format!("a=extmap:{number} {PLAYOUT_DELAY}"));
-        }
-        lines
+        number.filter(|number| (1..=14).contains(number))
     }
 }
 

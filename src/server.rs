@@ -6,6 +6,7 @@
 //! socket, draws entropy, starts a thread or blocks.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,17 +17,18 @@ use serde_json::{Value, json};
 use str0m::IceCreds;
 use str0m::config::DtlsCert;
 use str0m::ice::StunMessage;
-use str0m::net::{Protocol, Receive, Transmit};
 
 use crate::frame_clock::FrameClock;
 use crate::http::{self, Head, Request, Response};
 use crate::keyframes::Keyframes;
 use crate::limits::{Limits, RateLimit};
-use crate::media::{Frame, packetize};
+use crate::media::Frame;
 use crate::offer::{Offer, OfferError};
 use crate::routes::{self, Hosts, Route};
+use crate::rtp::{History, OutgoingFrame};
 use crate::schedule::Schedule;
-use crate::viewer::{Effect, Ending, OutgoingFrame, Terms, Viewer, ViewerId};
+use crate::transport::{Path, Transmit};
+use crate::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +105,8 @@ pub enum Output {
 /// The addresses that one viewer may be reached at, kept for finding it. A phone that changes
 /// networks uses a few.
 const ADDRESSES_PER_VIEWER: usize = 8;
+/// NTP counts from 1900 (RFC 3550, section 4).
+const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
 /// 90 kHz, the RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;
 /// What a refused client is told to wait when it is not known better.
@@ -133,6 +137,35 @@ struct Seat {
     addresses: Vec<SocketAddr>,
 }
 
+/// How many viewers there are of a kind, so that nobody has to look at all of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Census {
+    watching: usize,
+    half_open: usize,
+}
+
+impl Census {
+    fn add(&mut self, viewer: &Viewer) {
+        self.watching += usize::from(viewer.is_watching());
+        self.half_open += usize::from(viewer.is_half_open());
+    }
+
+    fn remove(&mut self, viewer: &Viewer) {
+        self.watching -= usize::from(viewer.is_watching());
+        self.half_open -= usize::from(viewer.is_half_open());
+    }
+}
+
+/// A frame on its way to the viewers, in the order of their ids. One viewer's packets are made when
+/// those of the one before it are sent: what is under way never takes much memory.
+struct FanOut {
+    now: Instant,
+    frame: OutgoingFrame,
+    next: ViewerId,
+    /// Somebody watches, and did not get the frame.
+    missed: bool,
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     frames_captured: u64,
@@ -153,6 +186,9 @@ pub struct Server {
     wall_clock: (SystemTime, Instant),
     connections: BTreeMap<ConnId, Connection>,
     viewers: BTreeMap<ViewerId, Seat>,
+    census: Census,
+    /// How many viewers each address has.
+    by_client: BTreeMap<IpAddr, usize>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
     by_ufrag: BTreeMap<String, ViewerId>,
     next_viewer: u64,
@@ -160,6 +196,8 @@ pub struct Server {
     refusal_lines: RateLimit,
     clock: FrameClock,
     keyframes: Keyframes,
+    history: History,
+    fan_out: Option<FanOut>,
     schedule: Schedule<Timer>,
     outbox: VecDeque<Output>,
     shutting_down: bool,
@@ -174,6 +212,8 @@ impl Server {
             wall_clock: (config.wall_clock, now),
             connections: BTreeMap::new(),
             viewers: BTreeMap::new(),
+            census: Census::default(),
+            by_client: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_ufrag: BTreeMap::new(),
             next_viewer: 1,
@@ -181,6 +221,8 @@ impl Server {
             refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
             clock: FrameClock::new(config.frames_per_second),
             keyframes: Keyframes::default(),
+            history: History::default(),
+            fan_out: None,
             schedule: Schedule::new(),
             outbox: VecDeque::new(),
             shutting_down: false,
@@ -192,7 +234,8 @@ impl Server {
     /// Takes in what has happened. `now` never goes back. The outputs of the last input must have
     /// been polled to their end.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        debug_assert!(self.outbox.is_empty(), "outputs are polled before the next input");
+        let drained = self.outbox.is_empty() && self.fan_out.is_none();
+        debug_assert!(drained, "outputs are polled before the next input");
         match input {
             Input::Timeout => {}
             Input::Connected(id, peer) => self.connected(now, id, peer),
@@ -218,7 +261,15 @@ impl Server {
 
     /// What is to be done, in order. `Timeout` is the last until the next input.
     pub fn poll_output(&mut self) -> Output {
-        self.outbox.pop_front().unwrap_or_else(|| Output::Timeout(self.schedule.next()))
+        loop {
+            if let Some(output) = self.outbox.pop_front() {
+                return output;
+            }
+            let Some(fan_out) = self.fan_out.take() else {
+                return Output::Timeout(self.schedule.next());
+            };
+            self.fan_out = self.send_to_next(fan_out);
+        }
     }
 
     /// How many viewers there are, half-open ones included.
@@ -245,7 +296,11 @@ impl Server {
         let Server { viewers, connections, .. } = self;
         let limits = &self.config.limits;
         assert!(viewers.len() <= limits.viewers);
-        assert!(viewers.values().filter(|s| s.viewer.is_half_open()).count() <= limits.half_open);
+        let mut census = Census::default();
+        viewers.values().for_each(|seat| census.add(&seat.viewer));
+        assert_eq!(self.census, census);
+        assert_eq!(self.by_client.values().sum::<usize>(), viewers.len());
+        assert!(self.census.half_open <= limits.half_open);
         assert!(connections.len() <= limits.connections);
         assert_eq!(self.by_ufrag.len(), viewers.len());
         let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
@@ -253,7 +308,7 @@ impl Server {
         for (address, id) in &self.by_address {
             assert!(viewers[id].addresses.contains(address));
         }
-        let watching = viewers.values().any(|seat| seat.viewer.is_watching());
+        let watching = self.census.watching > 0;
         assert_eq!(self.clock.deadline().is_some(), watching, "frames while somebody watches");
         assert!(viewers.values().all(|seat| seat.viewer.ending().is_none()));
         let timers = viewers.len() + connections.len() + usize::from(watching);
@@ -268,7 +323,7 @@ impl Server {
                 // After the others, one of which may be the end of the last viewer.
                 Timer::Frame => frame_due = true,
                 Timer::Viewer(id) => {
-                    self.with_viewer(now, id, |viewer| {
+                    self.with_viewer(now, id, |viewer, _| {
                         viewer.handle_timeout(now);
                         let next = viewer.poll_timeout();
                         debug_assert!(next.is_none_or(|next| next > now), "time moves on");
@@ -299,7 +354,7 @@ impl Server {
 
     /// Starts the frame clock when the first viewer watches, and stops it after the last.
     fn settle_clock(&mut self, now: Instant) {
-        if self.viewers.values().any(|seat| seat.viewer.is_watching()) {
+        if self.census.watching > 0 {
             self.clock.start(now);
         } else {
             self.clock.stop();
@@ -314,21 +369,28 @@ impl Server {
         counters.encode_total += frame.cost;
         counters.encode_max = counters.encode_max.max(frame.cost);
 
-        let payloads = packetize(frame);
-        let outgoing = OutgoingFrame {
-            payloads: &payloads,
-            keyframe: frame.is_keyframe(),
-            captured: frame.captured,
-            timestamp: self.rtp_time(frame.captured),
+        let timestamp = self.rtp_time(frame.captured);
+        let ntp = ntp_time(self.date(frame.captured));
+        let frame = self.history.push(frame, timestamp, ntp);
+        self.fan_out = Some(FanOut { now, frame, next: ViewerId(0), missed: false });
+    }
+
+    /// Sends a frame to one viewer; what is left to do then.
+    fn send_to_next(&mut self, mut fan_out: FanOut) -> Option<FanOut> {
+        let FanOut { now, frame, next, missed } = &mut fan_out;
+        let Some((&id, _)) = self.viewers.range(*next..).next() else {
+            // The source may have been late with a key frame, or a viewer have lost one on our side.
+            if *missed {
+                self.keyframes.request();
+            }
+            return None;
         };
-        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();
-        for id in ids {
-            self.with_viewer(now, id, |viewer| viewer.write(now, &outgoing));
-        }
-        // The source may have been late with a key frame, or a viewer have lost one on our side.
-        if self.viewers.values().any(|seat| seat.viewer.awaits_keyframe()) {
-            self.keyframes.request();
-        }
+        *next = ViewerId(id.0 + 1);
+        self.with_viewer(*now, id, |viewer, history| {
+            viewer.write(*now, frame, history);
+            *missed |= viewer.awaits_keyframe();
+        });
+        Some(fan_out)
     }
 
     fn rtp_time(&self, captured: Instant) -> u32 {
@@ -340,12 +402,19 @@ impl Server {
 /// Viewers.
 impl Server {
     /// Changes a viewer, then does what it wants and sets its timer; an ended one is let go.
-    fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
+    fn with_viewer(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        change: impl FnOnce(&mut Viewer, &History),
+    ) {
         let Some(seat) = self.viewers.get_mut(&id) else {
             return;
         };
         let watched = seat.viewer.is_watching();
-        change(&mut seat.viewer);
+        self.census.remove(&seat.viewer);
+        change(&mut seat.viewer, &self.history);
+        self.census.add(&seat.viewer);
         let mut connected = false;
         while let Some(effect) = seat.viewer.poll_effect() {
             match effect {
@@ -367,11 +436,7 @@ impl Server {
         }
         match seat.viewer.ending() {
             Some(ending) => self.release(now, id, ending),
-            None => {
-                let deadline = seat.viewer.poll_timeout();
-
-                self.schedule.set(Timer::Viewer(id), deadline);
-            }
+            None => self.schedule.set(Timer::Viewer(id), seat.viewer.poll_timeout()),
         }
         if watched != watches {
             self.settle_clock(now);
@@ -384,6 +449,12 @@ impl Server {
             return;
         };
         self.by_ufrag.remove(&seat.ufrag);
+        if let Entry::Occupied(mut count) = self.by_client.entry(seat.client) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         for address in &seat.addresses {
             self.by_address.remove(address);
         }
@@ -402,52 +473,49 @@ impl Server {
         destination: SocketAddr,
         contents: &[u8],
     ) {
-        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, contents) else {
-            self.counters.datagrams_dropped += 1;
-            return;
+        // The first byte tells what it is (RFC 7983, section 7).
+        let recipient = match contents.first() {
+            Some(0..=3) => {
+                let path = Path { source: destination, destination: source };
+                self.stun(now, path, contents)
+            }
+            Some(20..=63) => self.viewer_at(source).inspect(|id| {
+                self.with_viewer(now, *id, |viewer, _| viewer.handle_dtls(now, contents));
+            }),
+            Some(128..=191) => self.viewer_at(source).inspect(|id| {
+                self.with_viewer(now, *id, |viewer, history| {
+                    viewer.handle_rtcp(now, source, contents, history);
+                });
+            }),
+            _ => None,
         };
-        let Some(id) = self.recipient(now, source, destination, contents) else {
+        if recipient.is_none() {
             self.counters.datagrams_dropped += 1;
-            return;
-        };
-        self.with_viewer(now, id, |viewer| viewer.handle_datagram(now, receive));
+        }
     }
 
-    /// Who a datagram is for: a binding request names the viewer by our user fragment and must
+    /// Who a STUN message is for: a binding request names the viewer by our user fragment and must
     /// prove that it may, anything else comes from an address that has proved itself before.
-    fn recipient(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: &[u8],
-    ) -> Option<ViewerId> {
-        let by_address = self.by_address.get(&source).copied();
-        // The first two bits tell STUN from the rest (RFC 7983, section 7).
-        if contents.first()? & 0xfc != 0 {
-            return by_address;
-        }
+    fn stun(&mut self, now: Instant, path: Path, contents: &[u8]) -> Option<ViewerId> {
         let message = StunMessage::parse(contents).ok()?;
-        let receive = Receive::new(Protocol::Udp, source, destination, contents).ok()?;
-        if !message.is_binding_request() {
-            let id = by_address?;
-            let viewer = &self.viewers[&id].viewer;
-            let moved = message.is_successful_binding_response()
-                && viewer.has_moved(now, source)
-                && viewer.authenticates(now, receive);
-            if moved {
-                self.with_viewer(now, id, |viewer| viewer.forsake_remote(now));
-            }
-            return Some(id);
-        }
-        let (ufrag, _) = message.split_username()?;
-        let id = *self.by_ufrag.get(ufrag)?;
-        if !self.viewers[&id].viewer.authenticates(now, receive) {
+        let known = self.viewer_at(path.destination);
+        let id = if message.is_binding_request() {
+            *self.by_ufrag.get(message.split_username()?.0)?
+        } else {
+            known?
+        };
+        let viewer = &self.viewers[&id].viewer;
+        if !viewer.authenticates(&message) {
             return None;
         }
-        if by_address != Some(id) {
-            self.learn_address(source, id);
+        let answers = message.is_successful_binding_response();
+        if answers && viewer.has_moved(now, path.destination) {
+            self.with_viewer(now, id, |viewer, _| viewer.forsake_path(now));
         }
+        if known != Some(id) {
+            self.learn_address(path.destination, id);
+        }
+        self.with_viewer(now, id, |viewer, _| viewer.handle_stun(now, path, message));
         Some(id)
     }
 
@@ -480,7 +548,7 @@ impl Server {
         self.shutting_down = true;
         let viewers: Vec<ViewerId> = self.viewers.keys().copied().collect();
         for id in viewers {
-            self.with_viewer(now, id, |viewer| viewer.end(now, Ending::Shutdown));
+            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Shutdown));
         }
         let connections: Vec<ConnId> = self.connections.keys().copied().collect();
         for id in connections {
@@ -593,11 +661,10 @@ impl Server {
         let credentials = IceCreds { ufrag: self.ice_characters(8), pass: self.ice_characters(24) };
         let ufrag = credentials.ufrag.clone();
         let terms = Terms {
-            certificate: self.config.certificate.clone(),
+            certificate: &self.config.certificate,
             credentials,
             addresses: &self.config.addresses,
-            first_sequence_number: self.random.next_u32() as u16,
-            timestamp_offset: self.random.next_u32(),
+            random: std::array::from_fn(|_| self.random.next_u32()),
         };
         let (viewer, sdp) = match Viewer::answer(&offer, terms, now) {
             Ok(answered) => answered,
@@ -607,18 +674,17 @@ impl Server {
         self.next_viewer += 1;
         log::info!("{id} asks from {}", peer.ip());
         self.by_ufrag.insert(ufrag.clone(), id);
+        self.census.add(&viewer);
+        *self.by_client.entry(peer.ip()).or_default() += 1;
         let seat = Seat { viewer, client: peer.ip(), ufrag, addresses: Vec::new() };
         self.viewers.insert(id, seat);
-        self.with_viewer(now, id, |_| {});
+        self.with_viewer(now, id, |_, _| {});
         json_response(&json!({"type": "answer", "sdp": sdp}))
     }
 
     /// Whether there is room for one more viewer from `client`.
     fn admit_viewer(&mut self, now: Instant, client: IpAddr) -> Result<(), Response> {
         let limits = &self.config.limits;
-        let count = |wanted: &dyn Fn(&Seat) -> bool| {
-            self.viewers.values().filter(|seat| wanted(seat)).count()
-        };
         let busy = |reason, wait: Duration, sentence: &str| {
             Err(Response::problem(503, reason, sentence).retry_after(wait))
         };
@@ -632,14 +698,14 @@ impl Server {
             );
             return busy("viewers", RETRY_AFTER, &sentence);
         }
-        if count(&|seat| seat.client == client) >= limits.viewers_per_address {
+        if self.by_client.get(&client).is_some_and(|count| *count >= limits.viewers_per_address) {
             let sentence = format!(
                 "Your address has {} viewers already (--max-viewers-per-address). Close a tab.",
                 limits.viewers_per_address
             );
             return busy("viewers-per-address", RETRY_AFTER, &sentence);
         }
-        if count(&|seat| seat.viewer.is_half_open()) >= limits.half_open {
+        if self.census.half_open >= limits.half_open {
             let sentence = "Too many browsers are connecting at once. Try again in a moment.";
             return busy("half-open-viewers", RETRY_AFTER, sentence);
         }
@@ -691,6 +757,13 @@ impl Server {
     }
 }
 
+fn ntp_time(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = since_1970.as_secs() + NTP_TO_UNIX_SECONDS;
+    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
+    seconds << 32 | fraction
+}
+
 fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
     let counters = seat.viewer.counters();
     json!({
@@ -702,6 +775,7 @@ fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
         "packets_sent": counters.packets,
         "keyframes_sent": counters.keyframes,
         "keyframe_requests": counters.keyframe_requests,
+        "packets_resent": counters.resends,
         "drops": counters.drops,
     })
 }

@@ -1,30 +1,24 @@
-//! One browser or player that watches: the only file that drives a `str0m::Rtc`.
+//! One browser or player that watches: its offer's answer, its gate, its timers.
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
-//! and DTLS are up until it leaves, and *silent* while nothing has come from it for
+//! and DTLS are up until it leaves, and *silent* while nothing genuine has come from it for
 //! [`SILENT_AFTER`]. A live viewer gets every frame that its *gate* lets through: the gate is shut
 //! at first and after each drop, and only a key frame opens it.
-//!
-//! str0m asks that each change of an `Rtc` be followed by a complete drain of its outputs; `drive`
-//! is the one place that changes it, and drains it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::change::SdpOffer;
+use str0m::IceCreds;
 use str0m::config::DtlsCert;
-use str0m::format::{Codec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
-use str0m::media::{Frequency, MediaTime, Mid, Pt};
-use str0m::net::{Protocol, Receive, Transmit};
-use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
-use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::ice::StunMessage;
 
-use crate::answer;
-use crate::offer::{H264, Offer, OfferError, REDUCED_MID, REDUCED_PROFILE_LEVEL_ID};
+use crate::answer::{self, Local};
+use crate::offer::{Offer, OfferError};
+use crate::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
+use crate::transport::{self, Event, Path, Transmit, Transport};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.
@@ -38,16 +32,6 @@ pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
 /// has moved: it changed networks, or a NAT forgot it. Browsers report on the stream every second,
 /// give or take a half (RFC 3550, section 6.2).
 const MOVED_AFTER: Duration = Duration::from_millis(1_500);
-/// A deadline that str0m returns in the past is put off by this much, so that the loop never spins.
-const SMALLEST_WAIT: Duration = Duration::from_millis(1);
-/// How often one drain may meet a deadline that is due already before it is put off.
-const MAX_DUE_DEADLINES: usize = 8;
-/// Errors in one drain before it is given up until the next input.
-const MAX_ERRORS: usize = 8;
-/// What can be sent again on a NACK: over a second of 2 Mbit/s. The payloads are shared by all
-/// viewers.
-const RESEND_PACKETS: usize = 512;
-const RESEND_AGE: Duration = Duration::from_secs(1);
 
 /// Names a viewer for the life of the process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,15 +45,13 @@ impl fmt::Display for ViewerId {
 
 /// What an answer needs beside the offer.
 pub struct Terms<'a> {
-    pub certificate: DtlsCert,
+    pub certificate: &'a DtlsCert,
     /// Our ICE user fragment and password, from a cryptographic source.
     pub credentials: IceCreds,
     /// Our UDP addresses, all of which become candidates.
     pub addresses: &'a [SocketAddr],
-    /// The first RTP sequence number and the offset of the RTP timestamps, random as RFC 3550,
-    /// section 5.1, asks.
-    pub first_sequence_number: u16,
-    pub timestamp_offset: u32,
+    /// Random, as the answer's and the stream's numbers have to be.
+    pub random: [u32; 6],
 }
 
 /// What a viewer wants done, in order.
@@ -90,9 +72,9 @@ pub enum Ending {
     NeverConnected,
     /// Nothing came from it for [`GONE_AFTER`].
     Vanished,
-    /// str0m gave up, for instance because the certificate was not the offer's.
+    /// DTLS gave up, for instance because the certificate was not the offer's.
     Failed,
-    /// str0m panicked on something that this viewer sent.
+    /// Something that this viewer sent made its connection panic.
     Panicked,
     /// The server ended.
     Shutdown,
@@ -127,27 +109,24 @@ pub struct Counters {
     pub keyframes: u64,
     /// PLI and FIR received.
     pub keyframe_requests: u64,
+    /// Packets sent once more.
+    pub resends: u64,
     /// Frames not sent because the gate was shut.
     pub drops: u64,
 }
 
 pub struct Viewer {
-    rtc: Rtc,
+    transport: Transport,
+    /// There is one from the moment that DTLS is up.
+    stream: Option<Stream>,
+    format: StreamFormat,
     state: State,
     gate_open: bool,
     born: Instant,
     heard: Instant,
-    /// str0m's own deadline.
-    deadline: Instant,
-    mid: Mid,
-    payload_type: Pt,
-    next_sequence_number: u64,
-    timestamp_offset: u32,
     effects: VecDeque<Effect>,
-    /// Where media goes, once ICE has chosen.
-    remote: Option<SocketAddr>,
-    /// When something last came from there.
-    remote_heard: Instant,
+    /// When something last came from where media goes.
+    path_heard: Instant,
     counters: Counters,
 }
 
@@ -158,72 +137,109 @@ impl Viewer {
         terms: Terms,
         now: Instant,
     ) -> Result<(Viewer, String), OfferError> {
-        let answered = catch_unwind(AssertUnwindSafe(|| negotiate(offer, &terms, now)));
-        let (rtc, mid, sdp) = answered.unwrap_or_else(|_| {
-            Err(OfferError::Malformed("its parts contradict each other".into()))
-        })?;
+        let Terms { certificate, credentials, addresses, random } = terms;
+        let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = random;
+        let format = StreamFormat {
+            payload_type: offer.h264.payload_type,
+            rtx: offer.h264.rtx,
+            playout_delay: offer.playout_delay,
+            ssrc,
+            // One more, should they be the same.
+            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
+            cname: format!("{session:08x}"),
+            first_sequence_number: first_sequence_number(sequence),
+            timestamp_offset,
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            Transport::new(&offer.peer, credentials.clone(), certificate, addresses, now)
+        }));
+        let transport = made.unwrap_or_else(|_| Err("its parts contradict each other".into()));
+        let transport = transport.map_err(OfferError::Malformed)?;
+        let sdp = answer::write(
+            offer,
+            &Local {
+                session: u64::from(session >> 1) << 32 | u64::from(session_low),
+                credentials: &credentials,
+                candidates: &transport.local_candidates(),
+                fingerprint: transport::fingerprint(certificate),
+                stream: &format,
+            },
+        );
         let mut viewer = Viewer {
-            rtc,
+            transport,
+            stream: None,
+            format,
             state: State::HalfOpen,
             gate_open: false,
             born: now,
             heard: now,
-            deadline: now,
-            mid,
-            payload_type: Pt::from(offer.h264.payload_type),
-            next_sequence_number: u64::from(terms.first_sequence_number),
-            timestamp_offset: terms.timestamp_offset,
             effects: VecDeque::new(),
-            remote: None,
-            remote_heard: now,
+            path_heard: now,
             counters: Counters::default(),
         };
-        viewer.drive(now, |_| Ok(()));
+        viewer.contain(now, |_| {});
         Ok((viewer, sdp))
     }
 
     /// Whether a STUN message is for this viewer and proves that its sender holds the credentials.
-    pub fn authenticates(&self, now: Instant, datagram: Receive) -> bool {
-        self.rtc.accepts(&Input::Receive(now, datagram))
+    pub fn authenticates(&self, message: &StunMessage) -> bool {
+        self.transport.authenticates(message)
     }
 
-    pub fn handle_datagram(&mut self, now: Instant, datagram: Receive) {
+    /// A STUN message that it authenticates.
+    pub fn handle_stun(&mut self, now: Instant, path: Path, message: StunMessage) {
+        self.contain(now, |viewer| {
+            if viewer.transport.handle_stun(now, path, message) {
+                viewer.hear(now, path.destination);
+            }
+        });
+    }
+
+    pub fn handle_dtls(&mut self, now: Instant, record: &[u8]) {
+        self.contain(now, |viewer| viewer.transport.handle_dtls(now, record));
+    }
+
+    pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8], h: &History) {
+        self.contain(now, |viewer| {
+            let received = viewer.stream.as_mut().and_then(|stream| stream.receive(packet, h));
+            let Some(Feedback { keyframes, resent }) = received else { return };
+            viewer.hear(now, source);
+            viewer.counters.keyframe_requests += keyframes;
+            if keyframes > 0 {
+                viewer.effects.push_back(Effect::KeyframeRequested);
+            }
+            if viewer.is_watching() {
+                viewer.counters.resends += resent.len() as u64;
+                resent.into_iter().for_each(|packet| viewer.transmit(packet));
+            }
+        });
+    }
+
+    /// Something genuine has come.
+    fn hear(&mut self, now: Instant, source: SocketAddr) {
         self.heard = now;
         if self.state == State::Silent {
             self.state = State::Live;
             self.effects.push_back(Effect::KeyframeRequested);
         }
-        if self.remote == Some(datagram.source) {
-            self.remote_heard = now;
+        if self.remote() == Some(source) {
+            self.path_heard = now;
         }
-        self.drive(now, |rtc| rtc.handle_input(Input::Receive(now, datagram)));
     }
 
     /// Whether a viewer that answers from `source` is no longer where its media goes.
     pub fn has_moved(&self, now: Instant, source: SocketAddr) -> bool {
-        let elsewhere = self.remote.is_some_and(|remote| remote != source);
-        elsewhere && now >= self.remote_heard + MOVED_AFTER
+        let elsewhere = self.remote().is_some_and(|remote| remote != source);
+        elsewhere && now >= self.path_heard + MOVED_AFTER
     }
 
-    /// Gives up the address that media goes to, for one that has answered a check of ours. str0m by
-    /// itself stays with an address for 15 s after its last check.
-    pub fn forsake_remote(&mut self, now: Instant) {
-        let Some(remote) = self.remote else {
-            return;
-        };
-        let (ip, port) = (remote.ip(), remote.port());
-        let line = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
-        self.drive(now, |rtc| {
-            let candidate = Candidate::from_sdp_string(&line)?;
-            rtc.direct_api().invalidate_candidate(&candidate);
-            Ok(())
-        });
+    /// Gives up the address that media goes to, for one that has answered a check of ours.
+    pub fn forsake_path(&mut self, now: Instant) {
+        self.contain(now, |viewer| viewer.transport.forsake_path(now));
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now >= self.deadline {
-            self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
-        }
+        self.contain(now, |viewer| viewer.transport.handle_timeout(now));
         match self.state {
             State::HalfOpen if now >= self.born + HALF_OPEN_LIMIT => {
                 self.end(now, Ending::NeverConnected);
@@ -239,8 +255,8 @@ impl Viewer {
         }
     }
 
-    /// Sends a frame, if the gate lets it through. `timestamp` is the capture time in 90 kHz.
-    pub fn write(&mut self, now: Instant, frame: &OutgoingFrame) {
+    /// Sends a frame, if the gate lets it through.
+    pub fn write(&mut self, now: Instant, frame: &OutgoingFrame, history: &History) {
         if self.state != State::Live {
             return;
         }
@@ -251,29 +267,28 @@ impl Viewer {
         }
         self.counters.frames += 1;
         self.counters.keyframes += u64::from(frame.keyframe);
-        self.counters.packets += frame.payloads.len() as u64;
-        let (mid, first) = (self.mid, self.next_sequence_number);
-        let (payload_type, timestamp) =
-            (self.payload_type, frame.timestamp.wrapping_add(self.timestamp_offset));
-        self.next_sequence_number += frame.payloads.len() as u64;
-        self.drive(now, |rtc| {
-            let mut api = rtc.direct_api();
-            let Some(stream) = api.stream_tx_by_mid(mid, None) else {
-                return Ok(());
+        self.counters.packets += frame.packets.end - frame.packets.start;
+        self.contain(now, |viewer| {
+            let (Some(stream), Some(path)) = (&mut viewer.stream, viewer.transport.path()) else {
+                return;
             };
-            for (sequence_number, payload) in (first..).zip(frame.payloads) {
-                let last = sequence_number + 1 == first + frame.payloads.len() as u64;
-                let packet = RtpWrite::new(
-                    payload_type,
-                    sequence_number.into(),
-                    timestamp,
-                    frame.captured,
-                    Arc::clone(payload),
-                );
-                stream.write_rtp(packet.marker(last).ext_vals(no_playout_delay()).nackable(true));
+            stream.send(frame, history, |burst| {
+                viewer.effects.push_back(Effect::Transmit(Transmit {
+                    source: path.source,
+                    destination: path.destination,
+                    contents: burst.contents,
+                    datagram_bytes: burst.packet_bytes,
+                }));
+            });
+            if let Some(report) = stream.report(now) {
+                viewer.transmit(report);
             }
-            rtc.handle_input(Input::Timeout(now))
         });
+    }
+
+    fn transmit(&mut self, packet: Vec<u8>) {
+        let transmit = self.transport.path().map(|path| path.transmit(packet));
+        self.effects.extend(transmit.map(Effect::Transmit));
     }
 
     /// A packet to this viewer was lost on our side: nothing more until the next key frame.
@@ -286,7 +301,12 @@ impl Viewer {
         if self.ending().is_some() {
             return;
         }
-        self.drive(now, |rtc| rtc.close());
+        self.contain(now, |viewer| {
+            if let Some(goodbye) = viewer.stream.as_mut().map(Stream::goodbye) {
+                viewer.transmit(goodbye);
+            }
+            viewer.transport.close(now);
+        });
         self.state = State::Ended(ending);
     }
 
@@ -303,7 +323,7 @@ impl Viewer {
             State::Silent => self.heard + GONE_AFTER,
             State::Ended(_) => return None,
         };
-        Some(own.min(self.deadline))
+        Some(own.min(self.transport.deadline()))
     }
 
     /// Whether frames are meant for it.
@@ -336,8 +356,9 @@ impl Viewer {
         }
     }
 
+    /// Where media goes, once ICE has chosen.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.remote
+        self.transport.path().map(|path| path.destination)
     }
 
     pub fn counters(&self) -> Counters {
@@ -348,165 +369,46 @@ impl Viewer {
         now.saturating_duration_since(self.born)
     }
 
-    /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone.
-    fn drive(&mut self, now: Instant, change: impl FnOnce(&mut Rtc) -> Result<(), RtcError>) {
+    /// Changes this viewer, then does what its transport has to say. A panic ends this viewer alone.
+    fn contain(&mut self, now: Instant, change: impl FnOnce(&mut Viewer)) {
         if self.ending().is_some() {
             return;
         }
-        let driven = catch_unwind(AssertUnwindSafe(|| {
-            if let Err(error) = change(&mut self.rtc) {
-                log::debug!("str0m: {error}");
+        let contained = catch_unwind(AssertUnwindSafe(|| {
+            change(self);
+            while let Some(event) = self.transport.poll_event() {
+                self.handle_event(now, event);
             }
-            self.drain(now);
         }));
-        if driven.is_err() {
+        if contained.is_err() {
             self.state = State::Ended(Ending::Panicked);
-        } else if !self.rtc.is_alive() && self.ending().is_none() {
-            self.state = State::Ended(Ending::Failed);
         }
     }
 
-    fn drain(&mut self, now: Instant) {
-        let (mut errors, mut due) = (0, 0);
-        loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => {
-                    if self.remote.is_none() || is_media(&transmit.contents) {
-                        self.note_remote(now, transmit.destination);
-                    }
-                    self.effects.push_back(Effect::Transmit(transmit));
-                }
-                Ok(Output::Event(event)) => self.handle_event(&event),
-                Ok(Output::Timeout(deadline)) if deadline > now => {
-                    self.deadline = deadline;
-                    return;
-                }
-                Ok(Output::Timeout(_)) if due < MAX_DUE_DEADLINES && self.rtc.is_alive() => {
-                    due += 1;
-                    if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
-                        log::debug!("str0m: {error}");
-                    }
-                }
-                Ok(Output::Timeout(_)) => {
-                    self.deadline = now + SMALLEST_WAIT;
-                    return;
-                }
-                Err(error) => {
-                    log::debug!("str0m: {error}");
-                    errors += 1;
-                    if errors == MAX_ERRORS {
-                        self.deadline = now + SMALLEST_WAIT;
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn note_remote(&mut self, now: Instant, destination: SocketAddr) {
-        if self.remote.replace(destination) != Some(destination) {
-            self.remote_heard = now;
-        }
-    }
-
-    fn handle_event(&mut self, event: &Event) {
+    fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connected if self.state == State::HalfOpen => {
-                self.state = State::Live;
-                self.effects.push_back(Effect::Connected);
-            }
-            Event::KeyframeRequest(_) => {
-                self.counters.keyframe_requests += 1;
-                self.effects.push_back(Effect::KeyframeRequested);
-            }
-            // str0m answers with a goodbye of its own, which the rest of this drain sends.
-            Event::Closed => self.state = State::Ended(Ending::Left),
-            _ => {}
+            Event::Transmit(transmit) => self.effects.push_back(Effect::Transmit(transmit)),
+            Event::Path(_) => self.path_heard = now,
+            Event::Secured(keying) => self.secured(now, keying),
+            Event::Closed => self.end(now, Ending::Left),
+            Event::Failed => self.end(now, Ending::Failed),
         }
     }
-}
 
-/// A frame cut into payloads, the same for all viewers.
-pub struct OutgoingFrame<'a> {
-    pub payloads: &'a [Arc<[u8]>],
-    pub keyframe: bool,
-    pub captured: Instant,
-    /// The capture time in 90 kHz, before each viewer's own offset.
-    pub timestamp: u32,
-}
-
-/// RTP and RTCP, by their first byte (RFC 7983, section 7).
-fn is_media(datagram: &[u8]) -> bool {
-    matches!(datagram.first(), Some(128..=191))
-}
-
-/// Chromium shows a frame at once when the sender asks for a playout delay of zero
-/// (the `playout-delay` header extension, min = max = 0).
-fn no_playout_delay() -> ExtensionValues {
-    ExtensionValues {
-        play_delay_min: Some(MediaTime::from_hundredths(0)),
-        play_delay_max: Some(MediaTime::from_hundredths(0)),
-        ..ExtensionValues::default()
+    fn secured(&mut self, now: Instant, keying: Keying) {
+        let Some(ends) = keying.into_ends(&transport::crypto()) else {
+            return self.end(now, Ending::Failed);
+        };
+        self.stream = Some(Stream::new(self.format.clone(), ends));
+        self.state = State::Live;
+        self.heard = now;
+        self.effects.push_back(Effect::Connected);
     }
 }
 
-fn negotiate(offer: &Offer, terms: &Terms, now: Instant) -> Result<(Rtc, Mid, String), OfferError> {
-    // The error may quote the offer, secrets included.
-    let sdp = SdpOffer::from_sdp_string(&offer.reduced())
-        .map_err(|_| OfferError::Malformed("a line of it does not parse".into()))?;
-    let mut rtc = config(offer, terms).build(now);
-    for address in terms.addresses {
-        match Candidate::host(*address, Protocol::Udp) {
-            Ok(candidate) => {
-                rtc.add_local_candidate(candidate);
-            }
-            Err(error) => log::debug!("{address} is no candidate: {error}"),
-        }
-    }
-    let answer = rtc
-        .sdp_api()
-        .accept_offer(sdp)
-        .map_err(|error| OfferError::Malformed(error.to_string()))?;
-    let mid = Mid::from(REDUCED_MID);
-    let mut api = rtc.direct_api();
-    let stream = api.stream_tx_by_mid(mid, None);
-    let stream = stream.ok_or_else(|| OfferError::NoCodec(vec!["an unusual H.264".into()]))?;
-    stream.set_rtx_cache(RESEND_PACKETS, RESEND_AGE, None);
-    Ok((rtc, mid, answer::complete(offer, &answer.to_sdp_string())))
-}
-
-fn config(offer: &Offer, terms: &Terms) -> RtcConfig {
-    let h264 = &offer.h264;
-    let mut config = RtcConfig::new()
-        .set_rtp_mode(true)
-        .set_dtls_cert(terms.certificate.clone())
-        .set_local_ice_credentials(terms.credentials.clone())
-        .clear_extension_map()
-        // The offer's own number replaces this one.
-        .set_extension(1, Extension::PlayoutDelay);
-    *config.codec_config() = CodecConfig::new_from_payload_params(vec![payload_params(h264)]);
-    config
-}
-
-/// H.264 as it was offered, with repair (NACK, PLI, FIR) and without bandwidth estimation, which a
-/// stream of one rendition has no use for.
-fn payload_params(h264: &H264) -> PayloadParams {
-    let spec = CodecSpec {
-        codec: Codec::H264,
-        clock_rate: Frequency::NINETY_KHZ,
-        channels: None,
-        format: FormatParams {
-            packetization_mode: Some(1),
-            profile_level_id: Some(REDUCED_PROFILE_LEVEL_ID),
-            ..FormatParams::default()
-        },
-    };
-    let (payload_type, rtx) = (Pt::from(h264.payload_type), h264.rtx.map(Pt::from));
-    let mut params = PayloadParams::new(payload_type, rtx, spec);
-    params.set_fb_nack(true);
-    params.set_fb_pli(true);
-    params.set_fb_fir(true);
-    params.set_fb_remb(false);
-    params.set_fb_transport_cc(false);
-    params
+/// Far enough from the end of the 16 bits that the first packets, should they be lost, leave no
+/// doubt about how often the number has rolled over (RFC 3711, section 3.3.1).
+fn first_sequence_number(random: u32) -> u16 {
+    const MARGIN: u32 = 256;
+    (random % (u32::from(u16::MAX) - MARGIN)) as u16
 }

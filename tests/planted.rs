@@ -36,54 +36,61 @@ const BUGS: &[Bug] = &[
         name: "key frames skip a sequence number",
         rules: &["S3"],
         edits: &[(
-            "src/viewer.rs",
-            "self.next_sequence_number += frame.payloads.len() as u64;",
-            "self.next_sequence_number += frame.payloads.len() as u64 + u64::from(frame.keyframe);",
+            "src/rtp/stream.rs",
+            "let mut rest = frame.packets.clone();",
+            "self.next += u64::from(frame.keyframe && self.packets > 0);
+        let mut rest = frame.packets.clone();",
         )],
     },
     Bug {
         name: "timestamps run backwards",
         rules: &["S3"],
         edits: &[(
-            "src/viewer.rs",
-            "frame.timestamp.wrapping_add(self.timestamp_offset)",
-            "self.timestamp_offset.wrapping_sub(frame.timestamp)",
+            "src/rtp/stream.rs",
+            "packet.timestamp.wrapping_add(self.format.timestamp_offset)",
+            "self.format.timestamp_offset.wrapping_sub(packet.timestamp)",
         )],
     },
     Bug {
         name: "candidates of the offer are believed",
         rules: &["S4"],
-        edits: &[(
-            "src/offer.rs",
-            "let mut transport = Vec::new();",
-            "let candidates = video.values(\"candidate\");
-        let mut transport: Vec<String> =
-            candidates.map(|candidate| format!(\"a=candidate:{candidate}\")).collect();",
-        )],
+        edits: &[
+            ("src/offer.rs", "    pub ice_lite: bool,\n", "    pub ice_lite: bool,\n    pub candidates: Vec<String>,\n"),
+            (
+                "src/offer.rs",
+                "            ice_lite: self.session.has(\"ice-lite\"),",
+                "            ice_lite: self.session.has(\"ice-lite\"),
+            candidates: video.values(\"candidate\").map(|c| format!(\"candidate:{c}\")).collect(),",
+            ),
+            (
+                "src/transport.rs",
+                "ice.set_remote_credentials(peer.credentials.clone());",
+                "ice.set_remote_credentials(peer.credentials.clone());
+        for candidate in &peer.candidates {
+            ice.add_remote_candidate(Candidate::from_sdp_string(candidate).unwrap());
+        }",
+            ),
+        ],
     },
     Bug {
         name: "what is not understood is sent back",
         rules: &["S4", "S5"],
         edits: &[(
             "src/server.rs",
-            "let Some(id) = self.recipient(now, source, destination, contents) else {",
-            "let Some(id) = self.recipient(now, source, destination, contents) else {
-                self.outbox.push_back(Output::Transmit(Transmit {
-                    proto: Protocol::Udp,
-                    source: destination,
-                    destination: source,
-                    contents: contents.to_vec().into(),
-                }));",
+            "if recipient.is_none() {",
+            "if recipient.is_none() {
+                let path = Path { source: destination, destination: source };
+                self.outbox.push_back(Output::Transmit(path.transmit(contents.to_vec())));",
         )],
     },
     Bug {
-        name: "an error of str0m ends the viewer",
+        name: "an error of DTLS ends the viewer",
         rules: &["S6"],
         edits: &[(
-            "src/viewer.rs",
-            "if let Err(error) = change(&mut self.rtc) {",
-            "if let Err(error) = change(&mut self.rtc) {
-                self.state = State::Ended(Ending::Failed);",
+            "src/transport.rs",
+            "if let Err(error) = handled {",
+            "if let Err(error) = handled {
+                self.events.push_back(Event::Failed);",
         )],
     },
     Bug {
@@ -215,7 +222,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a viewer that moves is not followed",
         rules: &["story a-phone-changes-network"],
-        edits: &[("src/server.rs", "if moved {", "if false && moved {")],
+        edits: &[("src/server.rs", "if answers && viewer.has_moved", "if false && answers && viewer.has_moved")],
     },
     Bug {
         name: "a silent viewer that is back waits for its turn",
@@ -229,10 +236,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a goodbye is not heard",
         rules: &["L4"],
-        edits: &[
-            ("src/viewer.rs", "Event::Closed => self.state = State::Ended(Ending::Left),", "Event::Closed => {}"),
-            ("src/viewer.rs", "!self.rtc.is_alive() && self.ending().is_none()", "false"),
-        ],
+        edits: &[("src/viewer.rs", "Event::Closed => self.end(now, Ending::Left),", "Event::Closed => {}")],
     },
     Bug {
         name: "a silent viewer gets media for 8 s",
@@ -263,11 +267,11 @@ const BUGS: &[Bug] = &[
         rules: &["L6"],
         edits: &[(
             "src/server.rs",
-            "        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();",
-            "        if !frame.is_keyframe() && self.viewers.len() > 5 && now - self.started > Duration::from_secs(20) {
-            return;
-        }
-        let ids: Vec<ViewerId> = self.viewers.keys().copied().collect();",
+            "        let FanOut { now, frame, next, missed } = &mut fan_out;",
+            "        let FanOut { now, frame, next, missed } = &mut fan_out;
+        if !frame.keyframe && self.viewers.len() > 5 && *now - self.started > Duration::from_secs(20) {
+            return None;
+        }",
         )],
     },
     Bug {
@@ -275,8 +279,8 @@ const BUGS: &[Bug] = &[
         rules: &["S5", "S6"],
         edits: &[(
             "src/server.rs",
-            "if !self.viewers[&id].viewer.authenticates(now, receive) {\n            return None;\n        }",
-            "let _ = receive;",
+            "if !viewer.authenticates(&message) {\n            return None;\n        }",
+            "",
         )],
     },
 ];

@@ -3,8 +3,6 @@
 //! Small NAL units that follow each other share a packet (STAP-A, section 5.7.1), large ones are
 //! fragmented (FU-A, section 5.8). A key frame of the ball is then one or two packets.
 
-use std::sync::Arc;
-
 use super::Frame;
 
 /// The largest payload, in bytes. With 12 bytes of RTP header, 16 of extensions, 2 of a resent
@@ -21,7 +19,7 @@ const TYPE_MASK: u8 = 0x1f;
 
 /// The payloads of a frame in sending order, each at most [`MAX_PAYLOAD_BYTES`]. The last one
 /// carries the RTP marker.
-pub fn packetize(frame: &Frame) -> Vec<Arc<[u8]>> {
+pub fn packetize(frame: &Frame) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     let mut small: Vec<&[u8]> = Vec::new();
     let mut small_bytes = 1;
@@ -41,10 +39,10 @@ pub fn packetize(frame: &Frame) -> Vec<Arc<[u8]>> {
     payloads
 }
 
-fn aggregate(units: &mut Vec<&[u8]>, payloads: &mut Vec<Arc<[u8]>>) {
+fn aggregate(units: &mut Vec<&[u8]>, payloads: &mut Vec<Vec<u8>>) {
     match units.as_slice() {
         [] => {}
-        [unit] => payloads.push(Arc::from(*unit)),
+        [unit] => payloads.push(unit.to_vec()),
         _ => {
             let nri = units.iter().map(|unit| unit[0] & NRI_MASK).max();
             let mut payload = vec![nri.unwrap_or(0) | STAP_A];
@@ -52,13 +50,13 @@ fn aggregate(units: &mut Vec<&[u8]>, payloads: &mut Vec<Arc<[u8]>>) {
                 payload.extend_from_slice(&(unit.len() as u16).to_be_bytes());
                 payload.extend_from_slice(unit);
             }
-            payloads.push(payload.into());
+            payloads.push(payload);
         }
     }
     units.clear();
 }
 
-fn fragment(unit: &[u8], payloads: &mut Vec<Arc<[u8]>>) {
+fn fragment(unit: &[u8], payloads: &mut Vec<Vec<u8>>) {
     let (header, body) = (unit[0], &unit[1..]);
     // Parts of even size: the last packet of a frame is not a lonely short one.
     let parts = body.len().div_ceil(MAX_PAYLOAD_BYTES - 2);
@@ -73,7 +71,7 @@ fn fragment(unit: &[u8], payloads: &mut Vec<Arc<[u8]>>) {
         }
         let mut payload = vec![header & !TYPE_MASK | FU_A, flags];
         payload.extend_from_slice(part);
-        payloads.push(payload.into());
+        payloads.push(payload);
     }
 }
 
@@ -99,7 +97,7 @@ mod tests {
     }
 
     /// RFC 6184 read backwards.
-    fn depacketize(payloads: &[Arc<[u8]>]) -> Vec<Vec<u8>> {
+    fn depacketize(payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut units: Vec<Vec<u8>> = Vec::new();
         let mut open = false;
         for payload in payloads {
@@ -121,7 +119,7 @@ mod tests {
                     open = flags & FU_END == 0;
                     units.last_mut().unwrap().extend_from_slice(&payload[2..]);
                 }
-                _ => units.push(payload.to_vec()),
+                _ => units.push(payload.clone()),
             }
         }
         assert!(!open);
@@ -151,6 +149,6 @@ mod tests {
     #[test]
     fn a_single_small_unit_goes_as_it_is() {
         let payloads = packetize(&frame(&[unit(0x41, 150)]));
-        assert_eq!(&*payloads[0], unit(0x41, 150));
+        assert_eq!(payloads[0], unit(0x41, 150));
     }
 }

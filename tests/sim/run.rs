@@ -921,7 +921,9 @@ impl Run {
                     sent += 1;
                     let to = transmit.destination;
                     let fails = self.failing_until.is_some_and(|until| self.now < until);
-                    self.transmit(to, transmit.contents.to_vec(), fails)?;
+                    for datagram in transmit.datagrams() {
+                        self.transmit(to, datagram.to_vec(), fails)?;
+                    }
                     if fails {
                         failed.push(to);
                     }

@@ -267,8 +267,9 @@ impl World {
                     match members.find(|member| member.address == to) {
                         Some(member) if !member.dead => {
                             member.datagrams.push(self.now);
-                            let contents = &transmit.contents;
-                            member.client.handle_datagram(self.now, transmit.source, contents);
+                            for datagram in transmit.datagrams() {
+                                member.client.handle_datagram(self.now, transmit.source, datagram);
+                            }
                         }
                         Some(member) => member.datagrams.push(self.now),
                         None => self.stray.push(to),
