@@ -11,7 +11,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -20,15 +20,13 @@ use crate::host::{self, AddressWatch};
 use crate::media::Source;
 use crate::server::{ConnId, Input, Output, Server};
 use crate::transport::Transmit;
+use crate::udp;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
 /// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
 const READS_A_TURN: usize = 64;
-/// Room for the reports of many viewers at once. The kernel allows less if `net.core.rmem_max` is
-/// lower.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// A wall clock this far from where it should be has been set.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// After the goodbyes: how long answers that are under way may still take.
@@ -45,19 +43,14 @@ const FIRST_CONNECTION: usize = 1 << 16;
 struct Endpoint {
     address: SocketAddr,
     listener: TcpListener,
-    udp: UdpSocket,
+    udp: udp::Socket,
 }
 
 impl Endpoint {
     fn bind(address: SocketAddr) -> io::Result<Endpoint> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let udp = UdpSocket::bind(address)?;
-        if let Err(error) =
-            rustix::net::sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES)
-        {
-            log::debug!("the receive buffer of {address} keeps its size: {error}");
-        }
+        let udp = udp::Socket::bind(address)?;
         Ok(Endpoint { address, listener, udp })
     }
 }
@@ -203,6 +196,8 @@ pub struct Driver<S> {
     server: Server,
     source: S,
     source_failing: bool,
+    /// Collected until there are enough of them, or nothing else is to be done.
+    transmits: Vec<Transmit>,
     facts: VecDeque<Fact>,
     deadline: Option<Instant>,
     /// The wall clock and the moment it was read, as the core knows them.
@@ -234,6 +229,7 @@ impl<S: Source> Driver<S> {
             server: make_server(addresses, now, wall),
             source,
             source_failing: false,
+            transmits: Vec::with_capacity(udp::BATCH),
             facts: VecDeque::new(),
             deadline: None,
             wall_clock: (wall, now),
@@ -332,7 +328,12 @@ impl<S: Source> Driver<S> {
     fn drain(&mut self) {
         loop {
             match self.server.poll_output() {
-                Output::Transmit(transmit) => self.transmit(&transmit),
+                Output::Transmit(transmit) => {
+                    self.transmits.push(transmit);
+                    if self.transmits.len() == udp::BATCH {
+                        self.transmit();
+                    }
+                }
                 Output::Send(id, bytes) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         connection.queue.push_back(bytes);
@@ -349,6 +350,7 @@ impl<S: Source> Driver<S> {
                 Output::ForceKeyframe => self.source.force_keyframe(),
                 Output::Capture => self.facts.push_back(Fact::Capture),
                 Output::Timeout(deadline) => {
+                    self.transmit();
                     self.deadline = deadline;
                     return;
                 }
@@ -386,7 +388,7 @@ impl<S: Source> Driver<S> {
         let token = Token(self.next_endpoint);
         let registry = self.poll.registry();
         registry.register(&mut endpoint.listener, token, Interest::READABLE)?;
-        registry.register(&mut endpoint.udp, Token(token.0 + 1), Interest::READABLE)?;
+        registry.register(endpoint.udp.socket(), Token(token.0 + 1), Interest::READABLE)?;
         self.endpoints.insert(token, endpoint);
         self.next_endpoint += 2;
         Ok(())
@@ -465,24 +467,30 @@ impl<S: Source> Driver<S> {
             return Err(ErrorKind::WouldBlock.into());
         };
         let mut datagram = [0; DATAGRAM_BYTES];
-        let (bytes, source) = endpoint.udp.recv_from(&mut datagram)?;
+        let (bytes, source) = endpoint.udp.receive(&mut datagram)?;
         let destination = endpoint.address;
         self.input(Input::Datagram { source, destination, contents: &datagram[..bytes] });
         Ok(())
     }
 
-    fn transmit(&mut self, transmit: &Transmit) {
-        let endpoint = self.endpoints.values().find(|e| e.address == transmit.source);
-        let sent = match endpoint {
-            Some(endpoint) => transmit.datagrams().try_for_each(|datagram| {
-                endpoint.udp.send_to(datagram, transmit.destination).map(|_| ())
-            }),
-            None => Err(ErrorKind::AddrNotAvailable.into()),
-        };
-        if let Err(error) = sent {
-            log::debug!("to {}: {error}", transmit.destination);
-            self.facts.push_back(Fact::TransmitFailed(transmit.destination));
+    /// Sends what has been collected.
+    fn transmit(&mut self) {
+        let transmits = std::mem::take(&mut self.transmits);
+        for alike in transmits.chunk_by(|a, b| a.source == b.source) {
+            let failed = |to, error| {
+                log::debug!("to {to}: {error}");
+                self.facts.push_back(Fact::TransmitFailed(to));
+            };
+            match self.endpoints.values_mut().find(|e| e.address == alike[0].source) {
+                Some(endpoint) => endpoint.udp.send(alike, failed),
+                None => {
+                    let to = alike.iter().map(|transmit| transmit.destination);
+                    self.facts.extend(to.map(Fact::TransmitFailed));
+                }
+            }
         }
+        self.transmits = transmits;
+        self.transmits.clear();
     }
 
     fn accept(&mut self, token: Token) -> io::Result<()> {

@@ -38,6 +38,7 @@
 //! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
 //! | [`media`] | picture, ball, stamp, frame, packetiser; encoder and source for the driver | both |
 //! | `driver` | the mio loop: sockets, signals, the clock | driver |
+//! | `udp` | datagrams to the kernel, many with one call | driver |
 //! | `host` | the host's addresses and names | driver |
 //! | `flags` | the command line | driver |
 //!
@@ -47,7 +48,7 @@
 //! [`Server::poll_output`]: server::Server::poll_output
 //! [`Output::Timeout`]: server::Output::Timeout
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "driver")]
 pub mod driver;
@@ -55,6 +56,8 @@ pub mod driver;
 pub mod flags;
 #[cfg(feature = "driver")]
 pub mod host;
+#[cfg(feature = "driver")]
+mod udp;
 
 pub mod answer;
 pub mod frame_clock;

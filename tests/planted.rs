@@ -111,8 +111,8 @@ const BUGS: &[Bug] = &[
         name: "delta frames are held back for a while",
         rules: &["S8"],
         edits: &[
-            ("src/server.rs", "    keyframes: Keyframes,\n    schedule", "    keyframes: Keyframes,\n    held: VecDeque<Frame>,\n    schedule"),
-            ("src/server.rs", "keyframes: Keyframes::default(),\n            schedule", "keyframes: Keyframes::default(),\n            held: VecDeque::new(),\n            schedule"),
+            ("src/server.rs", "    keyframes: Keyframes,\n    history", "    keyframes: Keyframes,\n    held: VecDeque<Frame>,\n    history"),
+            ("src/server.rs", "keyframes: Keyframes::default(),\n            history", "keyframes: Keyframes::default(),\n            held: VecDeque::new(),\n            history"),
             (
                 "src/server.rs",
                 "Input::Frame(frame) => self.frame(now, &frame),",
