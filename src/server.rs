@@ -135,6 +135,8 @@ struct Seat {
     ufrag: String,
     /// Addresses that proved themselves by an authenticated check, oldest first.
     addresses: Vec<SocketAddr>,
+    /// What the schedule has for it.
+    deadline: Option<Instant>,
 }
 
 /// How many viewers there are of a kind, so that nobody has to look at all of them.
@@ -323,6 +325,9 @@ impl Server {
                 // After the others, one of which may be the end of the last viewer.
                 Timer::Frame => frame_due = true,
                 Timer::Viewer(id) => {
+                    if let Some(seat) = self.viewers.get_mut(&id) {
+                        seat.deadline = None;
+                    }
                     self.with_viewer(now, id, |viewer, _| {
                         viewer.handle_timeout(now);
                         let next = viewer.poll_timeout();
@@ -436,7 +441,14 @@ impl Server {
         }
         match seat.viewer.ending() {
             Some(ending) => self.release(now, id, ending),
-            None => self.schedule.set(Timer::Viewer(id), seat.viewer.poll_timeout()),
+            None => {
+                let deadline = seat.viewer.poll_timeout();
+                // A frame changes no deadline, and comes to many viewers.
+                if deadline != seat.deadline {
+                    seat.deadline = deadline;
+                    self.schedule.set(Timer::Viewer(id), deadline);
+                }
+            }
         }
         if watched != watches {
             self.settle_clock(now);
@@ -676,7 +688,7 @@ impl Server {
         self.by_ufrag.insert(ufrag.clone(), id);
         self.census.add(&viewer);
         *self.by_client.entry(peer.ip()).or_default() += 1;
-        let seat = Seat { viewer, client: peer.ip(), ufrag, addresses: Vec::new() };
+        let seat = Seat { viewer, client: peer.ip(), ufrag, addresses: Vec::new(), deadline: None };
         self.viewers.insert(id, seat);
         self.with_viewer(now, id, |_, _| {});
         json_response(&json!({"type": "answer", "sdp": sdp}))
