@@ -16,6 +16,7 @@
 mod aiortc;
 mod browser;
 mod figures;
+mod floor;
 mod large;
 mod load;
 mod machine;
@@ -60,8 +61,9 @@ const fn part(name: &'static str, seconds: u64, run: fn(Mode, &mut Report)) -> P
     Part { name, full: Duration::from_secs(seconds), run }
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     part("micro", 150, micro::measure),
+    part("floor", 15, floor::measure),
     part("server-idle", 175, server::measure_idle),
     part("server-ball", 150, server::measure_ball),
     part("server-large", 130, server::measure_large),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some(load::ARGUMENT) => return helper(run_load(&arguments[1..])),
+        Some(floor::ARGUMENT) => return helper(floor::run_sink(&arguments[1..])),
         Some(large::ARGUMENT) => return helper(large::run(&arguments[1..])),
         _ => {}
     }

@@ -293,6 +293,8 @@ pub fn measure_join(mode: Mode, report: &mut Report) {
     ));
     let connect = joined.spread("connect_ms");
     report.add_distribution("large-join-connect", "join to connected", &connect, "ms");
+    let p95 = connect.quantile(0.95);
+    report.add("large-join-connect-p95", "of these, the 95th percentile", p95, "ms");
     let first = joined.spread("first_frame_ms");
     report.add_distribution("large-join-first-frame", "join to first frame", &first, "ms");
     let rate = after.least_frame_rate();
@@ -331,6 +333,8 @@ pub fn measure_storm(mode: Mode, report: &mut Report) {
     report.add_spread("storm-gap", &figure, &Spread::of(gaps), "ms");
     let first_frames = Spread::of(first_frames);
     report.add_distribution("storm-first-frame", "first frame of who joins", &first_frames, "ms");
+    let p95 = first_frames.quantile(0.95);
+    report.add("storm-first-frame-p95", "of these, the 95th percentile", p95, "ms");
     report.add_spread("storm-lost", "packets lost", &Spread::of(lost), "");
 }
 

@@ -32,10 +32,30 @@ impl Target {
 /// By the figure's key in the machine-readable copy.
 pub fn of(key: &str) -> Target {
     match key {
-        "ball-lost" | "large-join-lost" | "storm-lost" => Target::AtMost(0.0),
+        "ball-lost" | "ball-skipped" | "large-join-lost" | "storm-lost" => Target::AtMost(0.0),
         "idle-before-switches" | "idle-after-switches" => Target::AtMost(0.0),
         "idle-before-ticks" | "idle-after-ticks" => Target::AtMost(0.0),
+        "soak-descriptors" => Target::AtMost(0.0),
+        "soak-memory" => Target::AtMost(1_024.0),
+        "ball-cpu" => Target::AtMost(0.20),
+        "large-cpu" => Target::AtMost(0.90),
+        "ball-memory" | "large-memory" => Target::AtMost(64.0),
+        "ball-late-p99" => Target::AtMost(20.0),
+        "ball-encode" => Target::AtMost(0.5),
+        "ball-rate" | "large-join-rate" => Target::AtLeast(29.9),
+        "large-join-up" => Target::AtLeast(400.0),
+        "large-join-connect-p95" | "storm-first-frame-p95" => Target::AtMost(300.0),
+        "storm-gap" => Target::AtMost(70.0),
         "capacity" => Target::AtLeast(5_000.0),
+        "capacity-ratio" => Target::AtMost(1.2),
+        "binary" => Target::AtMost(4.5),
+        "resident-0" => Target::AtMost(6.0),
+        "resident-1" => Target::AtMost(9.0),
+        "cpu-1" => Target::AtMost(1.8),
+        "browser-first-frame-p50" => Target::AtMost(45.0),
+        "browser-first-frame-p95" => Target::AtMost(75.0),
+        "browser-latency-p50" => Target::AtMost(2.5),
+        "browser-latency-p99" => Target::AtMost(8.0),
         _ => Target::None,
     }
 }

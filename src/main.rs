@@ -43,8 +43,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     env_logger::Builder::from_env(environment).format_target(false).init();
 
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
-    let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp)
-        .map_err(|error| format!("The encoder does not start: {error}."))?;
+    let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
     let secrets = Secrets::draw()?;
     let make_server = |addresses, now, wall_clock| {

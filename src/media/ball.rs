@@ -50,6 +50,11 @@ impl Ball {
         step(&mut self.position.1, &mut self.velocity.1, self.size.height);
     }
 
+    /// That of the picture.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// The centre of the disc in whole pixels.
     pub fn centre(&self) -> (i32, i32) {
         (self.position.0 as i32, self.position.1 as i32)

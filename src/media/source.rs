@@ -25,40 +25,55 @@ pub trait Source {
 /// while nobody watches.
 pub struct BallSource {
     ball: Ball,
+    frames_per_second: u32,
+    quality: Quality,
+    stamp: bool,
+    keyframe_wanted: bool,
+    /// Made for the first picture: it takes memory that nobody needs before.
+    studio: Option<Studio>,
+}
+
+struct Studio {
     picture: Picture,
     encoder: Encoder,
-    keyframe_wanted: bool,
-    stamp: bool,
 }
 
 impl BallSource {
-    pub fn new(
-        size: Size,
-        frames_per_second: u32,
-        quality: Quality,
-        stamp: bool,
-    ) -> io::Result<BallSource> {
-        Ok(BallSource {
+    pub fn new(size: Size, frames_per_second: u32, quality: Quality, stamp: bool) -> BallSource {
+        BallSource {
             ball: Ball::new(size),
-            picture: Picture::filled(size, Colour::BLACK),
-            encoder: Encoder::new(frames_per_second, quality)?,
-            keyframe_wanted: false,
+            frames_per_second,
+            quality,
             stamp,
+            keyframe_wanted: false,
+            studio: None,
+        }
+    }
+
+    fn open_studio(&self) -> io::Result<Studio> {
+        Ok(Studio {
+            picture: Picture::filled(self.ball.size(), Colour::BLACK),
+            encoder: Encoder::new(self.frames_per_second, self.quality)?,
         })
     }
 }
 
 impl Source for BallSource {
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<Option<Frame>> {
+        let studio = match self.studio.take() {
+            Some(studio) => studio,
+            None => self.open_studio()?,
+        };
+        let Studio { picture, encoder } = self.studio.insert(studio);
         self.ball.advance();
-        self.ball.draw(&mut self.picture);
+        self.ball.draw(picture);
         if self.stamp {
-            write_stamp(&mut self.picture, stamp_of(wall));
+            write_stamp(picture, stamp_of(wall));
         }
         if std::mem::take(&mut self.keyframe_wanted) {
-            self.encoder.force_keyframe();
+            encoder.force_keyframe();
         }
-        self.encoder.encode(&self.picture, now).map(Some)
+        encoder.encode(picture, now).map(Some)
     }
 
     fn force_keyframe(&mut self) {
