@@ -18,7 +18,7 @@
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
 //!  TCP in  -> read     -> Received   -> http: parse  -> routes: page, /offer -> Viewer::answer --.
 //!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Transport ------+-> Send/Close -> write
-//!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendto
+//!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendmmsg
 //!                                       frame clock due and somebody watches -> Capture ----.    |
 //!  picture -> Source::capture, ONCE <- driver <---------------------------------------------'    |
 //!                `-> Frame -> packetised ONCE -> for each viewer past its key frame: write, drain'
