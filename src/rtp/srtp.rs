@@ -20,6 +20,9 @@ const RTCP_HEADER_BYTES: usize = 8;
 const RTCP_INDEX_BYTES: usize = 4;
 const ENCRYPTED: u32 = 1 << 31;
 
+/// The sources of one viewer whose packets are told apart; a browser has one for each kind of media.
+const MAX_SOURCES: usize = 8;
+
 /// The labels of RFC 3711, section 4.3.2; those of RTCP are three higher.
 const LABEL_KEY: u8 = 0;
 const LABEL_AUTHENTICATION: u8 = 1;
@@ -58,7 +61,7 @@ impl Keying {
         let (ours, theirs) = (master(ours)?, master(theirs)?);
         let sealer =
             Sealer { rtp: ours.cipher(0)?, rtcp: ours.cipher(RTCP_LABELS)?, next_rtcp_index: 0 };
-        Some((sealer, Opener { rtcp: theirs.cipher(RTCP_LABELS)?, seen: Window::default() }))
+        Some((sealer, Opener { rtcp: theirs.cipher(RTCP_LABELS)?, seen: Vec::new() }))
     }
 }
 
@@ -239,7 +242,9 @@ impl Sealer {
 /// Checks and opens the RTCP that we receive.
 pub struct Opener {
     rtcp: Cipher,
-    seen: Window,
+    /// What has come from each source: indices are counted by SSRC (RFC 3711, section 3.2.3). The
+    /// source that was heard first is the first to be forgotten.
+    seen: Vec<(u32, Window)>,
 }
 
 impl Opener {
@@ -262,10 +267,11 @@ impl Opener {
         };
         let word = u32::from_be_bytes(trailer.try_into().ok()?);
         let index = word & !ENCRYPTED;
-        if word & ENCRYPTED == 0 || !self.seen.is_new(index) {
+        let ssrc = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let known = self.seen.iter().find(|(source, _)| *source == ssrc);
+        if word & ENCRYPTED == 0 || known.is_some_and(|(_, window)| !window.is_new(index)) {
             return None;
         }
-        let ssrc = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
         let (nonce, counter) = (
             self.rtcp.gcm_nonce(ssrc, u64::from(index)),
             self.rtcp.cm_counter(ssrc, u64::from(index)),
@@ -291,8 +297,20 @@ impl Opener {
                 cipher.decrypt(&counter, sealed, body).ok()?;
             }
         }
-        self.seen.note(index);
+        self.note(ssrc, index);
         Some(compound)
+    }
+
+    fn note(&mut self, ssrc: u32, index: u32) {
+        if let Some((_, window)) = self.seen.iter_mut().find(|(source, _)| *source == ssrc) {
+            return window.note(index);
+        }
+        if self.seen.len() == MAX_SOURCES {
+            self.seen.remove(0);
+        }
+        let mut window = Window::default();
+        window.note(index);
+        self.seen.push((ssrc, window));
     }
 }
 
@@ -406,6 +424,20 @@ mod tests {
             }
             assert_eq!(ends(profile, bytes, true).1.open_rtcp(&sealed[0]), None, "our own key");
         }
+    }
+
+    #[test]
+    fn each_source_counts_its_own_packets() {
+        let (profile, bytes) = PROFILES[0];
+        let (_, mut opener) = ends(profile, bytes, false);
+        for source in 0..20_u8 {
+            // Each source begins at the same index.
+            let (mut sealer, _) = ends(profile, bytes, true);
+            let sealed = sealer.seal_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, source]);
+            assert!(opener.open_rtcp(&sealed).is_some(), "source {source}");
+            assert!(opener.open_rtcp(&sealed).is_none(), "source {source}");
+        }
+        assert_eq!(opener.seen.len(), MAX_SOURCES);
     }
 
     #[test]
