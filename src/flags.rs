@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use lexopt::{Arg, Parser};
 
+use crate::http::Authority;
 use crate::limits::Limits;
 use crate::media::{Quality, STAMP_WIDTH, Size};
 
@@ -31,6 +32,7 @@ pub struct Flags {
     pub max_viewers_per_address: usize,
     pub max_offers_per_second: u32,
     pub allow_hosts: Vec<String>,
+    pub allow_origins: Vec<String>,
     pub stamp: bool,
 }
 
@@ -47,6 +49,7 @@ impl Default for Flags {
             max_viewers_per_address: limits.viewers_per_address,
             max_offers_per_second: limits.offers_per_second,
             allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
             stamp: false,
         }
     }
@@ -75,6 +78,9 @@ Network
   --allow-host NAME
                   A further name that this server may be opened by; may be repeated
                   [its addresses, its host name, that name with .local, localhost]
+  --allow-origin ORIGIN
+                  Another site whose pages may play over WHEP, such as
+                  https://home.example:8123; may be repeated [none]
 
 Picture
   --size WxH      Width and height in pixels, even, 64x64 to 3840x2160 [640x480]
@@ -140,6 +146,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
                 flags.max_offers_per_second = number(&mut parser, flag, 1..=10_000)?;
             }
             Arg::Long("allow-host") => flags.allow_hosts.push(host_name(&mut parser)?),
+            Arg::Long("allow-origin") => flags.allow_origins.push(origin(&mut parser)?),
             other => return Err(other.unexpected().into()),
         }
     }
@@ -204,6 +211,17 @@ fn host_name(parser: &mut Parser) -> Result<String, UsageError> {
     Ok(value.to_lowercase())
 }
 
+/// As browsers write it: scheme, host in lower case, and a port if it is not the scheme's own.
+fn origin(parser: &mut Parser) -> Result<String, UsageError> {
+    let value = value(parser)?.to_lowercase();
+    let authority = value.strip_prefix("https://").or(value.strip_prefix("http://"));
+    let parsed = authority.and_then(|authority| Authority::parse(authority.trim_end_matches('/')));
+    let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
+    let allowed = "an origin such as https://home.example:8123, without a path";
+    let parsed = parsed.ok_or_else(|| wrong("--allow-origin", &value, allowed))?;
+    Ok(format!("{scheme}://{parsed}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +238,7 @@ mod tests {
         let flags = flags(
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
-             --allow-host Camera.Example --stamp",
+             --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp",
         );
         let expected = Flags {
             port: 0,
@@ -232,6 +250,7 @@ mod tests {
             max_viewers_per_address: 2,
             max_offers_per_second: 1,
             allow_hosts: vec!["camera.example".into()],
+            allow_origins: vec!["https://home.example:8123".into()],
             stamp: true,
         };
         assert_eq!(flags, Ok(expected));
@@ -250,6 +269,8 @@ mod tests {
             ("--bitrate 1", ["--bitrate", "'1'", "50 to 50000"]),
             ("--max-viewers 0", ["--max-viewers", "'0'", "1 to 10000"]),
             ("--allow-host http://x", ["--allow-host", "'http://x'", "host name"]),
+            ("--allow-origin x", ["--allow-origin", "'x'", "https://home.example:8123"]),
+            ("--allow-origin http://x/y", ["--allow-origin", "'http://x/y'", "without a path"]),
             ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
         ];
         for (line, expected) in wrong {
@@ -280,6 +301,7 @@ mod tests {
             "--max-viewers-per-address",
             "--max-offers-per-second",
             "--allow-host",
+            "--allow-origin",
             "--stamp",
             "--help",
             "--version",

@@ -30,6 +30,7 @@
 //! | [`server`] | routing of inputs, finding viewers, fan-out, the limits' enforcement | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
 //! | [`routes`] | which request is welcome; the page from memory | core |
+//! | [`whep`] | the same for players that somebody else wrote | core |
 //! | [`offer`] | an SDP offer, read for what we can answer | core |
 //! | [`answer`] | the answer, with a refusal for whatever we do not send | core |
 //! | [`viewer`] | one viewer: answer, gate, timers | core |
@@ -72,3 +73,4 @@ mod schedule;
 pub mod server;
 pub mod transport;
 pub mod viewer;
+pub mod whep;

@@ -51,7 +51,10 @@ fn serve(flags: &Flags) -> Result<(), String> {
             entropy: secrets.entropy,
             certificate: secrets.certificate,
             addresses,
-            hosts: Hosts { names: [host::names(), flags.allow_hosts.clone()].concat() },
+            hosts: Hosts {
+                names: [host::names(), flags.allow_hosts.clone()].concat(),
+                origins: flags.allow_origins.clone(),
+            },
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
             stamped: flags.stamp,
@@ -76,8 +79,8 @@ impl Secrets {
         let failed = |error| format!("The operating system gives no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
-        // str0m draws its SSRCs and STUN transaction ids from this generator, which would
-        // otherwise be seeded from the clock.
+        // ICE draws its tie-breakers and transaction ids from this generator, which would otherwise
+        // be seeded from the clock.
         fastrand::seed(getrandom::u64().map_err(failed)?);
         let crypto = str0m::crypto::from_feature_flags();
         let certificate = crypto

@@ -280,7 +280,7 @@ impl<'a> Description<'a> {
 }
 
 /// RFC 8839, section 5.4.
-fn is_ice_char(byte: u8) -> bool {
+pub fn is_ice_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
 }
 

@@ -4,12 +4,16 @@
 use std::net::IpAddr;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
+use crate::whep;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub enum Route<'a> {
     Asset(&'static Asset),
     Offer,
+    Whep,
+    /// One viewer of WHEP, by its secret name.
+    WhepSession(&'a str),
     Stats,
     /// `OPTIONS *`: the server as a whole.
     Server,
@@ -39,11 +43,13 @@ static ASSETS: [Asset; 4] = [
     asset!("/static/icon.svg", "image/svg+xml", "icon.svg"),
 ];
 
-/// The names under which this server may be reached, beside its addresses.
+/// The names under which this server may be reached, beside its addresses, and whose pages may.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     /// Lower case: the host name, its `.local` name, and what the operator allowed.
     pub names: Vec<String>,
+    /// The origins of other sites' pages that may use WHEP, as browsers write them.
+    pub origins: Vec<String>,
 }
 
 impl Hosts {
@@ -60,6 +66,20 @@ impl Hosts {
 
 /// Decides on the head alone whether the rest of a request is wanted.
 pub fn admit(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Response> {
+    admit_unshared(head, hosts, addresses).map_err(|refusal| share(head, hosts, refusal))
+}
+
+/// Adds what pages of other origins need to read an answer, where they may.
+pub fn share(head: &Head, hosts: &Hosts, response: Response) -> Response {
+    let is_whep = head.path.strip_prefix(whep::ENDPOINT);
+    if is_whep.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        whep::share(head, &hosts.origins, response)
+    } else {
+        response
+    }
+}
+
+fn admit_unshared(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Response> {
     if !hosts.allow(&head.host.name, addresses) {
         return Err(Response::problem(
             421,
@@ -72,13 +92,22 @@ pub fn admit(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Res
         ));
     }
     match route(head)? {
-        Route::Offer => admit_offer(head),
-        _ => Ok(()),
+        Route::Offer => {
+            admit_origin(head, &[])?;
+            admit_offer(head)
+        }
+        Route::Whep | Route::WhepSession(_) => {
+            if !matches!(head.method, Method::Get | Method::Head | Method::Options) {
+                admit_origin(head, &hosts.origins)?;
+            }
+            whep::admit(head)
+        }
+        Route::Asset(_) | Route::Stats | Route::Server => Ok(()),
     }
 }
 
 /// The route of a request, or the answer that there is none.
-pub fn route(head: &Head) -> Result<Route, Response> {
+pub fn route(head: &Head) -> Result<Route<'_>, Response> {
     let (route, allowed) = if let Some(asset) = ASSETS.iter().find(|a| a.path == head.path) {
         (Route::Asset(asset), "GET, HEAD")
     } else {
@@ -86,13 +115,14 @@ pub fn route(head: &Head) -> Result<Route, Response> {
             "/offer" => (Route::Offer, "POST"),
             "/stats" => (Route::Stats, "GET, HEAD"),
             "*" => (Route::Server, "OPTIONS"),
-            _ => {
-                return Err(Response::problem(
-                    404,
-                    "not-found",
-                    "There is nothing here. The picture is at /.",
-                ));
-            }
+            whep::ENDPOINT => (Route::Whep, whep::ENDPOINT_METHODS),
+            path => match path.strip_prefix(whep::ENDPOINT).and_then(|p| p.strip_prefix('/')) {
+                Some(session) => (Route::WhepSession(session), whep::SESSION_METHODS),
+                None => {
+                    let sentence = "There is nothing here. The picture is at /.";
+                    return Err(Response::problem(404, "not-found", sentence));
+                }
+            },
         }
     };
     if allowed.split(", ").any(|method| method == head.method.as_str()) {
@@ -102,20 +132,30 @@ pub fn route(head: &Head) -> Result<Route, Response> {
     Err(Response::problem(405, "method-not-allowed", &sentence).with_header("Allow", allowed))
 }
 
-fn admit_offer(head: &Head) -> Result<(), Response> {
+/// Whether the page that asks is our own, or one of an origin in the list.
+fn admit_origin(head: &Head, origins: &[String]) -> Result<(), Response> {
+    let origin = head.header("origin");
+    if origin.is_some_and(|origin| origins.iter().any(|known| known == origin)) {
+        return Ok(());
+    }
     let own = |origin: &str| {
         let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
         authority.is_some_and(|a| a.eq_ignore_ascii_case(&head.host.to_string()))
     };
-    let foreign = head.header("origin").is_some_and(|origin| !own(origin));
+    let foreign = origin.is_some_and(|origin| !own(origin));
     let cross_site = head.header("sec-fetch-site") == Some("cross-site");
     if foreign || cross_site {
         return Err(Response::problem(
             403,
             "foreign-origin",
-            "Another site's page may not connect here. Open this server's own page.",
+            "Another site's page may not connect here. Open this server's own page, or start it \
+             with --allow-origin and let the page use WHEP.",
         ));
     }
+    Ok(())
+}
+
+fn admit_offer(head: &Head) -> Result<(), Response> {
     let content_type = head.header("content-type").unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim_matches(WHITE_SPACE);
     if media_type.eq_ignore_ascii_case("application/json") {

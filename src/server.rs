@@ -19,7 +19,7 @@ use str0m::config::DtlsCert;
 use str0m::ice::StunMessage;
 
 use crate::frame_clock::FrameClock;
-use crate::http::{self, Head, Request, Response};
+use crate::http::{self, Head, Method, Request, Response};
 use crate::keyframes::Keyframes;
 use crate::limits::{Limits, RateLimit};
 use crate::media::Frame;
@@ -29,6 +29,7 @@ use crate::rtp::{History, OutgoingFrame};
 use crate::schedule::Schedule;
 use crate::transport::{Path, Transmit};
 use crate::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
+use crate::whep;
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,10 +134,22 @@ struct Seat {
     /// Where its offer came from; the caps count by it.
     client: IpAddr,
     ufrag: String,
+    /// If it came by WHEP.
+    session: Option<Session>,
     /// Addresses that proved themselves by an authenticated check, oldest first.
     addresses: Vec<SocketAddr>,
     /// What the schedule has for it.
     deadline: Option<Instant>,
+}
+
+/// A viewer as a resource of WHEP.
+struct Session {
+    /// What its URL ends with, 128 random bits.
+    key: String,
+    /// Changes with each ICE restart.
+    etag: String,
+    /// Of the video.
+    mid: String,
 }
 
 /// How many viewers there are of a kind, so that nobody has to look at all of them.
@@ -193,6 +206,7 @@ pub struct Server {
     by_client: BTreeMap<IpAddr, usize>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
     by_ufrag: BTreeMap<String, ViewerId>,
+    by_session: BTreeMap<String, ViewerId>,
     next_viewer: u64,
     offers: RateLimit,
     refusal_lines: RateLimit,
@@ -218,6 +232,7 @@ impl Server {
             by_client: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_ufrag: BTreeMap::new(),
+            by_session: BTreeMap::new(),
             next_viewer: 1,
             offers: RateLimit::new(config.limits.offers_per_second),
             refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
@@ -305,6 +320,8 @@ impl Server {
         assert!(self.census.half_open <= limits.half_open);
         assert!(connections.len() <= limits.connections);
         assert_eq!(self.by_ufrag.len(), viewers.len());
+        let sessions = viewers.values().filter(|seat| seat.session.is_some()).count();
+        assert_eq!(self.by_session.len(), sessions);
         let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
         assert_eq!(self.by_address.len(), known);
         for (address, id) in &self.by_address {
@@ -461,6 +478,9 @@ impl Server {
             return;
         };
         self.by_ufrag.remove(&seat.ufrag);
+        if let Some(session) = &seat.session {
+            self.by_session.remove(&session.key);
+        }
         if let Entry::Occupied(mut count) = self.by_client.entry(seat.client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -652,25 +672,118 @@ impl Server {
     }
 
     fn respond(&mut self, now: Instant, peer: SocketAddr, request: &Request) -> Response {
-        match routes::route(&request.head) {
+        let response = match routes::route(&request.head) {
             Ok(Route::Asset(asset)) => routes::asset(asset, &request.head),
-            Ok(Route::Offer) => self.offer(now, peer, &request.body),
+            Ok(Route::Offer) => {
+                self.offer(now, peer, &request.body).unwrap_or_else(|refusal| refusal)
+            }
+            Ok(Route::Whep) => self.whep(now, peer, request).unwrap_or_else(|refusal| refusal),
+            Ok(Route::WhepSession(key)) => {
+                self.whep_session(now, key, request).unwrap_or_else(|refusal| refusal)
+            }
             Ok(Route::Stats) => json_response(&self.stats(now)),
             Ok(Route::Server) => routes::server_options(),
             Err(refusal) => refusal,
+        };
+        routes::share(&request.head, &self.config.hosts, response)
+    }
+
+    /// The page's own way: JSON in, JSON out.
+    fn offer(&mut self, now: Instant, peer: SocketAddr, body: &[u8]) -> Result<Response, Response> {
+        self.admit_viewer(now, peer.ip())?;
+        let offer = offer_of(body)?;
+        let (_, sdp) = self.seat(now, peer, &offer)?;
+        Ok(json_response(&json!({"type": "answer", "sdp": sdp})))
+    }
+
+    fn whep(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        match request.head.method {
+            Method::Post => {}
+            Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
+            _ => return Ok(whep::presence()),
+        }
+        self.admit_viewer(now, peer.ip())?;
+        let malformed = |_| OfferError::Malformed("it is not text in UTF-8".into());
+        let sdp = str::from_utf8(&request.body).map_err(malformed);
+        let offer = sdp.and_then(Offer::parse).map_err(|error| offer_refusal(&error))?;
+        let (id, sdp) = self.seat(now, peer, &offer)?;
+        let (key, etag) = (self.hexadecimal(16), self.etag());
+        let mid = offer.video().mid.clone().unwrap_or_default();
+        let response = whep::created(&key, &etag, sdp);
+        self.by_session.insert(key.clone(), id);
+        if let Some(seat) = self.viewers.get_mut(&id) {
+            seat.session = Some(Session { key, etag, mid });
+        }
+        Ok(response)
+    }
+
+    fn whep_session(
+        &mut self,
+        now: Instant,
+        key: &str,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let id = *self.by_session.get(key).ok_or_else(whep::no_session)?;
+        match request.head.method {
+            Method::Patch => self.change_session(now, id, request),
+            Method::Delete => {
+                self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
+                Ok(Response::new(200))
+            }
+            Method::Options => Ok(whep::options(whep::SESSION_METHODS)),
+            _ => Ok(whep::presence()),
         }
     }
 
-    /// An offer in, an answer out, and a viewer more.
-    fn offer(&mut self, now: Instant, peer: SocketAddr, body: &[u8]) -> Response {
-        if let Err(refusal) = self.admit_viewer(now, peer.ip()) {
-            return refusal;
-        }
-        let offer = match offer_of(body) {
-            Ok(offer) => offer,
-            Err(refusal) => return refusal,
+    /// Trickle ICE, which tells us nothing that we need, or an ICE restart.
+    fn change_session(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let local = self.ice_credentials();
+        let etag = self.etag();
+        let Some(seat) = self.viewers.get_mut(&id) else { return Err(whep::no_session()) };
+        let Some(session) = &mut seat.session else { return Err(whep::no_session()) };
+        whep::check_match(&request.head, &session.etag)?;
+        let remote = whep::read_fragment(&request.body)?;
+        let Some(remote) = remote.filter(|remote| !seat.viewer.has_peer(remote)) else {
+            return Ok(Response::new(204));
         };
-        let credentials = IceCreds { ufrag: self.ice_characters(8), pass: self.ice_characters(24) };
+        let mut fragment = format!(
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{}\r\n",
+            local.ufrag, local.pass, session.mid
+        );
+        session.etag = etag;
+        let response_etag = session.etag.clone();
+        self.by_ufrag.remove(&seat.ufrag);
+        self.by_ufrag.insert(local.ufrag.clone(), id);
+        seat.ufrag = local.ufrag.clone();
+        log::info!("{id} begins ICE anew");
+        self.with_viewer(now, id, |viewer, _| {
+            viewer.restart_ice(now, local, remote);
+            for candidate in viewer.local_candidates() {
+                fragment += &format!("a={candidate}\r\n");
+            }
+        });
+        fragment += "a=end-of-candidates\r\n";
+        Ok(whep::restarted(&response_etag, fragment))
+    }
+
+    /// An offer in, an answer out, and a viewer more.
+    fn seat(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        offer: &Offer,
+    ) -> Result<(ViewerId, String), Response> {
+        let credentials = self.ice_credentials();
         let ufrag = credentials.ufrag.clone();
         let terms = Terms {
             certificate: &self.config.certificate,
@@ -678,20 +791,34 @@ impl Server {
             addresses: &self.config.addresses,
             random: std::array::from_fn(|_| self.random.next_u32()),
         };
-        let (viewer, sdp) = match Viewer::answer(&offer, terms, now) {
-            Ok(answered) => answered,
-            Err(error) => return offer_refusal(&error),
-        };
+        let answered = Viewer::answer(offer, terms, now);
+        let (viewer, sdp) = answered.map_err(|error| offer_refusal(&error))?;
         let id = ViewerId(self.next_viewer);
         self.next_viewer += 1;
         log::info!("{id} asks from {}", peer.ip());
         self.by_ufrag.insert(ufrag.clone(), id);
         self.census.add(&viewer);
         *self.by_client.entry(peer.ip()).or_default() += 1;
-        let seat = Seat { viewer, client: peer.ip(), ufrag, addresses: Vec::new(), deadline: None };
+        let client = peer.ip();
+        let addresses = Vec::new();
+        let seat = Seat { viewer, client, ufrag, session: None, addresses, deadline: None };
         self.viewers.insert(id, seat);
         self.with_viewer(now, id, |_, _| {});
-        json_response(&json!({"type": "answer", "sdp": sdp}))
+        Ok((id, sdp))
+    }
+
+    /// From the generator of all our secrets.
+    fn ice_credentials(&mut self) -> IceCreds {
+        IceCreds { ufrag: self.ice_characters(8), pass: self.ice_characters(24) }
+    }
+
+    fn hexadecimal(&mut self, bytes: usize) -> String {
+        (0..bytes).map(|_| format!("{:02x}", self.random.next_u32() as u8)).collect()
+    }
+
+    /// A strong one (RFC 9110, section 8.8.3).
+    fn etag(&mut self) -> String {
+        format!("\"{}\"", self.hexadecimal(8))
     }
 
     /// Whether there is room for one more viewer from `client`.

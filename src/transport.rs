@@ -207,6 +207,19 @@ impl Transport {
         }
     }
 
+    /// Begins ICE anew, with credentials that both sides have exchanged. Media goes on where it went
+    /// until there is a new path.
+    pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
+        self.ice.ice_restart(local, true);
+        self.ice.set_remote_credentials(remote);
+        self.ice.handle_timeout(now);
+        self.drain(now);
+    }
+
+    pub fn has_peer(&self, credentials: &IceCreds) -> bool {
+        self.ice.remote_credentials() == Some(credentials)
+    }
+
     /// Says goodbye (DTLS close_notify).
     pub fn close(&mut self, now: Instant) {
         if let Err(error) = self.dtls.close() {

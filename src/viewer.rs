@@ -238,6 +238,21 @@ impl Viewer {
         self.contain(now, |viewer| viewer.transport.forsake_path(now));
     }
 
+    /// Begins ICE anew, with credentials that both sides have exchanged.
+    pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
+        self.contain(now, |viewer| viewer.transport.restart_ice(now, local, remote));
+    }
+
+    /// Whether these are the ICE credentials that the viewer has shown last.
+    pub fn has_peer(&self, credentials: &IceCreds) -> bool {
+        self.transport.has_peer(credentials)
+    }
+
+    /// Our candidates: `candidate:…`.
+    pub fn local_candidates(&self) -> Vec<String> {
+        self.transport.local_candidates()
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.contain(now, |viewer| viewer.transport.handle_timeout(now));
         match self.state {

@@ -25,6 +25,7 @@ use ballcast::http::{
     HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
 };
 use ballcast::routes::{self, Hosts, Route};
+use ballcast::whep;
 use serde_json::Value;
 
 use crate::Outcomes;
@@ -291,7 +292,8 @@ fn date() -> SystemTime {
 }
 
 fn admit(head: &Head) -> Result<(), Response> {
-    static HOSTS: LazyLock<Hosts> = LazyLock::new(|| Hosts { names: vec!["camera".to_owned()] });
+    static HOSTS: LazyLock<Hosts> =
+        LazyLock::new(|| Hosts { names: vec!["camera".to_owned()], origins: Vec::new() });
     routes::admit(head, &HOSTS, &[ADDRESS])
 }
 
@@ -300,6 +302,7 @@ fn answer(request: &Request) -> Response {
         Route::Asset(asset) => routes::asset(asset, &request.head),
         Route::Server => routes::server_options(),
         Route::Stats => Response::new(204),
+        Route::Whep | Route::WhepSession(_) => whep::presence(),
         Route::Offer if request.body.is_empty() => Response::problem(400, "empty", "Say more."),
         Route::Offer => {
             Response::new(200).with_body("text/plain", request.body.len().to_string().into_bytes())

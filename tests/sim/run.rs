@@ -186,7 +186,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         entropy,
         certificate: crate::crypto::certificate(options.seed),
         addresses: vec![SERVER.parse().unwrap()],
-        hosts: Hosts { names: vec!["camera".into()] },
+        hosts: Hosts { names: vec!["camera".into()], ..Hosts::default() },
         limits,
         frames_per_second: options.frames_per_second,
         stamped: false,

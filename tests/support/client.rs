@@ -40,6 +40,8 @@ pub struct Client {
     rtc: Rtc,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
+    /// The answer that was accepted last.
+    answer: String,
     deadline: Instant,
     pub address: SocketAddr,
     pub connected: bool,
@@ -61,6 +63,7 @@ impl Client {
             rtc,
             pending: Some(pending),
             mid,
+            answer: String::new(),
             deadline: now,
             address,
             connected: false,
@@ -71,11 +74,32 @@ impl Client {
         (client, offer.to_sdp_string())
     }
 
+    /// The answer of before, but for the credentials.
+    pub fn answer_restart(&mut self, ufrag: &str, pwd: &str, now: Instant) {
+        let line = |line: &str| match line.split_once(':') {
+            Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:{ufrag}\r\n"),
+            Some(("a=ice-pwd", _)) => format!("a=ice-pwd:{pwd}\r\n"),
+            _ => format!("{line}\r\n"),
+        };
+        let answer: String = self.answer.lines().map(line).collect();
+        self.accept(&answer, now);
+    }
+
     pub fn accept(&mut self, answer: &str, now: Instant) {
+        self.answer = answer.to_owned();
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         let pending = self.pending.take().unwrap();
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
         self.handle_timeout(now);
+    }
+
+    /// An offer that begins ICE anew, to be answered with `accept`.
+    pub fn restart_ice(&mut self) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(true);
+        let (offer, pending) = api.apply().unwrap();
+        self.pending = Some(pending);
+        offer.to_sdp_string()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {

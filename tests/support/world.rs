@@ -14,6 +14,8 @@ use str0m::crypto::CryptoProvider;
 use super::client::Client;
 
 pub const FRAMES_PER_SECOND: u32 = 30;
+/// The origin whose pages may use WHEP.
+pub const FRIEND: &str = "https://home.example";
 
 /// The smallest things that have the shape of H.264 frames.
 const KEY_FRAME: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88];
@@ -72,7 +74,7 @@ impl World {
             entropy: [7; 32],
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
-            hosts: Hosts { names: vec!["camera".into()] },
+            hosts: Hosts { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             stamped: false,
@@ -108,19 +110,23 @@ impl World {
 
     /// As `join`; or the status and the document of the refusal.
     pub fn try_join(&mut self) -> Result<usize, (u16, Value)> {
-        let (mut client, sdp) = self.offer();
+        let (client, sdp) = self.offer();
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
         let (status, answer) = self.post_offer(client.address, &body);
         if status != 200 {
             return Err((status, answer));
         }
-        let answer = answer["sdp"].as_str().unwrap();
+        Ok(self.add(client, &sdp, answer["sdp"].as_str().unwrap()))
+    }
+
+    /// A client whose offer was answered; its index. It connects when time passes.
+    pub fn add(&mut self, mut client: Client, offer: &str, answer: &str) -> usize {
         let value = |sdp: &str, name: &str| {
             let value = sdp.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap().to_owned()
         };
         let ufrag = |sdp: &str| value(sdp, "a=ice-ufrag:");
-        let username = format!("{}:{}", ufrag(answer), ufrag(&sdp));
+        let username = format!("{}:{}", ufrag(answer), ufrag(offer));
         let password = value(answer, "a=ice-pwd:");
         client.accept(answer, self.now);
         self.clients.push(Member {
@@ -133,7 +139,7 @@ impl World {
             keeps_sent: 0,
             sent: Vec::new(),
         });
-        Ok(self.clients.len() - 1)
+        self.clients.len() - 1
     }
 
     pub fn post_offer(&mut self, from: SocketAddr, body: &str) -> (u16, Value) {

@@ -1,0 +1,134 @@
+//! WHEP, the playback protocol of players that somebody else wrote: an offer is posted to `/whep`, and
+//! the viewer is then a resource of its own, which can be changed and deleted
+//! (draft-ietf-wish-whep-03; RFC 9725 for what it shares with WHIP).
+
+use std::borrow::Cow;
+
+use str0m::IceCreds;
+
+use crate::http::{Head, Method, Response, WHITE_SPACE};
+use crate::offer::is_ice_char;
+
+/// Where offers are posted.
+pub const ENDPOINT: &str = "/whep";
+/// What is said of the methods of the endpoint, and of a session.
+pub const ENDPOINT_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+pub const SESSION_METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
+
+const SDP: &str = "application/sdp";
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// What a page of an allowed origin may read of an answer beside the body.
+const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Retry-After";
+const PREFLIGHT_HEADERS: &str = "Content-Type, If-Match, Authorization";
+const PREFLIGHT_SECONDS: &str = "86400";
+
+/// Decides on the head alone whether the body is wanted.
+pub fn admit(head: &Head) -> Result<(), Response> {
+    let (wanted, accepts) = match head.method {
+        Method::Post => (SDP, ("Accept-Post", SDP)),
+        Method::Patch => (FRAGMENT, ("Accept-Patch", FRAGMENT)),
+        _ => return Ok(()),
+    };
+    let content_type = head.header("content-type").unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim_matches(WHITE_SPACE);
+    if media_type.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    let sentence = format!("Send the body as {wanted}.");
+    Err(Response::problem(415, "content-type", &sentence).with_header(accepts.0, accepts.1))
+}
+
+/// Adds what a page of another origin needs to read the answer, if that origin is in the list.
+pub fn share(head: &Head, origins: &[String], response: Response) -> Response {
+    let response = response.with_header("Vary", "Origin");
+    let Some(origin) = head.header("origin").filter(|o| origins.iter().any(|known| known == o))
+    else {
+        return response;
+    };
+    let response = response
+        .with_header("Access-Control-Allow-Origin", origin.to_owned())
+        .with_header("Access-Control-Expose-Headers", EXPOSED);
+    if head.header("access-control-request-method").is_none() {
+        return response;
+    }
+    response
+        .with_header("Access-Control-Allow-Methods", Method::ALL_NAMES)
+        .with_header("Access-Control-Allow-Headers", PREFLIGHT_HEADERS)
+        .with_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+}
+
+/// What may be done here.
+pub fn options(methods: &'static str) -> Response {
+    Response::new(200).with_header("Allow", methods).with_header("Accept-Post", SDP)
+}
+
+/// The endpoint and sessions exist, and there is nothing to see.
+pub fn presence() -> Response {
+    Response::new(200).with_body(SDP, Cow::Borrowed(&[][..])).with_header("Accept-Post", SDP)
+}
+
+/// The answer to an offer, and where its viewer is.
+pub fn created(session: &str, etag: &str, sdp: String) -> Response {
+    Response::new(201)
+        .with_body(SDP, sdp.into_bytes())
+        .with_header("Location", format!("{ENDPOINT}/{session}"))
+        .with_header("ETag", etag.to_owned())
+        .with_header("Accept-Patch", FRAGMENT)
+        .with_header("Cache-Control", "no-store")
+}
+
+pub fn no_session() -> Response {
+    let sentence = "There is no such session (any more). Post a new offer to /whep.";
+    Response::problem(404, "no-session", sentence)
+}
+
+/// Whether a change is meant for the session as it is (RFC 9725, section 4.3.2). Players quote the
+/// star, too.
+pub fn check_match(head: &Head, etag: &str) -> Result<(), Response> {
+    let Some(tags) = head.header("if-match") else {
+        let sentence = "Send If-Match with the session's ETag.";
+        return Err(Response::problem(428, "if-match-missing", sentence));
+    };
+    let mut tags = tags.split(',').map(|tag| tag.trim_matches(WHITE_SPACE));
+    if tags.any(|tag| tag == "*" || tag == "\"*\"" || tag == etag) {
+        return Ok(());
+    }
+    let sentence = "If-Match is not the session's ETag: it has changed since.";
+    Err(Response::problem(412, "if-match-stale", sentence))
+}
+
+/// The credentials in a fragment (RFC 8840, section 9), if there are any. Its candidates do not
+/// matter: a viewer's own checks teach us where it is.
+pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
+    let malformed = || {
+        let sentence = "The body is not an SDP fragment with candidates or ICE credentials.";
+        Response::problem(400, "fragment-malformed", sentence)
+    };
+    let text = str::from_utf8(body).map_err(|_| malformed())?;
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    let is_line = |line: &&str| line.len() > 2 && line.as_bytes()[1] == b'=';
+    if lines.is_empty() || !lines.iter().all(is_line) {
+        return Err(malformed());
+    }
+    let value = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
+    match (value("a=ice-ufrag:"), value("a=ice-pwd:")) {
+        (None, None) => Ok(None),
+        (Some(ufrag), Some(pass)) => {
+            let valid = (4..=256).contains(&ufrag.len())
+                && (22..=256).contains(&pass.len())
+                && ufrag.bytes().chain(pass.bytes()).all(is_ice_char);
+            let credentials = IceCreds { ufrag: ufrag.to_owned(), pass: pass.to_owned() };
+            valid.then_some(Some(credentials)).ok_or_else(malformed)
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// The answer to an ICE restart.
+pub fn restarted(etag: &str, fragment: String) -> Response {
+    Response::new(200)
+        .with_body(FRAGMENT, fragment.into_bytes())
+        .with_header("ETag", etag.to_owned())
+        .with_header("Cache-Control", "no-store")
+}
