@@ -1,5 +1,6 @@
 //! The video as one viewer gets it: its own sequence numbers, timestamps, keys and resends.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use super::srtp::{Opener, Sealer};
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// What a viewer may ask for again beyond as many packets as it was sent.
 const RESEND_CREDIT: u32 = 256;
+/// Runs that resends are found in. A player that keeps packets in order waits for those of before a
+/// gap, too, even behind a key frame.
+const RUNS: usize = 4;
 
 const VERSION: u8 = 2 << 6;
 const EXTENSION: u8 = 1 << 4;
@@ -59,8 +63,9 @@ pub struct Stream {
     /// The next sequence number, with its rollovers.
     next: u64,
     next_rtx: u64,
-    /// Since the last gap: the number that its first packet has here and in the history.
-    run: (u64, u64),
+    /// What was sent without leaving out a frame, oldest first: the number that the first packet
+    /// has here and in the history.
+    runs: VecDeque<(u64, u64)>,
     credit: u32,
     packets: u32,
     payload_bytes: u32,
@@ -78,7 +83,7 @@ impl Stream {
             opener,
             next,
             next_rtx: next,
-            run: (next, 0),
+            runs: VecDeque::new(),
             credit: RESEND_CREDIT,
             packets: 0,
             payload_bytes: 0,
@@ -89,9 +94,12 @@ impl Stream {
 
     /// The packets of a frame, sealed.
     pub fn send(&mut self, frame: &OutgoingFrame, history: &History, mut out: impl FnMut(Burst)) {
-        let (first, start) = self.run;
-        if start + (self.next - first) != frame.packets.start {
-            self.run = (self.next, frame.packets.start);
+        let expected = self.runs.back().map(|(first, start)| start + (self.next - first));
+        if expected != Some(frame.packets.start) {
+            self.runs.push_back((self.next, frame.packets.start));
+            if self.runs.len() > RUNS {
+                self.runs.pop_front();
+            }
         }
         let mut rest = frame.packets.clone();
         while !rest.is_empty() {
@@ -165,13 +173,13 @@ impl Stream {
         Some(Feedback { keyframes, resent })
     }
 
-    /// A packet once more; nothing if it is too old, of before a gap, or too many were asked for.
+    /// A packet once more; nothing if it is too old, or too many were asked for.
     fn resend(&mut self, number: u16, history: &History) -> Option<Vec<u8>> {
         // The latest number of the stream that ends in these 16 bits.
         let last = self.next.checked_sub(1)?;
         let number = last.checked_sub(u64::from((last as u16).wrapping_sub(number)))?;
-        let (first, start) = self.run;
-        let packet = history.get(start + number.checked_sub(first)?)?;
+        let (first, start) = self.runs.iter().rev().find(|(first, _)| *first <= number)?;
+        let packet = history.get(start + number - first)?;
         self.credit = self.credit.checked_sub(1)?;
         let overhead = self.header_bytes() + self.sealer.tag_bytes();
         let Some(rtx) = self.format.rtx else {
@@ -306,15 +314,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_resent_from_before_a_gap() {
+    fn resends_are_found_on_both_sides_of_a_gap() {
         let (mut stream, mut viewer) = ends(None, 7);
         let (mut history, now) = (History::default(), Instant::now());
-        send(&mut stream, &mut history, 10, now);
+        let mut packets = send(&mut stream, &mut history, 10, now);
         // A frame that this viewer does not get.
         history.push(&Frame::h264(vec![0, 0, 1, 0x41, 9], now), 5, 0);
-        let packets = send(&mut stream, &mut history, 10, now);
-        assert_eq!(packets[0][2..4], [0, 8], "its numbers have no gap");
-        let resent = stream.receive(&nack(&mut viewer, &[7, 8]), &history).unwrap().resent;
+        packets.extend(send(&mut stream, &mut history, 20, now));
+        assert_eq!(packets[1][2..4], [0, 8], "its numbers have no gap");
+        let resent = stream.receive(&nack(&mut viewer, &[6, 7, 8, 9]), &history).unwrap().resent;
         assert_eq!(resent, packets);
     }
 
