@@ -257,14 +257,13 @@ impl<'a> Description<'a> {
         };
         let credential = |name, lengths: RangeInclusive<usize>| {
             let text = value(name)?;
-            let valid = lengths.contains(&text.len()) && text.bytes().all(is_ice_char);
-            valid.then(|| text.to_owned()).ok_or_else(|| unreadable(name))
+            is_ice_text(text, lengths).then(|| text.to_owned()).ok_or_else(|| unreadable(name))
         };
         let fingerprint = value("fingerprint")?.strip_prefix("sha-256 ");
         Ok(Peer {
             credentials: IceCreds {
-                ufrag: credential("ice-ufrag", 4..=256)?,
-                pass: credential("ice-pwd", 22..=256)?,
+                ufrag: credential("ice-ufrag", UFRAG_BYTES)?,
+                pass: credential("ice-pwd", PASSWORD_BYTES)?,
             },
             ice_lite: self.session.has("ice-lite"),
             fingerprint: fingerprint
@@ -279,9 +278,14 @@ impl<'a> Description<'a> {
     }
 }
 
-/// RFC 8839, section 5.4.
-pub fn is_ice_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
+/// How long ICE's user fragments and passwords are (RFC 8839, section 5.4).
+pub const UFRAG_BYTES: RangeInclusive<usize> = 4..=256;
+pub const PASSWORD_BYTES: RangeInclusive<usize> = 22..=256;
+
+/// Whether a text is as long as it may be, and of ICE's characters only.
+pub fn is_ice_text(text: &str, lengths: RangeInclusive<usize>) -> bool {
+    let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    lengths.contains(&text.len()) && text.bytes().all(is_ice_char)
 }
 
 /// Bytes in hexadecimal, with colons between them (RFC 8122, section 5).

@@ -156,9 +156,7 @@ fn admit_origin(head: &Head, origins: &[String]) -> Result<(), Response> {
 }
 
 fn admit_offer(head: &Head) -> Result<(), Response> {
-    let content_type = head.header("content-type").unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim_matches(WHITE_SPACE);
-    if media_type.eq_ignore_ascii_case("application/json") {
+    if head.has_media_type("application/json") {
         return Ok(());
     }
     Err(Response::problem(

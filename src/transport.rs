@@ -63,7 +63,7 @@ impl Path {
 pub enum Event {
     Transmit(Transmit),
     /// ICE has chosen where media goes; again when it changes its mind.
-    Path(Path),
+    PathChosen,
     /// The viewer has proved that the offer's certificate is its own.
     Secured(Keying),
     /// It said goodbye (DTLS close_notify).
@@ -269,9 +269,8 @@ impl Transport {
     fn drain_ice(&mut self) {
         while let Some(event) = self.ice.poll_event() {
             if let IceAgentEvent::NominatedSend { source, destination, .. } = event {
-                let path = Path { source, destination };
-                self.path = Some(path);
-                self.events.push_back(Event::Path(path));
+                self.path = Some(Path { source, destination });
+                self.events.push_back(Event::PathChosen);
             }
         }
         while let Some(check) = self.ice.poll_transmit() {

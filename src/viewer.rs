@@ -403,7 +403,7 @@ impl Viewer {
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Transmit(transmit) => self.effects.push_back(Effect::Transmit(transmit)),
-            Event::Path(_) => self.path_heard = now,
+            Event::PathChosen => self.path_heard = now,
             Event::Secured(keying) => self.secured(now, keying),
             Event::Closed => self.end(now, Ending::Left),
             Event::Failed => self.end(now, Ending::Failed),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use str0m::IceCreds;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
-use crate::offer::is_ice_char;
+use crate::offer::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
 
 /// Where offers are posted.
 pub const ENDPOINT: &str = "/whep";
@@ -30,9 +30,7 @@ pub fn admit(head: &Head) -> Result<(), Response> {
         Method::Patch => (FRAGMENT, ("Accept-Patch", FRAGMENT)),
         _ => return Ok(()),
     };
-    let content_type = head.header("content-type").unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim_matches(WHITE_SPACE);
-    if media_type.eq_ignore_ascii_case(wanted) {
+    if head.has_media_type(wanted) {
         return Ok(());
     }
     let sentence = format!("Send the body as {wanted}.");
@@ -115,9 +113,7 @@ pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
     match (value("a=ice-ufrag:"), value("a=ice-pwd:")) {
         (None, None) => Ok(None),
         (Some(ufrag), Some(pass)) => {
-            let valid = (4..=256).contains(&ufrag.len())
-                && (22..=256).contains(&pass.len())
-                && ufrag.bytes().chain(pass.bytes()).all(is_ice_char);
+            let valid = is_ice_text(ufrag, UFRAG_BYTES) && is_ice_text(pass, PASSWORD_BYTES);
             let credentials = IceCreds { ufrag: ufrag.to_owned(), pass: pass.to_owned() };
             valid.then_some(Some(credentials)).ok_or_else(malformed)
         }

@@ -49,6 +49,13 @@ impl Head {
         self.headers.find(name)
     }
 
+    /// Whether the body is said to be of this media type, whatever its parameters.
+    pub fn has_media_type(&self, media_type: &str) -> bool {
+        let content_type = self.header("content-type").unwrap_or_default();
+        let named = content_type.split(';').next().unwrap_or_default();
+        named.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(media_type)
+    }
+
     fn new(line: RequestLine, headers: Headers) -> Result<Self, Refusal> {
         let content_length = content_length(&line, &headers)?;
         let host = headers.find("host").ok_or(refusal::HOST_MISSING)?;

@@ -161,10 +161,37 @@ impl Cipher {
     }
 
     fn tag_bytes(&self) -> usize {
-        match self.algorithm {
-            Algorithm::CmSha1 { .. } => SHA1_TAG_BYTES,
-            _ => GCM_TAG_BYTES,
-        }
+        if self.tags_with_hmac() { SHA1_TAG_BYTES } else { GCM_TAG_BYTES }
+    }
+
+    /// The tag of AES-GCM comes before the index of an RTCP packet, that of HMAC after it.
+    fn tags_with_hmac(&self) -> bool {
+        matches!(self.algorithm, Algorithm::CmSha1 { .. })
+    }
+
+    /// Encrypts `text` into `sealed`, which has room for the tag behind it and no more. AES-GCM
+    /// vouches for `associated` too, HMAC for what is `around` the text.
+    fn seal(
+        &mut self,
+        (ssrc, index): (u32, u64),
+        associated: &[u8],
+        around: [&[u8]; 2],
+        text: &[u8],
+        sealed: &mut [u8],
+    ) {
+        let (nonce, counter) = (self.gcm_nonce(ssrc, index), self.cm_counter(ssrc, index));
+        let encrypted = match &mut self.algorithm {
+            Algorithm::Gcm128(cipher) => cipher.encrypt(&nonce, associated, text, sealed),
+            Algorithm::Gcm256(cipher) => cipher.encrypt(&nonce, associated, text, sealed),
+            Algorithm::CmSha1 { cipher, hmac, hmac_key } => {
+                let (encrypted, tag) = sealed.split_at_mut(text.len());
+                let done = cipher.encrypt(&counter, text, encrypted);
+                let full = hmac.sha1_hmac(hmac_key, &[around[0], encrypted, around[1]]);
+                tag.copy_from_slice(&full[..SHA1_TAG_BYTES]);
+                done
+            }
+        };
+        encrypted.expect("a cipher takes any packet of ours");
     }
 }
 
@@ -185,21 +212,9 @@ impl Sealer {
     /// and no more. `index` is the sequence number with its rollovers.
     pub fn seal_rtp(&mut self, ssrc: u32, index: u64, payload: &[u8], packet: &mut [u8]) {
         let header_bytes = packet.len() - payload.len() - self.tag_bytes();
-        let (nonce, counter) = (self.rtp.gcm_nonce(ssrc, index), self.rtp.cm_counter(ssrc, index));
         let (header, sealed) = packet.split_at_mut(header_bytes);
-        let encrypted = match &mut self.rtp.algorithm {
-            Algorithm::Gcm128(cipher) => cipher.encrypt(&nonce, header, payload, sealed),
-            Algorithm::Gcm256(cipher) => cipher.encrypt(&nonce, header, payload, sealed),
-            Algorithm::CmSha1 { cipher, hmac, hmac_key } => {
-                let (text, tag) = sealed.split_at_mut(payload.len());
-                let encrypted = cipher.encrypt(&counter, payload, text);
-                let rollovers = ((index >> 16) as u32).to_be_bytes();
-                let full = hmac.sha1_hmac(hmac_key, &[header, text, &rollovers]);
-                tag.copy_from_slice(&full[..SHA1_TAG_BYTES]);
-                encrypted
-            }
-        };
-        encrypted.expect("a cipher takes any packet of ours");
+        let rollovers = ((index >> 16) as u32).to_be_bytes();
+        self.rtp.seal((ssrc, index), header, [header, &rollovers], payload, sealed);
     }
 
     /// Seals a compound RTCP packet.
@@ -208,35 +223,22 @@ impl Sealer {
         self.next_rtcp_index += 1;
         let trailer = (ENCRYPTED | index).to_be_bytes();
         let (header, body) = compound.split_at(RTCP_HEADER_BYTES);
-        let ssrc = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        let tag_bytes = self.rtcp.tag_bytes();
-        let (nonce, counter) = (
-            self.rtcp.gcm_nonce(ssrc, u64::from(index)),
-            self.rtcp.cm_counter(ssrc, u64::from(index)),
-        );
-        let mut sealed = vec![0; body.len() + tag_bytes];
+        let mut sealed = vec![0; body.len() + self.rtcp.tag_bytes()];
+        let place = (ssrc_of(header), u64::from(index));
         let associated = [header, &trailer].concat();
-        let encrypted = match &mut self.rtcp.algorithm {
-            Algorithm::Gcm128(cipher) => cipher.encrypt(&nonce, &associated, body, &mut sealed),
-            Algorithm::Gcm256(cipher) => cipher.encrypt(&nonce, &associated, body, &mut sealed),
-            Algorithm::CmSha1 { cipher, hmac, hmac_key } => {
-                let (text, tag) = sealed.split_at_mut(body.len());
-                let encrypted = cipher.encrypt(&counter, body, text);
-                let full = hmac.sha1_hmac(hmac_key, &[header, text, &trailer]);
-                tag.copy_from_slice(&full[..SHA1_TAG_BYTES]);
-                encrypted
-            }
-        };
-        encrypted.expect("a cipher takes any packet of ours");
-        // The tag of AES-GCM comes before the index, that of HMAC after it.
-        match self.rtcp.algorithm {
-            Algorithm::CmSha1 { .. } => {
-                let (text, tag) = sealed.split_at(body.len());
-                [header, text, &trailer, tag].concat()
-            }
-            _ => [header, &sealed, &trailer].concat(),
+        self.rtcp.seal(place, &associated, [header, &trailer], body, &mut sealed);
+        if self.rtcp.tags_with_hmac() {
+            let (text, tag) = sealed.split_at(body.len());
+            [header, text, &trailer, tag].concat()
+        } else {
+            [header, &sealed, &trailer].concat()
         }
     }
+}
+
+/// The sender's, from the header of an RTCP packet.
+fn ssrc_of(header: &[u8]) -> u32 {
+    u32::from_be_bytes([header[4], header[5], header[6], header[7]])
 }
 
 /// Checks and opens the RTCP that we receive.
@@ -254,20 +256,17 @@ impl Opener {
         let body_bytes =
             packet.len().checked_sub(RTCP_HEADER_BYTES + RTCP_INDEX_BYTES + tag_bytes)?;
         let (header, rest) = packet.split_at(RTCP_HEADER_BYTES);
-        let (sealed, trailer, tag) = match self.rtcp.algorithm {
-            Algorithm::CmSha1 { .. } => {
-                let (text, rest) = rest.split_at(body_bytes);
-                let (trailer, tag) = rest.split_at(RTCP_INDEX_BYTES);
-                (text, trailer, tag)
-            }
-            _ => {
-                let (sealed, trailer) = rest.split_at(body_bytes + tag_bytes);
-                (sealed, trailer, [].as_slice())
-            }
+        let (sealed, trailer, tag) = if self.rtcp.tags_with_hmac() {
+            let (text, rest) = rest.split_at(body_bytes);
+            let (trailer, tag) = rest.split_at(RTCP_INDEX_BYTES);
+            (text, trailer, tag)
+        } else {
+            let (sealed, trailer) = rest.split_at(body_bytes + tag_bytes);
+            (sealed, trailer, [].as_slice())
         };
         let word = u32::from_be_bytes(trailer.try_into().ok()?);
         let index = word & !ENCRYPTED;
-        let ssrc = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let ssrc = ssrc_of(header);
         let known = self.seen.iter().find(|(source, _)| *source == ssrc);
         if word & ENCRYPTED == 0 || known.is_some_and(|(_, window)| !window.is_new(index)) {
             return None;
