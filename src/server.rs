@@ -512,7 +512,7 @@ impl Server {
                 self.stun(now, path, contents)
             }
             Some(20..=63) => self.viewer_at(source).inspect(|id| {
-                self.with_viewer(now, *id, |viewer, _| viewer.handle_dtls(now, contents));
+                self.with_viewer(now, *id, |viewer, _| viewer.handle_dtls(now, source, contents));
             }),
             Some(128..=191) => self.viewer_at(source).inspect(|id| {
                 self.with_viewer(now, *id, |viewer, history| {

@@ -179,13 +179,16 @@ impl Transport {
         authentic
     }
 
-    pub fn handle_dtls(&mut self, now: Instant, record: &[u8]) {
+    /// Whether the machine could make something of it. It discards in silence what was forged in the
+    /// form of a record, so this is less than proof.
+    pub fn handle_dtls(&mut self, now: Instant, record: &[u8]) -> bool {
         // Before the record: the machine's clock is that of its last deadline.
         let handled = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(record));
-        if let Err(error) = handled {
+        if let Err(error) = &handled {
             log::debug!("DTLS: {error}");
         }
         self.drain(now);
+        handled.is_ok()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {

@@ -195,8 +195,12 @@ impl Viewer {
         });
     }
 
-    pub fn handle_dtls(&mut self, now: Instant, record: &[u8]) {
-        self.contain(now, |viewer| viewer.transport.handle_dtls(now, record));
+    pub fn handle_dtls(&mut self, now: Instant, source: SocketAddr, record: &[u8]) {
+        self.contain(now, |viewer| {
+            if viewer.transport.handle_dtls(now, record) {
+                viewer.hear(now, source);
+            }
+        });
     }
 
     pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8], h: &History) {
@@ -215,7 +219,7 @@ impl Viewer {
         });
     }
 
-    /// Something genuine has come.
+    /// Something has come that is genuine, as far as that can be told.
     fn hear(&mut self, now: Instant, source: SocketAddr) {
         self.heard = now;
         if self.state == State::Silent {

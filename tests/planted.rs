@@ -88,8 +88,8 @@ const BUGS: &[Bug] = &[
         rules: &["S6"],
         edits: &[(
             "src/transport.rs",
-            "if let Err(error) = handled {",
-            "if let Err(error) = handled {
+            "if let Err(error) = &handled {",
+            "if let Err(error) = &handled {
                 self.events.push_back(Event::Failed);",
         )],
     },
