@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::flags::{self, Command};
-use ballcast::media::{Frame, Source};
+use ballcast::media::{Codec, Frame, Source};
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, Server};
 
@@ -58,6 +58,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 pub struct Recording {
     number: u32,
     keyframe_wanted: bool,
+    captured: Option<Instant>,
 }
 
 impl Recording {
@@ -80,12 +81,19 @@ impl Recording {
 }
 
 impl Source for Recording {
-    fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<Option<Frame>> {
-        let keyframe = std::mem::take(&mut self.keyframe_wanted);
-        Ok(Some(self.frame(keyframe, now)))
+    fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<()> {
+        self.captured = Some(now);
+        Ok(())
     }
 
-    fn force_keyframe(&mut self) {
+    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+        assert_eq!(codec, Codec::H264, "the load generator offers nothing else");
+        let keyframe = std::mem::take(&mut self.keyframe_wanted);
+        let captured = self.captured.ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.frame(keyframe, captured))
+    }
+
+    fn force_keyframe(&mut self, _: Codec) {
         self.keyframe_wanted = true;
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::limits::Limits;
-use ballcast::media::{Ball, Colour, Encoder, Frame, Picture, Quality, Size, packetize};
+use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Quality, Size, encoder};
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
@@ -85,8 +85,12 @@ fn pictures(group: &mut Group) {
             ball.draw(black_box(&mut picture));
         });
     });
-    for (name, keyframe) in [("encode", false), ("encode-key", true)] {
-        let mut encoder = Encoder::new(FRAMES_PER_SECOND, Quality::Constant).unwrap();
+    for (name, codec, keyframe) in [
+        ("encode", Codec::H264, false),
+        ("encode-key", Codec::H264, true),
+        ("encode-vp8", Codec::Vp8, true),
+    ] {
+        let mut encoder = encoder(codec, FRAMES_PER_SECOND, Quality::Constant).unwrap();
         encoder.encode(&picture, now).unwrap();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -103,10 +107,10 @@ fn pictures(group: &mut Group) {
 
 fn packets(group: &mut Group) {
     let small = ball_frame();
-    group.bench_function("packetise", |bencher| bencher.iter(|| packetize(black_box(&small))));
+    group.bench_function("packetise", |bencher| bencher.iter(|| black_box(&small).packetize()));
     let large = Recording::default().frame(false, Instant::now());
     group.bench_function("packetise-large", |bencher| {
-        bencher.iter(|| packetize(black_box(&large)));
+        bencher.iter(|| black_box(&large).packetize());
     });
 }
 
@@ -123,7 +127,7 @@ fn requests(group: &mut Group) {
         });
     });
 
-    let (_, sdp) = Client::new(SocketAddr::from(([10, 0, 0, 1], 5_000)), core.now);
+    let (_, sdp) = Client::new(SocketAddr::from(([10, 0, 0, 1], 5_000)), Codec::H264, core.now);
     let request = offer_request(&sdp);
     group.bench_function("offer", |bencher| {
         bencher.iter_custom(|iterations| {
@@ -189,7 +193,7 @@ fn datagrams(group: &mut Group, core: &RefCell<Core>) {
 
 fn ball_frame() -> Frame {
     let (mut picture, mut ball) = (Picture::filled(SIZE, Colour::BLACK), Ball::new(SIZE));
-    let mut encoder = Encoder::new(FRAMES_PER_SECOND, Quality::Constant).unwrap();
+    let mut encoder = encoder(Codec::H264, FRAMES_PER_SECOND, Quality::Constant).unwrap();
     let mut frame = None;
     for _ in 0..3 {
         ball.advance();
@@ -275,7 +279,7 @@ impl Core {
         let index = self.clients.len();
         let port = 5_000 + (index % 1_000) as u16;
         let address = SocketAddr::from(([10, 0, 1, (index / 1_000) as u8], port));
-        let (mut client, sdp) = Client::new(address, self.now);
+        let (mut client, sdp) = Client::new(address, Codec::H264, self.now);
         let connection = self.connect();
         self.server.handle_input(self.now, Input::Received(connection, &offer_request(&sdp)));
         self.drain();
@@ -397,7 +401,7 @@ impl Core {
                     self.responses.clear();
                     self.responses.extend_from_slice(&bytes);
                 }
-                Output::Capture => self.captures += 1,
+                Output::Capture(_) => self.captures += 1,
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     return;

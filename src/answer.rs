@@ -7,7 +7,7 @@
 
 use str0m::IceCreds;
 
-use crate::offer::{Offer, PLAYOUT_DELAY, Section, Setup};
+use crate::offer::{Extension, Offer, PLAYOUT_DELAY, Section, Setup};
 use crate::rtp::StreamFormat;
 
 /// The one stream and its one track, as a page sees them.
@@ -74,15 +74,18 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
     answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
     transport(offer, local, offer.video(), answer);
-    let extension = offer.playout_delay.map(|number| format!("a=extmap:{number} {PLAYOUT_DELAY}"));
-    answer.extend(extension);
+    answer.extend(offer.playout_delay.map(|Extension { number, directed }| {
+        let direction = if directed { "/sendonly" } else { "" };
+        format!("a=extmap:{number}{direction} {PLAYOUT_DELAY}")
+    }));
     answer.push("a=sendonly".into());
     answer.push(format!("a=msid:{STREAM} {TRACK}"));
     answer.push("a=rtcp-mux".into());
-    answer.push(format!("a=rtpmap:{payload_type} H264/90000"));
+    answer.push(format!("a=rtpmap:{payload_type} {}/90000", offer.format.codec.name()));
     let feedback = offer.feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}"));
     answer.extend(feedback);
-    answer.push(offer.format_parameters());
+    let parameters = offer.format.parameters.as_ref();
+    answer.extend(parameters.map(|parameters| format!("a=fmtp:{payload_type} {parameters}")));
     if let Some(rtx) = rtx {
         answer.push(format!("a=rtpmap:{rtx} rtx/90000"));
         answer.push(format!("a=fmtp:{rtx} apt={payload_type}"));

@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::host::{self, AddressWatch};
-use crate::media::Source;
+use crate::media::{Codec, Source};
 use crate::server::{ConnId, Input, Output, Server};
 use crate::transport::Transmit;
 use crate::udp;
@@ -34,7 +34,6 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 
 const SIGNALS: Token = Token(0);
 const WATCH: Token = Token(1);
-const SOURCE: Token = Token(2);
 const FIRST_ENDPOINT: usize = 16;
 /// Connections' tokens follow those of the sockets that are bound.
 const FIRST_CONNECTION: usize = 1 << 16;
@@ -179,7 +178,7 @@ enum Fact {
     Flushed(ConnId),
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
-    Capture,
+    Capture(Vec<Codec>),
 }
 
 pub struct Driver<S> {
@@ -292,7 +291,6 @@ impl<S: Source> Driver<S> {
         match event.token() {
             SIGNALS => {}
             WATCH => self.follow_addresses(),
-            SOURCE => self.capture(),
             token => {
                 if event.is_writable() {
                     self.write(token);
@@ -316,9 +314,9 @@ impl<S: Source> Driver<S> {
                 Fact::TransmitFailed(destination) => {
                     self.server.handle_input(now, Input::TransmitFailed { destination });
                 }
-                Fact::Capture => {
-                    let Some(frame) = self.take_picture() else { continue };
-                    self.server.handle_input(Instant::now(), Input::Frame(frame));
+                Fact::Capture(codecs) => {
+                    self.take_picture(&codecs);
+                    continue;
                 }
             }
             self.drain();
@@ -347,8 +345,8 @@ impl<S: Source> Driver<S> {
                     }
                 }
                 Output::Close(id) => self.close(id),
-                Output::ForceKeyframe => self.source.force_keyframe(),
-                Output::Capture => self.facts.push_back(Fact::Capture),
+                Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
+                Output::Capture(codecs) => self.facts.push_back(Fact::Capture(codecs)),
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;
@@ -361,24 +359,28 @@ impl<S: Source> Driver<S> {
 
 /// Pictures.
 impl<S: Source> Driver<S> {
-    fn capture(&mut self) {
-        if let Some(frame) = self.take_picture() {
-            self.input(Input::Frame(frame));
-        }
-    }
-
-    fn take_picture(&mut self) -> Option<crate::media::Frame> {
-        let (now, wall) = (Instant::now(), SystemTime::now());
-        let captured = self.source.capture(now, wall);
-        if let Err(error) = &captured
+    fn take_picture(&mut self, codecs: &[Codec]) {
+        let taken = self.try_picture(codecs);
+        if let Err(error) = &taken
             && !self.source_failing
         {
             log::error!("there are no pictures: {error}");
         }
-        self.source_failing = captured.is_err();
-        let mut frame = captured.ok()??;
-        frame.cost = now.elapsed();
-        Some(frame)
+        self.source_failing = taken.is_err();
+    }
+
+    /// Each frame is on its way before the next is encoded.
+    fn try_picture(&mut self, codecs: &[Codec]) -> io::Result<()> {
+        let mut begun = Instant::now();
+        self.source.capture(begun, SystemTime::now())?;
+        for codec in codecs {
+            let mut frame = self.source.encode(*codec)?;
+            frame.cost = begun.elapsed();
+            self.server.handle_input(Instant::now(), Input::Frame(frame));
+            self.drain();
+            begun = Instant::now();
+        }
+        Ok(())
     }
 }
 

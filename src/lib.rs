@@ -20,7 +20,7 @@
 //!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Transport ------+-> Send/Close -> write
 //!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendmmsg
 //!                                       frame clock due and somebody watches -> Capture ----.    |
-//!  picture -> Source::capture, ONCE <- driver <---------------------------------------------'    |
+//!  picture -> encoded ONCE for each codec <- driver <---------------------------------------'    |
 //!                `-> Frame -> packetised ONCE -> for each viewer past its key frame: write, drain'
 //!                                    viewer connected, or PLI -> ForceKeyframe -> Source
 //! ```
@@ -37,13 +37,13 @@
 //! | [`transport`] | the way to it, found and secured by str0m's ICE and DTLS | core |
 //! | [`rtp`] | its stream: packets, their protection, their repair | core |
 //! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
-//! | [`media`] | picture, ball, stamp, frame, packetiser; encoder and source for the driver | both |
+//! | [`media`] | picture, ball, stamp; frames of each codec, and how they are cut for RTP; encoders and source for the driver | both |
 //! | `driver` | the mio loop: sockets, signals, the clock | driver |
 //! | `udp` | datagrams to the kernel, many with one call | driver |
 //! | `host` | the host's addresses and names | driver |
 //! | `flags` | the command line | driver |
 //!
-//! The core builds and tests without the feature `driver`, and then links neither mio nor openh264.
+//! The core builds and tests without the feature `driver`, and then links neither mio nor a codec.
 //!
 //! [`Server::handle_input`]: server::Server::handle_input
 //! [`Server::poll_output`]: server::Server::poll_output

@@ -1,6 +1,6 @@
 //! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind.
 //!
-//! An [`Offer`] that exists is one that we can answer with video: it has one H.264 payload type,
+//! An [`Offer`] that exists is one that we can answer with video: it has one payload type for it,
 //! chosen by value, and a [`Peer`] to reach. What else the browser wrote is left behind: other
 //! codecs, candidates (`.local` names or a stranger's address; the browser's checks teach us where
 //! it is), and feedback for a bandwidth estimation that we do not do.
@@ -10,10 +10,12 @@ use std::ops::RangeInclusive;
 
 use str0m::IceCreds;
 
+use crate::media::Codec;
+
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    pub h264: H264,
+    pub format: Format,
     /// Each m-line, in order.
     pub sections: Vec<Section>,
     /// Which of them gets the video.
@@ -26,8 +28,8 @@ pub struct Offer {
     pub peer: Peer,
     /// Of [`FEEDBACK`], what is offered.
     pub feedback: Vec<&'static str>,
-    /// The number of the header extension `playout-delay`.
-    pub playout_delay: Option<u8>,
+    /// The header extension `playout-delay`.
+    pub playout_delay: Option<Extension>,
 }
 
 /// Who is at the other end of the transport, and how it is set up.
@@ -64,14 +66,23 @@ pub struct Section {
     pub refused: bool,
 }
 
-/// An H.264 payload type of an offer, packetization-mode 1 (RFC 6184, section 8.1).
+/// A payload type of an offer, in a codec of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct H264 {
+pub struct Format {
+    pub codec: Codec,
     pub payload_type: u8,
     /// The payload type that retransmissions of it use (RFC 4588).
     pub rtx: Option<u8>,
-    pub profile_level_id: u32,
-    pub level_asymmetry_allowed: bool,
+    /// What the answer says of it in a=fmtp.
+    pub parameters: Option<String>,
+}
+
+/// A header extension of an offer (RFC 8285).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    pub number: u8,
+    /// The offer says which way it goes, so the answer has to (section 7).
+    pub directed: bool,
 }
 
 /// Why there is no video for an offer. The text is for the person who wrote the page.
@@ -102,9 +113,9 @@ impl fmt::Display for OfferError {
             ),
             OfferError::NoCodec(offered) => write!(
                 f,
-                "The browser offers video as {}, and this server has H.264 only \
-                 (packetization-mode 1). Use Chrome, Edge or Safari; in Firefox install the \
-                 OpenH264 plug-in under about:addons, which needs the internet once.",
+                "The browser offers video as {}, and this server has H.264 \
+                 (packetization-mode 1) and VP8. Use Chrome, Edge, Firefox or Safari with their \
+                 usual settings.",
                 if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
             ),
         }
@@ -128,10 +139,13 @@ impl Offer {
             return Err(OfferError::NotReceiving);
         }
         let numbered = sections.iter().enumerate();
-        let chosen = numbered
-            .filter(|(_, lines)| is_video(lines) && receives(lines))
-            .find_map(|(index, lines)| Some((index, lines.best_h264()?)));
-        let Some((chosen, h264)) = chosen else {
+        let wanted: Vec<(usize, &Lines)> =
+            numbered.filter(|(_, lines)| is_video(lines) && receives(lines)).collect();
+        let best = |codec| {
+            let mut found = wanted.iter();
+            found.find_map(|(index, lines)| Some((*index, lines.best_format(codec)?)))
+        };
+        let Some((chosen, format)) = Codec::ALL.into_iter().find_map(best) else {
             let mut names: Vec<String> = videos().flat_map(Lines::codec_names).collect();
             names.dedup();
             return Err(OfferError::NoCodec(names));
@@ -144,26 +158,16 @@ impl Offer {
             chosen,
             mixes_extensions: session.has("extmap-allow-mixed") || video.has("extmap-allow-mixed"),
             peer: description.peer(video, &bundle)?,
-            feedback: video.feedback(h264.payload_type),
+            feedback: video.feedback(format.payload_type),
             playout_delay: video.playout_delay(),
             bundle: bundle.into_iter().map(str::to_owned).collect(),
-            h264,
+            format,
         })
     }
 
     /// The section that gets the video.
     pub fn video(&self) -> &Section {
         &self.sections[self.chosen]
-    }
-
-    /// What the answer says of its H.264: the offer's own profile and level.
-    pub fn format_parameters(&self) -> String {
-        let H264 { payload_type, profile_level_id, level_asymmetry_allowed, .. } = self.h264;
-        let asymmetry = if level_asymmetry_allowed { "level-asymmetry-allowed=1;" } else { "" };
-        format!(
-            "a=fmtp:{payload_type} {asymmetry}packetization-mode=1;\
-             profile-level-id={profile_level_id:06x}"
-        )
     }
 }
 
@@ -392,16 +396,27 @@ impl<'a> Lines<'a> {
         names
     }
 
-    /// The best H.264 that the section offers; the first of equals, as the offer prefers it.
-    fn best_h264(&self) -> Option<H264> {
-        self.payload_types()
-            .filter_map(|pt| self.h264(pt))
-            .min_by_key(|h264| profile_rank(h264.profile_level_id))
+    /// The best of a codec that the section offers; the first of equals, as the offer prefers it.
+    fn best_format(&self, codec: Codec) -> Option<Format> {
+        let payload_types = || self.payload_types().filter(|pt| self.is_codec(*pt, codec.name()));
+        let (payload_type, parameters) = match codec {
+            Codec::H264 => {
+                let h264 = payload_types().filter_map(|pt| Some((pt, self.h264(pt)?)));
+                let (payload_type, h264) =
+                    h264.min_by_key(|(_, h264)| profile_rank(h264.profile_level_id))?;
+                (payload_type, Some(h264.to_string()))
+            }
+            Codec::Vp8 => (payload_types().next()?, None),
+        };
+        let rtx = self.payload_types().find(|pt| {
+            let repairs = || self.parameter(*pt, "apt")?.parse::<u8>().ok();
+            *pt != payload_type && self.is_codec(*pt, "rtx") && repairs() == Some(payload_type)
+        });
+        Some(Format { codec, payload_type, rtx, parameters })
     }
 
     fn h264(&self, payload_type: u8) -> Option<H264> {
-        let mode = self.parameter(payload_type, "packetization-mode");
-        if !self.is_codec(payload_type, "H264") || mode != Some("1") {
+        if self.parameter(payload_type, "packetization-mode") != Some("1") {
             return None;
         }
         let profile_level_id = match self.parameter(payload_type, "profile-level-id") {
@@ -411,20 +426,10 @@ impl<'a> Lines<'a> {
             Some(_) => return None,
             None => DEFAULT_PROFILE_LEVEL_ID,
         };
-        if !PROFILES.contains(&(profile_level_id >> 16)) {
-            return None;
-        }
-        let rtx = self.payload_types().find(|pt| {
-            let repairs = || self.parameter(*pt, "apt")?.parse::<u8>().ok();
-            *pt != payload_type && self.is_codec(*pt, "rtx") && repairs() == Some(payload_type)
-        });
         let asymmetry = self.parameter(payload_type, "level-asymmetry-allowed");
-        Some(H264 {
-            payload_type,
-            rtx,
-            profile_level_id,
-            level_asymmetry_allowed: asymmetry == Some("1"),
-        })
+        let level_asymmetry_allowed = asymmetry == Some("1");
+        let known = PROFILES.contains(&(profile_level_id >> 16));
+        known.then_some(H264 { profile_level_id, level_asymmetry_allowed })
     }
 
     fn feedback(&self, payload_type: u8) -> Vec<&'static str> {
@@ -436,12 +441,32 @@ impl<'a> Lines<'a> {
         FEEDBACK.into_iter().filter(offers).collect()
     }
 
-    fn playout_delay(&self) -> Option<u8> {
+    fn playout_delay(&self) -> Option<Extension> {
         let extensions = self.values("extmap").filter_map(|extmap| extmap.split_once(' '));
-        let mut numbers = extensions.filter(|(_, uri)| *uri == PLAYOUT_DELAY);
-        let number = numbers.find_map(|(number, _)| number.parse::<u8>().ok());
+        let mut wanted = extensions.filter(|(_, uri)| *uri == PLAYOUT_DELAY);
+        let (number, direction) = wanted.find_map(|(number, _)| {
+            let (number, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
+            Some((number.parse().ok()?, direction))
+        })?;
+        let receives = matches!(direction, "recvonly" | "sendrecv");
         // The numbers of one-byte headers (RFC 8285, section 4.2).
-        number.filter(|number| (1..=14).contains(number))
+        let extension = Extension { number, directed: direction == "recvonly" };
+        (receives && (1..=14).contains(&number)).then_some(extension)
+    }
+}
+
+/// H.264 in packetization-mode 1 (RFC 6184, section 8.1), as an offer and its answer describe it.
+struct H264 {
+    profile_level_id: u32,
+    level_asymmetry_allowed: bool,
+}
+
+impl fmt::Display for H264 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.level_asymmetry_allowed {
+            f.write_str("level-asymmetry-allowed=1;")?;
+        }
+        write!(f, "packetization-mode=1;profile-level-id={:06x}", self.profile_level_id)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::frame_clock::FrameClock;
 use crate::http::{self, Head, Method, Request, Response};
 use crate::keyframes::Keyframes;
 use crate::limits::{Limits, RateLimit};
-use crate::media::Frame;
+use crate::media::{Codec, Frame};
 use crate::offer::{Offer, OfferError};
 use crate::routes::{self, Hosts, Route};
 use crate::rtp::{History, OutgoingFrame};
@@ -95,10 +95,10 @@ pub enum Output {
     /// Let go of the connection now.
     Close(ConnId),
     Transmit(Transmit),
-    /// Make the next picture's frame a key frame.
-    ForceKeyframe,
-    /// Take a picture, encode it, and bring it as [`Input::Frame`].
-    Capture,
+    /// Make the codec's next frame a key frame.
+    ForceKeyframe(Codec),
+    /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`].
+    Capture(Vec<Codec>),
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),
 }
@@ -155,26 +155,43 @@ struct Session {
 /// How many viewers there are of a kind, so that nobody has to look at all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Census {
-    watching: usize,
+    /// By codec.
+    watching: [usize; Codec::ALL.len()],
     half_open: usize,
 }
 
 impl Census {
     fn add(&mut self, viewer: &Viewer) {
-        self.watching += usize::from(viewer.is_watching());
+        self.watching[viewer.codec() as usize] += usize::from(viewer.is_watching());
         self.half_open += usize::from(viewer.is_half_open());
     }
 
     fn remove(&mut self, viewer: &Viewer) {
-        self.watching -= usize::from(viewer.is_watching());
+        self.watching[viewer.codec() as usize] -= usize::from(viewer.is_watching());
         self.half_open -= usize::from(viewer.is_half_open());
     }
+
+    fn is_watched(&self, codec: Codec) -> bool {
+        self.watching[codec as usize] > 0
+    }
+
+    fn somebody_watches(&self) -> bool {
+        self.watching.iter().any(|watching| *watching > 0)
+    }
+}
+
+/// The pictures in one codec, for all who watch it.
+#[derive(Debug, Default)]
+struct Rendition {
+    keyframes: Keyframes,
+    history: History,
 }
 
 /// A frame on its way to the viewers, in the order of their ids. One viewer's packets are made when
 /// those of the one before it are sent: what is under way never takes much memory.
 struct FanOut {
     now: Instant,
+    codec: Codec,
     frame: OutgoingFrame,
     next: ViewerId,
     /// Somebody watches, and did not get the frame.
@@ -211,8 +228,8 @@ pub struct Server {
     offers: RateLimit,
     refusal_lines: RateLimit,
     clock: FrameClock,
-    keyframes: Keyframes,
-    history: History,
+    /// By codec.
+    renditions: [Rendition; Codec::ALL.len()],
     fan_out: Option<FanOut>,
     schedule: Schedule<Timer>,
     outbox: VecDeque<Output>,
@@ -237,8 +254,7 @@ impl Server {
             offers: RateLimit::new(config.limits.offers_per_second),
             refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
             clock: FrameClock::new(config.frames_per_second),
-            keyframes: Keyframes::default(),
-            history: History::default(),
+            renditions: Default::default(),
             fan_out: None,
             schedule: Schedule::new(),
             outbox: VecDeque::new(),
@@ -327,7 +343,7 @@ impl Server {
         for (address, id) in &self.by_address {
             assert!(viewers[id].addresses.contains(address));
         }
-        let watching = self.census.watching > 0;
+        let watching = self.census.somebody_watches();
         assert_eq!(self.clock.deadline().is_some(), watching, "frames while somebody watches");
         assert!(viewers.values().all(|seat| seat.viewer.ending().is_none()));
         let timers = viewers.len() + connections.len() + usize::from(watching);
@@ -366,17 +382,21 @@ impl Server {
 impl Server {
     fn tick(&mut self, now: Instant) {
         if self.clock.tick(now) {
-            if self.keyframes.take(now) {
-                self.outbox.push_back(Output::ForceKeyframe);
+            let codecs = Codec::ALL.into_iter().filter(|codec| self.census.is_watched(*codec));
+            let codecs: Vec<Codec> = codecs.collect();
+            for codec in &codecs {
+                if self.renditions[*codec as usize].keyframes.take(now) {
+                    self.outbox.push_back(Output::ForceKeyframe(*codec));
+                }
             }
-            self.outbox.push_back(Output::Capture);
+            self.outbox.push_back(Output::Capture(codecs));
         }
         self.schedule.set(Timer::Frame, self.clock.deadline());
     }
 
     /// Starts the frame clock when the first viewer watches, and stops it after the last.
     fn settle_clock(&mut self, now: Instant) {
-        if self.census.watching > 0 {
+        if self.census.somebody_watches() {
             self.clock.start(now);
         } else {
             self.clock.stop();
@@ -393,17 +413,19 @@ impl Server {
 
         let timestamp = self.rtp_time(frame.captured);
         let ntp = ntp_time(self.date(frame.captured));
-        let frame = self.history.push(frame, timestamp, ntp);
-        self.fan_out = Some(FanOut { now, frame, next: ViewerId(0), missed: false });
+        let codec = frame.codec();
+        let frame = self.renditions[codec as usize].history.push(frame, timestamp, ntp);
+        self.fan_out = Some(FanOut { now, codec, frame, next: ViewerId(0), missed: false });
     }
 
     /// Sends a frame to one viewer; what is left to do then.
     fn send_to_next(&mut self, mut fan_out: FanOut) -> Option<FanOut> {
-        let FanOut { now, frame, next, missed } = &mut fan_out;
-        let Some((&id, _)) = self.viewers.range(*next..).next() else {
+        let FanOut { now, codec, frame, next, missed } = &mut fan_out;
+        let mut rest = self.viewers.range(*next..);
+        let Some((&id, _)) = rest.find(|(_, seat)| seat.viewer.codec() == *codec) else {
             // The source may have been late with a key frame, or a viewer have lost one on our side.
             if *missed {
-                self.keyframes.request();
+                self.renditions[*codec as usize].keyframes.request();
             }
             return None;
         };
@@ -434,25 +456,26 @@ impl Server {
             return;
         };
         let watched = seat.viewer.is_watching();
+        let Rendition { keyframes, history } = &mut self.renditions[seat.viewer.codec() as usize];
         self.census.remove(&seat.viewer);
-        change(&mut seat.viewer, &self.history);
+        change(&mut seat.viewer, history);
         self.census.add(&seat.viewer);
         let mut connected = false;
         while let Some(effect) = seat.viewer.poll_effect() {
             match effect {
                 Effect::Transmit(transmit) => self.outbox.push_back(Output::Transmit(transmit)),
                 Effect::Connected => connected = true,
-                Effect::KeyframeRequested => self.keyframes.request(),
+                Effect::KeyframeRequested => keyframes.request(),
             }
         }
         let watches = seat.viewer.is_watching();
         if connected {
             log::info!("{id} is live at {}", remote_name(seat));
-            self.keyframes.viewer_joined();
+            keyframes.viewer_joined();
             self.counters.viewers_served += 1;
         } else if watches && !watched {
             log::info!("{id} is back");
-            self.keyframes.request();
+            keyframes.request();
         } else if watched && !watches && seat.viewer.ending().is_none() {
             log::info!("{id} is silent, nothing is sent to it");
         }
@@ -572,7 +595,7 @@ impl Server {
         let id = self.by_address.get(&destination);
         if let Some(seat) = id.and_then(|id| self.viewers.get_mut(id)) {
             seat.viewer.shut_gate();
-            self.keyframes.request();
+            self.renditions[seat.viewer.codec() as usize].keyframes.request();
         }
     }
 
@@ -908,6 +931,7 @@ fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
     json!({
         "id": id.0,
         "state": seat.viewer.state_name(),
+        "codec": seat.viewer.codec().name(),
         "address": remote_name(seat),
         "age_s": seat.viewer.age(now).as_secs_f64(),
         "frames_sent": counters.frames,

@@ -16,6 +16,7 @@ use str0m::config::DtlsCert;
 use str0m::ice::StunMessage;
 
 use crate::answer::{self, Local};
+use crate::media::Codec;
 use crate::offer::{Offer, OfferError};
 use crate::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
 use crate::transport::{self, Event, Path, Transmit, Transport};
@@ -119,6 +120,7 @@ pub struct Viewer {
     transport: Transport,
     /// There is one from the moment that DTLS is up.
     stream: Option<Stream>,
+    codec: Codec,
     format: StreamFormat,
     state: State,
     gate_open: bool,
@@ -140,9 +142,9 @@ impl Viewer {
         let Terms { certificate, credentials, addresses, random } = terms;
         let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = random;
         let format = StreamFormat {
-            payload_type: offer.h264.payload_type,
-            rtx: offer.h264.rtx,
-            playout_delay: offer.playout_delay,
+            payload_type: offer.format.payload_type,
+            rtx: offer.format.rtx,
+            playout_delay: offer.playout_delay.map(|extension| extension.number),
             ssrc,
             // One more, should they be the same.
             rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
@@ -168,6 +170,7 @@ impl Viewer {
         let mut viewer = Viewer {
             transport,
             stream: None,
+            codec: offer.format.codec,
             format,
             state: State::HalfOpen,
             gate_open: false,
@@ -343,6 +346,11 @@ impl Viewer {
             State::Ended(_) => return None,
         };
         Some(own.min(self.transport.deadline()))
+    }
+
+    /// What its frames are encoded in.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Whether frames are meant for it.

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use ballcast::media::Codec;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use rustix::process::Signal;
@@ -23,7 +24,7 @@ impl Watcher {
     fn join(server: &Server) -> Watcher {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let now = Instant::now();
-        let (mut client, sdp) = Client::new(socket.local_addr().unwrap(), now);
+        let (mut client, sdp) = Client::new(socket.local_addr().unwrap(), Codec::H264, now);
         let response = server.post_offer(&sdp);
         assert_eq!(response.status, 200, "{}", response.json());
         client.accept(response.json()["sdp"].as_str().unwrap(), now);

@@ -145,8 +145,8 @@ const BUGS: &[Bug] = &[
         rules: &["S11"],
         edits: &[(
             "src/server.rs",
-            "self.outbox.push_back(Output::Capture);",
-            "self.outbox.push_back(Output::Capture); self.outbox.push_back(Output::Capture);",
+            "self.outbox.push_back(Output::Capture(codecs));",
+            "self.outbox.push_back(Output::Capture(codecs.clone())); self.outbox.push_back(Output::Capture(codecs));",
         )],
     },
     Bug {

@@ -5,6 +5,7 @@ mod support;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
 
+use ballcast::media::Codec;
 use serde_json::json;
 use support::process::{Server, raw, request};
 
@@ -113,13 +114,13 @@ fn refusals_are_sentences_and_are_counted_and_the_server_goes_on() {
          before createOffer()."
     );
 
-    let vp8 = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n";
-    let body = json!({"type": "offer", "sdp": vp8}).to_string();
+    let vp9 = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP9/90000\r\n";
+    let body = json!({"type": "offer", "sdp": vp9}).to_string();
     let (status, reason, detail) = offer(&[json_type], &body);
     assert_eq!((status, reason.as_str()), (422, "no-codec"));
-    assert!(detail.as_str().unwrap().contains("VP8"), "{detail}");
+    assert!(detail.as_str().unwrap().contains("VP9"), "{detail}");
 
-    let sendonly = vp8.to_owned() + "a=sendonly\r\n";
+    let sendonly = vp9.to_owned() + "a=sendonly\r\n";
     let body = json!({"type": "offer", "sdp": sendonly}).to_string();
     assert_eq!(offer(&[json_type], &body).1, "video-not-receiving");
 
@@ -182,7 +183,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let server = Server::start_command(child, "127.0.0.1", 0, &[]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let now = std::time::Instant::now();
-    let (_, sdp) = support::client::Client::new(socket.local_addr().unwrap(), now);
+    let (_, sdp) = support::client::Client::new(socket.local_addr().unwrap(), Codec::H264, now);
     let response = server.post_offer(&sdp);
     let answer = response.json()["sdp"].as_str().unwrap().to_owned();
     server.stats();

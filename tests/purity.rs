@@ -4,17 +4,19 @@
 use std::path::{Path, PathBuf};
 
 /// The driver's side of the wall.
-const DRIVER: [&str; 7] = [
+const DRIVER: [&str; 9] = [
     "main.rs",
     "driver.rs",
     "udp.rs",
     "host.rs",
     "flags.rs",
-    "media/encoder.rs",
+    "media/encoder/mod.rs",
+    "media/encoder/h264.rs",
+    "media/encoder/vp8.rs",
     "media/source.rs",
 ];
 
-const FORBIDDEN: [&str; 16] = [
+const FORBIDDEN: [&str; 17] = [
     "Instant::now",
     "SystemTime::now",
     ".elapsed()",
@@ -31,6 +33,7 @@ const FORBIDDEN: [&str; 16] = [
     "std::fs",
     "mio::",
     "openh264",
+    "libwebp",
 ];
 
 fn sources(directory: &Path, files: &mut Vec<PathBuf>) {

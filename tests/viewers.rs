@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballcast::limits::Limits;
+use ballcast::media::Codec;
 use ballcast::server::Input;
 use serde_json::json;
 use str0m::ice::{StunMessage, TransId};
@@ -81,6 +82,50 @@ fn a_late_viewer_gets_a_key_frame_at_the_next_tick_and_disturbs_nobody() {
 }
 
 #[test]
+fn each_codec_is_encoded_only_while_somebody_watches_it() {
+    let mut world = World::new();
+    let first = world.join();
+    world.run(seconds(1));
+    assert_eq!(world.encoded, [Codec::H264]);
+    world.codec = Codec::Vp8;
+    let second = world.join();
+    world.run(seconds(1));
+    assert_eq!(world.encoded, [Codec::H264, Codec::Vp8]);
+    let third = world.join();
+    world.run(seconds(2));
+    assert_eq!(world.encoded, [Codec::H264, Codec::Vp8], "once for both");
+    for (viewer, codec) in [(first, Codec::H264), (second, Codec::Vp8), (third, Codec::Vp8)] {
+        let frames = &world.clients[viewer].client.frames;
+        assert!(frames[0].is_keyframe() && frames.iter().all(|frame| frame.codec == codec));
+        assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD * 2));
+    }
+    let forced: Vec<Codec> = world.forced_keyframes.iter().map(|(codec, _)| *codec).collect();
+    assert_eq!(forced, [Codec::H264, Codec::Vp8, Codec::Vp8]);
+    for (viewer, left) in [(first, vec![Codec::Vp8]), (second, vec![Codec::Vp8]), (third, vec![])] {
+        let now = world.now;
+        world.clients[viewer].client.close(now);
+        world.encoded.clear();
+        world.run(seconds(1));
+        assert_eq!(world.encoded, left);
+    }
+}
+
+#[test]
+fn a_lost_picture_costs_only_its_own_codec_a_key_frame() {
+    let mut world = World::new();
+    world.join();
+    world.codec = Codec::Vp8;
+    let viewer = world.join();
+    world.run(seconds(3));
+    world.forced_keyframes.clear();
+    let now = world.now;
+    world.clients[viewer].client.request_keyframe(KeyframeRequestKind::Pli, now);
+    world.run(seconds(1));
+    let forced: Vec<Codec> = world.forced_keyframes.iter().map(|(codec, _)| *codec).collect();
+    assert_eq!(forced, [Codec::Vp8]);
+}
+
+#[test]
 fn one_capture_a_tick_whatever_the_number_of_viewers_and_none_without() {
     let mut world = World::new();
     world.run(seconds(60));
@@ -132,7 +177,7 @@ fn a_storm_of_pli_makes_two_key_frames_a_second_at_most() {
     }
     let forced = &world.forced_keyframes[before..];
     assert!((9..=11).contains(&forced.len()), "{} in 5 s", forced.len());
-    assert!(forced.windows(3).all(|three| three[2] - three[0] >= seconds(1)));
+    assert!(forced.windows(3).all(|three| three[2].1 - three[0].1 >= seconds(1)));
 }
 
 #[test]

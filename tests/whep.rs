@@ -83,7 +83,7 @@ fn an_offer_makes_a_session_with_a_secret_name() {
 fn what_cannot_be_answered_is_refused_with_the_status_that_players_expect() {
     let mut world = World::new();
     let sendonly = CHROMIUM.replace("a=recvonly", "a=sendonly");
-    let no_codec = CHROMIUM.replace("H264/90000", "H265/90000");
+    let no_codec = CHROMIUM.replace("H264/90000", "H265/90000").replace("VP8/90000", "AV2/90000");
     let no_video = CHROMIUM.replace("m=video", "m=text");
     let cases = [
         ("", CHROMIUM, 415, "content-type"),

@@ -226,7 +226,7 @@ impl Judge<'_> {
     fn codecs(&mut self, offered: &Media, answered: &Media) {
         let types = answered.payload_types();
         self.law("video has one codec and its repair", matches!(types.len(), 1 | 2));
-        let Some(&h264) = types.first() else { return };
+        let Some(&video) = types.first() else { return };
         let known = types.iter().all(|pt| offered.payload_types().contains(pt));
         self.law("a payload type is the offer's", known);
         for rtpmap in answered.values("rtpmap") {
@@ -235,17 +235,15 @@ impl Judge<'_> {
             let same = named.any(|other| other.eq_ignore_ascii_case(name));
             self.law("an rtpmap is the offer's", same);
         }
-        let is_h264 = |media: &Media| media.codec(h264).as_deref() == Some("h264/90000");
-        self.law("the codec is H.264", is_h264(answered) && is_h264(offered));
-        let modes = [offered, answered].map(|media| media.parameter(h264, "packetization-mode"));
-        self.law("the mode is 1", modes.iter().all(|mode| mode.as_deref() == Some("1")));
-        self.profile(h264, offered, answered);
-        let asymmetry = [offered, answered]
-            .map(|media| media.parameter(h264, "level-asymmetry-allowed").as_deref() == Some("1"));
-        self.law("levels may differ if the offer says so", asymmetry[0] == asymmetry[1]);
+        self.law("the codec is the offer's", answered.codec(video) == offered.codec(video));
+        match answered.codec(video).as_deref() {
+            Some("h264/90000") => self.h264(video, offered, answered),
+            Some("vp8/90000") => self.vp8(offered),
+            _ => self.law("the codec is H.264 or VP8", false),
+        }
         let repairs = |media: &Media, pt: u8| {
             media.codec(pt).as_deref() == Some("rtx/90000")
-                && media.parameter(pt, "apt").as_deref() == Some(&h264.to_string())
+                && media.parameter(pt, "apt").as_deref() == Some(&video.to_string())
         };
         let possible = offered.payload_types().into_iter().any(|pt| repairs(offered, pt));
         self.law("the repair is taken if there is one", possible == (types.len() == 2));
@@ -253,7 +251,24 @@ impl Judge<'_> {
             self.law("the repair is the codec's", repairs(answered, rtx) && repairs(offered, rtx));
             self.see("answered with rtx");
         }
-        self.feedback(h264, offered, answered);
+        self.feedback(video, offered, answered);
+    }
+
+    fn h264(&mut self, h264: u8, offered: &Media, answered: &Media) {
+        let modes = [offered, answered].map(|media| media.parameter(h264, "packetization-mode"));
+        self.law("the mode is 1", modes.iter().all(|mode| mode.as_deref() == Some("1")));
+        self.profile(h264, offered, answered);
+        let asymmetry = [offered, answered]
+            .map(|media| media.parameter(h264, "level-asymmetry-allowed").as_deref() == Some("1"));
+        self.law("levels may differ if the offer says so", asymmetry[0] == asymmetry[1]);
+    }
+
+    fn vp8(&mut self, offered: &Media) {
+        let h264 = |pt| offered.parameter(pt, "profile-level-id");
+        let mut profiles = offered.h264_types().filter_map(h264);
+        let has_h264 = profiles.any(|profile| is_constrained_baseline(&profile));
+        self.law("VP8 is for those who have no H.264", !has_h264);
+        self.see("answered VP8");
     }
 
     /// The level too is the offer's, as we send one that every level allows.
@@ -271,13 +286,13 @@ impl Judge<'_> {
     }
 
     /// RFC 4585, section 4.2: an answer has no feedback that the offer has not.
-    fn feedback(&mut self, h264: u8, offered: &Media, answered: &Media) {
+    fn feedback(&mut self, video: u8, offered: &Media, answered: &Media) {
         for feedback in answered.values("rtcp-fb") {
             let (pt, kind) = feedback.split_once(' ').unwrap_or((feedback, ""));
             let for_all = format!("* {kind}");
-            let same = offered.of_type("rtcp-fb", h264).any(|other| other == kind)
+            let same = offered.of_type("rtcp-fb", video).any(|other| other == kind)
                 || offered.values("rtcp-fb").any(|other| other == for_all);
-            self.law("feedback is for the codec", pt == h264.to_string());
+            self.law("feedback is for the codec", pt == video.to_string());
             self.law("feedback is the offer's", same);
             self.law("bandwidth is not estimated", !kind.ends_with("-cc") && kind != "goog-remb");
         }

@@ -125,6 +125,7 @@ fn every_input_of_offer() {
         "answered",
         "answered active",
         "answered another kind refused",
+        "answered VP8",
         "answered application refused",
         "answered audio inactive",
         "answered audio refused",

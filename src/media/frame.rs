@@ -1,10 +1,38 @@
-//! One encoded access unit.
+//! One encoded access unit, and how it is encoded.
 
 use std::time::{Duration, Instant};
 
-/// One H.264 access unit as a byte stream (ITU-T H.264 Annex B: start codes between NAL units).
+use super::{h264, vp8};
+
+/// The largest RTP payload, in bytes. With 12 bytes of RTP header, 16 of extensions, 2 of a resent
+/// packet's original number and 16 of SRTP tag it fits, with room, the 1,232 bytes that IPv6's
+/// smallest MTU (RFC 8200) leaves to a datagram.
+pub const MAX_PAYLOAD_BYTES: usize = 1_150;
+
+/// What a viewer decodes. The pictures are encoded once for each codec that somebody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Codec {
+    H264,
+    Vp8,
+}
+
+impl Codec {
+    /// The one that is preferred comes first.
+    pub const ALL: [Codec; 2] = [Codec::H264, Codec::Vp8];
+
+    /// As SDP writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::H264 => "H264",
+            Codec::Vp8 => "VP8",
+        }
+    }
+}
+
+/// One encoded picture.
 #[derive(Debug, Clone)]
 pub struct Frame {
+    codec: Codec,
     data: Vec<u8>,
     keyframe: bool,
     /// When the picture was taken. RTP timestamps follow it.
@@ -14,16 +42,23 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// An access unit as a byte stream (ITU-T H.264 Annex B: start codes between NAL units).
     pub fn h264(data: Vec<u8>, captured: Instant) -> Frame {
-        let mut seen = [false; 32];
-        for unit in nal_units(&data) {
-            seen[usize::from(nal_type(unit))] = true;
-        }
-        let keyframe = [NAL_IDR, NAL_SPS, NAL_PPS].iter().all(|kind| seen[usize::from(*kind)]);
-        Frame { data, keyframe, captured, cost: Duration::ZERO }
+        let keyframe = h264::is_keyframe(&data);
+        Frame { codec: Codec::H264, data, keyframe, captured, cost: Duration::ZERO }
     }
 
-    /// Whether a decoder can start here: an IDR picture that brings its own SPS and PPS.
+    /// A frame as RFC 6386, section 9 has it.
+    pub fn vp8(data: Vec<u8>, captured: Instant) -> Frame {
+        let keyframe = vp8::is_keyframe(&data);
+        Frame { codec: Codec::Vp8, data, keyframe, captured, cost: Duration::ZERO }
+    }
+
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Whether a decoder can start here.
     pub fn is_keyframe(&self) -> bool {
         self.keyframe
     }
@@ -36,73 +71,12 @@ impl Frame {
         self.data.is_empty()
     }
 
-    /// The NAL units in order, without start codes and never empty.
-    pub fn nal_units(&self) -> impl Iterator<Item = &[u8]> {
-        nal_units(&self.data)
-    }
-}
-
-// nal_unit_type, ITU-T H.264 table 7-1.
-const NAL_IDR: u8 = 5;
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
-
-fn nal_type(unit: &[u8]) -> u8 {
-    unit[0] & 0x1f
-}
-
-fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = after_start_code(data).unwrap_or_default();
-    std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let end = find_start_code(rest).unwrap_or(rest.len());
-            let (unit, tail) = rest.split_at(end);
-            rest = after_start_code(tail).unwrap_or_default();
-            // Zero bytes between a unit and the next start code belong to neither (B.1.1).
-            let unit = &unit[..unit.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)];
-            if !unit.is_empty() {
-                return Some(unit);
-            }
+    /// The RTP payloads in sending order, each at most [`MAX_PAYLOAD_BYTES`]. The last one carries
+    /// the marker.
+    pub fn packetize(&self) -> Vec<Vec<u8>> {
+        match self.codec {
+            Codec::H264 => h264::packetize(&self.data),
+            Codec::Vp8 => vp8::packetize(&self.data),
         }
-        None
-    })
-}
-
-fn find_start_code(data: &[u8]) -> Option<usize> {
-    data.windows(3).position(|window| window == [0, 0, 1])
-}
-
-fn after_start_code(data: &[u8]) -> Option<&[u8]> {
-    find_start_code(data).map(|at| &data[at + 3..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn units(data: &[u8]) -> Vec<Vec<u8>> {
-        nal_units(data).map(<[u8]>::to_vec).collect()
-    }
-
-    #[test]
-    fn nal_units_are_split_at_start_codes_of_either_length() {
-        let stream = [0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 2, 0, 0, 0, 1, 0x65, 0, 3];
-        assert_eq!(units(&stream), [vec![0x67, 1], vec![0x68, 2], vec![0x65, 0, 3]]);
-    }
-
-    #[test]
-    fn garbage_and_empty_units_yield_nothing() {
-        assert!(units(&[]).is_empty());
-        assert!(units(&[1, 2, 3]).is_empty());
-        assert!(units(&[0, 0, 1]).is_empty());
-        assert_eq!(units(&[0, 0, 1, 0, 0, 1, 0x41]), [vec![0x41]]);
-    }
-
-    #[test]
-    fn a_key_frame_is_an_idr_with_both_parameter_sets() {
-        let keyframe = |stream: &[u8]| Frame::h264(stream.to_vec(), Instant::now()).is_keyframe();
-        assert!(keyframe(&[0, 0, 1, 0x67, 0, 0, 1, 0x68, 0, 0, 1, 0x65]));
-        assert!(!keyframe(&[0, 0, 1, 0x65]));
-        assert!(!keyframe(&[0, 0, 1, 0x67, 0, 0, 1, 0x68, 0, 0, 1, 0x41]));
     }
 }

@@ -1,24 +1,24 @@
 //! Where frames come from.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime};
 
-use super::{Ball, Colour, Encoder, Frame, Picture, Quality, Size, stamp_of, write_stamp};
+use super::{
+    Ball, Codec, Colour, Encode, Frame, Picture, Quality, Size, encoder, stamp_of, write_stamp,
+};
 
 /// The driver's only seam to pictures.
 pub trait Source {
-    /// The frame of the picture at `now`, `None` when there is no new one. `wall` is the same
-    /// moment on the wall clock.
-    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<Option<Frame>>;
+    /// Takes the picture of `now`, which is `wall` on the wall clock.
+    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
 
-    /// Makes the next frame a key frame.
-    fn force_keyframe(&mut self);
+    /// The picture that was taken last, encoded.
+    fn encode(&mut self, codec: Codec) -> io::Result<Frame>;
 
-    /// What becomes readable when the source has something, for sources that are not asked.
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
+    /// Makes the codec's next frame a key frame.
+    fn force_keyframe(&mut self, codec: Codec);
 }
 
 /// The built-in source: the bouncing ball. It moves once for each capture, so it stands still
@@ -28,14 +28,10 @@ pub struct BallSource {
     frames_per_second: u32,
     quality: Quality,
     stamp: bool,
-    keyframe_wanted: bool,
-    /// Made for the first picture: it takes memory that nobody needs before.
-    studio: Option<Studio>,
-}
-
-struct Studio {
-    picture: Picture,
-    encoder: Encoder,
+    /// The last one, and when it was taken. Like an encoder it is made when it is first needed: they
+    /// take memory.
+    picture: Option<(Picture, Instant)>,
+    encoders: BTreeMap<Codec, Box<dyn Encode>>,
 }
 
 impl BallSource {
@@ -45,38 +41,40 @@ impl BallSource {
             frames_per_second,
             quality,
             stamp,
-            keyframe_wanted: false,
-            studio: None,
+            picture: None,
+            encoders: BTreeMap::new(),
         }
-    }
-
-    fn open_studio(&self) -> io::Result<Studio> {
-        Ok(Studio {
-            picture: Picture::filled(self.ball.size(), Colour::BLACK),
-            encoder: Encoder::new(self.frames_per_second, self.quality)?,
-        })
     }
 }
 
 impl Source for BallSource {
-    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<Option<Frame>> {
-        let studio = match self.studio.take() {
-            Some(studio) => studio,
-            None => self.open_studio()?,
-        };
-        let Studio { picture, encoder } = self.studio.insert(studio);
+    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        let black = || (Picture::filled(self.ball.size(), Colour::BLACK), now);
+        let (picture, captured) = self.picture.get_or_insert_with(black);
+        *captured = now;
         self.ball.advance();
         self.ball.draw(picture);
         if self.stamp {
             write_stamp(picture, stamp_of(wall));
         }
-        if std::mem::take(&mut self.keyframe_wanted) {
-            encoder.force_keyframe();
-        }
-        encoder.encode(picture, now).map(Some)
+        Ok(())
     }
 
-    fn force_keyframe(&mut self) {
-        self.keyframe_wanted = true;
+    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+        let (picture, captured) = self.picture.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let encoder = match self.encoders.entry(codec) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
+            }
+        };
+        encoder.encode(picture, *captured)
+    }
+
+    fn force_keyframe(&mut self, codec: Codec) {
+        // An encoder that is still to be made begins with one.
+        if let Some(encoder) = self.encoders.get_mut(&codec) {
+            encoder.force_keyframe();
+        }
     }
 }

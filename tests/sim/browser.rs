@@ -156,7 +156,7 @@ pub fn odd_request(rng: &mut Rng, tally: &mut Tally) -> (Vec<u8>, bool) {
         offer(&format!("{json}Origin: http://elsewhere.example\r\n"), "x"),
         offer(json, "nonsense"),
         offer(json, &sdp("")),
-        offer(json, &sdp("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n")),
+        offer(json, &sdp("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP9/90000\r\n")),
         offer(json, &sdp("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=sendonly\r\n")),
     ];
     let index = rng.usize(..requests.len());

@@ -42,6 +42,8 @@ pub struct Options {
     pub shutdown: bool,
     /// One of several viewers is on a good network, and nothing happens to it.
     pub healthy: bool,
+    /// Who has no H.264: each one whose number this divides.
+    pub vp8: Option<usize>,
 }
 
 impl Options {
@@ -76,6 +78,7 @@ impl Options {
             addresses: None,
             shutdown: false,
             healthy: false,
+            vp8: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl Options {
             addresses: often(rng, 20.0),
             shutdown: rng.u8(..4) == 0,
             healthy: viewers > 1 && rng.bool(),
+            vp8: rng.bool().then(|| rng.usize(1..=4)),
         }
     }
 }

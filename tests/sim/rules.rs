@@ -6,14 +6,16 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ballcast::media::Codec;
 use ballcast::viewer::ViewerId;
 
 use crate::tally::{Happening, Tally};
 use crate::wire::Wire;
 
-/// The frame that the server was given last.
+/// A frame that the server was given. Those of one picture have its number.
 #[derive(Debug, Clone, Copy)]
 pub struct SentFrame {
+    pub codec: Codec,
     pub number: u64,
     pub keyframe: bool,
     pub captured: Instant,
@@ -36,7 +38,7 @@ pub struct Rules {
     /// By SSRC. RTX streams are not in it.
     streams: BTreeMap<u32, Stream>,
     /// The stream of each viewer.
-    destinations: BTreeMap<ViewerId, u32>,
+    destinations: BTreeMap<ViewerId, (Codec, u32)>,
 
     /// When connections came up.
     up: BTreeMap<ViewerId, Instant>,
@@ -46,8 +48,8 @@ pub struct Rules {
     left: BTreeMap<ViewerId, Instant>,
     /// When a key frame was asked for that has not come yet.
     asked: BTreeMap<ViewerId, Instant>,
-    /// The frames that the server was given lately, by number.
-    frames: BTreeMap<u64, SentFrame>,
+    /// The frames that the server was given lately.
+    frames: BTreeMap<(u64, Codec), SentFrame>,
     /// When something last came from each viewer, forged or not.
     heard: BTreeMap<ViewerId, Instant>,
     /// When something genuine last came from each viewer.
@@ -57,7 +59,7 @@ pub struct Rules {
     /// The last SRTCP index from each SSRC.
     reports: BTreeMap<u32, u32>,
     /// When key frames were forced.
-    forced: Vec<Instant>,
+    forced: Vec<(Codec, Instant)>,
     last_capture: Option<Instant>,
     period: Duration,
 }
@@ -97,7 +99,7 @@ impl Rules {
     }
 
     pub fn given(&mut self, frame: SentFrame) {
-        self.frames.insert(frame.number, frame);
+        self.frames.insert((frame.number, frame.codec), frame);
         if self.frames.len() > 1_000 {
             self.frames.pop_first();
         }
@@ -110,7 +112,7 @@ impl Rules {
 
     /// The number of the frame that went to a viewer last.
     pub fn last_frame(&self, viewer: ViewerId) -> Option<u64> {
-        Some(self.streams.get(self.destinations.get(&viewer)?)?.frame)
+        Some(self.streams.get(&self.destinations.get(&viewer)?.1)?.frame)
     }
 
     /// What was seen before is a replay, and not heard (RFC 3711, section 3.3.2).
@@ -144,17 +146,19 @@ impl Rules {
         tally: &mut Tally,
     ) {
         // A client misled by a damaged packet asks for streams that do not exist.
-        if self.destinations.get(&viewer) != Some(&stream) {
+        let Some((codec, known)) = self.destinations.get(&viewer).copied() else { return };
+        if known != stream {
             return;
         }
-        if self.asked.contains_key(&viewer) || self.forced_since(now - WINDOW) >= 2 {
+        if self.asked.contains_key(&viewer) || self.forced_since(codec, now - WINDOW) >= 2 {
             tally.happened(Happening::PliCollapsed);
         }
         self.asked.entry(viewer).or_insert(now);
     }
 
-    fn forced_since(&self, since: Instant) -> usize {
-        self.forced.iter().rev().take_while(|at| **at > since).count()
+    fn forced_since(&self, codec: Codec, since: Instant) -> usize {
+        let lately = self.forced.iter().rev().take_while(|(_, at)| *at > since);
+        lately.filter(|(of, _)| *of == codec).count()
     }
 
     pub fn captured(&mut self, now: Instant, viewers: usize) -> Verdict {
@@ -178,20 +182,20 @@ impl Rules {
         tally: &mut Tally,
     ) -> Verdict {
         rule!(self.proved.contains(&to), "S4: {wire:?} goes to {to}, which has proved nothing");
-        let Wire::Rtp { sequence, timestamp, ssrc, payload_type, frame } = *wire else {
+        let Wire::Rtp { sequence, timestamp, ssrc, codec, frame } = *wire else {
             return Ok(());
         };
-        if payload_type == RTX {
+        let Some(codec) = codec else {
             tally.happened(Happening::Resend);
             return Ok(());
-        }
+        };
         let number = frame.or_else(|| Some(self.streams.get(&ssrc)?.frame));
-        let frame = number.and_then(|number| self.frames.get(&number).copied());
+        let frame = number.and_then(|number| self.frames.get(&(number, codec)).copied());
         let frame = frame.ok_or("S1: media that is of no frame")?;
         let age = now - frame.captured;
         rule!(age <= self.period * 2, "S8: a frame leaves that is {age:?} old");
         if let Some(viewer) = viewer {
-            self.destinations.insert(viewer, ssrc);
+            self.destinations.insert(viewer, (codec, ssrc));
             let silent = self.heard.get(&viewer).map(|heard| now - *heard).unwrap_or_default();
             let limit = SILENCE + self.period;
             rule!(silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
@@ -238,11 +242,11 @@ impl Rules {
 
     /// A key frame is asked of the source: for a viewer that came up, or for requests, of which
     /// two a second are granted.
-    pub fn forced_keyframe(&mut self, now: Instant) -> Verdict {
-        self.forced.push(now);
+    pub fn forced_keyframe(&mut self, codec: Codec, now: Instant) -> Verdict {
+        self.forced.push((codec, now));
         let margin = WINDOW + self.period * 2;
         let joins = self.up.values().filter(|at| **at + margin > now).count();
-        let forced = self.forced_since(now - WINDOW);
+        let forced = self.forced_since(codec, now - WINDOW);
         rule!(forced <= 2 + joins, "L2: {forced} key frames in a second, with {joins} joins");
         Ok(())
     }
@@ -290,7 +294,11 @@ impl Rules {
         }
         for (viewer, since) in &self.asked {
             let waits = now - *since;
-            let granted = self.forced.iter().filter(|at| **at <= *since && **at + WINDOW > *since);
+            let codec = self.destinations.get(viewer).map(|(codec, _)| *codec);
+            let granted = self
+                .forced
+                .iter()
+                .filter(|(of, at)| Some(*of) == codec && *at <= *since && *at + WINDOW > *since);
             // Two a second for all: a request may have to wait for the second to pass.
             let window = if granted.count() < 2 { Duration::ZERO } else { WINDOW };
             let limit = window + Duration::from_millis(100).max(grace);
@@ -306,6 +314,3 @@ impl Rules {
 
 const SILENCE: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(1);
-
-/// The payload type of resends in the offers of str0m's client: 109 for 108.
-pub const RTX: u8 = 109;

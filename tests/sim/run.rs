@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::limits::Limits;
-use ballcast::media::Frame;
+use ballcast::media::{Codec, Frame};
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use fastrand::Rng;
@@ -27,6 +27,7 @@ use crate::wire::{self, Wire};
 pub const SERVER: &str = "10.0.0.254:8080";
 /// More outputs than this in one drain, or inputs in one moment, are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
+const HUGE_FRAME_BYTES: usize = 150_000;
 /// How a binding request begins.
 const CHECK: &[u8] = &[0, 1];
 /// The person on a good network, in the runs that have one.
@@ -643,7 +644,9 @@ impl Run {
         }
         let port = 5_000 + person.offers as u16;
         let address = SocketAddr::from(([10, 1, index as u8, 1], port));
-        let (viewer, sdp) = Viewer::new(address, self.options.check_interval, self.now);
+        let is_vp8 = self.options.vp8.is_some_and(|every| index.is_multiple_of(every));
+        let codec = if is_vp8 { Codec::Vp8 } else { Codec::H264 };
+        let (viewer, sdp) = Viewer::new(address, codec, self.options.check_interval, self.now);
         person.viewer = Some(viewer);
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         let request = format!(
@@ -901,7 +904,7 @@ impl Run {
         let heard = source.and_then(|from| self.server.viewer_at(from));
         self.rules.heard(heard, self.genuine, self.now);
         let mut sent = 0;
-        let mut capture = false;
+        let mut capture = None;
         let mut failed = Vec::new();
         for _ in 0..MOST_OUTPUTS {
             let output = self.server.poll_output();
@@ -931,44 +934,63 @@ impl Run {
                 Output::Send(id, bytes) => self.respond(id, &bytes)?,
                 Output::Finish(_) => {}
                 Output::Close(id) => self.set_closed(id)?,
-                Output::ForceKeyframe => {
-                    self.keyframe_forced = true;
-                    self.rules.forced_keyframe(self.now)?;
+                Output::ForceKeyframe(codec) => {
+                    self.keyframe_forced |= codec == Codec::H264;
+                    self.rules.forced_keyframe(codec, self.now)?;
                 }
-                Output::Capture => {
-                    rule!(!capture, "S11: two pictures in one drain");
-                    capture = true;
+                Output::Capture(codecs) => {
+                    rule!(capture.is_none(), "S11: two pictures in one drain");
+                    rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
+                    capture = Some(codecs);
                 }
             }
         }
         Err("S10: no end to the outputs".into())
     }
 
-    fn after_drain(&mut self, capture: bool, failed: Vec<SocketAddr>) -> Verdict {
+    fn after_drain(&mut self, capture: Option<Vec<Codec>>, failed: Vec<SocketAddr>) -> Verdict {
         for destination in failed {
             self.tally.fault(Fault::SendFailed);
             self.tally.happened(Happening::FailedSend);
             self.input(Input::TransmitFailed { destination })?;
         }
-        if capture {
+        if let Some(codecs) = capture {
             self.rules.captured(self.now, self.server.viewers())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
-                self.deliver_frame()?;
+                self.frames += 1;
+                let huge = std::mem::take(&mut self.huge_frame);
+                if huge {
+                    self.tally.fault(Fault::SourceHuge);
+                }
+                if codecs.len() > 1 {
+                    self.tally.happened(Happening::TwoCodecs);
+                }
+                for codec in codecs {
+                    let (frame, bytes) = match codec {
+                        Codec::H264 => self.h264_frame(huge),
+                        Codec::Vp8 => self.vp8_frame(huge),
+                    };
+                    self.rules.given(frame);
+                    self.input(Input::Frame(bytes))?;
+                }
+                self.healthy_viewer_was_served()?;
             }
         }
         Ok(())
     }
 
-    fn deliver_frame(&mut self) -> Verdict {
+    fn sent_frame(&self, codec: Codec, keyframe: bool) -> SentFrame {
+        SentFrame { codec, number: self.frames, keyframe, captured: self.now }
+    }
+
+    fn h264_frame(&mut self, huge: bool) -> (SentFrame, Frame) {
         let deaf = self.deaf_until.is_some_and(|until| self.now <= until);
         let keyframe = !deaf && std::mem::take(&mut self.keyframe_forced);
-        let mut bytes =
-            if keyframe { self.options.keyframe_bytes } else { self.options.delta_bytes };
-        if std::mem::take(&mut self.huge_frame) {
-            self.tally.fault(Fault::SourceHuge);
-            bytes = 150_000;
-        }
-        self.frames += 1;
+        let bytes = match keyframe {
+            _ if huge => HUGE_FRAME_BYTES,
+            true => self.options.keyframe_bytes,
+            false => self.options.delta_bytes,
+        };
         let number = wire::number_bytes(self.frames);
         let mut data = Vec::new();
         if keyframe {
@@ -979,9 +1001,15 @@ impl Run {
         data.extend_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
         data.extend_from_slice(&number);
         data.resize(data.len() + bytes, 0x9a);
-        self.rules.given(SentFrame { number: self.frames, keyframe, captured: self.now });
-        self.input(Input::Frame(Frame::h264(data, self.now)))?;
-        self.healthy_viewer_was_served()
+        (self.sent_frame(Codec::H264, keyframe), Frame::h264(data, self.now))
+    }
+
+    /// The source makes key frames only.
+    fn vp8_frame(&self, huge: bool) -> (SentFrame, Frame) {
+        let bytes = if huge { HUGE_FRAME_BYTES } else { self.options.keyframe_bytes };
+        let mut data = [&wire::VP8_HEADER[..], &wire::number_bytes(self.frames)].concat();
+        data.resize(data.len() + bytes, 0x9a);
+        (self.sent_frame(Codec::Vp8, true), Frame::vp8(data, self.now))
     }
 
     /// Whatever the others do, a viewer on a good network gets every frame in its moment.

@@ -30,7 +30,7 @@ kinds! {
     Happening {
         FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
         DtlsRetransmit, SequenceWrap, TimestampWrap, ShutdownInHandshake, CleanLeave,
-        SilentViewer, HalfOpenExpired, Resend,
+        SilentViewer, HalfOpenExpired, Resend, TwoCodecs,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ballcast::media::Codec;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
@@ -13,6 +14,7 @@ const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 pub struct Viewer {
     rtc: Rtc,
+    codec: Codec,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
     deadline: Instant,
@@ -36,12 +38,20 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer, and its offer's SDP.
-    pub fn new(address: SocketAddr, check_interval: Duration, now: Instant) -> (Viewer, String) {
-        let mut config = RtcConfig::new()
+    pub fn new(
+        address: SocketAddr,
+        codec: Codec,
+        check_interval: Duration,
+        now: Instant,
+    ) -> (Viewer, String) {
+        let config = RtcConfig::new()
             .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
             .clear_codecs()
-            .enable_h264(true)
             .set_reordering_size_video(30);
+        let mut config = match codec {
+            Codec::H264 => config.enable_h264(true),
+            Codec::Vp8 => config.enable_vp8(true),
+        };
         config.set_max_stun_rto(check_interval);
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
@@ -50,6 +60,7 @@ impl Viewer {
         let (offer, pending) = api.apply().unwrap();
         let viewer = Viewer {
             rtc,
+            codec,
             pending: Some(pending),
             mid,
             deadline: now,
@@ -150,7 +161,11 @@ impl Viewer {
             Event::Connected => self.connected = true,
             Event::Closed => self.closed = true,
             Event::MediaData(media) => {
-                let keyframe = media.data.windows(4).any(|w| w[..3] == [0, 0, 1] && w[3] == 0x65);
+                let is_idr = |unit: &[u8]| unit[..3] == [0, 0, 1] && unit[3] == 0x65;
+                let keyframe = match self.codec {
+                    Codec::H264 => media.data.windows(4).any(is_idr),
+                    Codec::Vp8 => media.data[0] & 1 == 0,
+                };
                 self.decodes = keyframe || self.decodes && media.contiguous;
                 if self.decodes {
                     self.decoded.push(now);

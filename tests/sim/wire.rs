@@ -1,5 +1,7 @@
 //! What a datagram is, read off the wire: the simulation's cryptography hides nothing.
 
+use ballcast::media::Codec;
+
 /// RTP and RTCP as far as the rules look at them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
@@ -11,7 +13,8 @@ pub enum Wire {
         handshake: Option<u8>,
     },
     Rtp {
-        payload_type: u8,
+        /// `None` for resends.
+        codec: Option<Codec>,
         sequence: u16,
         timestamp: u32,
         ssrc: u32,
@@ -46,8 +49,8 @@ pub fn read(bytes: &[u8]) -> Wire {
             index: word(bytes.last_chunk::<INDEX_BYTES>().map(|index| &index[..])) & INDEX_MASK,
         },
         [128..=191, second, ..] if bytes.len() >= 12 + TAG_BYTES => Wire::Rtp {
-            payload_type: second & 0x7f,
-            frame: frame_number(bytes),
+            codec: codec(second & 0x7f),
+            frame: codec(second & 0x7f).and_then(|codec| frame_number(bytes, codec)),
             sequence: u16::from_be_bytes([bytes[2], bytes[3]]),
             timestamp: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             ssrc: u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]),
@@ -56,19 +59,42 @@ pub fn read(bytes: &[u8]) -> Wire {
     }
 }
 
-/// A frame's number as the source writes it behind the NAL unit's header: seven bits a byte, none
-/// of them zero.
+/// The payload types in the offers of str0m's client. The others are resends.
+fn codec(payload_type: u8) -> Option<Codec> {
+    match payload_type {
+        108 => Some(Codec::H264),
+        96 => Some(Codec::Vp8),
+        _ => None,
+    }
+}
+
+/// A frame's number as the source writes it behind the NAL unit's header, or behind that of a VP8
+/// key frame: seven bits a byte, none of them zero.
 pub fn number_bytes(number: u64) -> [u8; 4] {
     [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8)
 }
 
-fn frame_number(bytes: &[u8]) -> Option<u64> {
+fn frame_number(bytes: &[u8], codec: Codec) -> Option<u64> {
     let extension_words = if bytes[0] & 0x10 == 0 {
         0
     } else {
         1 + usize::from(u16::from_be_bytes([*bytes.get(14)?, *bytes.get(15)?]))
     };
-    let mut unit = bytes.get(12 + 4 * extension_words..bytes.len() - TAG_BYTES)?;
+    let payload = bytes.get(12 + 4 * extension_words..bytes.len() - TAG_BYTES)?;
+    let number = match codec {
+        Codec::H264 => behind_nal_header(payload)?,
+        // RFC 7741: the first packet of a frame has the bit S.
+        Codec::Vp8 if payload.first()? & 0x10 != 0 => payload.get(1 + VP8_HEADER.len()..)?,
+        Codec::Vp8 => return None,
+    };
+    let digits = number.get(..4)?.iter();
+    Some(digits.fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
+}
+
+/// Tag, start code and size of a key frame (RFC 6386, section 9.1).
+pub const VP8_HEADER: [u8; 10] = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
+
+fn behind_nal_header(mut unit: &[u8]) -> Option<&[u8]> {
     // RFC 6184: the last unit of an aggregate is the picture; a fragment has a second header.
     if unit.first()? & 0x1f == 24 {
         unit = &unit[1..];
@@ -82,15 +108,11 @@ fn frame_number(bytes: &[u8]) -> Option<u64> {
             unit = after;
         }
     }
-    let number = match unit {
-        [first, flags, number @ ..] if first & 0x1f == 28 => {
-            (flags & 0x80 != 0).then_some(number)?
-        }
-        [_, number @ ..] => number,
-        [] => return None,
-    };
-    let digits = number.get(..4)?.iter();
-    Some(digits.fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
+    match unit {
+        [first, flags, number @ ..] if first & 0x1f == 28 => (flags & 0x80 != 0).then_some(number),
+        [_, number @ ..] => Some(number),
+        [] => None,
+    }
 }
 
 fn word(bytes: Option<&[u8]>) -> u32 {

@@ -3,13 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ballcast::media::Codec;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-/// One encoded frame as it came out of the depacketizer, Annex B.
+// nal_unit_type, ITU-T H.264 table 7-1.
+const IDR: u8 = 5;
+const SPS: u8 = 7;
+const PPS: u8 = 8;
+
+/// One encoded frame as it came out of the depacketizer.
 pub struct ReceivedFrame {
+    pub codec: Codec,
     pub data: Vec<u8>,
     /// 90 kHz.
     pub timestamp: u64,
@@ -17,15 +24,18 @@ pub struct ReceivedFrame {
 }
 
 impl ReceivedFrame {
-    /// Whether the access unit has a NAL unit of this type.
-    pub fn has(&self, nal_type: u8) -> bool {
-        let starts = self.data.windows(4).filter(|w| w[..3] == [0, 0, 1]);
-        starts.into_iter().any(|w| w[3] & 0x1f == nal_type)
+    pub fn is_keyframe(&self) -> bool {
+        match self.codec {
+            Codec::H264 => [SPS, PPS, IDR].iter().all(|kind| self.has(*kind)),
+            // RFC 6386, section 9.1.
+            Codec::Vp8 => self.data[0] & 1 == 0,
+        }
     }
 
-    /// SPS, PPS and IDR.
-    pub fn is_keyframe(&self) -> bool {
-        [7, 8, 5].iter().all(|kind| self.has(*kind))
+    /// Whether the access unit has a NAL unit of this type.
+    fn has(&self, nal_type: u8) -> bool {
+        let starts = self.data.windows(4).filter(|w| w[..3] == [0, 0, 1]);
+        starts.into_iter().any(|w| w[3] & 0x1f == nal_type)
     }
 }
 
@@ -38,6 +48,7 @@ pub struct Outgoing {
 
 pub struct Client {
     rtc: Rtc,
+    codec: Codec,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
     /// The answer that was accepted last.
@@ -52,15 +63,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client at `address`, and its offer's SDP.
-    pub fn new(address: SocketAddr, now: Instant) -> (Client, String) {
-        let mut rtc = RtcConfig::new().clear_codecs().enable_h264(true).build(now);
+    /// A client at `address` that has one codec, and its offer's SDP.
+    pub fn new(address: SocketAddr, codec: Codec, now: Instant) -> (Client, String) {
+        let config = RtcConfig::new().clear_codecs();
+        let config = match codec {
+            Codec::H264 => config.enable_h264(true),
+            Codec::Vp8 => config.enable_vp8(true),
+        };
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
         let mut api = rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
         let client = Client {
             rtc,
+            codec,
             pending: Some(pending),
             mid,
             answer: String::new(),
@@ -143,6 +160,7 @@ impl Client {
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::MediaData(media)) => self.frames.push(ReceivedFrame {
+                    codec: self.codec,
                     data: media.data.to_vec(),
                     timestamp: media.time.numer(),
                     at: now,

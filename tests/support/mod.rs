@@ -7,5 +7,9 @@ pub mod chromium;
 pub mod client;
 pub mod crypto;
 #[cfg(feature = "driver")]
+pub mod firefox;
+#[cfg(feature = "driver")]
 pub mod process;
+#[cfg(feature = "driver")]
+pub mod scripts;
 pub mod world;

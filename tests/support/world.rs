@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::limits::Limits;
-use ballcast::media::Frame;
+use ballcast::media::{Codec, Frame};
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub const FRIEND: &str = "https://home.example";
 /// The smallest things that have the shape of H.264 frames.
 const KEY_FRAME: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88];
 const DELTA_FRAME: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a];
+/// That of a VP8 key frame; the source makes no others.
+const VP8_FRAME: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01, 0x9a];
 
 /// More outputs than this in one drain are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
@@ -29,7 +31,11 @@ pub struct World {
     pub server: Server,
     pub clients: Vec<Member>,
     pub captures: u64,
-    pub forced_keyframes: Vec<Instant>,
+    /// What the next clients can decode.
+    pub codec: Codec,
+    /// What the last picture was encoded in.
+    pub encoded: Vec<Codec>,
+    pub forced_keyframes: Vec<(Codec, Instant)>,
     /// Datagrams that the server sent and no client took.
     pub stray: Vec<SocketAddr>,
     /// While set, sending a datagram fails.
@@ -85,6 +91,8 @@ impl World {
             server: Server::new(config, now),
             clients: Vec::new(),
             captures: 0,
+            codec: Codec::H264,
+            encoded: Vec::new(),
             forced_keyframes: Vec::new(),
             stray: Vec::new(),
             transmit_fails: false,
@@ -100,7 +108,7 @@ impl World {
     /// A client with an address of its own, `10.0.<index>.1`.
     pub fn offer(&mut self) -> (Client, String) {
         let index = self.clients.len() as u8;
-        Client::new(SocketAddr::from(([10, 0, index, 1], 5_000)), self.now)
+        Client::new(SocketAddr::from(([10, 0, index, 1], 5_000)), self.codec, self.now)
     }
 
     /// A viewer joins over HTTP; its index. It connects when time passes.
@@ -245,7 +253,7 @@ impl World {
 
     pub fn input(&mut self, input: Input) {
         self.server.handle_input(self.now, input);
-        let mut capture = false;
+        let mut capture = None;
         let mut failed = Vec::new();
         for count in 0.. {
             assert!(count < MOST_OUTPUTS, "a drain ends");
@@ -259,11 +267,11 @@ impl World {
                     assert!(!self.is_closed(id), "a connection is closed once");
                     self.closed.push(id);
                 }
-                Output::ForceKeyframe => {
-                    self.keyframe_forced = !self.source_is_deaf;
-                    self.forced_keyframes.push(self.now);
+                Output::ForceKeyframe(codec) => {
+                    self.keyframe_forced |= codec == Codec::H264 && !self.source_is_deaf;
+                    self.forced_keyframes.push((codec, self.now));
                 }
-                Output::Capture => capture = true,
+                Output::Capture(codecs) => capture = Some(codecs),
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);
                 }
@@ -291,12 +299,19 @@ impl World {
         for destination in failed {
             self.input(Input::TransmitFailed { destination });
         }
-        if capture {
-            self.captures += 1;
-            let forced = std::mem::take(&mut self.keyframe_forced);
-            let data = if forced { KEY_FRAME } else { DELTA_FRAME };
-            self.input(Input::Frame(Frame::h264(data.to_vec(), self.now)));
+        let Some(codecs) = capture else { return };
+        self.captures += 1;
+        for codec in &codecs {
+            let frame = match codec {
+                Codec::H264 if std::mem::take(&mut self.keyframe_forced) => {
+                    Frame::h264(KEY_FRAME.to_vec(), self.now)
+                }
+                Codec::H264 => Frame::h264(DELTA_FRAME.to_vec(), self.now),
+                Codec::Vp8 => Frame::vp8(VP8_FRAME.to_vec(), self.now),
+            };
+            self.input(Input::Frame(frame));
         }
+        self.encoded = codecs;
     }
 
     pub fn deadline(&self) -> Option<Instant> {

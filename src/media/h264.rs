@@ -1,14 +1,14 @@
-//! An H.264 frame cut into RTP payloads (RFC 6184, packetization-mode 1), once for all viewers.
+//! H.264 for RTP (RFC 6184, packetization-mode 1).
 //!
 //! Small NAL units that follow each other share a packet (STAP-A, section 5.7.1), large ones are
 //! fragmented (FU-A, section 5.8). A key frame of the ball is then one or two packets.
 
-use super::Frame;
+use super::frame::MAX_PAYLOAD_BYTES;
 
-/// The largest payload, in bytes. With 12 bytes of RTP header, 16 of extensions, 2 of a resent
-/// packet's original number and 16 of SRTP tag it fits, with room, the 1,232 bytes that IPv6's
-/// smallest MTU (RFC 8200) leaves to a datagram.
-pub const MAX_PAYLOAD_BYTES: usize = 1_150;
+// nal_unit_type, ITU-T H.264 table 7-1.
+const NAL_IDR: u8 = 5;
+const NAL_SPS: u8 = 7;
+const NAL_PPS: u8 = 8;
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
@@ -17,13 +17,21 @@ const FU_END: u8 = 0x40;
 const NRI_MASK: u8 = 0x60;
 const TYPE_MASK: u8 = 0x1f;
 
-/// The payloads of a frame in sending order, each at most [`MAX_PAYLOAD_BYTES`]. The last one
-/// carries the RTP marker.
-pub fn packetize(frame: &Frame) -> Vec<Vec<u8>> {
+/// Whether a decoder can start here: an IDR picture that brings its own SPS and PPS.
+pub fn is_keyframe(data: &[u8]) -> bool {
+    let mut seen = [false; 32];
+    for unit in nal_units(data) {
+        seen[usize::from(nal_type(unit))] = true;
+    }
+    [NAL_IDR, NAL_SPS, NAL_PPS].iter().all(|kind| seen[usize::from(*kind)])
+}
+
+/// The payloads of an access unit, in sending order.
+pub fn packetize(data: &[u8]) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     let mut small: Vec<&[u8]> = Vec::new();
     let mut small_bytes = 1;
-    for unit in frame.nal_units() {
+    for unit in nal_units(data) {
         if small_bytes + 2 + unit.len() > MAX_PAYLOAD_BYTES {
             aggregate(&mut small, &mut payloads);
             small_bytes = 1;
@@ -75,19 +83,46 @@ fn fragment(unit: &[u8], payloads: &mut Vec<Vec<u8>>) {
     }
 }
 
+fn nal_type(unit: &[u8]) -> u8 {
+    unit[0] & 0x1f
+}
+
+fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = after_start_code(data).unwrap_or_default();
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find_start_code(rest).unwrap_or(rest.len());
+            let (unit, tail) = rest.split_at(end);
+            rest = after_start_code(tail).unwrap_or_default();
+            // Zero bytes between a unit and the next start code belong to neither (B.1.1).
+            let unit = &unit[..unit.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)];
+            if !unit.is_empty() {
+                return Some(unit);
+            }
+        }
+        None
+    })
+}
+
+fn find_start_code(data: &[u8]) -> Option<usize> {
+    data.windows(3).position(|window| window == [0, 0, 1])
+}
+
+fn after_start_code(data: &[u8]) -> Option<&[u8]> {
+    find_start_code(data).map(|at| &data[at + 3..])
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
-    fn frame(units: &[Vec<u8>]) -> Frame {
+    fn stream(units: &[Vec<u8>]) -> Vec<u8> {
         let mut data = Vec::new();
         for unit in units {
             data.extend_from_slice(&[0, 0, 0, 1]);
             data.extend_from_slice(unit);
         }
-        Frame::h264(data, Instant::now())
+        data
     }
 
     fn unit(header: u8, bytes: usize) -> Vec<u8> {
@@ -130,7 +165,7 @@ mod tests {
     fn every_frame_comes_back_whole_and_no_packet_is_too_large() {
         for idr_bytes in [1, 2, 700, 1_100, 1_149, 1_150, 1_151, 2_296, 2_297, 9_000, 100_000] {
             let units = [unit(0x67, 14), unit(0x68, 5), unit(0x65, idr_bytes)];
-            let payloads = packetize(&frame(&units));
+            let payloads = packetize(&stream(&units));
             assert_eq!(depacketize(&payloads), units, "{idr_bytes}");
             assert!(payloads.iter().all(|p| p.len() <= MAX_PAYLOAD_BYTES));
             let needed = (idr_bytes + 30).div_ceil(MAX_PAYLOAD_BYTES - 2) + 1;
@@ -141,14 +176,39 @@ mod tests {
     #[test]
     fn a_small_key_frame_is_one_packet() {
         let units = [unit(0x67, 14), unit(0x68, 5), unit(0x65, 900)];
-        let payloads = packetize(&frame(&units));
+        let payloads = packetize(&stream(&units));
         assert_eq!(payloads.len(), 1);
         assert_eq!(payloads[0][0], 0x60 | STAP_A);
     }
 
     #[test]
     fn a_single_small_unit_goes_as_it_is() {
-        let payloads = packetize(&frame(&[unit(0x41, 150)]));
+        let payloads = packetize(&stream(&[unit(0x41, 150)]));
         assert_eq!(payloads[0], unit(0x41, 150));
+    }
+
+    fn units(data: &[u8]) -> Vec<Vec<u8>> {
+        nal_units(data).map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn nal_units_are_split_at_start_codes_of_either_length() {
+        let stream = [0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 2, 0, 0, 0, 1, 0x65, 0, 3];
+        assert_eq!(units(&stream), [vec![0x67, 1], vec![0x68, 2], vec![0x65, 0, 3]]);
+    }
+
+    #[test]
+    fn garbage_and_empty_units_yield_nothing() {
+        assert!(units(&[]).is_empty());
+        assert!(units(&[1, 2, 3]).is_empty());
+        assert!(units(&[0, 0, 1]).is_empty());
+        assert_eq!(units(&[0, 0, 1, 0, 0, 1, 0x41]), [vec![0x41]]);
+    }
+
+    #[test]
+    fn a_key_frame_is_an_idr_with_both_parameter_sets() {
+        assert!(is_keyframe(&[0, 0, 1, 0x67, 0, 0, 1, 0x68, 0, 0, 1, 0x65]));
+        assert!(!is_keyframe(&[0, 0, 1, 0x65]));
+        assert!(!is_keyframe(&[0, 0, 1, 0x67, 0, 0, 1, 0x68, 0, 0, 1, 0x41]));
     }
 }

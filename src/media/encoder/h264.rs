@@ -10,16 +10,8 @@ use openh264::encoder::{
 };
 use openh264::formats::YUVSource;
 
-use super::{Frame, Picture};
-
-/// What the encoder holds constant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quality {
-    /// The quantiser, at its finest: the ball needs about 45 kbit/s then.
-    Constant,
-    /// The bitrate, in bits per second.
-    Bitrate(u32),
-}
+use super::{Encode, Quality};
+use crate::media::{Frame, Picture};
 
 /// Below this openh264 does not go for video in real time. The ball's flat colours cost little
 /// more at 12 (183 bytes a frame) than at 26 (71), and are within 5 steps of what was drawn instead
@@ -33,7 +25,7 @@ const NO_PERIODIC_KEYFRAMES: u32 = 0;
 
 /// One stream of H.264, constrained baseline, on the caller's thread.
 pub struct Encoder {
-    encoder: openh264::encoder::Encoder,
+    openh264: openh264::encoder::Encoder,
 }
 
 impl Encoder {
@@ -61,22 +53,21 @@ impl Encoder {
                 .qp(QpRange::new(FINEST_QUANTISER, COARSEST_QUANTISER))
                 .bitrate(BitRate::from_bps(bits_per_second)),
         };
-        let encoder =
-            openh264::encoder::Encoder::with_api_config(OpenH264API::from_source(), config)
-                .map_err(io::Error::other)?;
-        Ok(Encoder { encoder })
+        let api = OpenH264API::from_source();
+        let openh264 = openh264::encoder::Encoder::with_api_config(api, config);
+        Ok(Encoder { openh264: openh264.map_err(io::Error::other)? })
     }
+}
 
-    /// Encodes the next picture. Pictures come in the order of their capture.
-    pub fn encode(&mut self, picture: &Picture, captured: Instant) -> io::Result<Frame> {
-        let stream = self.encoder.encode(picture).map_err(io::Error::other)?;
+impl Encode for Encoder {
+    fn encode(&mut self, picture: &Picture, captured: Instant) -> io::Result<Frame> {
+        let stream = self.openh264.encode(picture).map_err(io::Error::other)?;
         Ok(Frame::h264(stream.to_vec(), captured))
     }
 
-    /// Makes the next frame a key frame. Before the first picture there is nothing to force: it is
-    /// one in any case.
-    pub fn force_keyframe(&mut self) {
-        self.encoder.force_intra_frame();
+    /// Before the first picture there is nothing to force: it is a key frame in any case.
+    fn force_keyframe(&mut self) {
+        self.openh264.force_intra_frame();
     }
 }
 
