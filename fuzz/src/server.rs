@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
 use ballcast::limits::Limits;
-use ballcast::media::Frame;
+use ballcast::media::{Codec, Frame};
 use ballcast::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
 
@@ -226,6 +226,9 @@ impl Scenario {
         if self.world.clients.len() >= MOST_VIEWERS {
             return;
         }
+        // One in three has no H.264.
+        let third = self.world.clients.len() % 3 == 2;
+        self.world.codec = if third { Codec::Vp8 } else { Codec::H264 };
         match self.world.try_join() {
             Ok(_) => self.outcomes.insert("joined".into()),
             Err((status, problem)) => {
