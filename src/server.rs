@@ -111,7 +111,12 @@ const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
 /// 90 kHz, the RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;
 /// What a refused client is told to wait when it is not known better.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The header with a page's name, which it has drawn at random.
+const PAGE: &str = "ballcast-page";
+/// A longer name is none.
+const MAX_PAGE_NAME_BYTES: usize = 64;
 
 /// Refusals of one address that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
@@ -136,6 +141,8 @@ struct Seat {
     ufrag: String,
     /// If it came by WHEP.
     session: Option<Session>,
+    /// The name of the page that it is.
+    page: Option<String>,
     /// Addresses that proved themselves by an authenticated check, oldest first.
     addresses: Vec<SocketAddr>,
     /// What the schedule has for it.
@@ -224,6 +231,7 @@ pub struct Server {
     by_address: BTreeMap<SocketAddr, ViewerId>,
     by_ufrag: BTreeMap<String, ViewerId>,
     by_session: BTreeMap<String, ViewerId>,
+    by_page: BTreeMap<String, ViewerId>,
     next_viewer: u64,
     offers: RateLimit,
     refusal_lines: RateLimit,
@@ -250,6 +258,7 @@ impl Server {
             by_address: BTreeMap::new(),
             by_ufrag: BTreeMap::new(),
             by_session: BTreeMap::new(),
+            by_page: BTreeMap::new(),
             next_viewer: 1,
             offers: RateLimit::new(config.limits.offers_per_second),
             refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
@@ -338,6 +347,8 @@ impl Server {
         assert_eq!(self.by_ufrag.len(), viewers.len());
         let sessions = viewers.values().filter(|seat| seat.session.is_some()).count();
         assert_eq!(self.by_session.len(), sessions);
+        let pages = viewers.values().filter(|seat| seat.page.is_some()).count();
+        assert_eq!(self.by_page.len(), pages, "one page is one viewer");
         let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
         assert_eq!(self.by_address.len(), known);
         for (address, id) in &self.by_address {
@@ -503,6 +514,9 @@ impl Server {
         self.by_ufrag.remove(&seat.ufrag);
         if let Some(session) = &seat.session {
             self.by_session.remove(&session.key);
+        }
+        if let Some(page) = &seat.page {
+            self.by_page.remove(page);
         }
         if let Entry::Occupied(mut count) = self.by_client.entry(seat.client) {
             *count.get_mut() -= 1;
@@ -697,9 +711,7 @@ impl Server {
     fn respond(&mut self, now: Instant, peer: SocketAddr, request: &Request) -> Response {
         let response = match routes::route(&request.head) {
             Ok(Route::Asset(asset)) => routes::asset(asset, &request.head),
-            Ok(Route::Offer) => {
-                self.offer(now, peer, &request.body).unwrap_or_else(|refusal| refusal)
-            }
+            Ok(Route::Offer) => self.offer(now, peer, request).unwrap_or_else(|refusal| refusal),
             Ok(Route::Whep) => self.whep(now, peer, request).unwrap_or_else(|refusal| refusal),
             Ok(Route::WhepSession(key)) => {
                 self.whep_session(now, key, request).unwrap_or_else(|refusal| refusal)
@@ -711,11 +723,25 @@ impl Server {
         routes::share(&request.head, &self.config.hosts, response)
     }
 
-    /// The page's own way: JSON in, JSON out.
-    fn offer(&mut self, now: Instant, peer: SocketAddr, body: &[u8]) -> Result<Response, Response> {
+    /// The page's own way: JSON in, JSON out. A page that says its name has given up the viewer that
+    /// it was before: one that never connected, or left without being heard.
+    fn offer(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let page = request.head.header(PAGE).filter(|name| name.len() <= MAX_PAGE_NAME_BYTES);
+        if let Some(id) = page.and_then(|name| self.by_page.get(name)).copied() {
+            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
+        }
         self.admit_viewer(now, peer.ip())?;
-        let offer = offer_of(body)?;
-        let (_, sdp) = self.seat(now, peer, &offer)?;
+        let offer = offer_of(&request.body)?;
+        let (id, sdp) = self.seat(now, peer, &offer)?;
+        if let (Some(page), Some(seat)) = (page, self.viewers.get_mut(&id)) {
+            seat.page = Some(page.to_owned());
+            self.by_page.insert(page.to_owned(), id);
+        }
         Ok(json_response(&json!({"type": "answer", "sdp": sdp})))
     }
 
@@ -824,7 +850,8 @@ impl Server {
         *self.by_client.entry(peer.ip()).or_default() += 1;
         let client = peer.ip();
         let addresses = Vec::new();
-        let seat = Seat { viewer, client, ufrag, session: None, addresses, deadline: None };
+        let seat =
+            Seat { viewer, client, ufrag, session: None, page: None, addresses, deadline: None };
         self.viewers.insert(id, seat);
         self.with_viewer(now, id, |_, _| {});
         Ok((id, sdp))

@@ -246,6 +246,33 @@ fn a_viewer_that_never_connects_is_gone_after_10_s() {
 }
 
 #[test]
+fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
+    let limits = Limits { viewers: 2, ..Limits::default() };
+    let mut world = World::with_limits(limits);
+    let bystander = world.join();
+    let offer = |world: &mut World, page: &str| {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let head = format!(
+            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+             Ballcast-Page: {page}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        world.http("10.1.1.1:1".parse().unwrap(), &(head + &body)).0
+    };
+    for _ in 0..10 {
+        assert_eq!(offer(&mut world, "one"), 200);
+        assert_eq!(world.server.viewers(), 2);
+        world.run(milliseconds(100));
+    }
+    assert_eq!(offer(&mut world, "another"), 503, "which is another's place");
+    world.run(seconds(1));
+    assert!(world.clients[bystander].client.frames.len() > 50, "and nobody else's");
+    world.run(seconds(10));
+    assert_eq!(world.server.viewers(), 1);
+}
+
+#[test]
 fn no_datagram_answers_one_that_proves_nothing() {
     let mut world = World::new();
     let viewer = world.join();
