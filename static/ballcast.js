@@ -1,48 +1,70 @@
 // The page of Ballcast: asks the device for its picture, shows it, and says in words what is happening.
 //
-//   asking ──answer──> connecting ──connected──> waiting ──first frame──> live
-//      └──────────────────┴────────── fail() ───────┴───────────────────────┘
-//                                       └──> failed ──a pause──> asking
+//   asking ─answer─> connecting ─ICE─> securing ─DTLS─> waiting ─a frame─> live <─a frame─ stopped
+//      └───────────────────┴──────────────┴── fail() ──────┴────────────────┘ └──no frame──>──┘
+//                                                └──> failed ─a pause─> asking <─it answers───┘
 //
-// An attempt is one RTCPeerConnection and all that hangs on it. There is never more than one, so that one page is
-// never more than one viewer. Its AbortController ends the request, the listeners and the callbacks together.
+// An attempt is one RTCPeerConnection and all that hangs on it. There is never more than one, and each names this page
+// to the device, which then forgets the one before: one page is never more than one viewer. Its AbortController ends the
+// request, the listeners and the callbacks together.
 
-// What each stage is called, how long it may go without progress, what to say when it does not succeed, and how far
-// apart its retries may grow. Asking costs the device next to nothing, so a restarted device is found within 2 s;
-// an attempt that gets further takes one of its viewer slots, so those wait longer.
-const STAGES = {
+const unreachable = () => `${location.host} does not answer. Check that it is switched on and on the same network as you.`;
+
+// What each state is called, and how long it may go without progress. If it does not succeed: the name of what failed,
+// and what to say.
+const STATES = {
   asking: {
     doing: 'Asking the device for its picture…',
-    failed: `${location.host} does not answer. Check that it is switched on and on the same network as you.`,
     limitMs: 4000,
-    longestPauseMs: 2000,
+    stage: 'unreachable',
+    failed: unreachable,
   },
   connecting: {
     doing: 'Connecting…',
-    failed: 'The device answered, but video cannot get through. Something may block UDP: a firewall, a VPN, or a guest Wi-Fi.',
-    limitMs: 6000,
-    longestPauseMs: 5000,
+    limitMs: 5000,
+    stage: 'udp-blocked',
+    failed: ({ addresses }) => 'The device answered, but video cannot get through: nothing came back over UDP from '
+      + `${inWords(addresses)}. Let UDP through the firewall, switch off a VPN, or leave a guest Wi-Fi.`,
+  },
+  securing: {
+    doing: 'Connecting securely…',
+    limitMs: 5000,
+    stage: 'dtls',
+    failed: () => 'The device was reached, but they could not agree on encryption (DTLS). Something in between changes '
+      + 'the answer or stops large packets: switch off a VPN or proxy, or use another network.',
   },
   waiting: {
     doing: 'Connected. Waiting for the first picture…',
-    failed: 'Connected, but no picture comes. Check the camera or the encoder on the device.',
     limitMs: 5000,
-    longestPauseMs: 5000,
+    stage: 'no-picture',
+    failed: () => 'Connected, but no picture comes. Check the camera or the encoder on the device.',
   },
   live: {
     doing: 'Live',
-    failed: 'The picture stopped.',
-    limitMs: 3000,
-    longestPauseMs: 2000,
+    get limitMs() { return 1000 + 2 * (attempt.framePeriodMs ?? 1000); },
+    stage: 'stopped',
+    failed: () => 'The picture stopped. If it does not come back, check the device and the network.',
+  },
+  stopped: {
+    doing: 'Waiting for it to come back…',
+    limitMs: 5000,
+    stage: 'unreachable',
+    failed: unreachable,
   },
 };
-const CONNECTION_LOST = 'The connection to the device was lost.';
+const CONNECTION_LOST = 'The device ended the connection, or the network did. If the picture does not come back, check both.';
 const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
 
 const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 1000;   // the picture is to be back within 2 s of being possible
 const REFUSED_PAUSE_MS = 30_000; // a refusal that stays the same until somebody changes something
 const SETTLED_MS = 5000;         // live for this long: the next failure is a new one, and its first retry is quick
-const DISCONNECTED_MS = 1000;    // 'disconnected' often heals by itself, so it gets this long
+const KEPT_MS = 10_000;          // connected without a picture: this long after saying so, a new connection may help
+const HEALS_MS = 500;            // once the device answers again, the connection heals within this or not at all
+const SOON_MS = 2000;            // nobody waits for a longer pause without being told, and asked
+const PROBE_EVERY_MS = 500;
+const PROBE_LIMIT_MS = 2000;
+const SAID_AFTER_MS = 400;       // most connections are up before anyone could read what is being done
 const WATCH_MS = 250;
 const FIGURES_MS = 1000;
 
@@ -50,13 +72,15 @@ const byId = (id) => document.getElementById(id);
 const page = byId('page');
 const video = byId('video');
 const hasFrameCallback = 'requestVideoFrameCallback' in video;
+const pageName = takeName();
 
 let state = 'asking';
-let failure = null;          // { stage, sentence, pauseMs, refused } from a failure until the picture is live again
-let attempt = null;          // { pc, abort, startedAt, stageSince, progressAt, disconnectedAt, … } or null
+let failure = null;          // { stage, sentence, pauseMs } from a failure until the picture is live again
+let attempt = null;          // { pc, abort, startedAt, stateSince, progressAt, addresses, … } or null
 let connects = 0;            // attempts so far
 let failures = 0;            // failures in a row
 let retryTimer = 0;
+let sayTimer = 0;
 let earliestRetryAt = 0;     // the device said Retry-After
 let needsTap = false;        // the browser wants the user to start the video
 let frames = 0;              // frames presented so far
@@ -70,93 +94,135 @@ async function connect() {
   leave();
   const abort = new AbortController();
   const { signal } = abort;
-  const mine = { pc: null, abort, startedAt: performance.now(), decoded: 0, stamps: [] };
+  const mine = { pc: null, abort, decoded: 0, stamps: [] };
   attempt = mine;
   connects += 1;
   firstFrameMs = null;
   enter('asking');
   try {
-    if (!window.RTCPeerConnection) throw new Refusal(NO_WEBRTC, { refused: true });
+    if (!window.RTCPeerConnection) throw new Refusal(NO_WEBRTC, { stage: 'no-webrtc', pauseMs: REFUSED_PAUSE_MS });
+    if (failure?.stage === 'unreachable') await deviceAnswers(signal);
+    if (signal.aborted) return;
+    mine.startedAt = performance.now();
     const pc = mine.pc = new RTCPeerConnection(); // no ICE servers: both sides are on one network
     pc.addEventListener('track', ({ track }) => show(track, signal), { signal });
+    pc.addEventListener('iceconnectionstatechange', connectionChanged, { signal });
     pc.addEventListener('connectionstatechange', connectionChanged, { signal });
     const { receiver } = pc.addTransceiver('video', { direction: 'recvonly' });
     const offer = await pc.createOffer();
     // No waiting for candidates: the device learns the browser's address from its first connectivity check.
     const [answer] = await Promise.all([ask(offer, signal), pc.setLocalDescription(offer)]);
     if (signal.aborted) return;
+    mine.addresses = addressesIn(answer.sdp);
     enter('connecting');
     await pc.setRemoteDescription(answer);
     // A device that shuts down says so in DTLS; not every browser makes that a change of connectionState.
     receiver.transport?.addEventListener('statechange', connectionChanged, { signal });
   } catch (problem) {
     if (signal.aborted) return;
-    if (problem instanceof Refusal) fail(problem.message, problem);
-    else fail(`This browser could not connect: ${problem.message}`, { refused: true });
+    if (problem instanceof Refusal) fail(problem.stage, problem.message, problem);
+    else fail('refused', `This browser could not connect: ${problem.message}`, { pauseMs: REFUSED_PAUSE_MS });
   }
 }
 
 /** Posts the offer and returns the answer, or throws the `Refusal` to show. */
 async function ask({ type, sdp }, signal) {
+  const token = tokenInAddress();
   let response;
   try {
     response = await fetch('/offer', {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
+      headers: {
+        'Content-Type': 'application/json',
+        'Ballcast-Page': pageName,
+        ...token && { Authorization: `Bearer ${token}` },
+      },
       body: JSON.stringify({ type, sdp }),
       signal,
     });
     if (response.ok) return await response.json();
   } catch {
-    throw new Refusal(STAGES.asking.failed);
+    throw new Refusal(unreachable(), { stage: 'unreachable' });
   }
   const problem = await response.json().catch(() => ({})); // RFC 9457: `detail` is the sentence for people
-  throw new Refusal(problem.detail ?? `The device refused (HTTP status ${response.status}).`, {
-    // 4xx: the same request gets the same answer, but for a timeout (408) and a rate limit (429).
-    refused: response.status < 500 && ![408, 429].includes(response.status),
-    retryAfterMs: 1000 * (Number(response.headers.get('Retry-After')) || 0), // Ballcast sends seconds, never a date
-  });
+  const sentence = problem.detail ?? `The device refused (HTTP status ${response.status}).`;
+  const { status } = response;
+  const retryAfterMs = 1000 * (Number(response.headers.get('Retry-After')) || 0); // Ballcast sends seconds, never a date
+  if (problem.reason === 'no-codec') {
+    throw new Refusal(`${sentence} This browser is ${browserName()}.`, { stage: 'no-codec', pauseMs: REFUSED_PAUSE_MS });
+  }
+  // 4xx: the same request gets the same answer, but for a timeout (408) and a rate limit (429). With a wrong token (401)
+  // each request counts as a guess, so only a person makes the next.
+  const pauseMs = status === 401 ? Infinity : status < 500 && ![408, 429].includes(status) ? REFUSED_PAUSE_MS : undefined;
+  throw new Refusal(sentence, { stage: 'refused', pauseMs, retryAfterMs });
 }
 
 class Refusal extends Error {
-  constructor(sentence, { refused = false, retryAfterMs = 0 } = {}) {
+  constructor(sentence, { stage, pauseMs, retryAfterMs }) {
     super(sentence);
-    Object.assign(this, { refused, retryAfterMs });
+    Object.assign(this, { stage, pauseMs, retryAfterMs });
   }
 }
 
 function connectionChanged() {
   const { pc } = attempt;
   const dtls = pc.getReceivers()[0].transport?.state;
-  if (pc.connectionState === 'connected' && state === 'connecting') enter('waiting');
-  attempt.disconnectedAt = pc.connectionState === 'disconnected' ? performance.now() : null;
+  if (state === 'connecting' && ['connected', 'completed'].includes(pc.iceConnectionState)) enter('securing');
+  if (state === 'securing' && pc.connectionState === 'connected') enter('waiting');
   if ([pc.connectionState, dtls].some((s) => s === 'failed' || s === 'closed')) lose();
 }
 
 function lose() {
-  fail(state === 'connecting' ? STAGES.connecting.failed : CONNECTION_LOST);
+  if (state === 'connecting' || state === 'securing') fail();
+  else fail('stopped', CONNECTION_LOST);
 }
 
 function enter(next) {
   state = next;
-  attempt.stageSince = attempt.progressAt = performance.now();
+  attempt.stateSince = attempt.progressAt = performance.now();
   if (next === 'live') failure = null;
   render();
 }
 
 /** Ends the attempt, says why, and tries again after a pause that doubles from failure to failure. */
-function fail(sentence, { refused = false, retryAfterMs = 0 } = {}) {
-  const now = performance.now();
-  if (state === 'live' && now - attempt.stageSince > SETTLED_MS) failures = 0;
-  const backoffMs = refused ? REFUSED_PAUSE_MS : Math.min(FIRST_PAUSE_MS * 2 ** failures, STAGES[state].longestPauseMs);
-  const pauseMs = retryAfterMs + backoffMs * (0.75 + Math.random() / 2); // spread, so that many pages do not return as one
+function fail(stage = STATES[state].stage, sentence = STATES[state].failed(attempt), { pauseMs, retryAfterMs = 0 } = {}) {
+  pauseMs ??= retryAfterMs ? FIRST_PAUSE_MS : Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS);
+  pauseMs = retryAfterMs + pauseMs * (0.75 + Math.random() / 2); // spread, so that many pages do not return as one
   failures += 1;
-  earliestRetryAt = now + retryAfterMs;
-  failure = { stage: state, sentence, pauseMs, refused };
+  earliestRetryAt = performance.now() + retryAfterMs;
+  failure = { stage, sentence, pauseMs };
   leave();
   state = 'failed';
-  retryTimer = setTimeout(connect, pauseMs);
+  if (pauseMs < Infinity) retryTimer = setTimeout(connect, pauseMs);
   render();
+}
+
+/** The picture stands still. The connection may heal, as after a gap in the Wi-Fi; if not, a new one is made at once. */
+async function stop() {
+  const mine = attempt;
+  failure = { stage: 'stopped', sentence: STATES.live.failed() };
+  enter('stopped');
+  await deviceAnswers(mine.abort.signal);
+  await new Promise((resolve) => setTimeout(resolve, HEALS_MS));
+  if (mine === attempt && state === 'stopped') connect();
+}
+
+/** Resolves once the device answers. What is sent while the network is away is lost, so the next question does not wait. */
+function deviceAnswers(signal) {
+  return new Promise((resolve) => {
+    const probe = () => {
+      const limit = new AbortController();
+      setTimeout(() => limit.abort(), PROBE_LIMIT_MS);
+      fetch('/', { method: 'HEAD', cache: 'no-store', signal: limit.signal }).then(end, () => {});
+    };
+    const end = () => {
+      clearInterval(timer);
+      resolve();
+    };
+    const timer = setInterval(probe, PROBE_EVERY_MS);
+    signal.addEventListener('abort', end);
+    probe();
+  });
 }
 
 /** Closes the attempt, if any. Closing sends DTLS close_notify, so the device forgets this viewer at once. */
@@ -165,19 +231,72 @@ function leave() {
   attempt?.abort.abort();
   attempt?.pc?.close();
   attempt = null;
+  video.srcObject = null; // Chromium paints a closed stream black
   needsTap = false;
   fps = latencyMs = null;
 }
 
-/** The page is back, or the network is: what failed may work now, and what was throttled gets half its limit to show it lives. */
+/** The page is back, or the network is: what failed may work now, and a throttled picture gets half its limit to show it lives. */
 function resume() {
   failures = 0;
-  if (attempt) {
-    attempt.progressAt = performance.now() - STAGES[state].limitMs / 2;
-  } else {
+  if (attempt && video.paused) play();
+  if (awaitsFrames()) {
+    attempt.progressAt = performance.now() - STATES[state].limitMs / 2;
+  } else if (!attempt && failure?.pauseMs !== Infinity) {
     clearTimeout(retryTimer);
     retryTimer = setTimeout(connect, earliestRetryAt - performance.now());
   }
+}
+
+// ---- What the page knows ------------------------------------------------------------------------------------------
+
+/** This page's name, at random. A reload keeps it; a copy of the tab finds none, as it is stored only while nobody uses it. */
+function takeName() {
+  const random = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  try {
+    const kept = sessionStorage.getItem('page');
+    sessionStorage.removeItem('page');
+    return kept ?? random;
+  } catch { // storage is switched off
+    return random;
+  }
+}
+
+function keepName() {
+  try {
+    sessionStorage.setItem('page', pageName);
+  } catch { /* then a reload is a new page */ }
+}
+
+/** The token of `#token=…`, percent-decoded. One with other characters than those of a header is nobody's. */
+function tokenInAddress() {
+  try {
+    const token = decodeURIComponent(/[#&]token=([^&]*)/.exec(location.hash)?.[1] ?? '');
+    return /^[\x21-\x7e]+$/.test(token) ? token : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Where an answer says that the device can be reached. */
+function addressesIn(sdp) {
+  const candidates = sdp.matchAll(/^a=candidate:\S+ \d+ udp \d+ (\S+) (\d+) /gim);
+  return [...new Set([...candidates].map(([, host, port]) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)))];
+}
+
+function inWords(addresses) {
+  return addresses.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(addresses) : 'the device, which named no address';
+}
+
+/** By its user agent, in which most name others, too. */
+function browserName() {
+  const names = { Edge: /Edg\w*\/(\d+)/, Opera: /OPR\/(\d+)/, Firefox: /(?:Firefox|FxiOS)\/(\d+)/,
+    Chrome: /(?:Chrome|CriOS)\/(\d+)/, Safari: /Version\/(\d+).*Safari/ };
+  for (const [name, pattern] of Object.entries(names)) {
+    const version = pattern.exec(navigator.userAgent)?.[1];
+    if (version) return `${name} ${version}`;
+  }
+  return 'none that this page knows';
 }
 
 // ---- Frames -------------------------------------------------------------------------------------------------------
@@ -208,7 +327,7 @@ async function play() {
 
 function setNeedsTap(needed) {
   needsTap = needed;
-  if (needed && state === 'live') enter('waiting');
+  if (needed && ['live', 'stopped'].includes(state)) enter('waiting');
   render();
 }
 
@@ -218,19 +337,35 @@ function presented(count) {
   if (state === 'live') return;
   firstFrameMs ??= performance.now() - attempt.startedAt;
   enter('live');
-  askForStamp(attempt);
+  askAboutPicture(attempt);
 }
 
-/** Fails the stage that makes no progress. */
+function awaitsFrames() {
+  return state === 'waiting' || state === 'live';
+}
+
+/** Fails the state that makes no progress. */
 function watch() {
   if (!attempt) return;
   if (!hasFrameCallback && !video.paused) countDecodedFrames(attempt);
   const now = performance.now();
-  if (attempt.disconnectedAt && now - attempt.disconnectedAt > DISCONNECTED_MS) return lose();
+  if (state === 'live' && now - attempt.stateSince > SETTLED_MS) failures = 0;
+  const connected = attempt.pc?.connectionState === 'connected';
   // Chromium and Firefox make no frame callbacks in a hidden tab (WICG/video-rvfc issue 92).
-  const framesAwaited = state === 'waiting' || state === 'live';
-  if (framesAwaited && (document.hidden || video.paused)) attempt.progressAt = now;
-  if (now - attempt.progressAt > STAGES[state].limitMs) fail(STAGES[state].failed);
+  if (awaitsFrames() && connected && (document.hidden || needsTap)) attempt.progressAt = now;
+  const overdueMs = now - attempt.progressAt - STATES[state].limitMs;
+  if (overdueMs <= 0) return;
+  if (state === 'live') stop();
+  else if (state === 'waiting' && connected) lack(overdueMs);
+  else fail();
+}
+
+/** Connected without a picture: as soon as the device has one, it comes over this connection. */
+function lack(overdueMs) {
+  const { stage, failed } = STATES.waiting;
+  failure = { stage, sentence: failed() };
+  if (overdueMs > KEPT_MS) connect();
+  else render();
 }
 
 /** Firefox before 132 has no requestVideoFrameCallback: decoded frames are the nearest thing. */
@@ -245,17 +380,31 @@ async function countDecodedFrames(mine) {
 
 /** Writes what is happening. A failure stays readable while the next attempts run, until the picture is back. */
 function render() {
-  const doing = needsTap ? 'Press play. This browser does not start video by itself, often to save power.' : STAGES[state]?.doing;
+  const doing = needsTap ? 'Press play. This browser does not start video by itself, often to save power.' : STATES[state]?.doing;
   page.dataset.state = state;
-  setText('status', failure?.sentence ?? doing);
+  page.dataset.stage = stageName();
+  say(failure?.sentence ?? doing);
   setText('next', !failure ? '' : state === 'failed' ? pauseInWords(failure.pauseMs) : doing);
-  byId('again').hidden = !(state === 'failed' && failure.refused);
+  byId('again').hidden = !(state === 'failed' && failure.pauseMs > SOON_MS);
   byId('play').hidden = !needsTap;
   document.title = `${state === 'live' ? 'Live' : failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
 }
 
+function stageName() {
+  return failure?.stage ?? state;
+}
+
+/** A screen reader says all that is written here, so what passes at once is left out. */
+function say(text) {
+  clearTimeout(sayTimer);
+  const passing = !failure && !needsTap && state !== 'live';
+  if (passing) sayTimer = setTimeout(() => setText('status', text), SAID_AFTER_MS);
+  else setText('status', text);
+}
+
 function pauseInWords(ms) {
-  return ms < 2000 ? 'Trying again…' : `Trying again in ${Math.round(ms / 1000)} seconds.`;
+  if (ms === Infinity) return '';
+  return ms <= SOON_MS ? 'Trying again…' : `Trying again in ${Math.round(ms / 1000)} seconds.`;
 }
 
 /** Leaves equal text alone: a screen reader would say it again. */
@@ -321,9 +470,10 @@ const strip = document.createElement('canvas').getContext('2d', { willReadFreque
 strip.canvas.width = STAMP_BITS * STAMP_BLOCK;
 strip.canvas.height = STAMP_BLOCK;
 
-async function askForStamp(mine) {
+async function askAboutPicture(mine) {
   const stats = await fetch('/stats', { signal: mine.abort.signal }).then((r) => r.json()).catch(() => ({}));
   mine.stamped = hasFrameCallback && stats.stamp === true;
+  if (stats.frames_per_second) mine.framePeriodMs = 1000 / stats.frames_per_second;
 }
 
 /** Takes one latency from the frame on the screen; `shownAt` is on the clock of `performance.now()`. */
@@ -395,15 +545,20 @@ video.addEventListener('playing', () => setNeedsTap(false));
 video.addEventListener('pause', () => { if (attempt && !video.ended) setNeedsTap(true); });
 video.addEventListener('webkitendfullscreen', play);
 
+document.addEventListener('resume', resume); // Chromium pauses the video of a page that it freezes
 document.addEventListener('visibilitychange', () => { if (!document.hidden) resume(); });
 addEventListener('online', resume);
-addEventListener('pagehide', leave);
+addEventListener('hashchange', connect); // another token
+addEventListener('pagehide', () => {
+  keepName();
+  leave();
+});
 addEventListener('pageshow', (event) => { if (event.persisted) resume(); });
 
 /** For tests and the curious, to read only. Times in ms; `latencies` are the last stamps read, one in five frames. */
 window.ballcast = Object.freeze({
-  get state() { return state; },                           // asking, connecting, waiting, live, failed
-  get stage() { return failure ? failure.stage : state; }, // the stage that failed, until the picture is back
+  get state() { return state; },       // a name in STATES, or failed
+  get stage() { return stageName(); }, // what failed, until the picture is back; else the state
   get error() { return failure && failure.sentence; },
   get connects() { return connects; },
   get firstFrameMs() { return firstFrameMs; },

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -53,6 +55,7 @@ impl Chromium {
         let mut command = Command::new(program());
         command.arg(format!("--user-data-dir={}", profile.display()));
         command.args(FLAGS).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let announced =
@@ -133,8 +136,60 @@ impl Chromium {
     }
 
     pub fn set_colour_scheme(&mut self, tab: &Tab, scheme: &str) {
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.set_preference(tab, "prefers-color-scheme", scheme);
+    }
+
+    /// What a media query like `(prefers-…: value)` finds.
+    pub fn set_preference(&mut self, tab: &Tab, name: &str, value: &str) {
+        let features = json!({"features": [{"name": name, "value": value}]});
         self.tab_call(tab, "Emulation.setEmulatedMedia", features);
+    }
+
+    /// Presses a key and lets it go, as a keyboard would: `Tab`, `Enter`, `f`.
+    pub fn press(&mut self, tab: &Tab, key: &str) {
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            " " => (32, " "),
+            letter => (u32::from(letter.as_bytes()[0].to_ascii_uppercase()), letter),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({"type": kind, "key": key, "windowsVirtualKeyCode": code});
+            if kind == "keyDown" && !text.is_empty() {
+                event["text"] = json!(text);
+            }
+            self.tab_call(tab, "Input.dispatchKeyEvent", event);
+        }
+    }
+
+    /// Clicks with the mouse on the middle of an element.
+    pub fn click(&mut self, tab: &Tab, selector: &str) {
+        let middle = format!(
+            "(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+        );
+        let middle = self.evaluate(tab, &middle);
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({
+                "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1,
+            });
+            self.tab_call(tab, "Input.dispatchMouseEvent", event);
+        }
+    }
+
+    /// Puts a tab in front of the others, which then are in the background.
+    pub fn bring_to_front(&mut self, tab: &Tab) {
+        self.tab_call(tab, "Page.bringToFront", json!({}));
+    }
+
+    /// `frozen`, as a browser that saves power does it to a page, or `active`.
+    pub fn set_lifecycle(&mut self, tab: &Tab, state: &str) {
+        self.tab_call(tab, "Page.setWebLifecycleState", json!({"state": state}));
+    }
+
+    /// To all processes of the browser.
+    pub fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Keeps a screenshot as an artefact of the run.

@@ -11,5 +11,7 @@ pub mod firefox;
 #[cfg(feature = "driver")]
 pub mod process;
 #[cfg(feature = "driver")]
+pub mod relay;
+#[cfg(feature = "driver")]
 pub mod scripts;
 pub mod world;

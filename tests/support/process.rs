@@ -1,6 +1,6 @@
 //! The real binary as a child process, and a plain HTTP client for it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -149,16 +149,27 @@ pub fn request(
     raw(address, &bytes)
 }
 
+/// The statistics of a server that may not be there.
+pub fn try_stats(address: SocketAddr) -> Option<Value> {
+    let head = format!("GET /stats HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let response = try_raw(address, head.as_bytes()).ok()?;
+    serde_json::from_slice(&response.body).ok()
+}
+
 /// Bytes in, everything until the end of the connection out.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(bytes).unwrap();
+    try_raw(address, bytes).unwrap()
+}
+
+fn try_raw(address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(bytes)?;
     let mut response = Vec::new();
-    stream.read_to_end(&mut response).unwrap();
+    stream.read_to_end(&mut response)?;
     let end = response.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(response.len());
     let head = String::from_utf8_lossy(&response[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     let body = response.get(end + 4..).unwrap_or_default().to_vec();
-    Response { status, head, body }
+    Ok(Response { status, head, body })
 }
