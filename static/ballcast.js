@@ -144,17 +144,22 @@ async function ask({ type, sdp }, signal) {
   } catch {
     throw new Refusal(unreachable(), { stage: 'unreachable' });
   }
+  const { status, headers } = response;
   const problem = await response.json().catch(() => ({})); // RFC 9457: `detail` is the sentence for people
-  const sentence = problem.detail ?? `The device refused (HTTP status ${response.status}).`;
-  const { status } = response;
-  const retryAfterMs = 1000 * (Number(response.headers.get('Retry-After')) || 0); // Ballcast sends seconds, never a date
-  if (problem.reason === 'no-codec') {
-    throw new Refusal(`${sentence} This browser is ${browserName()}.`, { stage: 'no-codec', pauseMs: REFUSED_PAUSE_MS });
-  }
-  // 4xx: the same request gets the same answer, but for a timeout (408) and a rate limit (429). With a wrong token (401)
-  // each request counts as a guess, so only a person makes the next.
-  const pauseMs = status === 401 ? Infinity : status < 500 && ![408, 429].includes(status) ? REFUSED_PAUSE_MS : undefined;
-  throw new Refusal(sentence, { stage: 'refused', pauseMs, retryAfterMs });
+  const sentence = problem.detail ?? `The device refused (HTTP status ${status}).`;
+  const retryAfterMs = 1000 * (Number(headers.get('Retry-After')) || 0); // Ballcast sends seconds, never a date
+  const lacksCodec = problem.reason === 'no-codec';
+  throw new Refusal(lacksCodec ? `${sentence} This browser is ${browserName()}.` : sentence, {
+    stage: lacksCodec ? 'no-codec' : 'refused',
+    pauseMs: pauseAfter(status),
+    retryAfterMs,
+  });
+}
+
+/** The same request gets the same answer after 4xx, but for a timeout (408) and a rate limit (429). */
+function pauseAfter(status) {
+  if (status === 401) return Infinity; // each request without the right token counts as a guess: only a person makes one
+  return status < 500 && ![408, 429].includes(status) ? REFUSED_PAUSE_MS : undefined;
 }
 
 class Refusal extends Error {
