@@ -244,13 +244,14 @@ function leave() {
 /** The page is back, or the network is: what failed may work now, and a throttled picture gets half its limit to show it lives. */
 function resume() {
   failures = 0;
-  if (attempt && video.paused) play();
-  if (awaitsFrames()) {
-    attempt.progressAt = performance.now() - STATES[state].limitMs / 2;
-  } else if (!attempt && failure?.pauseMs !== Infinity) {
+  if (!attempt) {
+    if (failure?.pauseMs === Infinity) return;
     clearTimeout(retryTimer);
     retryTimer = setTimeout(connect, earliestRetryAt - performance.now());
+    return;
   }
+  if (video.paused) play();
+  if (awaitsFrames()) attempt.progressAt = performance.now() - STATES[state].limitMs / 2;
 }
 
 // ---- What the page knows ------------------------------------------------------------------------------------------

@@ -280,6 +280,13 @@ fn a_page_is_one_viewer_however_often_it_is_loaded_or_asks() {
     chromium.wait_for(&tab, &format!("{LIVE} && window.ballcast.connects > 5"));
     assert_eq!(census.end(), 1, "one page is one viewer");
 
+    // There and back: browsers keep the page as it was, and wake it.
+    chromium.navigate(&tab, &format!("{}stats", server.url()));
+    server.wait_for("the page has left", |stats| viewers(stats) == 0);
+    chromium.evaluate(&tab, "history.back()");
+    chromium.wait_for(&tab, "window.ballcast !== undefined");
+    wait_for_picture(&mut chromium, &tab, Instant::now(), "back in the history");
+
     let other = chromium.open(&server.url());
     chromium.wait_for(&other, LIVE);
     assert_eq!(viewers(&server.stats()), 2, "two pages are two");
