@@ -3,64 +3,10 @@
 
 mod support;
 
-use serde_json::Value;
 use support::ball;
 use support::chromium::{Chromium, Tab};
 use support::process::Server;
-
-/// How many frames a busy machine may keep a browser from presenting, one after the other.
-const MOST_SKIPPED: usize = 30;
-
-const LIVE: &str = "window.ballcast?.state === 'live'";
-
-/// The bounding box of what is green, and the picture's size, in each of the next frames.
-const DISCS: &str = "new Promise((resolve) => {
-    const video = document.querySelector('video');
-    const canvas = document.createElement('canvas');
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    const discs = [];
-    const look = () => {
-        const { videoWidth: width, videoHeight: height } = video;
-        [canvas.width, canvas.height] = [width, height];
-        context.drawImage(video, 0, 0);
-        const { data } = context.getImageData(0, 0, width, height);
-        let [left, right, top, bottom] = [width, -1, height, -1];
-        for (let y = 0; y < height; y++) {
-            for (let x = 0; x < width; x++) {
-                if (data[4 * (y * width + x) + 1] > 110) {
-                    [left, right] = [Math.min(left, x), Math.max(right, x)];
-                    [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
-                }
-            }
-        }
-        discs.push([left, right, top, bottom, width, height]);
-        if (discs.length === 60) resolve(discs);
-        else video.requestVideoFrameCallback(look);
-    };
-    video.requestVideoFrameCallback(look);
-})";
-
-/// Frames presented in three seconds, by the browser's own count.
-const FRAME_RATE: &str = "new Promise((resolve) => {
-    const video = document.querySelector('video');
-    let first;
-    const count = (now, frame) => {
-        first ??= frame;
-        const seconds = (frame.expectedDisplayTime - first.expectedDisplayTime) / 1000;
-        if (seconds >= 3) resolve((frame.presentedFrames - first.presentedFrames) / seconds);
-        else video.requestVideoFrameCallback(count);
-    };
-    video.requestVideoFrameCallback(count);
-})";
-
-fn centres(value: &Value) -> Vec<(f64, f64)> {
-    let centre = |seen: &Value| {
-        let [left, right, top, bottom, width, height] =
-            [0, 1, 2, 3, 4, 5].map(|index| seen[index].as_f64().unwrap());
-        (ball::middle(left, right, width), ball::middle(top, bottom, height))
-    };
-    value.as_array().unwrap().iter().map(centre).collect()
-}
+use support::scripts::{DISCS, FRAME_RATE, LIVE, MOST_SKIPPED, centres};
 
 /// The best of three measurements: noise only ever makes them worse.
 fn check_frame_rate(chromium: &mut Chromium, tab: &Tab) {

@@ -5,12 +5,7 @@ mod support;
 use support::ball;
 use support::firefox::Firefox;
 use support::process::Server;
-use support::scripts::{DISCS, FRAME_RATE, centres};
-
-/// How many frames a busy machine may keep a browser from presenting, one after the other.
-const MOST_SKIPPED: usize = 30;
-
-const LIVE: &str = "window.ballcast?.state === 'live'";
+use support::scripts::{DISCS, FRAME_RATE, LIVE, MOST_SKIPPED, centres};
 
 #[test]
 fn firefox_without_h264_plays_the_ball_in_vp8() {

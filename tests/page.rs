@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use support::chromium::{Chromium, Tab};
 use support::process::{Server, try_stats};
 use support::relay::Relay;
+use support::scripts::LIVE;
 
-const LIVE: &str = "window.ballcast?.state === 'live'";
 const FADED_IN: &str = "getComputedStyle(document.querySelector('.message')).opacity === '1'";
 
 /// How soon the picture has to be back, and what a busy machine may take.

@@ -1,42 +1,37 @@
 //! Chromium, headless, driven over its DevTools protocol: JSON over one WebSocket.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tungstenite::{Message, WebSocket};
 
+use super::browser::{self, Browser, Kind};
 use super::process::PATIENCE;
 
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-const FLAGS: [&str; 10] = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-    "about:blank",
-];
-
-/// Browsers would take each other's time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+const KIND: Kind = Kind {
+    names: &["chromium", "chromium-browser", "google-chrome", "chrome"],
+    package: "chromium",
+    flags: &[
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--remote-debugging-port=0",
+        "about:blank",
+    ],
+    profile_flag: "--user-data-dir=",
+    announcement: "DevTools listening on ",
+    path: "",
+    preferences: "",
+};
 
 pub struct Chromium {
-    _turn: MutexGuard<'static, ()>,
-    child: Child,
-    profile: PathBuf,
-    socket: WebSocket<TcpStream>,
-    next_id: u64,
+    browser: Browser,
 }
 
 /// A tab: a target that the debugger is attached to.
@@ -48,26 +43,7 @@ pub struct Tab {
 
 impl Chromium {
     pub fn start() -> Chromium {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let name =
-            format!("ballcast-chromium-{}-{:?}", std::process::id(), std::thread::current().id());
-        let profile = std::env::temp_dir().join(name.replace(['(', ')'], ""));
-        let mut command = Command::new(program());
-        command.arg(format!("--user-data-dir={}", profile.display()));
-        command.args(FLAGS).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.process_group(0);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let announced =
-            lines.find_map(|line| line.strip_prefix("DevTools listening on ").map(str::to_owned));
-        let url = announced.expect("Chromium says where its debugger listens");
-        // A full pipe would stop the browser.
-        std::thread::spawn(move || lines.for_each(drop));
-        let authority = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).unwrap();
-        let stream = TcpStream::connect(authority).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(&url, stream).unwrap();
-        Chromium { _turn: turn, child, profile, socket, next_id: 1 }
+        Chromium { browser: Browser::start(&KIND) }
     }
 
     /// Opens a page in a tab of its own.
@@ -189,18 +165,13 @@ impl Chromium {
 
     /// To all processes of the browser.
     pub fn signal(&self, signal: Signal) {
-        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
+        self.browser.signal(signal);
     }
 
     /// Keeps a screenshot as an artefact of the run.
     pub fn screenshot(&mut self, tab: &Tab, name: &str) -> PathBuf {
         let shot = self.tab_call(tab, "Page.captureScreenshot", json!({"format": "png"}));
-        let png = data_encoding::BASE64.decode(shot["data"].as_str().unwrap().as_bytes()).unwrap();
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
-        std::fs::create_dir_all(&directory).unwrap();
-        let path = directory.join(name);
-        std::fs::write(&path, png).unwrap();
-        path
+        browser::keep_screenshot(&shot["data"], name)
     }
 
     fn tab_call(&mut self, tab: &Tab, method: &str, parameters: Value) -> Value {
@@ -208,38 +179,10 @@ impl Chromium {
     }
 
     fn call(&mut self, session: Option<&str>, method: &str, parameters: Value) -> Value {
-        let id = self.next_id;
-        self.next_id += 1;
-        let mut request = json!({"id": id, "method": method, "params": parameters});
+        let mut request = json!({"method": method, "params": parameters});
         if let Some(session) = session {
             request["sessionId"] = json!(session);
         }
-        self.socket.send(Message::text(request.to_string())).unwrap();
-        loop {
-            let message = self.socket.read().unwrap_or_else(|e| panic!("{method}: {e}"));
-            let Message::Text(text) = message else { continue };
-            let response: Value = serde_json::from_str(&text).unwrap();
-            if response["id"] == json!(id) {
-                assert!(response["error"].is_null(), "{method}: {}", response["error"]);
-                return response["result"].clone();
-            }
-        }
+        self.browser.call(request)
     }
-}
-
-impl Drop for Chromium {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.profile);
-    }
-}
-
-/// A test without its browser fails, it is not skipped.
-fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = NAMES.iter().find_map(|name| {
-        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
-    });
-    found.unwrap_or_else(|| panic!("none of {NAMES:?} is installed: apt-get install chromium"))
 }

@@ -3,6 +3,8 @@
 
 pub mod ball;
 #[cfg(feature = "driver")]
+pub mod browser;
+#[cfg(feature = "driver")]
 pub mod chromium;
 pub mod client;
 pub mod crypto;

@@ -4,6 +4,11 @@ use serde_json::Value;
 
 use super::ball;
 
+pub const LIVE: &str = "window.ballcast?.state === 'live'";
+
+/// How many frames a busy machine may keep a browser from presenting, one after the other.
+pub const MOST_SKIPPED: usize = 30;
+
 /// The bounding box of what is green, and the picture's size, in each of the next frames.
 pub const DISCS: &str = "new Promise((resolve) => {
     const video = document.querySelector('video');
