@@ -7,7 +7,7 @@
 
 use str0m::IceCreds;
 
-use crate::offer::{Extension, Offer, PLAYOUT_DELAY, Section, Setup};
+use crate::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
 use crate::rtp::StreamFormat;
 
 /// The one stream and its one track, as a page sees them.
@@ -16,8 +16,11 @@ const TRACK: &str = "video";
 
 /// Our end, as an answer describes it.
 pub struct Local<'a> {
-    /// Names the session (RFC 8866, section 5.2).
+    /// Names the session (RFC 8866, section 5.2), and counts its answers.
     pub session: u64,
+    pub version: u64,
+    /// Of DTLS.
+    pub is_client: bool,
     pub credentials: &'a IceCreds,
     /// `candidate:…`, all there will ever be.
     pub candidates: &'a [String],
@@ -31,7 +34,7 @@ pub fn write(offer: &Offer, local: &Local) -> String {
     let tagged = tagged(offer);
     let mut answer: Vec<String> = vec![
         "v=0".into(),
-        format!("o=- {} 1 IN IP4 0.0.0.0", local.session),
+        format!("o=- {} {} IN IP4 0.0.0.0", local.session, local.version),
         "s=-".into(),
         "t=0 0".into(),
     ];
@@ -44,7 +47,7 @@ pub fn write(offer: &Offer, local: &Local) -> String {
         if index == offer.chosen {
             video(offer, local, &mut answer);
         } else if tagged == Some(index) {
-            inactive(offer, local, section, &mut answer);
+            inactive(local, section, &mut answer);
         } else {
             refused(section, &mut answer);
         }
@@ -73,7 +76,7 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     let StreamFormat { payload_type, rtx, ssrc, rtx_ssrc, cname, .. } = local.stream;
     let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
     answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
-    transport(offer, local, offer.video(), answer);
+    transport(local, offer.video(), answer);
     answer.extend(offer.playout_delay.map(|Extension { number, directed }| {
         let direction = if directed { "/sendonly" } else { "" };
         format!("a=extmap:{number}{direction} {PLAYOUT_DELAY}")
@@ -101,25 +104,21 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
 }
 
 /// What a section has in common with every other that shares its transport, and its own mid.
-fn transport(offer: &Offer, local: &Local, section: &Section, answer: &mut Vec<String>) {
+fn transport(local: &Local, section: &Section, answer: &mut Vec<String>) {
     answer.push("c=IN IP4 0.0.0.0".into());
     answer.extend(local.candidates.iter().map(|candidate| format!("a={candidate}")));
     answer.push("a=end-of-candidates".into());
     answer.push(format!("a=ice-ufrag:{}", local.credentials.ufrag));
     answer.push(format!("a=ice-pwd:{}", local.credentials.pass));
     answer.push(format!("a=fingerprint:{}", local.fingerprint));
-    let setup = match offer.peer.setup {
-        Setup::Active => "passive",
-        Setup::Passive => "active",
-    };
-    answer.push(format!("a=setup:{setup}"));
+    answer.push(format!("a=setup:{}", if local.is_client { "active" } else { "passive" }));
     answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
 }
 
-fn inactive(offer: &Offer, local: &Local, section: &Section, answer: &mut Vec<String>) {
+fn inactive(local: &Local, section: &Section, answer: &mut Vec<String>) {
     let Section { media, protocol, format, .. } = section;
     answer.push(format!("m={media} 9 {protocol} {format}"));
-    transport(offer, local, section, answer);
+    transport(local, section, answer);
     answer.push("a=inactive".into());
     answer.push("a=rtcp-mux".into());
     answer.extend(section.rtpmap.as_ref().map(|rtpmap| format!("a=rtpmap:{rtpmap}")));

@@ -15,6 +15,7 @@ use crate::media::Codec;
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
+    pub connection: Connection,
     pub format: Format,
     /// Each m-line, in order.
     pub sections: Vec<Section>,
@@ -30,6 +31,14 @@ pub struct Offer {
     pub feedback: Vec<&'static str>,
     /// The header extension `playout-delay`.
     pub playout_delay: Option<Extension>,
+}
+
+/// What stays the same in all offers of one RTCPeerConnection: the name of its session (RFC 8829,
+/// section 5.2.1), and its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection {
+    session: String,
+    fingerprint: [u8; 32],
 }
 
 /// Who is at the other end of the transport, and how it is set up.
@@ -153,11 +162,16 @@ impl Offer {
         let video = &sections[chosen];
         let mid = video.mid().ok_or_else(|| lacks("mid"))?;
         let bundle = description.bundle_of(mid);
+        let peer = description.peer(video, &bundle)?;
         Ok(Offer {
+            connection: Connection {
+                session: session.origin().to_owned(),
+                fingerprint: peer.fingerprint,
+            },
             sections: sections.iter().map(|lines| description.section(lines)).collect(),
             chosen,
             mixes_extensions: session.has("extmap-allow-mixed") || video.has("extmap-allow-mixed"),
-            peer: description.peer(video, &bundle)?,
+            peer,
             feedback: video.feedback(format.payload_type),
             playout_delay: video.playout_delay(),
             bundle: bundle.into_iter().map(str::to_owned).collect(),
@@ -314,6 +328,13 @@ impl<'a> Lines<'a> {
     fn is_video(&self) -> bool {
         let secure = ["RTP/SAVPF", "RTP/SAVP"].iter().any(|known| self.field(2).ends_with(known));
         self.field(0) == "video" && secure
+    }
+
+    /// The user name and number of the session's `o=`, no longer than those of any browser.
+    fn origin(&self) -> &'a str {
+        let origin = self.0.iter().find_map(|line| line.strip_prefix("o=")).unwrap_or_default();
+        let parts = origin.match_indices(' ').nth(1).map_or(origin, |(end, _)| &origin[..end]);
+        parts.get(..64).unwrap_or(parts)
     }
 
     /// Whether there is `a=name`.

@@ -23,7 +23,7 @@ use crate::http::{self, Head, Method, Request, Response};
 use crate::keyframes::Keyframes;
 use crate::limits::{Limits, RateLimit};
 use crate::media::{Codec, Frame};
-use crate::offer::{Offer, OfferError};
+use crate::offer::{self, Offer, OfferError};
 use crate::routes::{self, Hosts, Route};
 use crate::rtp::{History, OutgoingFrame};
 use crate::schedule::Schedule;
@@ -143,6 +143,8 @@ struct Seat {
     session: Option<Session>,
     /// The name of the page that it is.
     page: Option<String>,
+    /// Whose offers are its own.
+    connection: offer::Connection,
     /// Addresses that proved themselves by an authenticated check, oldest first.
     addresses: Vec<SocketAddr>,
     /// What the schedule has for it.
@@ -232,6 +234,7 @@ pub struct Server {
     by_ufrag: BTreeMap<String, ViewerId>,
     by_session: BTreeMap<String, ViewerId>,
     by_page: BTreeMap<String, ViewerId>,
+    by_connection: BTreeMap<offer::Connection, ViewerId>,
     next_viewer: u64,
     offers: RateLimit,
     refusal_lines: RateLimit,
@@ -259,6 +262,7 @@ impl Server {
             by_ufrag: BTreeMap::new(),
             by_session: BTreeMap::new(),
             by_page: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
             next_viewer: 1,
             offers: RateLimit::new(config.limits.offers_per_second),
             refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
@@ -349,6 +353,7 @@ impl Server {
         assert_eq!(self.by_session.len(), sessions);
         let pages = viewers.values().filter(|seat| seat.page.is_some()).count();
         assert_eq!(self.by_page.len(), pages, "one page is one viewer");
+        assert!(self.by_connection.values().all(|id| viewers.contains_key(id)));
         let known = viewers.values().map(|seat| seat.addresses.len()).sum::<usize>();
         assert_eq!(self.by_address.len(), known);
         for (address, id) in &self.by_address {
@@ -517,6 +522,10 @@ impl Server {
         }
         if let Some(page) = &seat.page {
             self.by_page.remove(page);
+        }
+        // Another may have taken its name since.
+        if self.by_connection.get(&seat.connection) == Some(&id) {
+            self.by_connection.remove(&seat.connection);
         }
         if let Entry::Occupied(mut count) = self.by_client.entry(seat.client) {
             *count.get_mut() -= 1;
@@ -735,14 +744,28 @@ impl Server {
         if let Some(id) = page.and_then(|name| self.by_page.get(name)).copied() {
             self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
         }
-        self.admit_viewer(now, peer.ip())?;
         let offer = offer_of(&request.body)?;
+        if let Some(sdp) = self.renegotiate(now, &offer) {
+            return Ok(answer_response(&sdp));
+        }
+        self.admit_viewer(now, peer.ip())?;
         let (id, sdp) = self.seat(now, peer, &offer)?;
         if let (Some(page), Some(seat)) = (page, self.viewers.get_mut(&id)) {
             seat.page = Some(page.to_owned());
             self.by_page.insert(page.to_owned(), id);
         }
-        Ok(json_response(&json!({"type": "answer", "sdp": sdp})))
+        Ok(answer_response(&sdp))
+    }
+
+    /// The answer to a further offer of a connection that is a viewer already.
+    fn renegotiate(&mut self, now: Instant, offer: &Offer) -> Option<String> {
+        let id = *self.by_connection.get(&offer.connection)?;
+        let seat = self.viewers.get(&id).filter(|seat| seat.viewer.suits(offer))?;
+        if !seat.viewer.has_peer(&offer.peer.credentials) {
+            self.restart_ice(now, id, offer.peer.credentials.clone());
+        }
+        let seat = self.viewers.get_mut(&id)?;
+        Some(seat.viewer.answer_to(offer, &self.config.certificate))
     }
 
     fn whep(
@@ -796,7 +819,6 @@ impl Server {
         id: ViewerId,
         request: &Request,
     ) -> Result<Response, Response> {
-        let local = self.ice_credentials();
         let etag = self.etag();
         let Some(seat) = self.viewers.get_mut(&id) else { return Err(whep::no_session()) };
         let Some(session) = &mut seat.session else { return Err(whep::no_session()) };
@@ -805,24 +827,22 @@ impl Server {
         let Some(remote) = remote.filter(|remote| !seat.viewer.has_peer(remote)) else {
             return Ok(Response::new(204));
         };
-        let mut fragment = format!(
-            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{}\r\n",
-            local.ufrag, local.pass, session.mid
-        );
-        session.etag = etag;
-        let response_etag = session.etag.clone();
+        session.etag.clone_from(&etag);
+        let mid = session.mid.clone();
+        self.restart_ice(now, id, remote);
+        let Some(seat) = self.viewers.get(&id) else { return Err(whep::no_session()) };
+        Ok(whep::restarted(&etag, &mid, &seat.viewer))
+    }
+
+    /// Begins ICE anew, with credentials of the viewer's and new ones of ours.
+    fn restart_ice(&mut self, now: Instant, id: ViewerId, remote: IceCreds) {
+        let local = self.ice_credentials();
+        let Some(seat) = self.viewers.get_mut(&id) else { return };
         self.by_ufrag.remove(&seat.ufrag);
         self.by_ufrag.insert(local.ufrag.clone(), id);
-        seat.ufrag = local.ufrag.clone();
+        seat.ufrag.clone_from(&local.ufrag);
         log::info!("{id} begins ICE anew");
-        self.with_viewer(now, id, |viewer, _| {
-            viewer.restart_ice(now, local, remote);
-            for candidate in viewer.local_candidates() {
-                fragment += &format!("a={candidate}\r\n");
-            }
-        });
-        fragment += "a=end-of-candidates\r\n";
-        Ok(whep::restarted(&response_etag, fragment))
+        self.with_viewer(now, id, |viewer, _| viewer.restart_ice(now, local, remote));
     }
 
     /// An offer in, an answer out, and a viewer more.
@@ -850,8 +870,18 @@ impl Server {
         *self.by_client.entry(peer.ip()).or_default() += 1;
         let client = peer.ip();
         let addresses = Vec::new();
-        let seat =
-            Seat { viewer, client, ufrag, session: None, page: None, addresses, deadline: None };
+        let connection = offer.connection.clone();
+        self.by_connection.insert(connection.clone(), id);
+        let seat = Seat {
+            viewer,
+            client,
+            ufrag,
+            session: None,
+            page: None,
+            connection,
+            addresses,
+            deadline: None,
+        };
         self.viewers.insert(id, seat);
         self.with_viewer(now, id, |_, _| {});
         Ok((id, sdp))
@@ -982,6 +1012,10 @@ fn json_response(value: &Value) -> Response {
     Response::new(200)
         .with_body("application/json", value.to_string().into_bytes())
         .with_header("Cache-Control", "no-store")
+}
+
+fn answer_response(sdp: &str) -> Response {
+    json_response(&json!({"type": "answer", "sdp": sdp}))
 }
 
 fn offer_of(body: &[u8]) -> Result<Offer, Response> {

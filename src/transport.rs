@@ -219,6 +219,15 @@ impl Transport {
         self.drain(now);
     }
 
+    /// Whether we are the client of DTLS.
+    pub fn is_client(&self) -> bool {
+        self.is_client
+    }
+
+    pub fn local_credentials(&self) -> &IceCreds {
+        self.ice.local_credentials()
+    }
+
     pub fn has_peer(&self, credentials: &IceCreds) -> bool {
         self.ice.remote_credentials() == Some(credentials)
     }

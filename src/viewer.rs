@@ -17,7 +17,7 @@ use str0m::ice::StunMessage;
 
 use crate::answer::{self, Local};
 use crate::media::Codec;
-use crate::offer::{Offer, OfferError};
+use crate::offer::{Format, Offer, OfferError};
 use crate::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
 use crate::transport::{self, Event, Path, Transmit, Transport};
 
@@ -118,6 +118,9 @@ pub struct Counters {
 
 pub struct Viewer {
     transport: Transport,
+    /// The name of the session in our answers, and how many there were.
+    session: u64,
+    answers: u64,
     /// There is one from the moment that DTLS is up.
     stream: Option<Stream>,
     codec: Codec,
@@ -153,22 +156,14 @@ impl Viewer {
             timestamp_offset,
         };
         let made = catch_unwind(AssertUnwindSafe(|| {
-            Transport::new(&offer.peer, credentials.clone(), certificate, addresses, now)
+            Transport::new(&offer.peer, credentials, certificate, addresses, now)
         }));
         let transport = made.unwrap_or_else(|_| Err("its parts contradict each other".into()));
         let transport = transport.map_err(OfferError::Malformed)?;
-        let sdp = answer::write(
-            offer,
-            &Local {
-                session: u64::from(session >> 1) << 32 | u64::from(session_low),
-                credentials: &credentials,
-                candidates: &transport.local_candidates(),
-                fingerprint: transport::fingerprint(certificate),
-                stream: &format,
-            },
-        );
         let mut viewer = Viewer {
             transport,
+            session: u64::from(session >> 1) << 32 | u64::from(session_low),
+            answers: 0,
             stream: None,
             codec: offer.format.codec,
             format,
@@ -181,7 +176,30 @@ impl Viewer {
             counters: Counters::default(),
         };
         viewer.contain(now, |_| {});
+        let sdp = viewer.answer_to(offer, certificate);
         Ok((viewer, sdp))
+    }
+
+    /// The answer to one more offer of the same connection.
+    pub fn answer_to(&mut self, offer: &Offer, certificate: &DtlsCert) -> String {
+        self.answers += 1;
+        let local = Local {
+            session: self.session,
+            version: self.answers,
+            is_client: self.transport.is_client(),
+            credentials: self.transport.local_credentials(),
+            candidates: &self.transport.local_candidates(),
+            fingerprint: transport::fingerprint(certificate),
+            stream: &self.format,
+        };
+        answer::write(offer, &local)
+    }
+
+    /// Whether what it is sent is what the offer asks for.
+    pub fn suits(&self, offer: &Offer) -> bool {
+        let Format { codec, payload_type, rtx, .. } = offer.format;
+        let format = &self.format;
+        (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
 
     /// Whether a STUN message is for this viewer and proves that its sender holds the credentials.
@@ -253,6 +271,11 @@ impl Viewer {
     /// Whether these are the ICE credentials that the viewer has shown last.
     pub fn has_peer(&self, credentials: &IceCreds) -> bool {
         self.transport.has_peer(credentials)
+    }
+
+    /// Our own ICE credentials.
+    pub fn local_credentials(&self) -> &IceCreds {
+        self.transport.local_credentials()
     }
 
     /// Our candidates: `candidate:…`.

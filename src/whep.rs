@@ -8,6 +8,7 @@ use str0m::IceCreds;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
 use crate::offer::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
+use crate::viewer::Viewer;
 
 /// Where offers are posted.
 pub const ENDPOINT: &str = "/whep";
@@ -121,8 +122,16 @@ pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
     }
 }
 
-/// The answer to an ICE restart.
-pub fn restarted(etag: &str, fragment: String) -> Response {
+/// The answer to an ICE restart: a fragment with our new credentials, and our candidates.
+pub fn restarted(etag: &str, mid: &str, viewer: &Viewer) -> Response {
+    let IceCreds { ufrag, pass } = viewer.local_credentials();
+    let mut fragment = format!(
+        "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pass}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
+    );
+    for candidate in viewer.local_candidates() {
+        fragment += &format!("a={candidate}\r\n");
+    }
+    fragment += "a=end-of-candidates\r\n";
     Response::new(200)
         .with_body(FRAGMENT, fragment.into_bytes())
         .with_header("ETag", etag.to_owned())

@@ -10,7 +10,7 @@ use ballcast::media::Codec;
 use ballcast::server::Input;
 use serde_json::json;
 use str0m::ice::{StunMessage, TransId};
-use str0m::media::KeyframeRequestKind;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
 use support::world::{FRAMES_PER_SECOND, World};
 
 const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / FRAMES_PER_SECOND as u64);
@@ -270,6 +270,45 @@ fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
     assert!(world.clients[bystander].client.frames.len() > 50, "and nobody else's");
     world.run(seconds(10));
     assert_eq!(world.server.viewers(), 1);
+}
+
+#[test]
+fn a_further_offer_of_a_connection_is_its_viewers_own() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(1));
+    let from = world.clients[viewer].address;
+    let before = world.clients[viewer].client.frames.len();
+    for ice_restart in [false, true, false] {
+        let sdp = world.clients[viewer].client.offer_again(|api| {
+            if ice_restart {
+                api.ice_restart(true);
+            } else {
+                api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            }
+        });
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (status, answer) = world.post_offer(from, &body);
+        assert_eq!(status, 200, "{answer}");
+        let now = world.now;
+        world.clients[viewer].client.accept(answer["sdp"].as_str().unwrap(), now);
+        world.run(seconds(2));
+        assert_eq!(world.server.viewers(), 1);
+    }
+    let frames = &world.clients[viewer].client.frames[before..];
+    assert!((178..=182).contains(&frames.len()), "{}: the picture goes on", frames.len());
+    assert!(frames.iter().all(|frame| !frame.is_keyframe()), "without a new beginning");
+
+    // Another connection with the same numbers is another viewer's.
+    let sdp = world.clients[viewer].client.offer_again(|api| {
+        api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    });
+    let sdp = sdp.replacen("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 00:", 1);
+    let cut = sdp.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len() + 95;
+    let sdp = format!("{}{}", &sdp[..cut], &sdp[cut + 3..]);
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    assert_eq!(world.post_offer(from, &body).0, 200);
+    assert_eq!(world.server.viewers(), 2);
 }
 
 #[test]

@@ -207,7 +207,9 @@ fn trickle_is_taken_and_needs_the_right_tag() {
 fn ice_begins_anew_and_the_picture_goes_on() {
     let mut world = World::new();
     let (index, session, etag) = join(&mut world);
-    let offer = world.clients[index].client.restart_ice();
+    let offer = world.clients[index].client.offer_again(|api| {
+        api.ice_restart(true);
+    });
     let value = |sdp: &str, name: &str| {
         sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ballcast::media::Codec;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -110,10 +110,10 @@ impl Client {
         self.handle_timeout(now);
     }
 
-    /// An offer that begins ICE anew, to be answered with `accept`.
-    pub fn restart_ice(&mut self) -> String {
+    /// A further offer, to be answered with `accept`.
+    pub fn offer_again(&mut self, change: impl FnOnce(&mut SdpApi)) -> String {
         let mut api = self.rtc.sdp_api();
-        api.ice_restart(true);
+        change(&mut api);
         let (offer, pending) = api.apply().unwrap();
         self.pending = Some(pending);
         offer.to_sdp_string()
