@@ -112,6 +112,54 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     }
 }
 
+const NEGOTIATE_AGAIN: &str = "(async () => {
+    CHANGE
+    await pc.setLocalDescription();
+    const response = await fetch('/offer', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(pc.localDescription),
+    });
+    await pc.setRemoteDescription(await response.json());
+    return pc.signalingState;
+})()";
+
+#[test]
+fn a_page_that_negotiates_again_keeps_its_picture() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("{}stats", server.url()));
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", "");
+    assert_eq!(chromium.evaluate(&tab, &script.replace("const pc", "window.pc")), "playing");
+    let audio = "pc.addTransceiver('audio', { direction: 'recvonly' });";
+    for change in ["", audio, "pc.restartIce();", audio] {
+        let script = NEGOTIATE_AGAIN.replace("CHANGE", change);
+        assert_eq!(chromium.evaluate(&tab, &script), "stable");
+        let seen = chromium.evaluate(&tab, DISCS);
+        ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+        assert_eq!(server.stats()["viewers"].as_array().unwrap().len(), 1, "{change}");
+    }
+    assert_eq!(chromium.evaluate(&tab, "pc.connectionState"), "connected");
+}
+
+#[test]
+fn chromium_plays_vp8_when_that_is_all_it_offers() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("{}stats", server.url()));
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let only_vp8 = "const { codecs } = RTCRtpReceiver.getCapabilities('video');
+        pc.addTransceiver('video', { direction: 'recvonly' })
+            .setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === 'video/VP8'));";
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", only_vp8).replace("WAIT", "");
+    assert_eq!(chromium.evaluate(&tab, &script), "playing");
+    assert_eq!(server.stats()["viewers"][0]["codec"], "VP8");
+    let seen = chromium.evaluate(&tab, DISCS);
+    ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+    check_frame_rate(&mut chromium, &tab);
+}
+
 /// What stock players offer: audio, and a data channel.
 const AUDIO_FIRST: &str = "pc.addTransceiver('audio', {direction: 'recvonly'});
     pc.addTransceiver('video', {direction: 'recvonly'}); pc.createDataChannel('words');";
