@@ -22,7 +22,7 @@ const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
 
 /// Serves until a signal, as the program does.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let flags = match flags::parse(arguments.iter().map(Into::into)) {
+    let flags = match flags::parse(arguments.iter().map(Into::into), None) {
         Ok(Command::Serve(flags)) => flags,
         other => return Err(format!("{other:?}")),
     };
@@ -38,6 +38,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             certificate,
             addresses,
             hosts: Hosts::default(),
+            token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
             stamped: false,

@@ -245,6 +245,7 @@ impl Core {
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec![address],
             hosts: Hosts::default(),
+            token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             stamped: false,

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use lexopt::{Arg, Parser};
 
 use crate::http::Authority;
 use crate::limits::Limits;
 use crate::media::{Quality, STAMP_WIDTH, Size};
+use crate::token::Token;
 
 /// What is asked of the program.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub struct Flags {
     pub max_offers_per_second: u32,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
+    pub token: Option<Token>,
     pub stamp: bool,
 }
 
@@ -50,6 +53,7 @@ impl Default for Flags {
             max_offers_per_second: limits.offers_per_second,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            token: None,
             stamp: false,
         }
     }
@@ -81,6 +85,12 @@ Network
   --allow-origin ORIGIN
                   Another site whose pages may play over WHEP, such as
                   https://home.example:8123; may be repeated [none]
+  --token-file FILE
+                  Show the picture to those only who know the token in this file: to
+                  the page as http://device:8080/#token=TOKEN, and to players that
+                  send Authorization: Bearer TOKEN [everybody]
+  --token TOKEN   The same, but everybody on this device sees it in the list of
+                  processes; the variable BALLCAST_TOKEN is a third way
 
 Picture
   --size WxH      Width and height in pixels, even, 64x64 to 3840x2160 [640x480]
@@ -117,10 +127,14 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// Reads the arguments, the program's name not among them.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+/// Reads the arguments, the program's name not among them, and the variable `BALLCAST_TOKEN`.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: Option<OsString>,
+) -> Result<Command, UsageError> {
     let mut parser = Parser::from_args(arguments);
     let mut flags = Flags::default();
+    let mut tokens = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
@@ -147,9 +161,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             }
             Arg::Long("allow-host") => flags.allow_hosts.push(host_name(&mut parser)?),
             Arg::Long("allow-origin") => flags.allow_origins.push(origin(&mut parser)?),
+            Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
+            Arg::Long("token-file") => tokens.push(token_file(Path::new(&parser.value()?))?),
             other => return Err(other.unexpected().into()),
         }
     }
+    if let Some(variable) = variable {
+        tokens.push(token("BALLCAST_TOKEN", &variable.to_string_lossy())?);
+    }
+    if tokens.len() > 1 {
+        let sentence = "Give the token once: as --token-file, as --token or as BALLCAST_TOKEN.";
+        return Err(UsageError(sentence.into()));
+    }
+    flags.token = tokens.pop();
     if flags.stamp && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
@@ -222,12 +246,32 @@ fn origin(parser: &mut Parser) -> Result<String, UsageError> {
     Ok(format!("{scheme}://{parsed}"))
 }
 
+fn token_file(file: &Path) -> Result<Token, UsageError> {
+    let source = format!("--token-file {}", file.display());
+    let unreadable = |error| UsageError(format!("{source} cannot be read: {error}."));
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    token(&source, text.trim())
+}
+
+/// The sentence leaves out what was given: it may be a secret but for a slip.
+fn token(source: &str, text: &str) -> Result<Token, UsageError> {
+    Token::parse(text).ok_or_else(|| {
+        let given = if text.is_empty() { "nothing" } else { "something else" };
+        UsageError(format!("{source} has {given} where a token takes {}.", Token::ALLOWED))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn flags(line: &str) -> Result<Flags, UsageError> {
-        match parse(line.split_whitespace().map(OsString::from))? {
+        flags_with(line, None)
+    }
+
+    fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
+        let arguments = line.split_whitespace().map(OsString::from);
+        match parse(arguments, variable.map(OsString::from))? {
             Command::Serve(flags) => Ok(flags),
             other => panic!("{other:?}"),
         }
@@ -238,7 +282,8 @@ mod tests {
         let flags = flags(
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
-             --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp",
+             --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
+             --token abc-._~+/==",
         );
         let expected = Flags {
             port: 0,
@@ -251,6 +296,7 @@ mod tests {
             max_offers_per_second: 1,
             allow_hosts: vec!["camera.example".into()],
             allow_origins: vec!["https://home.example:8123".into()],
+            token: Token::parse("abc-._~+/=="),
             stamp: true,
         };
         assert_eq!(flags, Ok(expected));
@@ -282,6 +328,45 @@ mod tests {
     }
 
     #[test]
+    fn a_token_comes_one_way_only_and_no_sentence_repeats_it() {
+        assert_eq!(flags("").unwrap().token, None);
+        let token = Token::parse("opensesame");
+        assert_eq!(flags_with("", Some("opensesame")).unwrap().token, token);
+        let directory = std::env::temp_dir().join(format!("ballcast-flags-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            format!("--token-file {}", path.display())
+        };
+        assert_eq!(flags(&file("right", "opensesame\n")).unwrap().token, token);
+        let missing = format!("--token-file {}", directory.join("missing").display());
+        let wrong = [
+            ("--token secret", None, ["--token", "8 to 256"]),
+            ("--token wörtlich-geheim", None, ["--token", "letters"]),
+            ("", Some(""), ["BALLCAST_TOKEN", "nothing"]),
+            ("", Some("secret secret"), ["BALLCAST_TOKEN", "something else"]),
+            (&file("empty", "\n"), None, ["empty has nothing", "8 to 256"]),
+            (
+                &file("lines", "secretone\nsecrettwo\n"),
+                None,
+                ["lines has something else", "letters"],
+            ),
+            (&missing, None, ["missing cannot be read", "No such file"]),
+            ("--token secretone --token secretone", None, ["once", "--token-file"]),
+            ("--token secretone", Some("secretone"), ["once", "BALLCAST_TOKEN"]),
+            (&file("both", "secretone"), Some("secretone"), ["once", "BALLCAST_TOKEN"]),
+        ];
+        for (line, variable, expected) in wrong {
+            let sentence = flags_with(line, variable).unwrap_err().to_string();
+            assert!(expected.iter().all(|part| sentence.contains(part)), "{line}: {sentence}");
+            assert!(!sentence.contains("secret") && !sentence.contains("geheim"), "{sentence}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+        assert!(!format!("{:?}", flags("--token opensesame")).contains("opensesame"));
+    }
+
+    #[test]
     fn unknown_flags_and_missing_values_are_errors() {
         assert!(flags("--frobnicate").unwrap_err().to_string().contains("--frobnicate"));
         assert!(flags("--port").unwrap_err().to_string().contains("--port"));
@@ -302,6 +387,9 @@ mod tests {
             "--max-offers-per-second",
             "--allow-host",
             "--allow-origin",
+            "--token ",
+            "--token-file",
+            "BALLCAST_TOKEN",
             "--stamp",
             "--help",
             "--version",

@@ -31,6 +31,7 @@
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
 //! | [`routes`] | which request is welcome; the page from memory | core |
 //! | [`whep`] | the same for players that somebody else wrote | core |
+//! | [`token`] | the secret that viewers have to know, if there is one | core |
 //! | [`offer`] | an SDP offer, read for what we can answer | core |
 //! | [`answer`] | the answer, with a refusal for whatever we do not send | core |
 //! | [`viewer`] | one viewer: answer, gate, timers | core |
@@ -71,6 +72,7 @@ pub mod routes;
 pub mod rtp;
 mod schedule;
 pub mod server;
+pub mod token;
 pub mod transport;
 pub mod viewer;
 pub mod whep;

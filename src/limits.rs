@@ -44,7 +44,10 @@ impl Limits {
 /// A token bucket for each IP address. Addresses whose bucket is full are forgotten.
 #[derive(Debug)]
 pub struct RateLimit {
-    per_second: u32,
+    /// How long it takes for one token to come back.
+    interval: Duration,
+    /// From an empty bucket to a full one.
+    burst: Duration,
     /// When each address's bucket will be full again.
     full_at: BTreeMap<IpAddr, Instant>,
 }
@@ -56,8 +59,15 @@ const SWEEP_ABOVE: usize = 256;
 const MAX_ADDRESSES: usize = 4_096;
 
 impl RateLimit {
-    pub fn new(per_second: u32) -> RateLimit {
-        RateLimit { per_second: per_second.max(1), full_at: BTreeMap::new() }
+    /// A bucket of `size` tokens, to which one comes back each `interval`.
+    pub fn new(size: u32, interval: Duration) -> RateLimit {
+        RateLimit { interval, burst: interval * size, full_at: BTreeMap::new() }
+    }
+
+    /// As many a second, and twice as many at once.
+    pub fn per_second(rate: u32) -> RateLimit {
+        let rate = rate.max(1);
+        RateLimit::new(2 * rate, Duration::from_secs(1) / rate)
     }
 
     /// Takes a token, or says how long to wait for one.
@@ -65,18 +75,22 @@ impl RateLimit {
         if self.full_at.len() >= SWEEP_ABOVE {
             self.full_at.retain(|_, full_at| *full_at > now);
         }
-        let token = Duration::from_secs(1) / self.per_second;
-        let burst = token * (2 * self.per_second);
-        let full_at = self.full_at.get(&address).map_or(now, |at| (*at).max(now)) + token;
-        let over = full_at.saturating_duration_since(now + burst);
-        if !over.is_zero() {
-            return Err(over);
-        }
-        if self.full_at.len() >= MAX_ADDRESSES && !self.full_at.contains_key(&address) {
-            return Err(burst);
-        }
-        self.full_at.insert(address, full_at);
+        self.wait(address, now).map_or(Ok(()), Err)?;
+        let full_at = self.full_at.get(&address).map_or(now, |at| (*at).max(now));
+        self.full_at.insert(address, full_at + self.interval);
         Ok(())
+    }
+
+    /// How long to wait for a token, if there is none to take now.
+    pub fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let Some(full_at) = self.full_at.get(&address) else {
+            let no_room = self.full_at.len() >= MAX_ADDRESSES
+                && self.full_at.values().all(|full_at| *full_at > now);
+            return no_room.then_some(self.burst);
+        };
+        let taken = (*full_at).max(now) + self.interval;
+        let over = taken.saturating_duration_since(now + self.burst);
+        (!over.is_zero()).then_some(over)
     }
 }
 
@@ -88,7 +102,7 @@ mod tests {
     fn a_burst_of_twice_the_rate_then_the_rate() {
         let start = Instant::now();
         let address = IpAddr::from([192, 0, 2, 1]);
-        let mut limit = RateLimit::new(5);
+        let mut limit = RateLimit::per_second(5);
         let burst = (0..100).filter(|_| limit.take(address, start).is_ok()).count();
         assert_eq!(burst, 10);
         let mut taken = 0;
@@ -103,7 +117,7 @@ mod tests {
     fn one_address_does_not_use_up_the_tokens_of_another_and_the_wait_is_true() {
         let start = Instant::now();
         let (greedy, modest) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let mut limit = RateLimit::new(1);
+        let mut limit = RateLimit::per_second(1);
         while limit.take(greedy, start).is_ok() {}
         let wait = limit.take(greedy, start).unwrap_err();
         assert!(limit.take(modest, start).is_ok());
@@ -113,11 +127,28 @@ mod tests {
     #[test]
     fn addresses_are_forgotten_when_their_bucket_is_full() {
         let start = Instant::now();
-        let mut limit = RateLimit::new(10);
+        let mut limit = RateLimit::per_second(10);
         for n in 0..100_000u32 {
             let now = start + Duration::from_millis(u64::from(n));
             let _ = limit.take(IpAddr::from(n.to_be_bytes()), now);
         }
         assert!(limit.full_at.len() <= MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn looking_takes_nothing_and_sees_the_room_that_time_has_made() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(5, Duration::from_secs(12));
+        let address = |n: u32| IpAddr::from(n.to_be_bytes());
+        for n in 0..MAX_ADDRESSES as u32 {
+            assert_eq!(limit.wait(address(n), start), None);
+            assert_eq!(limit.take(address(n), start), Ok(()));
+        }
+        let new = address(u32::MAX);
+        assert!(limit.wait(new, start).is_some() && limit.take(new, start).is_err());
+        assert_eq!(limit.wait(address(0), start), None, "it has four left");
+        let later = start + Duration::from_secs(12);
+        assert_eq!(limit.wait(new, later), None);
+        assert_eq!(limit.take(new, later), Ok(()));
     }
 }

@@ -16,13 +16,14 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let command = match flags::parse(std::env::args_os().skip(1)) {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("ballcast: {error}");
-            return ExitCode::from(USAGE);
-        }
-    };
+    let command =
+        match flags::parse(std::env::args_os().skip(1), std::env::var_os("BALLCAST_TOKEN")) {
+            Ok(command) => command,
+            Err(error) => {
+                eprintln!("ballcast: {error}");
+                return ExitCode::from(USAGE);
+            }
+        };
     let done = match command {
         Command::Help => print(flags::HELP),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -42,6 +43,9 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment).format_target(false).init();
 
+    if flags.token.is_some() {
+        log::info!("viewers need the token: the URLs with #token= and the token at their end");
+    }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
@@ -55,6 +59,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 names: [host::names(), flags.allow_hosts.clone()].concat(),
                 origins: flags.allow_origins.clone(),
             },
+            token: flags.token.clone(),
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
             stamped: flags.stamp,

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
+use crate::token::Lock;
 use crate::whep;
 
 /// What a request is for.
@@ -65,8 +66,13 @@ impl Hosts {
 }
 
 /// Decides on the head alone whether the rest of a request is wanted.
-pub fn admit(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Response> {
-    admit_unshared(head, hosts, addresses).map_err(|refusal| share(head, hosts, refusal))
+pub fn admit(
+    head: &Head,
+    hosts: &Hosts,
+    addresses: &[IpAddr],
+    lock: Option<Lock>,
+) -> Result<(), Response> {
+    admit_unshared(head, hosts, addresses, lock).map_err(|refusal| share(head, hosts, refusal))
 }
 
 /// Adds what pages of other origins need to read an answer, where they may.
@@ -79,7 +85,12 @@ pub fn share(head: &Head, hosts: &Hosts, response: Response) -> Response {
     }
 }
 
-fn admit_unshared(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<(), Response> {
+fn admit_unshared(
+    head: &Head,
+    hosts: &Hosts,
+    addresses: &[IpAddr],
+    lock: Option<Lock>,
+) -> Result<(), Response> {
     if !hosts.allow(&head.host.name, addresses) {
         return Err(Response::problem(
             421,
@@ -91,18 +102,26 @@ fn admit_unshared(head: &Head, hosts: &Hosts, addresses: &[IpAddr]) -> Result<()
             ),
         ));
     }
+    // The origin first: another site's page could use up the tries of whoever looks at it.
+    let unlock = || lock.map_or(Ok(()), |lock| lock.admit(head));
     match route(head)? {
         Route::Offer => {
             admit_origin(head, &[])?;
+            unlock()?;
             admit_offer(head)
         }
         Route::Whep | Route::WhepSession(_) => {
+            // What changes nothing says nothing either, and a browser sends no token with a
+            // preflight.
             if !matches!(head.method, Method::Get | Method::Head | Method::Options) {
                 admit_origin(head, &hosts.origins)?;
+                unlock()?;
             }
             whep::admit(head)
         }
-        Route::Asset(_) | Route::Stats | Route::Server => Ok(()),
+        // It lists the viewers' addresses.
+        Route::Stats => unlock(),
+        Route::Asset(_) | Route::Server => Ok(()),
     }
 }
 

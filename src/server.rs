@@ -27,6 +27,7 @@ use crate::offer::{self, Offer, OfferError};
 use crate::routes::{self, Hosts, Route};
 use crate::rtp::{History, OutgoingFrame};
 use crate::schedule::Schedule;
+use crate::token::{self, Lock, Token};
 use crate::transport::{Path, Transmit};
 use crate::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
 use crate::whep;
@@ -44,6 +45,8 @@ pub struct Config {
     /// The UDP addresses that datagrams come from and go to.
     pub addresses: Vec<SocketAddr>,
     pub hosts: Hosts,
+    /// What viewers have to know, if anything.
+    pub token: Option<Token>,
     pub limits: Limits,
     pub frames_per_second: u32,
     /// Whether pictures carry their capture time, for the page to know.
@@ -120,6 +123,10 @@ const MAX_PAGE_NAME_BYTES: usize = 64;
 
 /// Refusals of one address that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
+/// Wrong tokens of one address that are looked at, one after the other, and how long until one more
+/// is.
+const WRONG_TOKENS: u32 = 5;
+const WRONG_TOKEN_INTERVAL: Duration = Duration::from_secs(12);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -238,6 +245,7 @@ pub struct Server {
     next_viewer: u64,
     offers: RateLimit,
     refusal_lines: RateLimit,
+    wrong_tokens: RateLimit,
     clock: FrameClock,
     /// By codec.
     renditions: [Rendition; Codec::ALL.len()],
@@ -264,8 +272,9 @@ impl Server {
             by_page: BTreeMap::new(),
             by_connection: BTreeMap::new(),
             next_viewer: 1,
-            offers: RateLimit::new(config.limits.offers_per_second),
-            refusal_lines: RateLimit::new(REFUSAL_LINES_PER_SECOND),
+            offers: RateLimit::per_second(config.limits.offers_per_second),
+            refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
+            wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
             clock: FrameClock::new(config.frames_per_second),
             renditions: Default::default(),
             fan_out: None,
@@ -683,7 +692,7 @@ impl Server {
         };
         connection.last_used = now;
         change(&mut connection.http);
-        while let Some(event) = self.poll_connection(now, &mut connection.http) {
+        while let Some(event) = self.poll_connection(now, &mut connection) {
             match event {
                 http::Event::Request(request) => {
                     let response = self.respond(now, connection.peer, &request);
@@ -703,12 +712,15 @@ impl Server {
         self.connections.insert(id, connection);
     }
 
-    fn poll_connection(&self, now: Instant, http: &mut http::Connection) -> Option<http::Event> {
+    fn poll_connection(&self, now: Instant, connection: &mut Connection) -> Option<http::Event> {
+        let peer = connection.peer.ip();
         let admit = |head: &Head| {
             let addresses: Vec<IpAddr> = self.config.addresses.iter().map(|a| a.ip()).collect();
-            routes::admit(head, &self.config.hosts, &addresses)
+            let wait = || self.wrong_tokens.wait(peer, now);
+            let lock = self.config.token.as_ref().map(|token| Lock { token, wait: wait() });
+            routes::admit(head, &self.config.hosts, &addresses, lock)
         };
-        http.poll(&http::Context { now, date: self.date(now), admit: &admit })
+        connection.http.poll(&http::Context { now, date: self.date(now), admit: &admit })
     }
 
     fn date(&self, now: Instant) -> SystemTime {
@@ -947,6 +959,9 @@ impl Server {
 
     fn count_refusal(&mut self, now: Instant, reason: &'static str, peer: SocketAddr) {
         *self.counters.refusals.entry(reason).or_default() += 1;
+        if reason == token::WRONG {
+            let _ = self.wrong_tokens.take(peer.ip(), now);
+        }
         if self.refusal_lines.take(peer.ip(), now).is_ok() {
             log::info!("refused {}: {reason}", peer.ip());
         }

@@ -175,6 +175,84 @@ fn assets_are_not_sent_twice() {
     assert_eq!((second.status, second.body.len()), (304, 0));
 }
 
+/// The three ways of giving a token; the file is where only this run looks.
+fn start_with_token(way: &str, token: &str) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ballcast"));
+    command.env("RUST_LOG", "trace");
+    let file = format!("{}/token-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let start = |command, flags: &[&str]| Server::start_command(command, "127.0.0.1", 0, flags);
+    match way {
+        "--token" => start(command, &["--token", token]),
+        "--token-file" => {
+            std::fs::write(&file, format!("{token}\n")).unwrap();
+            let server = start(command, &["--token-file", &file]);
+            std::fs::remove_file(&file).unwrap();
+            server
+        }
+        variable => {
+            command.env(variable, token);
+            start(command, &[])
+        }
+    }
+}
+
+#[test]
+fn a_token_locks_the_picture_whichever_way_it_is_given() {
+    let token = "open-sesame";
+    for way in ["--token", "--token-file", "BALLCAST_TOKEN"] {
+        let server = start_with_token(way, token);
+        let ask = |method: &str, path: &str, given: Option<&str>| {
+            let value = given.map(|token| format!("Bearer {token}"));
+            let mut headers = vec![("Content-Type", "application/sdp")];
+            headers.extend(value.as_deref().map(|value| ("Authorization", value)));
+            request(server.address, method, path, &headers, b"hello")
+        };
+        for (method, path, status) in
+            [("POST", "/offer", 415), ("POST", "/whep", 400), ("GET", "/stats", 200)]
+        {
+            let reason = |given| ask(method, path, given).json()["reason"].clone();
+            assert_eq!(reason(None), "token-missing", "{way} {path}");
+            assert_eq!(reason(Some("another-one")), "token-wrong", "{way} {path}");
+            assert_eq!(ask(method, path, Some(token)).status, status, "{way} {path}");
+        }
+        assert_eq!(ask("GET", "/", None).status, 200, "{way}: the page is for everybody");
+        let refused = ask("POST", "/whep", Some("another-one"));
+        let challenge =
+            "\r\nWWW-Authenticate: Bearer realm=\"ballcast\", error=\"invalid_token\"\r\n";
+        assert!(refused.head.contains(challenge), "{}", refused.head);
+        let mut answers = (0..50).map(|_| {
+            ask("POST", "/whep", Some("another-one"));
+            ask("POST", "/whep", Some(token))
+        });
+        let slowed = answers.find(|answer| answer.status == 429);
+        let slowed = slowed.unwrap_or_else(|| panic!("{way}: after some wrong ones"));
+        assert!(slowed.head.contains("\r\nRetry-After: "), "{}", slowed.head);
+        let log = server.log().join("\n");
+        assert!(log.contains("need the token") && !log.contains(token), "{way}: {log}");
+        assert!(!log.contains("another-one"), "{way}: a slip may be close to the secret: {log}");
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_used_is_one_sentence_and_exit_code_2() {
+    let missing = format!("{}/no-such-token", env!("CARGO_TARGET_TMPDIR"));
+    for (arguments, variable, words) in [
+        (vec!["--token", "hunter2"], None, ["--token", "8 to 256"]),
+        (vec!["--token-file", &missing], None, ["no-such-token", "cannot be read"]),
+        (vec![], Some(""), ["BALLCAST_TOKEN", "nothing"]),
+        (vec!["--token", "hunter222"], Some("hunter222"), ["once", "BALLCAST_TOKEN"]),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ballcast"));
+        command.args(&arguments).envs(variable.map(|value| ("BALLCAST_TOKEN", value)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let sentence = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(sentence.lines().count(), 1);
+        assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+        assert!(!sentence.contains("hunter2"), "{sentence}");
+    }
+}
+
 #[test]
 fn no_secret_is_in_the_log_at_any_level() {
     // The log of a whole session at the finest level.

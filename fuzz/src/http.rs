@@ -294,7 +294,7 @@ fn date() -> SystemTime {
 fn admit(head: &Head) -> Result<(), Response> {
     static HOSTS: LazyLock<Hosts> =
         LazyLock::new(|| Hosts { names: vec!["camera".to_owned()], origins: Vec::new() });
-    routes::admit(head, &HOSTS, &[ADDRESS])
+    routes::admit(head, &HOSTS, &[ADDRESS], None)
 }
 
 fn answer(request: &Request) -> Response {

@@ -188,6 +188,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         certificate: crate::crypto::certificate(options.seed),
         addresses: vec![SERVER.parse().unwrap()],
         hosts: Hosts { names: vec!["camera".into()], ..Hosts::default() },
+        token: None,
         limits,
         frames_per_second: options.frames_per_second,
         stamped: false,

@@ -8,6 +8,7 @@ use ballcast::limits::Limits;
 use ballcast::media::{Codec, Frame};
 use ballcast::routes::Hosts;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
+use ballcast::token::Token;
 use serde_json::{Value, json};
 use str0m::crypto::CryptoProvider;
 
@@ -68,10 +69,14 @@ pub struct Member {
 
 impl World {
     pub fn new() -> World {
-        World::with_limits(Limits::default())
+        World::with(Limits::default(), None)
     }
 
     pub fn with_limits(limits: Limits) -> World {
+        World::with(limits, None)
+    }
+
+    pub fn with(limits: Limits, token: Option<Token>) -> World {
         let now = Instant::now();
         // What `crypto::install` has chosen, or the real one.
         let real = str0m::crypto::from_feature_flags();
@@ -81,6 +86,7 @@ impl World {
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
             hosts: Hosts { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
+            token,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             stamped: false,

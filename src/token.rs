@@ -1,0 +1,116 @@
+//! The secret that viewers have to know, if the operator has set one: a bearer token (RFC 6750).
+
+use std::fmt;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::http::{Head, Response};
+
+const LEAST_BYTES: usize = 8;
+const MOST_BYTES: usize = 256;
+
+/// The reason that failures are counted by, to slow those who guess.
+pub const WRONG: &str = "token-wrong";
+
+/// Filled up with zeros, so that a comparison takes as long for every length.
+#[derive(Clone, Eq)]
+pub struct Token(Box<[u8; MOST_BYTES]>);
+
+impl Token {
+    /// For the sentence to whoever chose another.
+    pub const ALLOWED: &str =
+        "8 to 256 letters, digits or any of - . _ ~ + / with = at the end only";
+
+    /// A b64token (RFC 6750, section 2.1): it fits into a header, and into a URL's fragment as it is.
+    pub fn parse(text: &str) -> Option<Token> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        let characters = text.trim_end_matches('=');
+        if text.len() < LEAST_BYTES || characters.is_empty() || !characters.bytes().all(legal) {
+            return None;
+        }
+        let mut bytes = Box::new([0; MOST_BYTES]);
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Token(bytes))
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Token) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+/// Without the secret: flags are logged by whoever looks for a mistake.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// What a request has to get past.
+#[derive(Debug)]
+pub struct Lock<'a> {
+    pub token: &'a Token,
+    /// How long the peer has to wait, after too many wrong ones.
+    pub wait: Option<Duration>,
+}
+
+impl Lock<'_> {
+    /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
+    /// ones.
+    pub fn admit(&self, head: &Head) -> Result<(), Response> {
+        let Some(given) = bearer(head) else {
+            let sentence = "This server asks for a token: open its address with #token=… at the \
+                            end. A player sends it as Authorization: Bearer.";
+            return Err(challenge("token-missing", sentence, "Bearer realm=\"ballcast\""));
+        };
+        if let Some(wait) = self.wait {
+            let sentence = "Too many wrong tokens came from your address. Try again in a moment.";
+            return Err(Response::problem(429, "token-rate", sentence).retry_after(wait));
+        }
+        if Token::parse(given).is_some_and(|given| given == *self.token) {
+            return Ok(());
+        }
+        let sentence = "The token is not this server's. Ask whoever runs it for the right one.";
+        Err(challenge(WRONG, sentence, "Bearer realm=\"ballcast\", error=\"invalid_token\""))
+    }
+}
+
+/// The token that comes with a request (RFC 6750, section 2.1). Another scheme is as good as none
+/// (section 3.1).
+fn bearer(head: &Head) -> Option<&str> {
+    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+}
+
+/// RFC 6750, section 3.
+fn challenge(reason: &'static str, sentence: &str, challenge: &'static str) -> Response {
+    Response::problem(401, reason, sentence).with_header("WWW-Authenticate", challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_a_header_can_carry() {
+        for text in ["abcdefgh", "AZ09-._~+/==", &"x".repeat(256)] {
+            assert!(Token::parse(text).is_some(), "{text}");
+        }
+        let wrong =
+            ["", "short=7", "========", "with space", "with=inside", "wörtlich", "a\0bcdefgh"];
+        for text in wrong.into_iter().chain([&*"x".repeat(257)]) {
+            assert!(Token::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_the_same_when_every_character_is() {
+        let token = Token::parse("abcdefgh").unwrap();
+        assert_eq!(token, Token::parse("abcdefgh").unwrap());
+        for other in ["abcdefgH", "Abcdefgh", "abcdefgh=", "abcdefghabcdefgh"] {
+            assert_ne!(token, Token::parse(other).unwrap(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The token: what it protects, what it does not, and how guessing is slowed, in virtual time.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ballcast::limits::Limits;
+use ballcast::token::Token;
+use serde_json::Value;
+use support::world::{FRIEND, World};
+
+const TOKEN: &str = "open-sesame";
+const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
+const JSON: &str = "Content-Type: application/json\r\n";
+const SDP: &str = "Content-Type: application/sdp\r\n";
+const FRAGMENT: &str = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|l| l.0 == name)
+            .map(|l| l.1)
+    }
+
+    /// The status with the reason.
+    fn verdict(&self) -> (u16, &str) {
+        (self.status, self.body["reason"].as_str().unwrap_or_default())
+    }
+}
+
+fn locked() -> World {
+    World::with(Limits::default(), Token::parse(TOKEN))
+}
+
+fn ask(world: &mut World, from: &str, what: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let request = format!(
+        "{what} HTTP/1.1\r\nHost: camera\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
+    let from: SocketAddr = from.parse().unwrap();
+    let answer = String::from_utf8(world.http_raw(from, request.as_bytes())).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or_default() }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// The verdict on a guess.
+fn guess(world: &mut World, from: &str, token: &str) -> (u16, String) {
+    let answer = ask(world, from, "GET /stats", &bearer(token), "");
+    let (status, reason) = answer.verdict();
+    (status, reason.to_owned())
+}
+
+const HERE: &str = "10.0.9.9:999";
+const WRONG: (u16, &str) = (401, "token-wrong");
+const SLOWED: (u16, &str) = (429, "token-rate");
+
+fn is(verdict: &(u16, String), expected: (u16, &str)) -> bool {
+    (verdict.0, verdict.1.as_str()) == expected
+}
+
+#[test]
+fn everything_that_shows_or_changes_something_needs_the_token() {
+    let mut world = locked();
+    let offer = serde_json::json!({"type": "offer", "sdp": CHROMIUM}).to_string();
+    let right = bearer(TOKEN);
+    let session = ask(&mut world, HERE, "POST /whep", &format!("{SDP}{right}"), CHROMIUM);
+    let session = session.header("Location").unwrap().to_owned();
+    let patch = format!("PATCH {session}");
+    let delete = format!("DELETE {session}");
+    let trickle = "m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
+    let star = format!("{FRAGMENT}If-Match: *\r\n");
+    let cases = [
+        ("POST /offer", JSON, offer.as_str(), 200),
+        ("POST /whep", SDP, CHROMIUM, 201),
+        ("GET /stats", "", "", 200),
+        ("HEAD /stats", "", "", 200),
+        (&patch, &star, trickle, 204),
+        // Neither the type of a body nor the existence of a session is told to a stranger.
+        ("POST /offer", "", "x", 415),
+        ("POST /whep", "", "x", 415),
+        (&patch, "", "x", 415),
+        ("DELETE /whep/0123", "", "", 404),
+        (&delete, "", "", 200),
+    ];
+    let forms = ["", "Authorization: Basic dXNlcjpwYXNz\r\n", "Authorization: Bearer\r\n"];
+    for (number, (what, headers, body, status)) in cases.into_iter().enumerate() {
+        let from = format!("10.0.8.{number}:999");
+        for form in forms {
+            let answer = ask(&mut world, &from, what, &format!("{headers}{form}"), body);
+            if what.starts_with("HEAD") {
+                assert_eq!(answer.status, 401);
+            } else {
+                assert_eq!(answer.verdict(), (401, "token-missing"), "{what} {form}");
+                let sentence = answer.body["detail"].as_str().unwrap();
+                assert!(sentence.contains("#token="), "{sentence}");
+            }
+            assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer realm=\"ballcast\""));
+        }
+        for token in ["open-sesam", "open-sesame=", "open-sesamE", "x", "open-sesame, x"] {
+            let headers = format!("{headers}{}", bearer(token));
+            let answer = ask(&mut world, &from, what, &headers, body);
+            assert_eq!(answer.status, 401, "{what} {token}");
+            let challenge = "Bearer realm=\"ballcast\", error=\"invalid_token\"";
+            assert_eq!(answer.header("WWW-Authenticate"), Some(challenge));
+        }
+        let scheme = ["Bearer ", "bearer ", "BEARER   "][number % 3];
+        let headers = format!("{headers}Authorization: {scheme}{TOKEN}\r\n");
+        let answer = ask(&mut world, HERE, what, &headers, body);
+        assert_eq!(answer.status, status, "{what} {headers}: {}", answer.body);
+    }
+    let stats = ask(&mut world, HERE, "GET /stats", &right, "").body;
+    assert_eq!(stats["refusals"]["token-missing"], 10 * 3);
+    assert_eq!(stats["refusals"]["token-wrong"], 10 * 5);
+}
+
+#[test]
+fn what_holds_no_secret_needs_none() {
+    let mut world = locked();
+    let preflight = format!("Origin: {FRIEND}\r\nAccess-Control-Request-Method: POST\r\n");
+    for (what, headers) in [
+        ("GET /", ""),
+        ("GET /static/ballcast.js", ""),
+        ("GET /whep", ""),
+        ("HEAD /whep", ""),
+        ("OPTIONS /whep", &preflight),
+        ("OPTIONS *", ""),
+    ] {
+        // A wrong token is not looked at.
+        for token in ["", &bearer("some-other")] {
+            let headers = format!("{headers}{token}");
+            assert_eq!(ask(&mut world, HERE, what, &headers, "").status, 200, "{what}");
+        }
+    }
+    let answer = ask(&mut world, HERE, "OPTIONS /whep", &preflight, "");
+    assert!(answer.header("Access-Control-Allow-Headers").unwrap().contains("Authorization"));
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_may_read_why_and_another_does_not_get_that_far() {
+    let mut world = locked();
+    let friend = format!("Origin: {FRIEND}\r\n{SDP}");
+    for (token, reason) in [("", "token-missing"), (&*bearer("some-other"), "token-wrong")] {
+        let answer = ask(&mut world, HERE, "POST /whep", &format!("{friend}{token}"), CHROMIUM);
+        assert_eq!(answer.verdict(), (401, reason));
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(FRIEND));
+    }
+    let stranger = format!("Origin: https://elsewhere.example\r\n{SDP}{}", bearer("some-other"));
+    for _ in 0..10 {
+        let answer = ask(&mut world, HERE, "POST /whep", &stranger, CHROMIUM);
+        assert_eq!(answer.verdict(), (403, "foreign-origin"));
+    }
+    assert!(is(&guess(&mut world, HERE, "some-other"), WRONG), "none of its tries are used up");
+}
+
+#[test]
+fn guessing_is_slowed_and_nobody_is_locked_out_for_long() {
+    let mut world = locked();
+    for _ in 0..100 {
+        let answer = ask(&mut world, HERE, "GET /stats", "", "");
+        assert_eq!(answer.verdict(), (401, "token-missing"), "which is no guess");
+    }
+    for number in 0..5 {
+        assert!(is(&guess(&mut world, HERE, &format!("guess-{number}")), WRONG), "{number}");
+    }
+    // From every port of that address, and the right token is not told from a wrong one.
+    for (from, token) in [(HERE, "guess-5x"), ("10.0.9.9:1000", "guess-5x"), (HERE, TOKEN)] {
+        let answer = ask(&mut world, from, "GET /stats", &bearer(token), "");
+        assert_eq!(answer.verdict(), SLOWED);
+        assert_eq!(answer.header("Retry-After"), Some("12"));
+    }
+    assert_eq!(guess(&mut world, "10.0.9.8:999", TOKEN).0, 200, "another address");
+    let answer = ask(&mut world, HERE, "GET /stats", "", "");
+    assert_eq!(answer.verdict(), (401, "token-missing"), "without a token it still says so");
+
+    // What was refused unseen did not make the wait longer.
+    world.run(Duration::from_secs(12));
+    assert_eq!(guess(&mut world, HERE, TOKEN).0, 200);
+    assert_eq!(guess(&mut world, HERE, TOKEN).0, 200, "the right one uses nothing up");
+    assert!(is(&guess(&mut world, HERE, "guess-6x"), WRONG));
+    assert!(is(&guess(&mut world, HERE, TOKEN), SLOWED));
+    world.run(Duration::from_secs(60));
+    for number in 0..5 {
+        assert!(is(&guess(&mut world, HERE, &format!("guess-{number}")), WRONG), "{number}");
+    }
+    assert!(is(&guess(&mut world, HERE, "guess-7x"), SLOWED));
+
+    let stats = ask(&mut world, "10.0.9.8:999", "GET /stats", &bearer(TOKEN), "").body;
+    assert_eq!(stats["refusals"]["token-rate"], 5);
+    assert!(!stats.to_string().contains(TOKEN));
+}
+
+#[test]
+fn guesses_that_come_at_once_on_one_connection_are_slowed_too() {
+    let mut world = locked();
+    let guess = format!("GET /stats HTTP/1.1\r\nHost: camera\r\n{}\r\n", bearer("some-other"));
+    let answers = world.http_raw(HERE.parse().unwrap(), guess.repeat(20).as_bytes());
+    let answers = String::from_utf8(answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 401 Unauthorized\r\n").count(), 5);
+    assert_eq!(answers.matches("HTTP/1.1 429 Too Many Requests\r\n").count(), 15);
+}
+
+#[test]
+fn a_viewer_watches_on_while_its_address_is_slowed() {
+    let mut world = locked();
+    let (client, sdp) = world.offer();
+    let from = client.address.to_string();
+    let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+    let headers = format!("{JSON}{}", bearer(TOKEN));
+    let answer = ask(&mut world, &from, "POST /offer", &headers, &body);
+    let index = world.add(client, &sdp, answer.body["sdp"].as_str().unwrap());
+    for _ in 0..20 {
+        guess(&mut world, &from, "some-other");
+    }
+    world.run(Duration::from_secs(1));
+    assert!(world.clients[index].client.frames.len() >= 28);
+}
