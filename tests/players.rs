@@ -1,0 +1,274 @@
+//! Players that somebody else wrote: two from the npm registry in real Chromium, on a page of another
+//! origin, and aiortc outside of any browser. `tests/players/install` fetches them.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use support::ball;
+use support::chromium::{Chromium, Tab};
+use support::process::{PATIENCE, Server, request};
+use support::scripts::{DISCS, FRAME_RATE, centres};
+
+/// How many frames a busy machine may keep a player from showing, one after the other.
+const MOST_SKIPPED: usize = 30;
+const TOKEN: &str = "open-sesame";
+
+/// A player in the page: how to play, which leaves what `stop` needs.
+struct NpmPlayer {
+    module: &'static str,
+    play: &'static str,
+    stop: &'static str,
+}
+
+const WHIP_WHEP: NpmPlayer = NpmPlayer {
+    module: "whip-whep.js",
+    play: "const pc = new RTCPeerConnection();
+        pc.ontrack = ({ streams }) => { video.srcObject = streams[0]; };
+        pc.addTransceiver('audio', { direction: 'recvonly' });
+        pc.addTransceiver('video', { direction: 'recvonly' });
+        window.player = new player.WHEPClient();
+        await window.player.view(pc, url, token);",
+    stop: "window.player.stop()",
+};
+
+const EYEVINN: NpmPlayer = NpmPlayer {
+    module: "eyevinn.js",
+    play:
+        "window.player = new player.default.WebRTCPlayer({ video, type: 'whep', iceServers: [] });
+        await window.player.load(new URL(url), token && `Bearer ${token}`);",
+    stop: "window.player.unload()",
+};
+
+/// The page of another site: a file of ours that loads the player, and the player.
+struct OtherSite {
+    address: SocketAddr,
+}
+
+impl OtherSite {
+    fn start() -> OtherSite {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                // A request of a browser without a body ends with an empty line.
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    match stream.read(&mut byte) {
+                        Ok(1) => head.push(byte[0]),
+                        _ => break,
+                    }
+                }
+                let head = String::from_utf8(head).unwrap();
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let _ = stream.write_all(&OtherSite::answer(path));
+            }
+        });
+        OtherSite { address }
+    }
+
+    fn answer(path: &str) -> Vec<u8> {
+        let page = b"<!doctype html><video autoplay muted playsinline></video>".to_vec();
+        let (content_type, content) = match path.strip_prefix("/modules/") {
+            Some(module) => {
+                let file = players().join("modules").join(module);
+                ("text/javascript", std::fs::read(file).unwrap())
+            }
+            None => ("text/html", page),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            content.len()
+        );
+        [head.into_bytes(), content].concat()
+    }
+
+    fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// A test without its players fails, it is not skipped.
+fn players() -> PathBuf {
+    let players = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/players");
+    let modules = [WHIP_WHEP, EYEVINN].map(|player| format!("modules/{}", player.module));
+    for needed in modules.iter().map(String::as_str).chain(["venv/bin/python"]) {
+        assert!(players.join(needed).exists(), "{needed} is missing: run tests/players/install");
+    }
+    players
+}
+
+fn play(chromium: &mut Chromium, tab: &Tab, player: &NpmPlayer, url: &str, token: Option<&str>) {
+    let token = token.map_or("undefined".into(), |token| format!("'{token}'"));
+    let NpmPlayer { module, play, .. } = player;
+    let script = format!(
+        "(async () => {{
+            const video = document.querySelector('video');
+            const [url, token] = ['{url}', {token}];
+            const player = await import('/modules/{module}');
+            {play}
+        }})()"
+    );
+    chromium.evaluate(tab, &script);
+    chromium.wait_for(tab, "document.querySelector('video').videoWidth > 0");
+}
+
+/// A page of another origin with the player on the ball, checked; what is left to do is to stop it.
+fn watch(player: &NpmPlayer, token: Option<&str>) -> (Server, Chromium, Tab) {
+    let site = OtherSite::start();
+    let origin = site.origin();
+    let mut flags = vec!["--allow-origin", &origin];
+    flags.extend(token.iter().flat_map(|token| ["--token", token]));
+    let server = Server::start(&flags);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&origin);
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let url = format!("{}whep", server.url());
+    play(&mut chromium, &tab, player, &url, token);
+    follow(&mut chromium, &tab);
+    (server, chromium, tab)
+}
+
+fn follow(chromium: &mut Chromium, tab: &Tab) {
+    let seen = chromium.evaluate(tab, DISCS);
+    let frames = ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+    println!("{} frames on the trajectory, {:?}", frames.len(), frames.first()..=frames.last());
+}
+
+fn stats(server: &Server, token: Option<&str>) -> Value {
+    let value = token.map(|token| format!("Bearer {token}"));
+    let headers: Vec<_> = value.iter().map(|value| ("Authorization", value.as_str())).collect();
+    request(server.address, "GET", "/stats", &headers, b"").json()
+}
+
+fn viewers(stats: &Value) -> usize {
+    stats["viewers"].as_array().unwrap_or_else(|| panic!("{stats}")).len()
+}
+
+/// Stops the player, after which its viewer is gone without any timer's help.
+fn stop(
+    server: &Server,
+    chromium: &mut Chromium,
+    tab: &Tab,
+    player: &NpmPlayer,
+    token: Option<&str>,
+) {
+    assert_eq!(viewers(&stats(server, token)), 1);
+    chromium.evaluate(tab, player.stop);
+    assert_eq!(viewers(&stats(server, token)), 0, "it has left when its DELETE is answered");
+}
+
+/// The best of three measurements: noise only ever makes them worse.
+fn check_frame_rate(chromium: &mut Chromium, tab: &Tab) {
+    let rates: Vec<f64> =
+        (0..3).map(|_| chromium.evaluate(tab, FRAME_RATE).as_f64().unwrap()).collect();
+    println!("{rates:?} frames/s");
+    let best = rates.iter().copied().fold(0.0, f64::max);
+    assert!((29.0..31.5).contains(&best), "{rates:?} frames/s");
+}
+
+#[test]
+fn whip_whep_plays_the_ball_from_another_origin() {
+    let (server, mut chromium, tab) = watch(&WHIP_WHEP, None);
+    check_frame_rate(&mut chromium, &tab);
+    // It begins ICE anew with `If-Match: *`, and the picture goes on.
+    let before = server.stats()["viewers"][0]["id"].clone();
+    chromium.evaluate(&tab, "window.player.restart()");
+    follow(&mut chromium, &tab);
+    assert!(server.log().join("\n").contains("begins ICE anew"));
+    assert_eq!(server.stats()["viewers"][0]["id"], before, "still the same viewer");
+    stop(&server, &mut chromium, &tab, &WHIP_WHEP, None);
+}
+
+#[test]
+fn eyevinn_plays_the_ball_from_another_origin() {
+    let (server, mut chromium, tab) = watch(&EYEVINN, None);
+    check_frame_rate(&mut chromium, &tab);
+    stop(&server, &mut chromium, &tab, &EYEVINN, None);
+}
+
+#[test]
+fn both_players_send_the_token_that_they_are_given() {
+    for player in [WHIP_WHEP, EYEVINN] {
+        let (server, mut chromium, tab) = watch(&player, Some(TOKEN));
+        stop(&server, &mut chromium, &tab, &player, Some(TOKEN));
+        assert_eq!(stats(&server, Some(TOKEN))["refusals"]["token-missing"], Value::Null);
+    }
+}
+
+#[test]
+fn a_page_whose_origin_is_not_allowed_plays_nothing() {
+    let site = OtherSite::start();
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&site.origin());
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let script = format!(
+        "(async () => {{
+            const {{ WHEPClient }} = await import('/modules/whip-whep.js');
+            const pc = new RTCPeerConnection();
+            pc.addTransceiver('video', {{ direction: 'recvonly' }});
+            return new WHEPClient().view(pc, '{}whep').then(() => 'plays', String);
+        }})()",
+        server.url()
+    );
+    assert_eq!(chromium.evaluate(&tab, &script), "TypeError: Failed to fetch");
+    assert_eq!(viewers(&server.stats()), 0);
+}
+
+/// What aiortc saw: the centres, and when they were decoded.
+fn aiortc(server: &Server, frames: usize, token: Option<&str>) -> (Vec<(f64, f64)>, Vec<f64>) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players/aiortc_viewer.py");
+    let mut command = Command::new("timeout");
+    command.arg(PATIENCE.as_secs().to_string()).arg(players().join("venv/bin/python")).arg(script);
+    command.arg(format!("{}whep", server.url())).arg(frames.to_string()).args(token);
+    let output = command.output().unwrap();
+    let [seen, errors] = [output.stdout, output.stderr].map(|t| String::from_utf8(t).unwrap());
+    assert!(output.status.success(), "{}: {seen}{errors}", output.status);
+    let numbers = |line: &str| line.split(' ').map(|n| n.parse().unwrap()).collect::<Vec<f64>>();
+    let lines: Vec<Vec<f64>> = seen.lines().map(numbers).collect();
+    let centre =
+        |of: &Vec<f64>| (ball::middle(of[0], of[1], of[4]), ball::middle(of[2], of[3], of[5]));
+    (lines.iter().map(centre).collect(), lines.iter().map(|of| of[6]).collect())
+}
+
+#[test]
+fn aiortc_decodes_the_ball_on_its_trajectory() {
+    let server = start_for_aiortc(&[]);
+    let (seen, times) = aiortc(&server, 150, None);
+    assert_eq!(seen.len(), 150);
+    let frames = ball::follow(&seen, MOST_SKIPPED).unwrap();
+    // The best of the seconds: noise only ever makes them worse.
+    let seconds = times.windows(31).map(|w| 30.0 / (w[30] - w[0]));
+    let rate = seconds.map(|rate| (rate - 30.0).abs()).fold(f64::MAX, f64::min);
+    println!(
+        "{} frames, {:?}, best second {rate:.2} off 30",
+        frames.len(),
+        frames.first()..=frames.last()
+    );
+    assert!(rate < 1.0, "{times:?}");
+    assert_eq!(viewers(&server.stats()), 0, "it has left when its DELETE is answered");
+    assert_eq!(server.stats()["viewers_served"], 1);
+}
+
+#[test]
+fn aiortc_sends_the_token_that_it_is_given() {
+    let server = start_for_aiortc(&["--token", TOKEN]);
+    let (seen, _) = aiortc(&server, 30, Some(TOKEN));
+    ball::follow(&seen, MOST_SKIPPED).unwrap();
+    assert_eq!(viewers(&stats(&server, Some(TOKEN))), 0);
+}
+
+/// aiortc offers no candidate of the loopback.
+fn start_for_aiortc(flags: &[&str]) -> Server {
+    let own = ballcast::host::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
+    let own = own.expect("this machine has a network address").to_string();
+    Server::start_on(&own, 0, flags)
+}
