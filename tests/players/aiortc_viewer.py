@@ -5,12 +5,14 @@ Usage: aiortc_viewer.py URL FRAMES [TOKEN]
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 import urllib.parse
 import urllib.request
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 
 # What is brighter than the background.
 BRIGHT = bytes(luma > 80 for luma in range(256))
@@ -46,6 +48,10 @@ async def watch(url, frames, token):
         frame = await receiver.track.recv()
         print(*disc(frame), time.monotonic(), flush=True)
     ask("DELETE", session, token).close()
+    # The server says goodbye, which ends the track.
+    with contextlib.suppress(MediaStreamError):
+        while True:
+            await receiver.track.recv()
     await pc.close()
 
 
