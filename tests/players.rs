@@ -44,6 +44,15 @@ const EYEVINN: NpmPlayer = NpmPlayer {
     stop: "window.player.unload()",
 };
 
+/// Whether the pair of candidates that is in use came of the last ICE restart.
+const USES_ITS_NEWEST_CREDENTIALS: &str = "window.player.pc.getStats().then((stats) => {
+    const transport = [...stats.values()].find(({ type }) => type === 'transport');
+    const pair = stats.get(transport.selectedCandidatePairId);
+    const ufrag = pair && stats.get(pair.localCandidateId).usernameFragment;
+    return pair?.state === 'succeeded'
+        && window.player.pc.localDescription.sdp.includes(`a=ice-ufrag:${ufrag}\\r\\n`);
+})";
+
 /// The page of another site: a file of ours that loads the player, and the player.
 struct OtherSite {
     address: SocketAddr,
@@ -182,6 +191,7 @@ fn whip_whep_plays_the_ball_from_another_origin() {
     // It begins ICE anew with `If-Match: *`, and the picture goes on.
     let before = server.stats()["viewers"][0]["id"].clone();
     chromium.evaluate(&tab, "window.player.restart()");
+    chromium.wait_for(&tab, USES_ITS_NEWEST_CREDENTIALS);
     follow(&mut chromium, &tab);
     assert!(server.log().join("\n").contains("begins ICE anew"));
     assert_eq!(server.stats()["viewers"][0]["id"], before, "still the same viewer");
