@@ -127,7 +127,6 @@ async function connect() {
 
 /** Posts the offer and returns the answer, or throws the `Refusal` to show. */
 async function ask({ type, sdp }, signal) {
-  const token = tokenInAddress();
   let response;
   try {
     response = await fetch('/offer', {
@@ -135,7 +134,7 @@ async function ask({ type, sdp }, signal) {
       headers: {
         'Content-Type': 'application/json',
         'Ballcast-Page': pageName,
-        ...token && { Authorization: `Bearer ${token}` },
+        ...authorization(),
       },
       body: JSON.stringify({ type, sdp }),
       signal,
@@ -274,13 +273,13 @@ function keepName() {
   } catch { /* then a reload is a new page */ }
 }
 
-/** The token of `#token=…`, percent-decoded. One with other characters than those of a header is nobody's. */
-function tokenInAddress() {
+/** The header for the token of `#token=…`, percent-decoded. One with other characters than those of a header is nobody's. */
+function authorization() {
   try {
     const token = decodeURIComponent(/[#&]token=([^&]*)/.exec(location.hash)?.[1] ?? '');
-    return /^[\x21-\x7e]+$/.test(token) ? token : null;
+    return /^[\x21-\x7e]+$/.test(token) ? { Authorization: `Bearer ${token}` } : {};
   } catch {
-    return null;
+    return {};
   }
 }
 
@@ -477,7 +476,8 @@ strip.canvas.width = STAMP_BITS * STAMP_BLOCK;
 strip.canvas.height = STAMP_BLOCK;
 
 async function askAboutPicture(mine) {
-  const stats = await fetch('/stats', { signal: mine.abort.signal }).then((r) => r.json()).catch(() => ({}));
+  const asked = fetch('/stats', { headers: authorization(), signal: mine.abort.signal });
+  const stats = await asked.then((response) => response.json()).catch(() => ({}));
   mine.stamped = hasFrameCallback && stats.stamp === true;
   if (stats.frames_per_second) mine.framePeriodMs = 1000 / stats.frames_per_second;
 }
