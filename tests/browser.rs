@@ -3,18 +3,9 @@
 
 mod support;
 
-use support::ball;
-use support::chromium::{Chromium, Tab};
+use support::chromium::Chromium;
 use support::process::Server;
-use support::scripts::{DISCS, FRAME_RATE, LIVE, MOST_SKIPPED, centres};
-
-/// The best of three measurements: noise only ever makes them worse.
-fn check_frame_rate(chromium: &mut Chromium, tab: &Tab) {
-    let rates: Vec<f64> =
-        (0..3).map(|_| chromium.evaluate(tab, FRAME_RATE).as_f64().unwrap()).collect();
-    let best = rates.iter().copied().fold(0.0, f64::max);
-    assert!((29.0..31.5).contains(&best), "{rates:?} frames/s");
-}
+use support::scripts::{DISCS, LIVE, check_frame_rate, follow};
 
 #[test]
 fn the_page_plays_the_ball_on_its_trajectory() {
@@ -23,8 +14,8 @@ fn the_page_plays_the_ball_on_its_trajectory() {
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, LIVE);
     let seen = chromium.evaluate(&tab, DISCS);
-    ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
-    check_frame_rate(&mut chromium, &tab);
+    follow(&seen);
+    check_frame_rate(|script| chromium.evaluate(&tab, script));
     let stats = server.stats();
     assert_eq!(stats["viewers"].as_array().unwrap().len(), 1, "one page is one viewer");
 
@@ -108,7 +99,7 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
         let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", wait);
         assert_eq!(chromium.evaluate(&tab, &script), "playing");
         let seen = chromium.evaluate(&tab, DISCS);
-        ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+        follow(&seen);
     }
 }
 
@@ -137,7 +128,7 @@ fn a_page_that_negotiates_again_keeps_its_picture() {
         let script = NEGOTIATE_AGAIN.replace("CHANGE", change);
         assert_eq!(chromium.evaluate(&tab, &script), "stable");
         let seen = chromium.evaluate(&tab, DISCS);
-        ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+        follow(&seen);
         assert_eq!(server.stats()["viewers"].as_array().unwrap().len(), 1, "{change}");
     }
     assert_eq!(chromium.evaluate(&tab, "pc.connectionState"), "connected");
@@ -156,8 +147,8 @@ fn chromium_plays_vp8_when_that_is_all_it_offers() {
     assert_eq!(chromium.evaluate(&tab, &script), "playing");
     assert_eq!(server.stats()["viewers"][0]["codec"], "VP8");
     let seen = chromium.evaluate(&tab, DISCS);
-    ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
-    check_frame_rate(&mut chromium, &tab);
+    follow(&seen);
+    check_frame_rate(|script| chromium.evaluate(&tab, script));
 }
 
 /// What stock players offer: audio, and a data channel.

@@ -11,11 +11,10 @@ use std::process::Command;
 use serde_json::Value;
 use support::ball;
 use support::chromium::{Chromium, Tab};
-use support::process::{PATIENCE, Server, request};
-use support::scripts::{DISCS, FRAME_RATE, centres};
+use support::process::{PATIENCE, Server, own_address, request};
+use support::scripts;
+use support::scripts::{DISCS, MOST_SKIPPED, check_frame_rate};
 
-/// How many frames a busy machine may keep a player from showing, one after the other.
-const MOST_SKIPPED: usize = 30;
 const TOKEN: &str = "open-sesame";
 
 /// A player in the page: how to play, which leaves what `stop` needs.
@@ -146,8 +145,7 @@ fn watch(player: &NpmPlayer, token: Option<&str>) -> (Server, Chromium, Tab) {
 }
 
 fn follow(chromium: &mut Chromium, tab: &Tab) {
-    let seen = chromium.evaluate(tab, DISCS);
-    let frames = ball::follow(&centres(&seen), MOST_SKIPPED).unwrap();
+    let frames = scripts::follow(&chromium.evaluate(tab, DISCS));
     println!("{} frames on the trajectory, {:?}", frames.len(), frames.first()..=frames.last());
 }
 
@@ -175,19 +173,10 @@ fn stop(
     assert_eq!(viewers(&stats(server, token)), 0, "it is gone when its DELETE is answered");
 }
 
-/// The best of three measurements: noise only ever makes them worse.
-fn check_frame_rate(chromium: &mut Chromium, tab: &Tab) {
-    let rates: Vec<f64> =
-        (0..3).map(|_| chromium.evaluate(tab, FRAME_RATE).as_f64().unwrap()).collect();
-    println!("{rates:?} frames/s");
-    let best = rates.iter().copied().fold(0.0, f64::max);
-    assert!((29.0..31.5).contains(&best), "{rates:?} frames/s");
-}
-
 #[test]
 fn whip_whep_plays_the_ball_from_another_origin() {
     let (server, mut chromium, tab) = watch(&WHIP_WHEP, None);
-    check_frame_rate(&mut chromium, &tab);
+    check_frame_rate(|script| chromium.evaluate(&tab, script));
     // It begins ICE anew with `If-Match: *`, and the picture goes on.
     let before = server.stats()["viewers"][0]["id"].clone();
     chromium.evaluate(&tab, "window.player.restart()");
@@ -201,7 +190,7 @@ fn whip_whep_plays_the_ball_from_another_origin() {
 #[test]
 fn eyevinn_plays_the_ball_from_another_origin() {
     let (server, mut chromium, tab) = watch(&EYEVINN, None);
-    check_frame_rate(&mut chromium, &tab);
+    check_frame_rate(|script| chromium.evaluate(&tab, script));
     stop(&server, &mut chromium, &tab, &EYEVINN, None);
 }
 
@@ -279,7 +268,5 @@ fn aiortc_sends_the_token_that_it_is_given() {
 
 /// aiortc offers no candidate of the loopback.
 fn start_for_aiortc(flags: &[&str]) -> Server {
-    let own = ballcast::host::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
-    let own = own.expect("this machine has a network address").to_string();
-    Server::start_on(&own, 0, flags)
+    Server::start_on(&own_address(), 0, flags)
 }
