@@ -111,8 +111,8 @@ const BUGS: &[Bug] = &[
         name: "delta frames are held back for a while",
         rules: &["S8"],
         edits: &[
-            ("src/server.rs", "    keyframes: Keyframes,\n    history", "    keyframes: Keyframes,\n    held: VecDeque<Frame>,\n    history"),
-            ("src/server.rs", "keyframes: Keyframes::default(),\n            history", "keyframes: Keyframes::default(),\n            held: VecDeque::new(),\n            history"),
+            ("src/server.rs", "    outbox: VecDeque<Output>,\n", "    outbox: VecDeque<Output>,\n    held: VecDeque<Frame>,\n"),
+            ("src/server.rs", "            outbox: VecDeque::new(),\n", "            outbox: VecDeque::new(),\n            held: VecDeque::new(),\n"),
             (
                 "src/server.rs",
                 "Input::Frame(frame) => self.frame(now, &frame),",
@@ -190,14 +190,14 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "no key frame for a viewer that joins",
         rules: &["L1"],
-        edits: &[("src/server.rs", "self.keyframes.viewer_joined();", "")],
+        edits: &[("src/server.rs", "keyframes.viewer_joined();", "")],
     },
     Bug {
         name: "PLI is not heard",
         rules: &["L2"],
         edits: &[(
             "src/server.rs",
-            "Effect::KeyframeRequested => self.keyframes.request(),",
+            "Effect::KeyframeRequested => keyframes.request(),",
             "Effect::KeyframeRequested => {}",
         )],
     },
@@ -267,11 +267,20 @@ const BUGS: &[Bug] = &[
         rules: &["L6"],
         edits: &[(
             "src/server.rs",
-            "        let FanOut { now, frame, next, missed } = &mut fan_out;",
-            "        let FanOut { now, frame, next, missed } = &mut fan_out;
+            "        let FanOut { now, codec, frame, next, missed } = &mut fan_out;",
+            "        let FanOut { now, codec, frame, next, missed } = &mut fan_out;
         if !frame.keyframe && self.viewers.len() > 5 && *now - self.started > Duration::from_secs(20) {
             return None;
         }",
+        )],
+    },
+    Bug {
+        name: "frames go to viewers of the other codec, too",
+        rules: &["S1", "S2", "S3"],
+        edits: &[(
+            "src/server.rs",
+            "rest.find(|(_, seat)| seat.viewer.codec() == *codec)",
+            "rest.next()",
         )],
     },
     Bug {
