@@ -360,17 +360,22 @@ impl<S: Source> Driver<S> {
 /// Pictures.
 impl<S: Source> Driver<S> {
     fn take_picture(&mut self, codecs: &[Codec]) {
-        let taken = self.try_picture(codecs);
+        let mut frames = 0;
+        let taken = self.try_picture(codecs, &mut frames);
         if let Err(error) = &taken
             && !self.source_failing
         {
             log::error!("there are no pictures: {error}");
         }
         self.source_failing = taken.is_err();
+        if frames == 0 {
+            self.server.handle_input(Instant::now(), Input::CaptureFailed);
+            self.drain();
+        }
     }
 
-    /// Each frame is on its way before the next is encoded.
-    fn try_picture(&mut self, codecs: &[Codec]) -> io::Result<()> {
+    /// Each frame is on its way, and counted, before the next is encoded.
+    fn try_picture(&mut self, codecs: &[Codec], frames: &mut usize) -> io::Result<()> {
         let mut begun = Instant::now();
         self.source.capture(begun, SystemTime::now())?;
         for codec in codecs {
@@ -378,6 +383,7 @@ impl<S: Source> Driver<S> {
             frame.cost = begun.elapsed();
             self.server.handle_input(Instant::now(), Input::Frame(frame));
             self.drain();
+            *frames += 1;
             begun = Instant::now();
         }
         Ok(())

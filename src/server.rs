@@ -81,6 +81,8 @@ pub enum Input<'a> {
     },
     /// One encoded access unit.
     Frame(Frame),
+    /// No frame comes of a capture: the source is broken, or not there.
+    CaptureFailed,
     /// The host's addresses have changed to these.
     Addresses(&'a [SocketAddr]),
     /// The wall clock was set.
@@ -113,6 +115,8 @@ const ADDRESSES_PER_VIEWER: usize = 8;
 const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
 /// 90 kHz, the RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;
+/// A source that has failed may be back after this long; somebody has to watch for that to be tried.
+const SOURCE_AWAY: Duration = Duration::from_secs(2);
 /// What a refused client is told to wait when it is not known better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -250,6 +254,8 @@ pub struct Server {
     /// By codec.
     renditions: [Rendition; Codec::ALL.len()],
     fan_out: Option<FanOut>,
+    /// When the source has failed, if there was no frame since.
+    source_failed: Option<Instant>,
     schedule: Schedule<Timer>,
     outbox: VecDeque<Output>,
     shutting_down: bool,
@@ -278,6 +284,7 @@ impl Server {
             clock: FrameClock::new(config.frames_per_second),
             renditions: Default::default(),
             fan_out: None,
+            source_failed: None,
             schedule: Schedule::new(),
             outbox: VecDeque::new(),
             shutting_down: false,
@@ -305,6 +312,7 @@ impl Server {
             }
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.frame(now, &frame),
+            Input::CaptureFailed => self.source_failed = Some(now),
             Input::Addresses(addresses) => self.config.addresses = addresses.to_vec(),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shutdown(now),
@@ -430,6 +438,7 @@ impl Server {
     }
 
     fn frame(&mut self, now: Instant, frame: &Frame) {
+        self.source_failed = None;
         let counters = &mut self.counters;
         counters.frames_captured += 1;
         counters.keyframes += u64::from(frame.is_keyframe());
@@ -791,10 +800,10 @@ impl Server {
             Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
             _ => return Ok(whep::presence()),
         }
-        self.admit_viewer(now, peer.ip())?;
         let malformed = |_| OfferError::Malformed("it is not text in UTF-8".into());
         let sdp = str::from_utf8(&request.body).map_err(malformed);
         let offer = sdp.and_then(Offer::parse).map_err(|error| offer_refusal(&error))?;
+        self.admit_viewer(now, peer.ip())?;
         let (id, sdp) = self.seat(now, peer, &offer)?;
         let (key, etag) = (self.hexadecimal(16), self.etag());
         let mid = offer.video().mid.clone().unwrap_or_default();
@@ -922,9 +931,14 @@ impl Server {
         if self.shutting_down {
             return busy("shutting-down", RETRY_AFTER, "The server is about to end.");
         }
+        if self.source_failed.is_some_and(|failed| now < failed + SOURCE_AWAY) {
+            let sentence = "There is no picture: the camera or the encoder on the device has \
+                            failed. Its log says why.";
+            return Err(Response::problem(409, "no-source", sentence).retry_after(RETRY_AFTER));
+        }
         if self.viewers.len() >= limits.viewers {
             let sentence = format!(
-                "All {} places are taken (--max-viewers). Try again when somebody has left.",
+                "All places ({}) are taken (--max-viewers). Try again when somebody has left.",
                 limits.viewers
             );
             return busy("viewers", RETRY_AFTER, &sentence);

@@ -150,15 +150,15 @@ async function ask({ type, sdp }, signal) {
   const lacksCodec = problem.reason === 'no-codec';
   throw new Refusal(lacksCodec ? `${sentence} This browser is ${browserName()}.` : sentence, {
     stage: lacksCodec ? 'no-codec' : 'refused',
-    pauseMs: pauseAfter(status),
+    pauseMs: pauseAfter(status, retryAfterMs),
     retryAfterMs,
   });
 }
 
-/** The same request gets the same answer after 4xx, but for a timeout (408) and a rate limit (429). */
-function pauseAfter(status) {
+/** The same request gets the same answer after 4xx, but for a timeout (408) and what says itself when to come back. */
+function pauseAfter(status, retryAfterMs) {
   if (status === 401) return Infinity; // each request without the right token counts as a guess: only a person makes one
-  return status < 500 && ![408, 429].includes(status) ? REFUSED_PAUSE_MS : undefined;
+  return status < 500 && status !== 408 && !retryAfterMs ? REFUSED_PAUSE_MS : undefined;
 }
 
 class Refusal extends Error {

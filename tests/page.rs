@@ -156,7 +156,7 @@ fn a_full_server_says_so_and_has_room_when_somebody_leaves() {
     let first = chromium.open(&server.url());
     chromium.wait_for(&first, LIVE);
     let second = chromium.open(&server.url());
-    check_stage(&mut chromium, &second, "refused", &["All 1 places are taken"]);
+    check_stage(&mut chromium, &second, "refused", &["All places (1) are taken"]);
     chromium.close(&first);
     wait_for_picture(&mut chromium, &second, Instant::now(), "somebody left");
 }

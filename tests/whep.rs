@@ -428,3 +428,27 @@ fn ice_begins_anew_and_the_picture_goes_on() {
     assert!(frames.len() >= 12 * 30 - 2, "{} frames", frames.len());
     assert_eq!(world.server.viewers(), 1, "it is heard under its new name");
 }
+
+#[test]
+fn a_player_is_told_to_come_back_when_the_source_does() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(SECOND);
+    world.source_fails = true;
+    world.run(SECOND);
+    let answer = ask(&mut world, "POST /whep", SDP, CHROMIUM);
+    assert_eq!((answer.status, answer.reason().as_str()), (409, "no-source"));
+    assert!(answer.header("Retry-After").unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(world.try_join().unwrap_err().0, 409, "and so is a page");
+    world.source_fails = false;
+    world.run(SECOND);
+    created(&ask(&mut world, "POST /whep", SDP, CHROMIUM));
+
+    // Nobody watches, so that nobody knows: the next one finds out.
+    world.source_fails = true;
+    world.run(SECOND);
+    let now = world.now;
+    world.clients[viewer].client.close(now);
+    world.run(SECOND * 3);
+    created(&ask(&mut world, "POST /whep", SDP, CHROMIUM));
+}

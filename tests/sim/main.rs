@@ -34,7 +34,7 @@ const GATE: Range<u64> = 1..1_001;
 const GATE_SECONDS: u64 = 60;
 /// Refusals that the gate must have met, as the answers name them. One cannot come here: no two
 /// requests of one connection are large enough to hold its parsing back (`input-overflow`).
-const REFUSALS: [&str; 40] = [
+const REFUSALS: [&str; 41] = [
     "answer-late",
     "bare-cr",
     "bare-lf",
@@ -63,6 +63,7 @@ const REFUSALS: [&str; 40] = [
     "method-not-allowed",
     "method-unknown",
     "no-codec",
+    "no-source",
     "no-video",
     "not-found",
     "offer-malformed",

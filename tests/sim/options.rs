@@ -42,6 +42,8 @@ pub struct Options {
     pub shutdown: bool,
     /// One of several viewers is on a good network, and nothing happens to it.
     pub healthy: bool,
+    /// A source that gives nothing says so.
+    pub stall_is_told: bool,
     /// Who has no H.264: each one whose number this divides.
     pub vp8: Option<usize>,
 }
@@ -78,6 +80,7 @@ impl Options {
             addresses: None,
             shutdown: false,
             healthy: false,
+            stall_is_told: false,
             vp8: None,
         }
     }
@@ -120,6 +123,7 @@ impl Options {
             shutdown: rng.u8(..4) == 0,
             healthy: viewers > 1 && rng.bool(),
             vp8: rng.bool().then(|| rng.usize(1..=4)),
+            stall_is_told: rng.bool(),
         }
     }
 }

@@ -958,26 +958,32 @@ impl Run {
         if let Some(codecs) = capture {
             self.rules.captured(self.now, self.server.viewers())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
-                self.frames += 1;
-                let huge = std::mem::take(&mut self.huge_frame);
-                if huge {
-                    self.tally.fault(Fault::SourceHuge);
-                }
-                if codecs.len() > 1 {
-                    self.tally.happened(Happening::TwoCodecs);
-                }
-                for codec in codecs {
-                    let (frame, bytes) = match codec {
-                        Codec::H264 => self.h264_frame(huge),
-                        Codec::Vp8 => self.vp8_frame(huge),
-                    };
-                    self.rules.given(frame);
-                    self.input(Input::Frame(bytes))?;
-                }
-                self.healthy_viewer_was_served()?;
+                self.deliver_picture(&codecs)?;
+            } else if self.options.stall_is_told {
+                self.input(Input::CaptureFailed)?;
             }
         }
         Ok(())
+    }
+
+    fn deliver_picture(&mut self, codecs: &[Codec]) -> Verdict {
+        self.frames += 1;
+        let huge = std::mem::take(&mut self.huge_frame);
+        if huge {
+            self.tally.fault(Fault::SourceHuge);
+        }
+        if codecs.len() > 1 {
+            self.tally.happened(Happening::TwoCodecs);
+        }
+        for codec in codecs {
+            let (frame, bytes) = match codec {
+                Codec::H264 => self.h264_frame(huge),
+                Codec::Vp8 => self.vp8_frame(huge),
+            };
+            self.rules.given(frame);
+            self.input(Input::Frame(bytes))?;
+        }
+        self.healthy_viewer_was_served()
     }
 
     fn sent_frame(&self, codec: Codec, keyframe: bool) -> SentFrame {

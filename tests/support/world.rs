@@ -43,6 +43,8 @@ pub struct World {
     pub transmit_fails: bool,
     /// While set, the source takes no notice of a wish for a key frame.
     pub source_is_deaf: bool,
+    /// While set, nothing comes of a capture.
+    pub source_fails: bool,
     keyframe_forced: bool,
     deadline: Option<Instant>,
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -103,6 +105,7 @@ impl World {
             stray: Vec::new(),
             transmit_fails: false,
             source_is_deaf: false,
+            source_fails: false,
             keyframe_forced: false,
             deadline: None,
             responses: Vec::new(),
@@ -307,6 +310,9 @@ impl World {
         }
         let Some(codecs) = capture else { return };
         self.captures += 1;
+        if self.source_fails {
+            return self.input(Input::CaptureFailed);
+        }
         for codec in &codecs {
             let frame = match codec {
                 Codec::H264 if std::mem::take(&mut self.keyframe_forced) => {
