@@ -753,21 +753,22 @@ impl Server {
         routes::share(&request.head, &self.config.hosts, response)
     }
 
-    /// The page's own way: JSON in, JSON out. A page that says its name has given up the viewer that
-    /// it was before: one that never connected, or left without being heard.
+    /// The page's own way: JSON in, JSON out. A page that says its name, and has made a connection
+    /// anew, has given up the viewer that it was before: one that never connected, or left without
+    /// being heard.
     fn offer(
         &mut self,
         now: Instant,
         peer: SocketAddr,
         request: &Request,
     ) -> Result<Response, Response> {
-        let page = request.head.header(PAGE).filter(|name| name.len() <= MAX_PAGE_NAME_BYTES);
-        if let Some(id) = page.and_then(|name| self.by_page.get(name)).copied() {
-            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
-        }
         let offer = offer_of(&request.body)?;
         if let Some(sdp) = self.renegotiate(now, &offer) {
             return Ok(answer_response(&sdp));
+        }
+        let page = request.head.header(PAGE).filter(|name| name.len() <= MAX_PAGE_NAME_BYTES);
+        if let Some(id) = page.and_then(|name| self.by_page.get(name)).copied() {
+            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
         }
         self.admit_viewer(now, peer.ip())?;
         let (id, sdp) = self.seat(now, peer, &offer)?;

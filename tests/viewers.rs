@@ -8,7 +8,7 @@ use std::time::Duration;
 use ballcast::limits::Limits;
 use ballcast::media::Codec;
 use ballcast::server::Input;
-use serde_json::json;
+use serde_json::{Value, json};
 use str0m::ice::{StunMessage, TransId};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
 use support::world::{FRAMES_PER_SECOND, World};
@@ -245,6 +245,17 @@ fn a_viewer_that_never_connects_is_gone_after_10_s() {
     assert_eq!(world.deadline(), None);
 }
 
+/// An offer of a page that says its name.
+fn post_as(world: &mut World, page: &str, sdp: &str) -> (u16, Value) {
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let head = format!(
+        "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+         Ballcast-Page: {page}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    world.http("10.1.1.1:1".parse().unwrap(), &(head + &body))
+}
+
 #[test]
 fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
     let limits = Limits { viewers: 2, ..Limits::default() };
@@ -252,13 +263,7 @@ fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
     let bystander = world.join();
     let offer = |world: &mut World, page: &str| {
         let (_, sdp) = world.offer();
-        let body = json!({"type": "offer", "sdp": sdp}).to_string();
-        let head = format!(
-            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
-             Ballcast-Page: {page}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        world.http("10.1.1.1:1".parse().unwrap(), &(head + &body)).0
+        post_as(world, page, &sdp).0
     };
     for _ in 0..10 {
         assert_eq!(offer(&mut world, "one"), 200);
@@ -275,9 +280,10 @@ fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
 #[test]
 fn a_further_offer_of_a_connection_is_its_viewers_own() {
     let mut world = World::new();
-    let viewer = world.join();
+    let (client, sdp) = world.offer();
+    let (_, answer) = post_as(&mut world, "one", &sdp);
+    let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
     world.run(seconds(1));
-    let from = world.clients[viewer].address;
     let before = world.clients[viewer].client.frames.len();
     for ice_restart in [false, true, false] {
         let sdp = world.clients[viewer].client.offer_again(|api| {
@@ -287,8 +293,7 @@ fn a_further_offer_of_a_connection_is_its_viewers_own() {
                 api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
             }
         });
-        let body = json!({"type": "offer", "sdp": sdp}).to_string();
-        let (status, answer) = world.post_offer(from, &body);
+        let (status, answer) = post_as(&mut world, "one", &sdp);
         assert_eq!(status, 200, "{answer}");
         let now = world.now;
         world.clients[viewer].client.accept(answer["sdp"].as_str().unwrap(), now);
@@ -306,8 +311,7 @@ fn a_further_offer_of_a_connection_is_its_viewers_own() {
     let sdp = sdp.replacen("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 00:", 1);
     let cut = sdp.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len() + 95;
     let sdp = format!("{}{}", &sdp[..cut], &sdp[cut + 3..]);
-    let body = json!({"type": "offer", "sdp": sdp}).to_string();
-    assert_eq!(world.post_offer(from, &body).0, 200);
+    assert_eq!(post_as(&mut world, "another", &sdp).0, 200);
     assert_eq!(world.server.viewers(), 2);
 }
 
