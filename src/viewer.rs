@@ -245,7 +245,6 @@ impl Viewer {
         self.heard = now;
         if self.state == State::Silent {
             self.state = State::Live;
-            self.effects.push_back(Effect::KeyframeRequested);
         }
         if self.remote() == Some(source) {
             self.path_heard = now;

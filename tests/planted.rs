@@ -225,13 +225,16 @@ const BUGS: &[Bug] = &[
         edits: &[("src/server.rs", "if answers && viewer.has_moved", "if false && answers && viewer.has_moved")],
     },
     Bug {
-        name: "a silent viewer that is back waits for its turn",
+        name: "a silent viewer that is back waits until it asks",
         rules: &["story the-wi-fi-drops-for-five-seconds"],
-        edits: &[(
-            "src/viewer.rs",
-            "self.state = State::Live;\n            self.effects.push_back(Effect::KeyframeRequested);",
-            "self.state = State::Live;",
-        )],
+        edits: &[
+            (
+                "src/server.rs",
+                "log::info!(\"{id} is back\");\n            keyframes.request();",
+                "log::info!(\"{id} is back\");",
+            ),
+            ("src/server.rs", "            if *missed {\n", "            if *missed && false {\n"),
+        ],
     },
     Bug {
         name: "a goodbye is not heard",
