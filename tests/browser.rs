@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::chromium::Chromium;
+use support::chromium::{Chromium, Tab};
 use support::process::Server;
 use support::scripts::{DISCS, LIVE, check_frame_rate, follow};
 
@@ -60,6 +60,13 @@ fn the_page_looks_right_on_a_desktop_and_on_a_phone() {
     }
 }
 
+/// A document of the server's own without our script.
+fn open_plain(chromium: &mut Chromium, server: &Server) -> Tab {
+    let tab = chromium.open(&format!("{}stats", server.url()));
+    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    tab
+}
+
 /// The page that this project began with.
 const ORIGINAL_PAGE: &str = "(async () => {
     document.body.innerHTML = '<video autoplay muted playsinline></video>';
@@ -93,9 +100,7 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     for wait in [GATHER, ""] {
         let server = Server::start(&[]);
         let mut chromium = Chromium::start();
-        // A document of the server's own without our script.
-        let tab = chromium.open(&format!("{}stats", server.url()));
-        chromium.wait_for(&tab, "document.readyState === 'complete'");
+        let tab = open_plain(&mut chromium, &server);
         let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", wait);
         assert_eq!(chromium.evaluate(&tab, &script), "playing");
         let seen = chromium.evaluate(&tab, DISCS);
@@ -119,8 +124,7 @@ const NEGOTIATE_AGAIN: &str = "(async () => {
 fn a_page_that_negotiates_again_keeps_its_picture() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    let tab = chromium.open(&format!("{}stats", server.url()));
-    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let tab = open_plain(&mut chromium, &server);
     let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", "");
     assert_eq!(chromium.evaluate(&tab, &script.replace("const pc", "window.pc")), "playing");
     let audio = "pc.addTransceiver('audio', { direction: 'recvonly' });";
@@ -138,8 +142,7 @@ fn a_page_that_negotiates_again_keeps_its_picture() {
 fn chromium_plays_vp8_when_that_is_all_it_offers() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    let tab = chromium.open(&format!("{}stats", server.url()));
-    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let tab = open_plain(&mut chromium, &server);
     let only_vp8 = "const { codecs } = RTCRtpReceiver.getCapabilities('video');
         pc.addTransceiver('video', { direction: 'recvonly' })
             .setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === 'video/VP8'));";
@@ -160,8 +163,7 @@ fn audio_and_data_that_nobody_sends_do_not_keep_the_picture_away() {
     let server = Server::start(&[]);
     for policy in ["balanced", "max-compat", "max-bundle"] {
         let mut chromium = Chromium::start();
-        let tab = chromium.open(&format!("{}stats", server.url()));
-        chromium.wait_for(&tab, "document.readyState === 'complete'");
+        let tab = open_plain(&mut chromium, &server);
         let script = ORIGINAL_PAGE.replace("TRANSCEIVER", AUDIO_FIRST).replace("WAIT", "");
         let bundled = format!("new RTCPeerConnection({{bundlePolicy: '{policy}'}})");
         assert!(script.contains("new RTCPeerConnection()"));
@@ -174,8 +176,7 @@ fn audio_and_data_that_nobody_sends_do_not_keep_the_picture_away() {
 fn an_offer_without_video_is_told_what_is_missing() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    let tab = chromium.open(&format!("{}stats", server.url()));
-    chromium.wait_for(&tab, "document.readyState === 'complete'");
+    let tab = open_plain(&mut chromium, &server);
     let script = ORIGINAL_PAGE.replace("TRANSCEIVER", "").replace("WAIT", "");
     let sentence = chromium.evaluate(&tab, &script);
     let missing = "pc.addTransceiver('video', {direction: 'recvonly'})";

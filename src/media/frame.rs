@@ -1,5 +1,6 @@
 //! One encoded access unit, and how it is encoded.
 
+use std::slice::Chunks;
 use std::time::{Duration, Instant};
 
 use super::{h264, vp8};
@@ -8,6 +9,13 @@ use super::{h264, vp8};
 /// packet's original number and 16 of SRTP tag it fits, with room, the 1,232 bytes that IPv6's
 /// smallest MTU (RFC 8200) leaves to a datagram.
 pub const MAX_PAYLOAD_BYTES: usize = 1_150;
+
+/// Parts of even size, each at most `most` bytes: the last packet of a frame is not a lonely short
+/// one.
+pub fn even_parts(data: &[u8], most: usize) -> Chunks<'_, u8> {
+    let parts = data.len().div_ceil(most).max(1);
+    data.chunks(data.len().div_ceil(parts).max(1))
+}
 
 /// What a viewer decodes. The pictures are encoded once for each codec that somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

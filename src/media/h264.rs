@@ -3,7 +3,7 @@
 //! Small NAL units that follow each other share a packet (STAP-A, section 5.7.1), large ones are
 //! fragmented (FU-A, section 5.8). A key frame of the ball is then one or two packets.
 
-use super::frame::MAX_PAYLOAD_BYTES;
+use super::frame::{MAX_PAYLOAD_BYTES, even_parts};
 
 // nal_unit_type, ITU-T H.264 table 7-1.
 const NAL_IDR: u8 = 5;
@@ -66,15 +66,14 @@ fn aggregate(units: &mut Vec<&[u8]>, payloads: &mut Vec<Vec<u8>>) {
 
 fn fragment(unit: &[u8], payloads: &mut Vec<Vec<u8>>) {
     let (header, body) = (unit[0], &unit[1..]);
-    // Parts of even size: the last packet of a frame is not a lonely short one.
-    let parts = body.len().div_ceil(MAX_PAYLOAD_BYTES - 2);
-    let part_bytes = body.len().div_ceil(parts);
-    for (index, part) in body.chunks(part_bytes).enumerate() {
+    let parts = even_parts(body, MAX_PAYLOAD_BYTES - 2);
+    let last = parts.len() - 1;
+    for (index, part) in parts.enumerate() {
         let mut flags = header & TYPE_MASK;
         if index == 0 {
             flags |= FU_START;
         }
-        if (index + 1) * part_bytes >= body.len() {
+        if index == last {
             flags |= FU_END;
         }
         let mut payload = vec![header & !TYPE_MASK | FU_A, flags];

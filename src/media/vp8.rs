@@ -1,6 +1,6 @@
 //! VP8 for RTP (RFC 7741), with the smallest payload descriptor there is.
 
-use super::frame::MAX_PAYLOAD_BYTES;
+use super::frame::{MAX_PAYLOAD_BYTES, even_parts};
 
 /// Section 4.2: a packet that begins the first partition. Other packets have no bit set.
 const START_OF_PARTITION: u8 = 0x10;
@@ -17,9 +17,7 @@ pub fn is_keyframe(data: &[u8]) -> bool {
 
 /// The payloads of a frame, in sending order.
 pub fn packetize(data: &[u8]) -> Vec<Vec<u8>> {
-    // Parts of even size: the last packet is not a lonely short one.
-    let parts = data.len().div_ceil(MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES).max(1);
-    let parts = data.chunks(data.len().div_ceil(parts).max(1)).enumerate();
+    let parts = even_parts(data, MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES).enumerate();
     let descriptor = |index| if index == 0 { START_OF_PARTITION } else { 0 };
     parts.map(|(index, part)| [&[descriptor(index)], part].concat()).collect()
 }

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -96,6 +97,18 @@ impl Drop for Browser {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// Waits until a page finds that an expression is true.
+pub fn wait_for(mut evaluate: impl FnMut(&str) -> Value, expression: &str) {
+    let end = Instant::now() + PATIENCE;
+    while evaluate(expression) != json!(true) {
+        if Instant::now() > end {
+            let page = evaluate("document.body?.innerText");
+            panic!("{expression} stays false; the page says {page}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

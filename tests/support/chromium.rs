@@ -1,13 +1,11 @@
 //! Chromium, headless, driven over its DevTools protocol: JSON over one WebSocket.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::browser::{self, Browser, Kind};
-use super::process::PATIENCE;
 
 const KIND: Kind = Kind {
     names: &["chromium", "chromium-browser", "google-chrome", "chrome"],
@@ -93,14 +91,7 @@ impl Chromium {
 
     /// Waits until an expression is true.
     pub fn wait_for(&mut self, tab: &Tab, expression: &str) {
-        let end = Instant::now() + PATIENCE;
-        while self.evaluate(tab, expression) != json!(true) {
-            if Instant::now() > end {
-                let page = self.evaluate(tab, "document.body?.innerText");
-                panic!("{expression} stays false; the page says {page}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        browser::wait_for(|script| self.evaluate(tab, script), expression);
     }
 
     pub fn set_viewport(&mut self, tab: &Tab, width: u32, height: u32, phone: bool) {

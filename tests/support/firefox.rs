@@ -1,12 +1,10 @@
 //! Firefox, headless, driven over WebDriver BiDi: JSON over one WebSocket.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::browser::{self, Browser, Kind};
-use super::process::PATIENCE;
 
 const KIND: Kind = Kind {
     names: &["firefox-esr", "firefox"],
@@ -72,14 +70,7 @@ impl Firefox {
 
     /// Waits until an expression is true.
     pub fn wait_for(&mut self, expression: &str) {
-        let end = Instant::now() + PATIENCE;
-        while self.evaluate(expression) != json!(true) {
-            if Instant::now() > end {
-                let page = self.evaluate("document.body?.innerText");
-                panic!("{expression} stays false; the page says {page}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        browser::wait_for(|script| self.evaluate(script), expression);
     }
 
     /// Keeps a screenshot as an artefact of the run.
