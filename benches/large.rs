@@ -4,11 +4,12 @@
 use std::io::{self, Write};
 use std::time::{Instant, SystemTime};
 
+use ballcast::cli::{self, Command};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::flags::{self, Command};
-use ballcast::media::{Codec, Frame, Source};
-use ballcast::routes::Hosts;
+use ballcast::media::{Codec, Frame};
 use ballcast::server::{Config, Server};
+use ballcast::source::Source;
+use ballcast::web::routes::Hosts;
 
 /// The first argument that makes this executable that server; the others are ballcast's own.
 pub const ARGUMENT: &str = "--serve-large";
@@ -22,7 +23,7 @@ const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
 
 /// Serves until a signal, as the program does.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let flags = match flags::parse(arguments.iter().map(Into::into), None) {
+    let flags = match cli::parse(arguments.iter().map(Into::into), None) {
         Ok(Command::Serve(flags)) => flags,
         other => return Err(format!("{other:?}")),
     };

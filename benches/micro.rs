@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::limits::Limits;
-use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Quality, Size, encoder};
-use ballcast::routes::Hosts;
+use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
+use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
+use ballcast::source::encode::{Quality, encoder};
+use ballcast::web::routes::Hosts;
+use ballcast::webrtc::payload::packetize;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use serde_json::{Value, json};
 
@@ -107,10 +109,10 @@ fn pictures(group: &mut Group) {
 
 fn packets(group: &mut Group) {
     let small = ball_frame();
-    group.bench_function("packetise", |bencher| bencher.iter(|| black_box(&small).packetize()));
+    group.bench_function("packetise", |bencher| bencher.iter(|| packetize(black_box(&small))));
     let large = Recording::default().frame(false, Instant::now());
     group.bench_function("packetise-large", |bencher| {
-        bencher.iter(|| black_box(&large).packetize());
+        bencher.iter(|| packetize(black_box(&large)));
     });
 }
 
@@ -307,7 +309,7 @@ impl Core {
     /// Lets the half-open viewers give up.
     fn forget_half_open(&mut self) {
         if self.server.viewers() >= 64 {
-            self.now += ballcast::viewer::HALF_OPEN_LIMIT;
+            self.now += ballcast::webrtc::viewer::HALF_OPEN_LIMIT;
             self.server.handle_input(self.now, Input::Timeout);
             self.drain();
             let page = format!("GET / HTTP/1.1\r\nHost: {SERVER}\r\n\r\n");

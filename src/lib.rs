@@ -53,26 +53,15 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "driver")]
+pub mod cli;
+#[cfg(feature = "driver")]
 pub mod driver;
 #[cfg(feature = "driver")]
-pub mod flags;
-#[cfg(feature = "driver")]
-pub mod host;
-#[cfg(feature = "driver")]
-mod udp;
+pub mod source;
 
-pub mod answer;
-pub mod frame_clock;
 pub mod http;
-mod keyframes;
-pub mod limits;
 pub mod media;
-pub mod offer;
-pub mod routes;
-pub mod rtp;
-mod schedule;
+pub mod sdp;
 pub mod server;
-pub mod token;
-pub mod transport;
-pub mod viewer;
-pub mod whep;
+pub mod web;
+pub mod webrtc;

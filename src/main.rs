@@ -4,28 +4,28 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
+use ballcast::cli::{self, Command, Flags};
+use ballcast::driver::addresses;
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::flags::{self, Command, Flags};
-use ballcast::host;
-use ballcast::media::BallSource;
-use ballcast::routes::Hosts;
 use ballcast::server::{Config, Server};
+use ballcast::source::BallSource;
+use ballcast::web::routes::Hosts;
 use str0m::config::DtlsCert;
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let command =
-        match flags::parse(std::env::args_os().skip(1), std::env::var_os("BALLCAST_TOKEN")) {
-            Ok(command) => command,
-            Err(error) => {
-                eprintln!("ballcast: {error}");
-                return ExitCode::from(USAGE);
-            }
-        };
+    let command = match cli::parse(std::env::args_os().skip(1), std::env::var_os("BALLCAST_TOKEN"))
+    {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("ballcast: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let done = match command {
-        Command::Help => print(flags::HELP),
+        Command::Help => print(cli::HELP),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Serve(flags) => serve(&flags),
     };
@@ -56,7 +56,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             certificate: secrets.certificate,
             addresses,
             hosts: Hosts {
-                names: [host::names(), flags.allow_hosts.clone()].concat(),
+                names: [addresses::names(), flags.allow_hosts.clone()].concat(),
                 origins: flags.allow_origins.clone(),
             },
             token: flags.token.clone(),

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ballcast::offer::{Offer, OfferError};
+use ballcast::sdp::offer::{Offer, OfferError};
 use serde_json::json;
 use support::world::World;
 

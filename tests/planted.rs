@@ -22,7 +22,7 @@ const BUGS: &[Bug] = &[
         name: "the gate is open from the start",
         rules: &["S1"],
         edits: &[(
-            "src/viewer.rs",
+            "src/webrtc/viewer.rs",
             "if !self.gate_open {",
             "if !self.gate_open && self.counters.frames > 0 {",
         )],
@@ -30,13 +30,13 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a failed send does not shut the gate",
         rules: &["S2"],
-        edits: &[("src/server.rs", "seat.viewer.shut_gate();", "")],
+        edits: &[("src/server/mod.rs", "seat.viewer.shut_gate();", "")],
     },
     Bug {
         name: "key frames skip a sequence number",
         rules: &["S3"],
         edits: &[(
-            "src/rtp/stream.rs",
+            "src/webrtc/rtp/stream.rs",
             "let mut rest = frame.packets.clone();",
             "self.next += u64::from(frame.keyframe && self.packets > 0);
         let mut rest = frame.packets.clone();",
@@ -46,7 +46,7 @@ const BUGS: &[Bug] = &[
         name: "timestamps run backwards",
         rules: &["S3"],
         edits: &[(
-            "src/rtp/stream.rs",
+            "src/webrtc/rtp/stream.rs",
             "packet.timestamp.wrapping_add(self.format.timestamp_offset)",
             "self.format.timestamp_offset.wrapping_sub(packet.timestamp)",
         )],
@@ -55,15 +55,15 @@ const BUGS: &[Bug] = &[
         name: "candidates of the offer are believed",
         rules: &["S4"],
         edits: &[
-            ("src/offer.rs", "    pub ice_lite: bool,\n", "    pub ice_lite: bool,\n    pub candidates: Vec<String>,\n"),
+            ("src/sdp/offer.rs", "    pub ice_lite: bool,\n", "    pub ice_lite: bool,\n    pub candidates: Vec<String>,\n"),
             (
-                "src/offer.rs",
+                "src/sdp/offer.rs",
                 "            ice_lite: self.session.has(\"ice-lite\"),",
                 "            ice_lite: self.session.has(\"ice-lite\"),
             candidates: video.values(\"candidate\").map(|c| format!(\"candidate:{c}\")).collect(),",
             ),
             (
-                "src/transport.rs",
+                "src/webrtc/transport.rs",
                 "ice.set_remote_credentials(peer.credentials.clone());",
                 "ice.set_remote_credentials(peer.credentials.clone());
         for candidate in &peer.candidates {
@@ -76,7 +76,7 @@ const BUGS: &[Bug] = &[
         name: "what is not understood is sent back",
         rules: &["S4", "S5"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "if recipient.is_none() {",
             "if recipient.is_none() {
                 let path = Path { source: destination, destination: source };
@@ -87,7 +87,7 @@ const BUGS: &[Bug] = &[
         name: "an error of DTLS ends the viewer",
         rules: &["S6"],
         edits: &[(
-            "src/transport.rs",
+            "src/webrtc/transport.rs",
             "if let Err(error) = &handled {",
             "if let Err(error) = &handled {
                 self.events.push_back(Event::Failed);",
@@ -97,7 +97,7 @@ const BUGS: &[Bug] = &[
         name: "one viewer too many",
         rules: &["S13"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "self.viewers.len() >= limits.viewers",
             "self.viewers.len() > limits.viewers",
         )],
@@ -105,16 +105,16 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "one half-open viewer too many",
         rules: &["S13"],
-        edits: &[("src/server.rs", ">= limits.half_open", "> limits.half_open")],
+        edits: &[("src/server/mod.rs", ">= limits.half_open", "> limits.half_open")],
     },
     Bug {
         name: "delta frames are held back for a while",
         rules: &["S8"],
         edits: &[
-            ("src/server.rs", "    outbox: VecDeque<Output>,\n", "    outbox: VecDeque<Output>,\n    held: VecDeque<Frame>,\n"),
-            ("src/server.rs", "            outbox: VecDeque::new(),\n", "            outbox: VecDeque::new(),\n            held: VecDeque::new(),\n"),
+            ("src/server/mod.rs", "    outbox: VecDeque<Output>,\n", "    outbox: VecDeque<Output>,\n    held: VecDeque<Frame>,\n"),
+            ("src/server/mod.rs", "            outbox: VecDeque::new(),\n", "            outbox: VecDeque::new(),\n            held: VecDeque::new(),\n"),
             (
-                "src/server.rs",
+                "src/server/mod.rs",
                 "Input::Frame(frame) => self.frame(now, &frame),",
                 "Input::Frame(frame) => {
                     if frame.is_keyframe() {
@@ -144,7 +144,7 @@ const BUGS: &[Bug] = &[
         name: "two pictures in one tick",
         rules: &["S11"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "self.outbox.push_back(Output::Capture(codecs));",
             "self.outbox.push_back(Output::Capture(codecs.clone())); self.outbox.push_back(Output::Capture(codecs));",
         )],
@@ -152,13 +152,13 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "the clock runs on when nobody watches",
         rules: &["S11", "S13"],
-        edits: &[("src/server.rs", "            self.clock.stop();\n", "")],
+        edits: &[("src/server/mod.rs", "            self.clock.stop();\n", "")],
     },
     Bug {
         name: "the clock's next tick is the last one",
         rules: &["S10", "S11", "S13"],
         edits: &[(
-            "src/frame_clock.rs",
+            "src/server/frame_clock.rs",
             "passed.max(running.next_tick) + 1",
             "passed.max(running.next_tick)",
         )],
@@ -167,7 +167,7 @@ const BUGS: &[Bug] = &[
         name: "a connection is closed twice",
         rules: &["S12"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));",
             "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));
                     self.outbox.push_back(Output::Close(id));",
@@ -177,7 +177,7 @@ const BUGS: &[Bug] = &[
         name: "a connection is never closed",
         rules: &["S12"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "                http::Event::Close => {\n                    self.outbox.push_back(Output::Close(id));",
             "                http::Event::Close => {",
         )],
@@ -185,18 +185,18 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "an ordinary thing is logged as an error",
         rules: &["S13"],
-        edits: &[("src/server.rs", "log::info!(\"{id} asks from {}\"", "log::error!(\"{id} asks from {}\"")],
+        edits: &[("src/server/mod.rs", "log::info!(\"{id} asks from {}\"", "log::error!(\"{id} asks from {}\"")],
     },
     Bug {
         name: "no key frame for a viewer that joins",
         rules: &["L1"],
-        edits: &[("src/server.rs", "keyframes.viewer_joined();", "")],
+        edits: &[("src/server/mod.rs", "keyframes.viewer_joined();", "")],
     },
     Bug {
         name: "PLI is not heard",
         rules: &["L2"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "Effect::KeyframeRequested => keyframes.request(),",
             "Effect::KeyframeRequested => {}",
         )],
@@ -205,7 +205,7 @@ const BUGS: &[Bug] = &[
         name: "a storm of PLI is answered in full",
         rules: &["L2"],
         edits: &[(
-            "src/keyframes.rs",
+            "src/server/keyframes.rs",
             "self.granted[0].is_none_or(|oldest| now >= oldest + WINDOW)",
             "now.elapsed() < WINDOW * 1_000",
         )],
@@ -214,7 +214,7 @@ const BUGS: &[Bug] = &[
         name: "a viewer that comes back stays silent",
         rules: &["L3"],
         edits: &[(
-            "src/viewer.rs",
+            "src/webrtc/viewer.rs",
             "if self.state == State::Silent {\n            self.state = State::Live;",
             "if self.state == State::Silent {",
         )],
@@ -222,45 +222,45 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a viewer that moves is not followed",
         rules: &["story a-phone-changes-network"],
-        edits: &[("src/server.rs", "if answers && viewer.has_moved", "if false && answers && viewer.has_moved")],
+        edits: &[("src/server/mod.rs", "if answers && viewer.has_moved", "if false && answers && viewer.has_moved")],
     },
     Bug {
         name: "a silent viewer that is back waits until it asks",
         rules: &["story the-wi-fi-drops-for-five-seconds"],
         edits: &[
             (
-                "src/server.rs",
+                "src/server/mod.rs",
                 "log::info!(\"{id} is back\");\n            keyframes.request();",
                 "log::info!(\"{id} is back\");",
             ),
-            ("src/server.rs", "            if *missed {\n", "            if *missed && false {\n"),
+            ("src/server/mod.rs", "            if *missed {\n", "            if *missed && false {\n"),
         ],
     },
     Bug {
         name: "a goodbye is not heard",
         rules: &["L4"],
-        edits: &[("src/viewer.rs", "Event::Closed => self.end(now, Ending::Left),", "Event::Closed => {}")],
+        edits: &[("src/webrtc/viewer.rs", "Event::Closed => self.end(now, Ending::Left),", "Event::Closed => {}")],
     },
     Bug {
         name: "a silent viewer gets media for 8 s",
         rules: &["L4"],
-        edits: &[("src/viewer.rs", "SILENT_AFTER: Duration = Duration::from_secs(5)", "SILENT_AFTER: Duration = Duration::from_secs(8)")],
+        edits: &[("src/webrtc/viewer.rs", "SILENT_AFTER: Duration = Duration::from_secs(5)", "SILENT_AFTER: Duration = Duration::from_secs(8)")],
     },
     Bug {
         name: "a vanished viewer is kept for 30 s",
         rules: &["L4"],
-        edits: &[("src/viewer.rs", "Duration::from_millis(9_500)", "Duration::from_millis(30_000)")],
+        edits: &[("src/webrtc/viewer.rs", "Duration::from_millis(9_500)", "Duration::from_millis(30_000)")],
     },
     Bug {
         name: "a half-open viewer is kept for 30 s",
         rules: &["L4"],
-        edits: &[("src/viewer.rs", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(10)", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(30)")],
+        edits: &[("src/webrtc/viewer.rs", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(10)", "HALF_OPEN_LIMIT: Duration = Duration::from_secs(30)")],
     },
     Bug {
         name: "a timer outlives its connection",
         rules: &["S13", "L5"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "fn forget_connection(&mut self, id: ConnId) {\n        self.schedule.set(Timer::Connection(id), None);",
             "fn forget_connection(&mut self, id: ConnId) {",
         )],
@@ -269,7 +269,7 @@ const BUGS: &[Bug] = &[
         name: "among many viewers nobody gets delta frames after a while",
         rules: &["L6"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "        let FanOut { now, codec, frame, next, missed } = &mut fan_out;",
             "        let FanOut { now, codec, frame, next, missed } = &mut fan_out;
         if !frame.keyframe && self.viewers.len() > 5 && *now - self.started > Duration::from_secs(20) {
@@ -281,7 +281,7 @@ const BUGS: &[Bug] = &[
         name: "frames go to viewers of the other codec, too",
         rules: &["S1", "S2", "S3"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "rest.find(|(_, seat)| seat.viewer.codec() == *codec)",
             "rest.next()",
         )],
@@ -290,7 +290,7 @@ const BUGS: &[Bug] = &[
         name: "a forged check takes an address away",
         rules: &["S5", "S6"],
         edits: &[(
-            "src/server.rs",
+            "src/server/mod.rs",
             "if !viewer.authenticates(&message) {\n            return None;\n        }",
             "",
         )],

@@ -5,8 +5,8 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::limits::Limits;
-use ballcast::token::Token;
+use ballcast::server::admission::Limits;
+use ballcast::web::auth::Token;
 use serde_json::Value;
 use support::world::{FRIEND, World};
 

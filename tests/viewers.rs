@@ -5,9 +5,9 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::limits::Limits;
 use ballcast::media::Codec;
 use ballcast::server::Input;
+use ballcast::server::admission::Limits;
 use serde_json::{Value, json};
 use str0m::ice::{StunMessage, TransId};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};

@@ -24,8 +24,8 @@ use ballcast::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Connection, Context, DISCARD_MAX_BYTES, Event,
     HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
 };
-use ballcast::routes::{self, Hosts, Route};
-use ballcast::whep;
+use ballcast::web::routes::{self, Hosts, Route};
+use ballcast::web::whep;
 use serde_json::Value;
 
 use crate::Outcomes;

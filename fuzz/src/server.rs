@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::limits::Limits;
 use ballcast::media::{Codec, Frame};
+use ballcast::server::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
 

@@ -1,21 +1,8 @@
 //! One encoded access unit, and how it is encoded.
 
-use std::slice::Chunks;
 use std::time::{Duration, Instant};
 
 use super::{h264, vp8};
-
-/// The largest RTP payload, in bytes. With 12 bytes of RTP header, 16 of extensions, 2 of a resent
-/// packet's original number and 16 of SRTP tag it fits, with room, the 1,232 bytes that IPv6's
-/// smallest MTU (RFC 8200) leaves to a datagram.
-pub const MAX_PAYLOAD_BYTES: usize = 1_150;
-
-/// Parts of even size, each at most `most` bytes: the last packet of a frame is not a lonely short
-/// one.
-pub fn even_parts(data: &[u8], most: usize) -> Chunks<'_, u8> {
-    let parts = data.len().div_ceil(most).max(1);
-    data.chunks(data.len().div_ceil(parts).max(1))
-}
 
 /// What a viewer decodes. The pictures are encoded once for each codec that somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,20 +58,16 @@ impl Frame {
         self.keyframe
     }
 
+    /// The encoded bytes: a byte stream of H.264, or a frame of VP8.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
     pub fn len(&self) -> usize {
         self.data.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
-    }
-
-    /// The RTP payloads in sending order, each at most [`MAX_PAYLOAD_BYTES`]. The last one carries
-    /// the marker.
-    pub fn packetize(&self) -> Vec<Vec<u8>> {
-        match self.codec {
-            Codec::H264 => h264::packetize(&self.data),
-            Codec::Vp8 => vp8::packetize(&self.data),
-        }
     }
 }

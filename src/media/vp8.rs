@@ -1,12 +1,6 @@
-//! VP8 for RTP (RFC 7741), with the smallest payload descriptor there is.
+//! VP8 frames (RFC 6386).
 
-use super::frame::{MAX_PAYLOAD_BYTES, even_parts};
-
-/// Section 4.2: a packet that begins the first partition. Other packets have no bit set.
-const START_OF_PARTITION: u8 = 0x10;
-const DESCRIPTOR_BYTES: usize = 1;
-
-/// What a key frame has after the three bytes of its tag (RFC 6386, section 9.1).
+/// What a key frame has after the three bytes of its tag (section 9.1).
 const START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
 const INTER_FRAME: u8 = 0x01;
 
@@ -15,33 +9,9 @@ pub fn is_keyframe(data: &[u8]) -> bool {
     data.first().is_some_and(|tag| tag & INTER_FRAME == 0) && data.get(3..6) == Some(&START_CODE)
 }
 
-/// The payloads of a frame, in sending order.
-pub fn packetize(data: &[u8]) -> Vec<Vec<u8>> {
-    let parts = even_parts(data, MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES).enumerate();
-    let descriptor = |index| if index == 0 { START_OF_PARTITION } else { 0 };
-    parts.map(|(index, part)| [&[descriptor(index)], part].concat()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_frame_comes_back_whole_and_no_packet_is_too_large() {
-        for bytes in [1_usize, 2, 1_148, 1_149, 1_150, 2_298, 2_299, 50_000] {
-            let data: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
-            let payloads = packetize(&data);
-            assert!(payloads.iter().all(|payload| payload.len() <= MAX_PAYLOAD_BYTES));
-            let starts: Vec<bool> =
-                payloads.iter().map(|payload| payload[0] == START_OF_PARTITION).collect();
-            assert!(starts[0] && starts.iter().filter(|start| **start).count() == 1);
-            let whole: Vec<u8> =
-                payloads.iter().flat_map(|p| p[DESCRIPTOR_BYTES..].to_vec()).collect();
-            assert_eq!(whole, data);
-            assert_eq!(payloads.len(), bytes.div_ceil(MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES));
-        }
-        assert!(packetize(&[]).is_empty());
-    }
 
     #[test]
     fn a_key_frame_is_told_by_its_tag_and_its_start_code() {

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::limits::Limits;
 use ballcast::media::{Codec, Frame};
-use ballcast::routes::Hosts;
+use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
+use ballcast::web::routes::Hosts;
 use fastrand::Rng;
 use str0m::ice::{StunMessage, TransId};
 

@@ -119,7 +119,8 @@ impl Drop for Server {
 
 /// An address of this machine's that is not the loopback's.
 pub fn own_address() -> String {
-    let own = ballcast::host::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
+    let own =
+        ballcast::driver::addresses::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
     own.expect("this machine has a network address").to_string()
 }
 

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::limits::Limits;
 use ballcast::media::{Codec, Frame};
-use ballcast::routes::Hosts;
+use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
-use ballcast::token::Token;
+use ballcast::web::auth::Token;
+use ballcast::web::routes::Hosts;
 use serde_json::{Value, json};
 use str0m::crypto::CryptoProvider;
 

@@ -4,6 +4,9 @@
 //! each input it drains the core at once, so that an answer to a datagram leaves before the next
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
+pub mod addresses;
+mod udp;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,11 +19,11 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::host::{self, AddressWatch};
-use crate::media::{Codec, Source};
+use self::addresses::AddressWatch;
+use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Server};
-use crate::transport::Transmit;
-use crate::udp;
+use crate::source::Source;
+use crate::webrtc::transport::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
@@ -124,13 +127,13 @@ impl Endpoints {
 /// The addresses to bind: none means the host's, an unspecified one all of its family.
 fn expand(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
     if bind.is_empty() {
-        return host::addresses();
+        return addresses::addresses();
     }
     let mut addresses = Vec::new();
     for address in bind {
         if address.is_unspecified() {
             let family = |a: &IpAddr| a.is_ipv4() == address.is_ipv4();
-            addresses.extend(host::addresses()?.into_iter().filter(family));
+            addresses.extend(addresses::addresses()?.into_iter().filter(family));
         } else {
             addresses.push(*address);
         }
@@ -418,7 +421,7 @@ impl<S: Source> Driver<S> {
         if let Some(watch) = &mut self.watch {
             watch.clear();
         }
-        let Ok(wanted) = host::addresses() else { return };
+        let Ok(wanted) = addresses::addresses() else { return };
         let before = self.endpoints.len();
         self.endpoints.retain(|_, endpoint| {
             let stays = wanted.contains(&endpoint.address.ip());

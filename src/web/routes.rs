@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
-use crate::token::Lock;
-use crate::whep;
+use crate::web::auth::Lock;
+use crate::web::whep;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Asset {
 
 macro_rules! asset {
     ($path:literal, $content_type:literal, $file:literal) => {{
-        const CONTENT: &[u8] = include_bytes!(concat!("../static/", $file));
+        const CONTENT: &[u8] = include_bytes!(concat!("../../static/", $file));
         Asset { path: $path, content_type: $content_type, content: CONTENT, digest: fnv1a(CONTENT) }
     }};
 }

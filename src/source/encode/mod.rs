@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::{Codec, Frame, Picture};
+use crate::media::{Codec, Frame, Picture};
 
 mod h264;
 mod vp8;

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use str0m::IceCreds;
 
 use crate::http::{Head, Method, Response, WHITE_SPACE};
-use crate::offer::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
-use crate::viewer::Viewer;
+use crate::sdp::offer::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
+use crate::webrtc::viewer::Viewer;
 
 /// Where offers are posted.
 pub const ENDPOINT: &str = "/whep";

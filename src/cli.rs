@@ -9,9 +9,10 @@ use std::path::Path;
 use lexopt::{Arg, Parser};
 
 use crate::http::Authority;
-use crate::limits::Limits;
-use crate::media::{Quality, STAMP_WIDTH, Size};
-use crate::token::Token;
+use crate::media::{STAMP_WIDTH, Size};
+use crate::server::admission::Limits;
+use crate::source::encode::Quality;
+use crate::web::auth::Token;
 
 /// What is asked of the program.
 #[derive(Debug)]

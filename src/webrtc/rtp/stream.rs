@@ -231,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::media::Frame;
-    use crate::rtp::Keying;
+    use crate::webrtc::rtp::Keying;
 
     const TAG_BYTES: usize = 16;
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::media::Frame;
+use crate::webrtc::payload::packetize;
 
 /// What is older is of no use to a viewer that waits for it.
 const AGE: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ pub struct History {
 impl History {
     /// Takes in a frame, which stays whole until the next.
     pub fn push(&mut self, frame: &Frame, timestamp: u32, ntp: u64) -> OutgoingFrame {
-        let payloads = frame.packetize();
+        let payloads = packetize(frame);
         let captured = frame.captured;
         let is_old = |packet: &Packet| captured.saturating_duration_since(packet.captured) > AGE;
         while self.packets.front().is_some_and(is_old)

@@ -5,6 +5,11 @@
 //! ICE user fragment, fans frames out, and keeps the limits. It never reads a clock, opens a
 //! socket, draws entropy, starts a thread or blocks.
 
+pub mod admission;
+pub mod frame_clock;
+mod keyframes;
+mod timers;
+
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,19 +23,19 @@ use str0m::IceCreds;
 use str0m::config::DtlsCert;
 use str0m::ice::StunMessage;
 
-use crate::frame_clock::FrameClock;
 use crate::http::{self, Head, Method, Request, Response};
-use crate::keyframes::Keyframes;
-use crate::limits::{Limits, RateLimit};
 use crate::media::{Codec, Frame};
-use crate::offer::{self, Offer, OfferError};
-use crate::routes::{self, Hosts, Route};
-use crate::rtp::{History, OutgoingFrame};
-use crate::schedule::Schedule;
-use crate::token::{self, Lock, Token};
-use crate::transport::{Path, Transmit};
-use crate::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
-use crate::whep;
+use crate::sdp::offer::{self, Offer, OfferError};
+use crate::server::admission::{Limits, RateLimit};
+use crate::server::frame_clock::FrameClock;
+use crate::server::keyframes::Keyframes;
+use crate::server::timers::Schedule;
+use crate::web::auth::{self, Lock, Token};
+use crate::web::routes::{self, Hosts, Route};
+use crate::web::whep;
+use crate::webrtc::rtp::{History, OutgoingFrame};
+use crate::webrtc::transport::{Path, Transmit};
+use crate::webrtc::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -974,7 +979,7 @@ impl Server {
 
     fn count_refusal(&mut self, now: Instant, reason: &'static str, peer: SocketAddr) {
         *self.counters.refusals.entry(reason).or_default() += 1;
-        if reason == token::WRONG {
+        if reason == auth::WRONG {
             let _ = self.wrong_tokens.take(peer.ip(), now);
         }
         if self.refusal_lines.take(peer.ip(), now).is_ok() {

@@ -1,27 +1,15 @@
-//! Where frames come from.
+//! The built-in source: the bouncing ball.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use super::{
-    Ball, Codec, Colour, Encode, Frame, Picture, Quality, Size, encoder, stamp_of, write_stamp,
-};
+use super::Source;
+use super::encode::{Encode, Quality, encoder};
+use crate::media::{Ball, Codec, Colour, Frame, Picture, Size, stamp_of, write_stamp};
 
-/// The driver's only seam to pictures.
-pub trait Source {
-    /// Takes the picture of `now`, which is `wall` on the wall clock.
-    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
-
-    /// The picture that was taken last, encoded.
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame>;
-
-    /// Makes the codec's next frame a key frame.
-    fn force_keyframe(&mut self, codec: Codec);
-}
-
-/// The built-in source: the bouncing ball. It moves once for each capture, so it stands still
+/// The bouncing ball. It moves once for each capture, so it stands still
 /// while nobody watches.
 pub struct BallSource {
     ball: Ball,

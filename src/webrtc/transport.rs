@@ -15,8 +15,8 @@ use str0m::ice::{IceAgent, IceAgentEvent, StunMessage, StunPacket};
 use str0m::net::Protocol;
 use str0m::{Candidate, IceCreds};
 
-use crate::offer::{Peer, Setup};
-use crate::rtp::Keying;
+use crate::sdp::offer::{Peer, Setup};
+use crate::webrtc::rtp::Keying;
 
 /// A deadline in the past is put off by this much, so that the loop never spins.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);

@@ -15,11 +15,11 @@ use str0m::IceCreds;
 use str0m::config::DtlsCert;
 use str0m::ice::StunMessage;
 
-use crate::answer::{self, Local};
 use crate::media::Codec;
-use crate::offer::{Format, Offer, OfferError};
-use crate::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
-use crate::transport::{self, Event, Path, Transmit, Transport};
+use crate::sdp::answer::{self, Local};
+use crate::sdp::offer::{Format, Offer, OfferError};
+use crate::webrtc::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
+use crate::webrtc::transport::{self, Event, Path, Transmit, Transport};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.

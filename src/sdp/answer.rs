@@ -7,8 +7,8 @@
 
 use str0m::IceCreds;
 
-use crate::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
-use crate::rtp::StreamFormat;
+use crate::sdp::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
+use crate::webrtc::rtp::StreamFormat;
 
 /// The one stream and its one track, as a page sees them.
 const STREAM: &str = "ballcast";

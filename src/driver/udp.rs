@@ -13,7 +13,7 @@ use mio::net::UdpSocket;
 use rustix::net::sockopt;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 
-use crate::transport::Transmit;
+use crate::webrtc::transport::Transmit;
 
 /// Transmits that are collected before they are sent.
 pub const BATCH: usize = 64;
