@@ -2,6 +2,7 @@
 //! frame is recorded, 8,300 bytes and its number.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ballcast::cli::{self, Command};
@@ -13,7 +14,8 @@ use ballcast::web::routes::Hosts;
 
 /// The first argument that makes this executable that server; the others are ballcast's own.
 pub const ARGUMENT: &str = "--serve-large";
-/// 2 Mbit/s at 30 frames a second.
+/// At 30 frames a second.
+const BITRATE: u32 = 2_000_000;
 const FRAME_BYTES: usize = 8_300;
 
 const SPS_AND_PPS: &[u8] =
@@ -29,19 +31,22 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     };
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let addresses = endpoints.addresses();
-    let certificate = str0m::crypto::from_feature_flags().dtls_provider.generate_certificate();
+    let crypto = Arc::new(str0m::crypto::from_feature_flags());
+    let certificate = crypto.dtls_provider.generate_certificate();
     let certificate = certificate.ok_or("no certificate")?;
     let make_server = |addresses, now, wall_clock| {
         let mut entropy = [0; 32];
         fastrand::fill(&mut entropy);
         let config = Config {
             entropy,
+            crypto,
             certificate,
             addresses,
             hosts: Hosts::default(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
+            bitrate: Some(BITRATE),
             stamped: false,
             wall_clock,
         };

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
@@ -236,7 +237,7 @@ impl Core {
     fn with_viewers(viewers: usize) -> Core {
         let now = Instant::now();
         let address = SERVER.parse().unwrap();
-        let crypto = str0m::crypto::from_feature_flags();
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let limits = Limits {
             viewers_per_address: 10_000,
             offers_per_second: 1_000_000,
@@ -245,11 +246,13 @@ impl Core {
         let config = Config {
             entropy: [7; 32],
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
+            crypto,
             addresses: vec![address],
             hosts: Hosts::default(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
+            bitrate: None,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
         };

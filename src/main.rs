@@ -3,14 +3,16 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ballcast::cli::{self, Command, Flags};
 use ballcast::driver::addresses;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
+use ballcast::source::encode::Quality;
 use ballcast::web::routes::Hosts;
-use str0m::config::DtlsCert;
+use str0m::config::{CryptoProvider, DtlsCert};
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
@@ -53,6 +55,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
             entropy: secrets.entropy,
+            crypto: secrets.crypto,
             certificate: secrets.certificate,
             addresses,
             hosts: Hosts {
@@ -62,6 +65,10 @@ fn serve(flags: &Flags) -> Result<(), String> {
             token: flags.token.clone(),
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
+            bitrate: match flags.quality {
+                Quality::Constant => None,
+                Quality::Bitrate(bits_per_second) => Some(bits_per_second),
+            },
             stamped: flags.stamp,
             wall_clock,
         };
@@ -76,6 +83,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
 /// What must not be guessed, from the operating system's generator.
 struct Secrets {
     entropy: [u8; 32],
+    crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
 }
 
@@ -92,7 +100,7 @@ impl Secrets {
             .dtls_provider
             .generate_certificate()
             .ok_or("The certificate for DTLS cannot be made.")?;
-        Ok(Secrets { entropy, certificate })
+        Ok(Secrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use ballcast::server::admission::Limits;
 use serde_json::json;
 use str0m::media::KeyframeRequestKind;
 use support::crypto;
@@ -14,8 +15,7 @@ const PERIOD: Duration = Duration::from_millis(34);
 
 #[test]
 fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
-    crypto::install();
-    let mut world = World::new();
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
     let (stays, hostile) = (world.join(), world.join());
     world.run(Duration::from_secs(1));
     let now = world.now;
@@ -42,8 +42,7 @@ fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
 
 #[test]
 fn a_panic_on_an_offer_refuses_that_offer() {
-    crypto::install();
-    let mut world = World::new();
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
     let stays = world.join();
     world.run(Duration::from_secs(1));
     let (client, sdp) = world.offer();

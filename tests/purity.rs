@@ -71,7 +71,7 @@ fn only_one_file_drives_str0m() {
         words.any(|word| ["IceAgent", "DtlsInstance", "Rtc"].contains(&word))
     };
     let driving: Vec<&PathBuf> = files.iter().filter(drives).collect();
-    assert_eq!(driving, [&root.join("webrtc/transport.rs")]);
+    assert_eq!(driving, [&root.join("webrtc/viewer.rs")]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::server::admission::Limits;
 use ballcast::web::auth::Token;
 use serde_json::Value;
 use support::world::{FRIEND, World};
@@ -38,7 +37,7 @@ impl Answer {
 }
 
 fn locked() -> World {
-    World::with(Limits::default(), Token::parse(TOKEN))
+    World::with_token(Token::parse(TOKEN))
 }
 
 fn ask(world: &mut World, from: &str, what: &str, headers: &str, body: &str) -> Answer {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ballcast::media::Codec;
 use ballcast::server::Input;
 use ballcast::server::admission::Limits;
+use is::stun::{StunMessage, TransId};
 use serde_json::{Value, json};
-use str0m::ice::{StunMessage, TransId};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
 use support::world::{FRAMES_PER_SECOND, World};
 

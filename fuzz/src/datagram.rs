@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ballcast::server::Input;
+use ballcast::server::admission::Limits;
 
 use crate::Outcomes;
 use crate::support::crypto::{self, MASTER_TAG_BYTES};
@@ -100,7 +101,6 @@ pub fn run(data: &[u8]) -> Outcomes {
         };
         datagrams.push(datagram);
     }
-    crypto::install();
     crypto::accept_master_tag(true);
     fastrand::seed(1);
     let mut attack = Attack::new();
@@ -136,7 +136,7 @@ struct Attack {
 
 impl Attack {
     fn new() -> Attack {
-        let mut world = World::new();
+        let mut world = World::with_crypto(Limits::default(), crypto::provider());
         world.join();
         world.join();
         let (client, sdp) = world.offer();

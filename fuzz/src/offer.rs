@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ballcast::http::BODY_MAX_BYTES;
+use ballcast::server::admission::Limits;
 use serde_json::{Value, json};
 use str0m::change::SdpAnswer;
 
@@ -23,7 +24,6 @@ const AGAIN: usize = 4;
 const SEED: u64 = 0x0ff3;
 
 pub fn run(data: &[u8]) -> Outcomes {
-    crypto::install();
     let mut outcomes = Outcomes::new();
     let sdp = sdp_of(data, &mut outcomes);
     let body = json!({"type": "offer", "sdp": sdp}).to_string();
@@ -57,7 +57,7 @@ pub fn run(data: &[u8]) -> Outcomes {
 /// A fresh server's whole response.
 fn post(body: &str) -> (World, Vec<u8>) {
     fastrand::seed(SEED);
-    let mut world = World::new();
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
     let head = format!(
         "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n",

@@ -80,7 +80,6 @@ enum FrameKind {
 }
 
 pub fn run(data: &[u8]) -> Outcomes {
-    crypto::install();
     crypto::accept_master_tag(false);
     fastrand::seed(1);
     let mut input = Unstructured::new(data);
@@ -92,7 +91,7 @@ pub fn run(data: &[u8]) -> Outcomes {
         ..Limits::default()
     };
     let mut scenario = Scenario {
-        world: World::with_limits(limits),
+        world: World::with_crypto(limits, crypto::provider()),
         connections: Vec::new(),
         lossy: false,
         outcomes: Outcomes::new(),

@@ -23,7 +23,7 @@ use self::addresses::AddressWatch;
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Server};
 use crate::source::Source;
-use crate::webrtc::transport::Transmit;
+use crate::webrtc::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;

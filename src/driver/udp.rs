@@ -5,18 +5,19 @@
 //! with a few calls. Segmentation offload (`UDP_SEGMENT`, udp(7)) saves most of the latter: the
 //! packets that one viewer gets of a large frame take that way as one.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use mio::net::UdpSocket;
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 
-use crate::webrtc::transport::Transmit;
+use crate::webrtc::Transmit;
 
-/// Transmits that are collected before they are sent.
-pub const BATCH: usize = 64;
+/// Datagrams that are collected before they are sent.
+pub const BATCH: usize = 256;
 /// What the kernel takes as one: 64 datagrams (`UDP_MAX_SEGMENTS`), and no more bytes than one
 /// datagram of IPv4 can hold.
 const MAX_SEGMENTS: usize = 64;
@@ -58,38 +59,38 @@ impl Socket {
 
     /// Sends all in order. What the kernel does not take is left out, and its destination told.
     pub fn send(&mut self, transmits: &[Transmit], mut failed: impl FnMut(SocketAddr, io::Error)) {
-        for alike in transmits.chunk_by(|a, b| segment_of(a) == segment_of(b)) {
-            let segment = segment_of(&alike[0]);
-            let mut unsent = alike;
-            if self.prepare(segment) {
-                let at_once = MAX_SEGMENTS.min(MAX_BYTES / segment.max(1)) * segment;
-                let mut datagrams = Vec::with_capacity(alike.len());
-                for transmit in alike {
-                    let parts = transmit.contents.chunks(at_once.max(transmit.datagram_bytes));
-                    datagrams.extend(parts.map(|part| (transmit.destination, part)));
-                }
-                match self.send_datagrams(&datagrams, &mut failed) {
-                    None => continue,
-                    Some(destination) => {
-                        // This network card cannot. What was sent for this viewer is sent again,
-                        // which its stream takes for a duplicate.
-                        let first = alike.iter().position(|t| t.destination == destination);
-                        unsent = &alike[first.unwrap_or(0)..];
-                    }
-                }
-            }
-            self.prepare(0);
-            let datagrams: Vec<(SocketAddr, &[u8])> = unsent
-                .iter()
-                .flat_map(|t| t.datagrams().map(|datagram| (t.destination, datagram)))
-                .collect();
-            self.send_datagrams(&datagrams, &mut failed);
+        let mut unsent = transmits;
+        while !unsent.is_empty() {
+            let messages = messages(unsent, self.offload);
+            let sent = self.send_messages(&messages, &mut failed);
+            unsent = &unsent[sent..];
         }
     }
 
-    /// Sets the size of segments; false if datagrams have to be sent one by one.
+    /// How many datagrams are done with: fewer than all if offload has turned out to be impossible,
+    /// and the rest has to be sent without.
+    fn send_messages(
+        &mut self,
+        messages: &[Message],
+        failed: &mut impl FnMut(SocketAddr, io::Error),
+    ) -> usize {
+        let mut done = 0;
+        for alike in messages.chunk_by(|a, b| a.segment == b.segment) {
+            let sent = match self.prepare(alike[0].segment) {
+                true => self.send_alike(alike, failed),
+                false => 0,
+            };
+            done += alike[..sent].iter().map(|message| message.datagrams.len()).sum::<usize>();
+            if sent < alike.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Sets the size of segments; false if that is impossible.
     fn prepare(&mut self, segment: usize) -> bool {
-        if segment != self.segment && (self.offload || segment == 0) {
+        if segment != self.segment {
             match set_segment(self.socket.as_fd(), segment) {
                 Ok(()) => self.segment = segment,
                 Err(error) => self.give_up_offload(&error),
@@ -103,48 +104,79 @@ impl Socket {
         self.offload = false;
     }
 
-    /// Whose datagram it was at which segmentation turned out to be impossible.
-    fn send_datagrams(
+    /// How many messages are done with; the next one showed that offload is impossible.
+    fn send_alike(
         &mut self,
-        datagrams: &[(SocketAddr, &[u8])],
+        alike: &[Message],
         failed: &mut impl FnMut(SocketAddr, io::Error),
-    ) -> Option<SocketAddr> {
-        let addresses: Vec<SocketAddrAny> = datagrams.iter().map(|(to, _)| (*to).into()).collect();
-        let slices: Vec<[IoSlice; 1]> =
-            datagrams.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+    ) -> usize {
+        let destination = |message: &Message| message.datagrams[0].destination;
+        let addresses: Vec<SocketAddrAny> = alike.iter().map(|m| destination(m).into()).collect();
+        let datagrams = alike.iter().flat_map(|message| message.datagrams);
+        let slices: Vec<IoSlice> = datagrams.map(|t| IoSlice::new(&t.contents)).collect();
         let mut controls: Vec<SendAncillaryBuffer> =
-            datagrams.iter().map(|_| SendAncillaryBuffer::default()).collect();
-        let places = addresses.iter().zip(&slices).zip(&mut controls);
-        let mut messages: Vec<MMsgHdr> =
-            places.map(|((to, slice), c)| MMsgHdr::new_with_addr(to, slice, c)).collect();
+            alike.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let mut rest = &slices[..];
+        let places = alike.iter().zip(&addresses).zip(&mut controls);
+        let mut headers: Vec<MMsgHdr> = places
+            .map(|((message, to), control)| {
+                let (parts, after) = rest.split_at(message.datagrams.len());
+                rest = after;
+                MMsgHdr::new_with_addr(to, parts, control)
+            })
+            .collect();
         let mut sent = 0;
-        while sent < messages.len() {
+        while sent < headers.len() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match sendmmsg(&self.socket, &mut messages[sent..], flags) {
+            match sendmmsg(&self.socket, &mut headers[sent..], flags) {
                 Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                // EIO: no checksums by the card; EINVAL: not by this kernel or route.
+                Err(error @ (Errno::IO | Errno::INVAL)) if self.segment != 0 => {
+                    self.give_up_offload(&error.into());
+                    break;
+                }
                 Err(error) => {
-                    let (error, to) = (io::Error::from(error), datagrams[sent].0);
-                    if error.kind() == ErrorKind::Interrupted {
-                        continue;
-                    }
-                    // EIO: no checksums by the card; EINVAL: not by this kernel or route.
-                    let offload = self.segment != 0 && matches!(error.raw_os_error(), Some(5 | 22));
-                    if offload {
-                        self.give_up_offload(&error);
-                        return Some(to);
-                    }
-                    failed(to, error);
+                    failed(destination(&alike[sent]), error.into());
                     sent += 1;
                 }
             }
         }
-        None
+        sent
     }
 }
 
-/// The size of the segments that a transmit has to be cut into; 0 if it is one datagram.
-fn segment_of(transmit: &Transmit) -> usize {
-    if transmit.contents.len() > transmit.datagram_bytes { transmit.datagram_bytes } else { 0 }
+/// Datagrams that the kernel takes as one, and cuts into segments of one size.
+struct Message<'a> {
+    datagrams: &'a [Transmit],
+    /// 0 if nothing is cut.
+    segment: usize,
+}
+
+/// Puts datagrams that follow each other to one address, and are of one size but for the last, which
+/// may be shorter, into one message each.
+fn messages(transmits: &[Transmit], offload: bool) -> Vec<Message<'_>> {
+    let mut messages = Vec::with_capacity(transmits.len());
+    let (mut rest, mut segment) = (transmits, 0);
+    while let [first, ..] = rest {
+        let bytes = first.contents.len();
+        let most = if offload { MAX_SEGMENTS.min(MAX_BYTES / bytes.max(1)) } else { 1 };
+        let most = most.clamp(1, rest.len());
+        let joins = |pair: &[Transmit]| {
+            let [before, next] = pair else { return false };
+            next.destination == before.destination
+                && before.contents.len() == bytes
+                && next.contents.len() <= bytes
+        };
+        let count = 1 + rest[..most].windows(2).take_while(|pair| joins(pair)).count();
+        // A datagram alone may go under any size that it does not exceed, which saves a system call.
+        let alone = if bytes <= segment { segment } else { 0 };
+        segment = if count > 1 { bytes } else { alone };
+        let (datagrams, after) = rest.split_at(count);
+        messages.push(Message { datagrams, segment });
+        rest = after;
+    }
+    messages
 }
 
 /// rustix does not know this option of udp(7).
@@ -182,10 +214,9 @@ mod tests {
         datagrams
     }
 
-    fn transmit(from: SocketAddr, to: &Receiver, bytes: usize, datagram_bytes: usize) -> Transmit {
-        let contents = (0..bytes).map(|n| (n / datagram_bytes) as u8).collect();
+    fn transmit(from: SocketAddr, to: &Receiver, bytes: usize, fill: u8) -> Transmit {
         let destination = to.local_addr().unwrap();
-        Transmit { source: from, destination, contents, datagram_bytes }
+        Transmit { source: from, destination, contents: vec![fill; bytes] }
     }
 
     #[test]
@@ -197,24 +228,40 @@ mod tests {
             receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             receiver
         });
+        // Alone, in runs with and without a shorter end, more than one message takes, and alone again.
+        let sizes = [&[100][..], &[1_000; 5], &[1_000, 1_000, 500], &[1_000; 70], &[7], &[800]];
+        let sizes = sizes.concat();
         let transmits: Vec<Transmit> = receivers
             .iter()
             .flat_map(|to| {
-                [(100, 100), (5_000, 1_000), (4_500, 1_000), (70_000, 1_000), (7, 7)]
-                    .map(|(bytes, datagram)| transmit(address, to, bytes, datagram))
+                let numbered = sizes.iter().enumerate();
+                numbered.map(move |(fill, bytes)| transmit(address, to, *bytes, fill as u8))
             })
             .collect();
         for offload in [true, false] {
             socket.offload = offload;
             socket.send(&transmits, |to, error| panic!("{to}: {error}"));
             for receiver in &receivers {
-                let mine =
-                    transmits.iter().filter(|t| t.destination == receiver.local_addr().unwrap());
-                let sent: Vec<Vec<u8>> =
-                    mine.flat_map(|t| t.datagrams().map(<[u8]>::to_vec)).collect();
+                let to = receiver.local_addr().unwrap();
+                let mine = transmits.iter().filter(|t| t.destination == to);
+                let sent: Vec<Vec<u8>> = mine.map(|t| t.contents.clone()).collect();
                 assert_eq!(received(receiver, sent.len()), sent);
             }
         }
+    }
+
+    #[test]
+    fn a_large_frame_is_one_message_and_single_datagrams_go_with_it() {
+        let receiver = Receiver::bind("127.0.0.1:0").unwrap();
+        let from = "127.0.0.1:1".parse().unwrap();
+        let sizes = [30, 1_000, 1_000, 400, 30, 1_000, 1_000, 400];
+        let transmits = sizes.map(|bytes| transmit(from, &receiver, bytes, 0));
+        let shape = |offload| -> Vec<(usize, usize)> {
+            let messages = messages(&transmits, offload);
+            messages.iter().map(|message| (message.datagrams.len(), message.segment)).collect()
+        };
+        assert_eq!(shape(true), [(1, 0), (3, 1_000), (1, 1_000), (3, 1_000)]);
+        assert_eq!(shape(false), [(1, 0); 8]);
     }
 
     #[test]
@@ -223,7 +270,7 @@ mod tests {
         let address = socket.socket().local_addr().unwrap();
         let receiver = Receiver::bind("127.0.0.1:0").unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let good = transmit(address, &receiver, 10, 10);
+        let good = transmit(address, &receiver, 10, 1);
         // No route leads there from loopback.
         let nowhere: SocketAddr = "192.0.2.1:9".parse().unwrap();
         let bad = Transmit { destination: nowhere, ..good.clone() };

@@ -8,11 +8,21 @@
 use str0m::IceCreds;
 
 use crate::sdp::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
-use crate::webrtc::rtp::StreamFormat;
 
 /// The one stream and its one track, as a page sees them.
 const STREAM: &str = "ballcast";
 const TRACK: &str = "video";
+
+/// The stream that a viewer gets, as both sides have agreed.
+#[derive(Debug, Clone)]
+pub struct StreamFormat {
+    pub payload_type: u8,
+    /// The payload type of retransmissions (RFC 4588). Without one there are none.
+    pub rtx: Option<u8>,
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+    pub cname: String,
+}
 
 /// Our end, as an answer describes it.
 pub struct Local<'a> {
@@ -25,7 +35,7 @@ pub struct Local<'a> {
     /// `candidate:…`, all there will ever be.
     pub candidates: &'a [String],
     /// Of our certificate, with the name of the hash.
-    pub fingerprint: String,
+    pub fingerprint: &'a str,
     pub stream: &'a StreamFormat,
 }
 

@@ -14,14 +14,15 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use is::stun::StunMessage;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use str0m::IceCreds;
-use str0m::config::DtlsCert;
-use str0m::ice::StunMessage;
+use str0m::config::{CryptoProvider, DtlsCert};
 
 use crate::http::{self, Head, Method, Request, Response};
 use crate::media::{Codec, Frame};
@@ -33,9 +34,9 @@ use crate::server::timers::Schedule;
 use crate::web::auth::{self, Lock, Token};
 use crate::web::routes::{self, Hosts, Route};
 use crate::web::whep;
-use crate::webrtc::rtp::{History, OutgoingFrame};
-use crate::webrtc::transport::{Path, Transmit};
-use crate::webrtc::viewer::{Effect, Ending, Terms, Viewer, ViewerId};
+use crate::webrtc::payload::Packets;
+use crate::webrtc::viewer::{Effect, Viewer, ViewerId};
+use crate::webrtc::{AddressPair, EndReason, LocalParameters, State, Transmit, resend_packets};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,8 @@ pub struct ConnId(pub u64);
 pub struct Config {
     /// From the operating system's generator. All credentials come from it.
     pub entropy: [u8; 32],
+    /// What str0m computes with.
+    pub crypto: Arc<CryptoProvider>,
     /// The process's own certificate, for all viewers.
     pub certificate: DtlsCert,
     /// The UDP addresses that datagrams come from and go to.
@@ -54,6 +57,8 @@ pub struct Config {
     pub token: Option<Token>,
     pub limits: Limits,
     pub frames_per_second: u32,
+    /// What the stream is held to, in bits per second, if anything.
+    pub bitrate: Option<u32>,
     /// Whether pictures carry their capture time, for the page to know.
     pub stamped: bool,
     /// The wall clock at the start.
@@ -116,8 +121,6 @@ pub enum Output {
 /// The addresses that one viewer may be reached at, kept for finding it. A phone that changes
 /// networks uses a few.
 const ADDRESSES_PER_VIEWER: usize = 8;
-/// NTP counts from 1900 (RFC 3550, section 4).
-const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
 /// 90 kHz, the RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;
 /// A source that has failed may be back after this long; somebody has to watch for that to be tried.
@@ -188,12 +191,12 @@ struct Census {
 impl Census {
     fn add(&mut self, viewer: &Viewer) {
         self.watching[viewer.codec() as usize] += usize::from(viewer.is_watching());
-        self.half_open += usize::from(viewer.is_half_open());
+        self.half_open += usize::from(viewer.state() == State::HalfOpen);
     }
 
     fn remove(&mut self, viewer: &Viewer) {
         self.watching[viewer.codec() as usize] -= usize::from(viewer.is_watching());
-        self.half_open -= usize::from(viewer.is_half_open());
+        self.half_open -= usize::from(viewer.state() == State::HalfOpen);
     }
 
     fn is_watched(&self, codec: Codec) -> bool {
@@ -205,19 +208,11 @@ impl Census {
     }
 }
 
-/// The pictures in one codec, for all who watch it.
-#[derive(Debug, Default)]
-struct Rendition {
-    keyframes: Keyframes,
-    history: History,
-}
-
 /// A frame on its way to the viewers, in the order of their ids. One viewer's packets are made when
 /// those of the one before it are sent: what is under way never takes much memory.
 struct FanOut {
     now: Instant,
-    codec: Codec,
-    frame: OutgoingFrame,
+    frame: Packets,
     next: ViewerId,
     /// Somebody watches, and did not get the frame.
     missed: bool,
@@ -257,7 +252,7 @@ pub struct Server {
     wrong_tokens: RateLimit,
     clock: FrameClock,
     /// By codec.
-    renditions: [Rendition; Codec::ALL.len()],
+    keyframes: [Keyframes; Codec::ALL.len()],
     fan_out: Option<FanOut>,
     /// When the source has failed, if there was no frame since.
     source_failed: Option<Instant>,
@@ -287,7 +282,7 @@ impl Server {
             refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
             wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
             clock: FrameClock::new(config.frames_per_second),
-            renditions: Default::default(),
+            keyframes: Default::default(),
             fan_out: None,
             source_failed: None,
             schedule: Schedule::new(),
@@ -352,7 +347,7 @@ impl Server {
 
     /// The names of the viewers' states, as in the statistics.
     pub fn viewer_states(&self) -> impl Iterator<Item = (ViewerId, &'static str)> {
-        self.viewers.iter().map(|(id, seat)| (*id, seat.viewer.state_name()))
+        self.viewers.iter().map(|(id, seat)| (*id, seat.viewer.state().name()))
     }
 
     pub fn connections(&self) -> usize {
@@ -383,7 +378,7 @@ impl Server {
         }
         let watching = self.census.somebody_watches();
         assert_eq!(self.clock.deadline().is_some(), watching, "frames while somebody watches");
-        assert!(viewers.values().all(|seat| seat.viewer.ending().is_none()));
+        assert!(viewers.values().all(|seat| seat.viewer.end_reason().is_none()));
         let timers = viewers.len() + connections.len() + usize::from(watching);
         assert_eq!(self.schedule.len(), timers, "one timer each");
         assert!(self.schedule.next().is_none_or(|next| next > now), "time moves on");
@@ -399,7 +394,7 @@ impl Server {
                     if let Some(seat) = self.viewers.get_mut(&id) {
                         seat.deadline = None;
                     }
-                    self.with_viewer(now, id, |viewer, _| {
+                    self.with_viewer(now, id, |viewer| {
                         viewer.handle_timeout(now);
                         let next = viewer.poll_timeout();
                         debug_assert!(next.is_none_or(|next| next > now), "time moves on");
@@ -423,7 +418,7 @@ impl Server {
             let codecs = Codec::ALL.into_iter().filter(|codec| self.census.is_watched(*codec));
             let codecs: Vec<Codec> = codecs.collect();
             for codec in &codecs {
-                if self.renditions[*codec as usize].keyframes.take(now) {
+                if self.keyframes[*codec as usize].take(now) {
                     self.outbox.push_back(Output::ForceKeyframe(*codec));
                 }
             }
@@ -451,26 +446,24 @@ impl Server {
         counters.encode_max = counters.encode_max.max(frame.cost);
 
         let timestamp = self.rtp_time(frame.captured);
-        let ntp = ntp_time(self.date(frame.captured));
-        let codec = frame.codec();
-        let frame = self.renditions[codec as usize].history.push(frame, timestamp, ntp);
-        self.fan_out = Some(FanOut { now, codec, frame, next: ViewerId(0), missed: false });
+        let frame = Packets::new(frame, timestamp);
+        self.fan_out = Some(FanOut { now, frame, next: ViewerId(0), missed: false });
     }
 
     /// Sends a frame to one viewer; what is left to do then.
     fn send_to_next(&mut self, mut fan_out: FanOut) -> Option<FanOut> {
-        let FanOut { now, codec, frame, next, missed } = &mut fan_out;
+        let FanOut { now, frame, next, missed } = &mut fan_out;
         let mut rest = self.viewers.range(*next..);
-        let Some((&id, _)) = rest.find(|(_, seat)| seat.viewer.codec() == *codec) else {
+        let Some((&id, _)) = rest.find(|(_, seat)| seat.viewer.codec() == frame.codec) else {
             // The source may have been late with a key frame, or a viewer have lost one on our side.
             if *missed {
-                self.renditions[*codec as usize].keyframes.request();
+                self.keyframes[frame.codec as usize].request();
             }
             return None;
         };
         *next = ViewerId(id.0 + 1);
-        self.with_viewer(*now, id, |viewer, history| {
-            viewer.write(*now, frame, history);
+        self.with_viewer(*now, id, |viewer| {
+            viewer.write(*now, frame);
             *missed |= viewer.awaits_keyframe();
         });
         Some(fan_out)
@@ -485,19 +478,14 @@ impl Server {
 /// Viewers.
 impl Server {
     /// Changes a viewer, then does what it wants and sets its timer; an ended one is let go.
-    fn with_viewer(
-        &mut self,
-        now: Instant,
-        id: ViewerId,
-        change: impl FnOnce(&mut Viewer, &History),
-    ) {
+    fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
         let Some(seat) = self.viewers.get_mut(&id) else {
             return;
         };
         let watched = seat.viewer.is_watching();
-        let Rendition { keyframes, history } = &mut self.renditions[seat.viewer.codec() as usize];
+        let keyframes = &mut self.keyframes[seat.viewer.codec() as usize];
         self.census.remove(&seat.viewer);
-        change(&mut seat.viewer, history);
+        change(&mut seat.viewer);
         self.census.add(&seat.viewer);
         let mut connected = false;
         while let Some(effect) = seat.viewer.poll_effect() {
@@ -515,10 +503,10 @@ impl Server {
         } else if watches && !watched {
             log::info!("{id} is back");
             keyframes.request();
-        } else if watched && !watches && seat.viewer.ending().is_none() {
+        } else if watched && !watches && seat.viewer.end_reason().is_none() {
             log::info!("{id} is silent, nothing is sent to it");
         }
-        match seat.viewer.ending() {
+        match seat.viewer.end_reason() {
             Some(ending) => self.release(now, id, ending),
             None => {
                 let deadline = seat.viewer.poll_timeout();
@@ -534,7 +522,7 @@ impl Server {
         }
     }
 
-    fn release(&mut self, now: Instant, id: ViewerId, ending: Ending) {
+    fn release(&mut self, now: Instant, id: ViewerId, ending: EndReason) {
         self.schedule.set(Timer::Viewer(id), None);
         let Some(seat) = self.viewers.remove(&id) else {
             return;
@@ -562,8 +550,9 @@ impl Server {
         let seconds = seat.viewer.age(now).as_secs_f32();
         let frames = seat.viewer.counters().frames;
         log::info!(
-            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {ending}",
-            remote_name(&seat)
+            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {ending}{}",
+            remote_name(&seat),
+            seat.viewer.reception()
         );
     }
 
@@ -574,18 +563,14 @@ impl Server {
         destination: SocketAddr,
         contents: &[u8],
     ) {
-        // The first byte tells what it is (RFC 7983, section 7).
-        let recipient = match contents.first() {
-            Some(0..=3) => {
-                let path = Path { source: destination, destination: source };
-                self.stun(now, path, contents)
-            }
-            Some(20..=63) => self.viewer_at(source).inspect(|id| {
-                self.with_viewer(now, *id, |viewer, _| viewer.handle_dtls(now, source, contents));
-            }),
-            Some(128..=191) => self.viewer_at(source).inspect(|id| {
-                self.with_viewer(now, *id, |viewer, history| {
-                    viewer.handle_rtcp(now, source, contents, history);
+        let pair = AddressPair { local: destination, remote: source };
+        // The first byte tells what it is (RFC 7983, section 7), the second RTCP from RTP (RFC 5761,
+        // section 4), which no viewer sends.
+        let recipient = match contents {
+            [0..=3, ..] => self.stun(now, pair, contents),
+            [20..=63, ..] | [128..=191, 192..=223, ..] => self.viewer_at(source).inspect(|id| {
+                self.with_viewer(now, *id, |viewer| {
+                    viewer.handle_datagram(now, pair, contents);
                 });
             }),
             _ => None,
@@ -597,26 +582,26 @@ impl Server {
 
     /// Who a STUN message is for: a binding request names the viewer by our user fragment and must
     /// prove that it may, anything else comes from an address that has proved itself before.
-    fn stun(&mut self, now: Instant, path: Path, contents: &[u8]) -> Option<ViewerId> {
+    fn stun(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) -> Option<ViewerId> {
         let message = StunMessage::parse(contents).ok()?;
-        let known = self.viewer_at(path.destination);
+        let known = self.viewer_at(pair.remote);
         let id = if message.is_binding_request() {
             *self.by_ufrag.get(message.split_username()?.0)?
         } else {
             known?
         };
         let viewer = &self.viewers[&id].viewer;
-        if !viewer.authenticates(&message) {
+        if !viewer.authenticates(now, pair.local, contents) {
             return None;
         }
         let answers = message.is_successful_binding_response();
-        if answers && viewer.has_moved(now, path.destination) {
-            self.with_viewer(now, id, |viewer, _| viewer.forsake_path(now));
+        if answers && viewer.has_moved(now, pair.remote) {
+            self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
         }
         if known != Some(id) {
-            self.learn_address(path.destination, id);
+            self.learn_address(pair.remote, id);
         }
-        self.with_viewer(now, id, |viewer, _| viewer.handle_stun(now, path, message));
+        self.with_viewer(now, id, |viewer| viewer.handle_stun(now, pair, contents));
         Some(id)
     }
 
@@ -641,7 +626,7 @@ impl Server {
         let id = self.by_address.get(&destination);
         if let Some(seat) = id.and_then(|id| self.viewers.get_mut(id)) {
             seat.viewer.shut_gate();
-            self.renditions[seat.viewer.codec() as usize].keyframes.request();
+            self.keyframes[seat.viewer.codec() as usize].request();
         }
     }
 
@@ -649,7 +634,7 @@ impl Server {
         self.shutting_down = true;
         let viewers: Vec<ViewerId> = self.viewers.keys().copied().collect();
         for id in viewers {
-            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Shutdown));
+            self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::Shutdown));
         }
         let connections: Vec<ConnId> = self.connections.keys().copied().collect();
         for id in connections {
@@ -773,7 +758,7 @@ impl Server {
         }
         let page = request.head.header(PAGE).filter(|name| name.len() <= MAX_PAGE_NAME_BYTES);
         if let Some(id) = page.and_then(|name| self.by_page.get(name)).copied() {
-            self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
+            self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
         }
         self.admit_viewer(now, peer.ip())?;
         let (id, sdp) = self.seat(now, peer, &offer)?;
@@ -787,12 +772,12 @@ impl Server {
     /// The answer to a further offer of a connection that is a viewer already.
     fn renegotiate(&mut self, now: Instant, offer: &Offer) -> Option<String> {
         let id = *self.by_connection.get(&offer.connection)?;
-        let seat = self.viewers.get(&id).filter(|seat| seat.viewer.suits(offer))?;
-        if !seat.viewer.has_peer(&offer.peer.credentials) {
+        let seat = self.viewers.get(&id).filter(|seat| seat.viewer.matches_format(offer))?;
+        if !seat.viewer.has_remote_credentials(&offer.peer.credentials) {
             self.restart_ice(now, id, offer.peer.credentials.clone());
         }
         let seat = self.viewers.get_mut(&id)?;
-        Some(seat.viewer.answer_to(offer, &self.config.certificate))
+        Some(seat.viewer.answer_to(offer))
     }
 
     fn whep(
@@ -831,7 +816,7 @@ impl Server {
         match request.head.method {
             Method::Patch => self.change_session(now, id, request),
             Method::Delete => {
-                self.with_viewer(now, id, |viewer, _| viewer.end(now, Ending::Left));
+                self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
                 Ok(Response::new(200))
             }
             Method::Options => Ok(whep::options(whep::SESSION_METHODS)),
@@ -851,7 +836,8 @@ impl Server {
         let Some(session) = &mut seat.session else { return Err(whep::no_session()) };
         whep::check_match(&request.head, &session.etag)?;
         let remote = whep::read_fragment(&request.body)?;
-        let Some(remote) = remote.filter(|remote| !seat.viewer.has_peer(remote)) else {
+        let Some(remote) = remote.filter(|remote| !seat.viewer.has_remote_credentials(remote))
+        else {
             return Ok(Response::new(204));
         };
         session.etag.clone_from(&etag);
@@ -869,7 +855,7 @@ impl Server {
         self.by_ufrag.insert(local.ufrag.clone(), id);
         seat.ufrag.clone_from(&local.ufrag);
         log::info!("{id} begins ICE anew");
-        self.with_viewer(now, id, |viewer, _| viewer.restart_ice(now, local, remote));
+        self.with_viewer(now, id, |viewer| viewer.restart_ice(now, local, remote));
     }
 
     /// An offer in, an answer out, and a viewer more.
@@ -881,13 +867,15 @@ impl Server {
     ) -> Result<(ViewerId, String), Response> {
         let credentials = self.ice_credentials();
         let ufrag = credentials.ufrag.clone();
-        let terms = Terms {
+        let local = LocalParameters {
+            crypto: &self.config.crypto,
             certificate: &self.config.certificate,
             credentials,
             addresses: &self.config.addresses,
             random: std::array::from_fn(|_| self.random.next_u32()),
+            resend_packets: resend_packets(self.config.bitrate.unwrap_or(0)),
         };
-        let answered = Viewer::answer(offer, terms, now);
+        let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_refusal(&error))?;
         let id = ViewerId(self.next_viewer);
         self.next_viewer += 1;
@@ -910,7 +898,7 @@ impl Server {
             deadline: None,
         };
         self.viewers.insert(id, seat);
-        self.with_viewer(now, id, |_, _| {});
+        self.with_viewer(now, id, |_| {});
         Ok((id, sdp))
     }
 
@@ -1011,18 +999,16 @@ impl Server {
     }
 }
 
-fn ntp_time(time: SystemTime) -> u64 {
-    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = since_1970.as_secs() + NTP_TO_UNIX_SECONDS;
-    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
-    seconds << 32 | fraction
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
     let counters = seat.viewer.counters();
+    let reception = seat.viewer.reception();
     json!({
         "id": id.0,
-        "state": seat.viewer.state_name(),
+        "state": seat.viewer.state().name(),
         "codec": seat.viewer.codec().name(),
         "address": remote_name(seat),
         "age_s": seat.viewer.age(now).as_secs_f64(),
@@ -1032,6 +1018,9 @@ fn viewer_stats(id: ViewerId, seat: &Seat, now: Instant) -> Value {
         "keyframe_requests": counters.keyframe_requests,
         "packets_resent": counters.resends,
         "drops": counters.drops,
+        "round_trip_ms": reception.round_trip.map(milliseconds),
+        "loss": reception.loss,
+        "jitter_ms": reception.jitter.map(milliseconds),
     })
 }
 

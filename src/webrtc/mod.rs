@@ -1,6 +1,31 @@
-//! What a viewer is sent: its connection, and how frames are cut for it.
+//! The connection to a viewer, and how frames are cut for it.
 
+mod activity;
+mod config;
 pub mod payload;
-pub mod rtp;
-pub mod transport;
+mod playout_delay;
+mod state;
+mod statistics;
 pub mod viewer;
+
+use std::net::SocketAddr;
+
+pub use activity::{GONE_AFTER, SILENT_AFTER};
+pub use config::{LocalParameters, resend_packets};
+pub use state::{EndReason, State};
+pub use statistics::{Counters, Reception};
+
+/// From one of our addresses to one of the viewer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressPair {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// A datagram to a viewer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub contents: Vec<u8>,
+}

@@ -1,38 +1,53 @@
-//! One browser or player that watches: its offer's answer, its gate, its timers.
+//! One browser or player that watches: its connection, its gate, its timers. The only file that
+//! drives a [`str0m::Rtc`].
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
-//! and DTLS are up until it leaves, and *silent* while nothing genuine has come from it for
+//! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
 //! [`SILENT_AFTER`]. A live viewer gets every frame that its *gate* lets through: the gate is shut
 //! at first and after each drop, and only a key frame opens it.
+//!
+//! str0m asks that each change of an `Rtc` be followed by a complete drain of its outputs: `drive`
+//! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
+//! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::IceCreds;
-use str0m::config::DtlsCert;
-use str0m::ice::StunMessage;
+use str0m::config::Fingerprint;
+use str0m::media::{MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpWrite, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
 
+use super::activity::Activity;
+use super::config::{self, LocalParameters};
+use super::payload::Packets;
+use super::state::{EndReason, State};
+use super::statistics::{Counters, Reception};
+use super::{AddressPair, Transmit};
 use crate::media::Codec;
-use crate::sdp::answer::{self, Local};
-use crate::sdp::offer::{Format, Offer, OfferError};
-use crate::webrtc::rtp::{Feedback, History, Keying, OutgoingFrame, Stream, StreamFormat};
-use crate::webrtc::transport::{self, Event, Path, Transmit, Transport};
+use crate::sdp::answer::{self, Local, StreamFormat};
+use crate::sdp::offer::{Format, Offer, OfferError, Peer, Setup};
 
 /// A viewer that is not connected this long after its answer is given up. Browsers give up a
 /// connection of their own after 15 s.
 pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// Nothing heard for this long: no more media. Browsers check the path every 2.5 s (libwebrtc's
-/// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`) and report on the stream every second.
-pub const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// Nothing heard for this long: gone.
-pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
-/// A viewer that answers from a new address, and was not heard for this long where its media goes,
-/// has moved: it changed networks, or a NAT forgot it. Browsers report on the stream every second,
-/// give or take a half (RFC 3550, section 6.2).
-const MOVED_AFTER: Duration = Duration::from_millis(1_500);
+/// What is older is of no use to a viewer that waits for it.
+const RESEND_AGE: Duration = Duration::from_secs(1);
+/// Retransmissions that a viewer may ask for beyond as many packets as it was sent.
+const RESEND_CREDIT: u32 = 256;
+/// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
+const SMALLEST_WAIT: Duration = Duration::from_millis(1);
+/// How often one drain may meet a deadline that is due already before it is put off.
+const MAX_DUE_DEADLINES: usize = 8;
+/// Errors in one drain before it is given up until the next input.
+const MAX_ERRORS: usize = 8;
+/// str0m's name for the one media section. The offer's own mid may be too long for it.
+const MID: &str = "video";
 
 /// Names a viewer for the life of the process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,17 +57,6 @@ impl fmt::Display for ViewerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "viewer {}", self.0)
     }
-}
-
-/// What an answer needs beside the offer.
-pub struct Terms<'a> {
-    pub certificate: &'a DtlsCert,
-    /// Our ICE user fragment and password, from a cryptographic source.
-    pub credentials: IceCreds,
-    /// Our UDP addresses, all of which become candidates.
-    pub addresses: &'a [SocketAddr],
-    /// Random, as the answer's and the stream's numbers have to be.
-    pub random: [u32; 6],
 }
 
 /// What a viewer wants done, in order.
@@ -65,233 +69,234 @@ pub enum Effect {
     KeyframeRequested,
 }
 
-/// Why a viewer is no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It said goodbye (DTLS close_notify).
-    Left,
-    NeverConnected,
-    /// Nothing came from it for [`GONE_AFTER`].
-    Vanished,
-    /// DTLS gave up, for instance because the certificate was not the offer's.
-    Failed,
-    /// Something that this viewer sent made its connection panic.
-    Panicked,
-    /// The server ended.
-    Shutdown,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ending::Left => "it left",
-            Ending::NeverConnected => "it never connected",
-            Ending::Vanished => "nothing was heard of it any more",
-            Ending::Failed => "the connection failed",
-            Ending::Panicked => "it sent something that broke its connection",
-            Ending::Shutdown => "the server ended",
-        })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    HalfOpen,
-    Live,
-    Silent,
-    Ended(Ending),
-}
-
-/// What a viewer has been sent, and asked for.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Counters {
-    pub frames: u64,
-    pub packets: u64,
-    pub keyframes: u64,
-    /// PLI and FIR received.
-    pub keyframe_requests: u64,
-    /// Packets sent once more.
-    pub resends: u64,
-    /// Frames not sent because the gate was shut.
-    pub drops: u64,
-}
-
 pub struct Viewer {
-    transport: Transport,
-    /// The name of the session in our answers, and how many there were.
-    session: u64,
-    answers: u64,
-    /// There is one from the moment that DTLS is up.
-    stream: Option<Stream>,
+    /// Boxed: it is 10 kB, and tables of viewers are moved.
+    rtc: Box<Rtc>,
     codec: Codec,
     format: StreamFormat,
+    /// Names the session in our answers (RFC 8866, section 5.2).
+    session: u64,
+    /// How many answers there were.
+    answers: u64,
+    is_dtls_client: bool,
+    fingerprint: String,
+    local_candidates: Box<[Candidate]>,
+    local_credentials: IceCreds,
+    remote_credentials: IceCreds,
     state: State,
     gate_open: bool,
-    born: Instant,
-    heard: Instant,
+    created_at: Instant,
+    activity: Activity,
+    /// When str0m's machine wants to be called.
+    rtc_deadline: Instant,
+    next_sequence_number: u64,
+    timestamp_offset: u32,
+    resend_credit: u32,
     effects: VecDeque<Effect>,
-    /// When something last came from where media goes.
-    path_heard: Instant,
     counters: Counters,
+    reception: Reception,
 }
 
 impl Viewer {
     /// Answers an offer: the viewer, half-open, and the answer's SDP.
+    ///
+    /// # Errors
+    /// The offer makes str0m panic or fail.
     pub fn answer(
         offer: &Offer,
-        terms: Terms,
+        local: LocalParameters,
         now: Instant,
     ) -> Result<(Viewer, String), OfferError> {
-        let Terms { certificate, credentials, addresses, random } = terms;
-        let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = random;
-        let format = StreamFormat {
-            payload_type: offer.format.payload_type,
-            rtx: offer.format.rtx,
-            playout_delay: offer.playout_delay.map(|extension| extension.number),
-            ssrc,
-            // One more, should they be the same.
-            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
-            cname: format!("{session:08x}"),
-            first_sequence_number: first_sequence_number(sequence),
-            timestamp_offset,
-        };
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            Transport::new(&offer.peer, credentials, certificate, addresses, now)
-        }));
-        let transport = made.unwrap_or_else(|_| Err("its parts contradict each other".into()));
-        let transport = transport.map_err(OfferError::Malformed)?;
-        let mut viewer = Viewer {
-            transport,
-            session: u64::from(session >> 1) << 32 | u64::from(session_low),
-            answers: 0,
-            stream: None,
-            codec: offer.format.codec,
-            format,
-            state: State::HalfOpen,
-            gate_open: false,
-            born: now,
-            heard: now,
-            effects: VecDeque::new(),
-            path_heard: now,
-            counters: Counters::default(),
-        };
-        viewer.contain(now, |_| {});
-        let sdp = viewer.answer_to(offer, certificate);
+        let built = catch_unwind(AssertUnwindSafe(|| Viewer::build(offer, local, now)));
+        let contradicts = |_| Err(OfferError::Malformed("its parts contradict each other".into()));
+        let mut viewer = built.unwrap_or_else(contradicts)?;
+        viewer.drive(now, |_| Ok(()));
+        let sdp = viewer.answer_to(offer);
         Ok((viewer, sdp))
     }
 
+    fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
+        let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = local.random;
+        let Peer { credentials, ice_lite, fingerprint, setup } = &offer.peer;
+        let mut rtc = config::rtc_config(offer, &local).build(now);
+        let mut local_candidates = Vec::new();
+        for address in local.addresses {
+            match Candidate::host(*address, Protocol::Udp) {
+                Ok(candidate) => {
+                    let added = rtc.add_local_candidate(candidate);
+                    local_candidates.extend(added.cloned());
+                }
+                Err(error) => log::debug!("{address} is no candidate: {error}"),
+            }
+        }
+        let is_dtls_client = *setup == Setup::Passive;
+        let mut api = rtc.direct_api();
+        // The offerer controls, unless it is a lite one (RFC 8445, section 6.1.1).
+        api.set_ice_controlling(*ice_lite);
+        api.set_remote_ice_credentials(credentials.clone());
+        let hash_func = "sha-256".to_owned();
+        api.set_remote_fingerprint(Fingerprint { hash_func, bytes: fingerprint.to_vec() });
+        let failed = |error: RtcError| OfferError::Malformed(error.to_string());
+        api.start_dtls(is_dtls_client).map_err(failed)?;
+        let mid = Mid::from(MID);
+        let cname = api.declare_media(mid, MediaKind::Video).cname().to_owned();
+        let format = StreamFormat {
+            payload_type: offer.format.payload_type,
+            rtx: offer.format.rtx,
+            ssrc,
+            // One more, should they be the same.
+            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
+            cname,
+        };
+        let rtx = format.rtx.map(|_| Ssrc::from(format.rtx_ssrc));
+        let stream = api.declare_stream_tx(ssrc.into(), rtx, mid, None);
+        stream.set_rtx_cache(local.resend_packets, RESEND_AGE, None);
+        let fingerprint = api.local_dtls_fingerprint().to_string();
+        Ok(Viewer {
+            rtc: Box::new(rtc),
+            codec: offer.format.codec,
+            format,
+            session: u64::from(session >> 1) << 32 | u64::from(session_low),
+            answers: 0,
+            is_dtls_client,
+            fingerprint,
+            local_candidates: local_candidates.into(),
+            local_credentials: local.credentials,
+            remote_credentials: credentials.clone(),
+            state: State::HalfOpen,
+            gate_open: false,
+            created_at: now,
+            activity: Activity::new(now),
+            rtc_deadline: now,
+            next_sequence_number: u64::from(first_sequence_number(sequence)),
+            timestamp_offset,
+            resend_credit: RESEND_CREDIT,
+            effects: VecDeque::new(),
+            counters: Counters::default(),
+            reception: Reception::default(),
+        })
+    }
+
     /// The answer to one more offer of the same connection.
-    pub fn answer_to(&mut self, offer: &Offer, certificate: &DtlsCert) -> String {
+    pub fn answer_to(&mut self, offer: &Offer) -> String {
         self.answers += 1;
         let local = Local {
             session: self.session,
             version: self.answers,
-            is_client: self.transport.is_client(),
-            credentials: self.transport.local_credentials(),
-            candidates: &self.transport.local_candidates(),
-            fingerprint: transport::fingerprint(certificate),
+            is_client: self.is_dtls_client,
+            credentials: &self.local_credentials,
+            candidates: &self.local_candidates(),
+            fingerprint: &self.fingerprint,
             stream: &self.format,
         };
         answer::write(offer, &local)
     }
 
     /// Whether what it is sent is what the offer asks for.
-    pub fn suits(&self, offer: &Offer) -> bool {
+    pub fn matches_format(&self, offer: &Offer) -> bool {
         let Format { codec, payload_type, rtx, .. } = offer.format;
         let format = &self.format;
         (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
 
-    /// Whether a STUN message is for this viewer and proves that its sender holds the credentials.
-    pub fn authenticates(&self, message: &StunMessage) -> bool {
-        self.transport.authenticates(message)
+    /// Whether a STUN message is for this viewer and authentic: by its integrity (RFC 8489, section
+    /// 14.5), and a response by its transaction as well.
+    ///
+    /// `Rtc::accepts` says yes to anything from the selected pair, but decides by the message where
+    /// the address is nobody's, which is what it is asked with here.
+    pub fn authenticates(&self, now: Instant, local: SocketAddr, message: &[u8]) -> bool {
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let receive = Receive::new(Protocol::Udp, nobody, local, message);
+        receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(now, receive)))
     }
 
-    /// A STUN message that it authenticates.
-    pub fn handle_stun(&mut self, now: Instant, path: Path, message: StunMessage) {
-        self.contain(now, |viewer| {
-            if viewer.transport.handle_stun(now, path, message) {
-                viewer.hear(now, path.destination);
-            }
+    /// Takes in a STUN message that it authenticates.
+    pub fn handle_stun(&mut self, now: Instant, pair: AddressPair, message: &[u8]) {
+        self.activity.note_stun(now, pair);
+        self.wake();
+        self.handle_datagram(now, pair, message);
+    }
+
+    /// Takes in a datagram that proves nothing by arriving: DTLS or SRTCP, or a forgery of them.
+    pub fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
+        self.drive(now, |rtc| {
+            let AddressPair { local, remote } = pair;
+            let Ok(receive) = Receive::new(Protocol::Udp, remote, local, contents) else {
+                return Ok(());
+            };
+            rtc.handle_input(Input::Receive(now, receive))
         });
     }
 
-    pub fn handle_dtls(&mut self, now: Instant, source: SocketAddr, record: &[u8]) {
-        self.contain(now, |viewer| {
-            if viewer.transport.handle_dtls(now, record) {
-                viewer.hear(now, source);
-            }
-        });
-    }
-
-    pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8], h: &History) {
-        self.contain(now, |viewer| {
-            let received = viewer.stream.as_mut().and_then(|stream| stream.receive(packet, h));
-            let Some(Feedback { keyframes, resent }) = received else { return };
-            viewer.hear(now, source);
-            viewer.counters.keyframe_requests += keyframes;
-            if keyframes > 0 {
-                viewer.effects.push_back(Effect::KeyframeRequested);
-            }
-            if viewer.is_watching() {
-                viewer.counters.resends += resent.len() as u64;
-                resent.into_iter().for_each(|packet| viewer.transmit(packet));
-            }
-        });
-    }
-
-    /// Something has come that is genuine, as far as that can be told.
-    fn hear(&mut self, now: Instant, source: SocketAddr) {
-        self.heard = now;
+    /// Something authentic came.
+    fn wake(&mut self) {
         if self.state == State::Silent {
             self.state = State::Live;
         }
-        if self.remote() == Some(source) {
-            self.path_heard = now;
-        }
     }
 
-    /// Whether a viewer that answers from `source` is no longer where its media goes.
-    pub fn has_moved(&self, now: Instant, source: SocketAddr) -> bool {
-        let elsewhere = self.remote().is_some_and(|remote| remote != source);
-        elsewhere && now >= self.path_heard + MOVED_AFTER
+    /// Whether a viewer that answers a check from `remote` is no longer where its media goes.
+    pub fn has_moved(&self, now: Instant, remote: SocketAddr) -> bool {
+        self.activity.has_moved(now, remote)
     }
 
-    /// Gives up the address that media goes to, for one that has answered a check of ours.
-    pub fn forsake_path(&mut self, now: Instant) {
-        self.contain(now, |viewer| viewer.transport.forsake_path(now));
+    /// Gives up the address that media goes to, for one that has answered a check of ours. ICE by
+    /// itself keeps a pair for seconds after its last answered check.
+    pub fn drop_selected_pair(&mut self, now: Instant) {
+        let Some(remote) = self.remote() else { return };
+        // A remote candidate is known by its kind and address; the rest is not compared.
+        let (ip, port) = (remote.ip(), remote.port());
+        let candidate = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
+        self.drive(now, |rtc| {
+            rtc.direct_api().invalidate_candidate(&Candidate::from_sdp_string(&candidate)?);
+            rtc.handle_input(Input::Timeout(now))
+        });
     }
 
-    /// Begins ICE anew, with credentials that both sides have exchanged.
+    /// An ICE restart (RFC 8445, section 9) with credentials that both sides have exchanged. Media
+    /// goes on where it went until a check of the new session is answered from elsewhere.
+    ///
+    /// `DirectApi` has no restart: new credentials for both sides come nearest.
     pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
-        self.contain(now, |viewer| viewer.transport.restart_ice(now, local, remote));
+        self.local_candidates.iter_mut().for_each(|candidate| candidate.set_ufrag(&local.ufrag));
+        self.local_credentials = local.clone();
+        self.remote_credentials = remote.clone();
+        self.activity.note_ice_restart();
+        self.drive(now, |rtc| {
+            let mut api = rtc.direct_api();
+            api.set_local_ice_credentials(local);
+            api.set_remote_ice_credentials(remote);
+            rtc.handle_input(Input::Timeout(now))
+        });
     }
 
-    /// Whether these are the ICE credentials that the viewer has shown last.
-    pub fn has_peer(&self, credentials: &IceCreds) -> bool {
-        self.transport.has_peer(credentials)
+    /// Whether these are the ICE credentials that the viewer has sent last.
+    pub fn has_remote_credentials(&self, credentials: &IceCreds) -> bool {
+        self.remote_credentials == *credentials
     }
 
     /// Our own ICE credentials.
     pub fn local_credentials(&self) -> &IceCreds {
-        self.transport.local_credentials()
+        &self.local_credentials
     }
 
-    /// Our candidates: `candidate:…`.
+    /// Our candidates, each `candidate:…`.
     pub fn local_candidates(&self) -> Vec<String> {
-        self.transport.local_candidates()
+        self.local_candidates.iter().map(Candidate::to_sdp_string).collect()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.contain(now, |viewer| viewer.transport.handle_timeout(now));
+        if now >= self.rtc_deadline {
+            self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        }
         match self.state {
-            State::HalfOpen if now >= self.born + HALF_OPEN_LIMIT => {
-                self.end(now, Ending::NeverConnected);
+            State::HalfOpen if now >= self.created_at + HALF_OPEN_LIMIT => {
+                self.end(now, EndReason::ConnectTimeout);
             }
-            State::Live | State::Silent if now >= self.heard + GONE_AFTER => {
-                self.end(now, Ending::Vanished);
+            State::Live | State::Silent if now >= self.activity.gone_at() => {
+                self.end(now, EndReason::Silent);
             }
-            State::Live if now >= self.heard + SILENT_AFTER => {
+            State::Live if now >= self.activity.silent_at() => {
                 self.state = State::Silent;
                 self.gate_open = false;
             }
@@ -300,7 +305,7 @@ impl Viewer {
     }
 
     /// Sends a frame, if the gate lets it through.
-    pub fn write(&mut self, now: Instant, frame: &OutgoingFrame, history: &History) {
+    pub fn write(&mut self, now: Instant, frame: &Packets) {
         if self.state != State::Live {
             return;
         }
@@ -309,30 +314,30 @@ impl Viewer {
             self.counters.drops += 1;
             return;
         }
+        let count = frame.payloads.len() as u32;
         self.counters.frames += 1;
         self.counters.keyframes += u64::from(frame.keyframe);
-        self.counters.packets += frame.packets.end - frame.packets.start;
-        self.contain(now, |viewer| {
-            let (Some(stream), Some(path)) = (&mut viewer.stream, viewer.transport.path()) else {
-                return;
-            };
-            stream.send(frame, history, |burst| {
-                viewer.effects.push_back(Effect::Transmit(Transmit {
-                    source: path.source,
-                    destination: path.destination,
-                    contents: burst.contents,
-                    datagram_bytes: burst.packet_bytes,
-                }));
-            });
-            if let Some(report) = stream.report(now) {
-                viewer.transmit(report);
+        self.counters.packets += u64::from(count);
+        self.resend_credit = self.resend_credit.saturating_add(count).min(RESEND_CREDIT + count);
+        let first = self.next_sequence_number;
+        self.next_sequence_number += u64::from(count);
+        let ssrc = Ssrc::from(self.format.ssrc);
+        let payload_type = Pt::from(self.format.payload_type);
+        let timestamp = frame.timestamp.wrapping_add(self.timestamp_offset);
+        self.drive(now, |rtc| {
+            let mut api = rtc.direct_api();
+            let Some(stream) = api.stream_tx(&ssrc) else { return Ok(()) };
+            let last = frame.payloads.len().saturating_sub(1);
+            for (index, payload) in frame.payloads.iter().enumerate() {
+                let number = (first + index as u64).into();
+                let payload = Arc::clone(payload);
+                let packet =
+                    RtpWrite::new(payload_type, number, timestamp, frame.captured, payload);
+                stream.write_rtp(packet.marker(index == last).nackable(true));
             }
+            // What was written leaves when time has passed.
+            rtc.handle_input(Input::Timeout(now))
         });
-    }
-
-    fn transmit(&mut self, packet: Vec<u8>) {
-        let transmit = self.transport.path().map(|path| path.transmit(packet));
-        self.effects.extend(transmit.map(Effect::Transmit));
     }
 
     /// A packet to this viewer was lost on our side: nothing more until the next key frame.
@@ -341,17 +346,11 @@ impl Viewer {
     }
 
     /// Says goodbye (RTCP BYE, DTLS close_notify) and ends.
-    pub fn end(&mut self, now: Instant, ending: Ending) {
-        if self.ending().is_some() {
-            return;
+    pub fn end(&mut self, now: Instant, reason: EndReason) {
+        if self.end_reason().is_none() {
+            self.drive(now, Rtc::close);
+            self.state = State::Ended(reason);
         }
-        self.contain(now, |viewer| {
-            if let Some(goodbye) = viewer.stream.as_mut().map(Stream::goodbye) {
-                viewer.transmit(goodbye);
-            }
-            viewer.transport.close(now);
-        });
-        self.state = State::Ended(ending);
     }
 
     /// What is to be done, until `None`.
@@ -362,12 +361,12 @@ impl Viewer {
     /// When `handle_timeout` is next due; `None` once ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::HalfOpen => self.born + HALF_OPEN_LIMIT,
-            State::Live => self.heard + SILENT_AFTER,
-            State::Silent => self.heard + GONE_AFTER,
+            State::HalfOpen => self.created_at + HALF_OPEN_LIMIT,
+            State::Live => self.activity.silent_at(),
+            State::Silent => self.activity.gone_at(),
             State::Ended(_) => return None,
         };
-        Some(own.min(self.transport.deadline()))
+        Some(own.min(self.rtc_deadline))
     }
 
     /// What its frames are encoded in.
@@ -385,74 +384,128 @@ impl Viewer {
         self.is_watching() && !self.gate_open
     }
 
-    pub fn is_half_open(&self) -> bool {
-        self.state == State::HalfOpen
+    pub fn state(&self) -> State {
+        self.state
     }
 
-    pub fn ending(&self) -> Option<Ending> {
-        match self.state {
-            State::Ended(ending) => Some(ending),
-            _ => None,
-        }
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.state.end_reason()
     }
 
-    pub fn state_name(&self) -> &'static str {
-        match self.state {
-            State::HalfOpen => "half-open",
-            State::Live => "live",
-            State::Silent => "silent",
-            State::Ended(_) => "ended",
-        }
-    }
-
-    /// Where media goes, once ICE has chosen.
+    /// Where media goes, once ICE has selected a pair.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.transport.path().map(|path| path.destination)
+        self.activity.selected().map(|pair| pair.remote)
     }
 
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.born)
+    pub fn reception(&self) -> Reception {
+        self.reception
     }
 
-    /// Changes this viewer, then does what its transport has to say. A panic ends this viewer alone.
-    fn contain(&mut self, now: Instant, change: impl FnOnce(&mut Viewer)) {
-        if self.ending().is_some() {
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.created_at)
+    }
+
+    /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone.
+    fn drive(&mut self, now: Instant, change: impl FnOnce(&mut Rtc) -> Result<(), RtcError>) {
+        if self.end_reason().is_some() {
             return;
         }
-        let contained = catch_unwind(AssertUnwindSafe(|| {
-            change(self);
-            while let Some(event) = self.transport.poll_event() {
-                self.handle_event(now, event);
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            if let Err(error) = change(&mut self.rtc) {
+                log::debug!("str0m: {error}");
             }
+            self.drain(now);
         }));
-        if contained.is_err() {
-            self.state = State::Ended(Ending::Panicked);
+        if driven.is_err() {
+            self.state = State::Ended(EndReason::Panicked);
+        } else if !self.rtc.is_alive() && self.end_reason().is_none() {
+            self.state = State::Ended(EndReason::Failed);
         }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let (mut errors, mut due) = (0, 0);
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Transmit(transmit)) => self.transmit(now, transmit),
+                Ok(Output::Event(event)) => self.handle_event(now, event),
+                Ok(Output::Timeout(deadline)) if deadline > now => {
+                    self.rtc_deadline = deadline;
+                    return;
+                }
+                Ok(Output::Timeout(_)) if due < MAX_DUE_DEADLINES && self.rtc.is_alive() => {
+                    due += 1;
+                    if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
+                        log::debug!("str0m: {error}");
+                    }
+                }
+                Err(error) if errors < MAX_ERRORS => {
+                    log::debug!("str0m: {error}");
+                    errors += 1;
+                }
+                Ok(Output::Timeout(_)) | Err(_) => {
+                    self.rtc_deadline = now + SMALLEST_WAIT;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, transmit: str0m::net::Transmit) {
+        let str0m::net::Transmit { source, destination, contents, .. } = transmit;
+        let contents = Vec::from(contents);
+        if !is_stun(&contents) {
+            self.activity.select(now, AddressPair { local: source, remote: destination });
+        }
+        if self.is_resend(&contents) {
+            let Some(rest) = self.resend_credit.checked_sub(1) else { return };
+            self.resend_credit = rest;
+            self.counters.resends += 1;
+        }
+        self.effects.push_back(Effect::Transmit(Transmit { source, destination, contents }));
+    }
+
+    /// Whether a datagram of ours is RTP of the stream for retransmissions (RFC 4588).
+    fn is_resend(&self, datagram: &[u8]) -> bool {
+        let is_rtp = datagram.get(1).is_some_and(|second| Some(second & 0x7f) == self.format.rtx);
+        is_rtp && datagram.get(8..12) == Some(&self.format.rtx_ssrc.to_be_bytes())
     }
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Transmit(transmit) => self.effects.push_back(Effect::Transmit(transmit)),
-            Event::PathChosen => self.path_heard = now,
-            Event::Secured(keying) => self.secured(now, keying),
-            Event::Closed => self.end(now, Ending::Left),
-            Event::Failed => self.end(now, Ending::Failed),
+            Event::Connected if self.state == State::HalfOpen => {
+                self.state = State::Live;
+                self.activity.note(now);
+                self.effects.push_back(Effect::Connected);
+            }
+            // SRTCP has authenticated it.
+            Event::KeyframeRequest(_) => {
+                self.activity.note(now);
+                self.wake();
+                self.counters.keyframe_requests += 1;
+                self.effects.push_back(Effect::KeyframeRequested);
+            }
+            Event::MediaEgressStats(stats) => {
+                // There is a loss if a receiver report came, which SRTCP has authenticated.
+                self.activity.note_statistics(stats.timestamp, stats.loss.is_some());
+                self.reception.update(&stats);
+            }
+            // str0m answers with a goodbye of its own, which the rest of this drain sends.
+            Event::Closed if self.end_reason().is_none() => {
+                self.state = State::Ended(EndReason::PeerClosed);
+            }
+            _ => {}
         }
     }
+}
 
-    fn secured(&mut self, now: Instant, keying: Keying) {
-        let Some(ends) = keying.into_ends(&transport::crypto()) else {
-            return self.end(now, Ending::Failed);
-        };
-        self.stream = Some(Stream::new(self.format.clone(), ends));
-        self.state = State::Live;
-        self.heard = now;
-        self.effects.push_back(Effect::Connected);
-    }
+/// RFC 7983, section 7.
+fn is_stun(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(0..=3))
 }
 
 /// Far enough from the end of the 16 bits that the first packets, should they be lost, leave no

@@ -13,7 +13,7 @@ use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::web::routes::Hosts;
 use fastrand::Rng;
-use str0m::ice::{StunMessage, TransId};
+use is::stun::{StunMessage, TransId};
 
 use crate::browser::{Browser, HttpFault};
 use crate::crypto::{FINISHED, HELLO};
@@ -185,12 +185,14 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
     rng.fill(&mut entropy);
     Config {
         entropy,
+        crypto: crate::crypto::provider(),
         certificate: crate::crypto::certificate(options.seed),
         addresses: vec![SERVER.parse().unwrap()],
         hosts: Hosts { names: vec!["camera".into()], ..Hosts::default() },
         token: None,
         limits,
         frames_per_second: options.frames_per_second,
+        bitrate: None,
         stamped: false,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
     }
@@ -198,7 +200,6 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
 
 impl Run {
     pub fn new(options: Options, verbose: bool) -> Run {
-        crate::crypto::install();
         crate::log::begin();
         // str0m's own generator: SSRCs, transaction ids, tie breakers.
         fastrand::seed(options.seed);
@@ -925,9 +926,7 @@ impl Run {
                     sent += 1;
                     let to = transmit.destination;
                     let fails = self.failing_until.is_some_and(|until| self.now < until);
-                    for datagram in transmit.datagrams() {
-                        self.transmit(to, datagram.to_vec(), fails)?;
-                    }
+                    self.transmit(to, transmit.contents, fails)?;
                     if fails {
                         failed.push(to);
                     }

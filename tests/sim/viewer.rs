@@ -45,6 +45,7 @@ impl Viewer {
         now: Instant,
     ) -> (Viewer, String) {
         let config = RtcConfig::new()
+            .set_crypto_provider(crate::crypto::provider())
             .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
             .clear_codecs()
             .set_reordering_size_video(30);

@@ -1,10 +1,12 @@
 //! A viewer without I/O: str0m as the offering side, receiving video.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ballcast::media::Codec;
 use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
+use str0m::config::CryptoProvider;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -65,7 +67,17 @@ pub struct Client {
 impl Client {
     /// A client at `address` that has one codec, and its offer's SDP.
     pub fn new(address: SocketAddr, codec: Codec, now: Instant) -> (Client, String) {
-        let config = RtcConfig::new().clear_codecs();
+        let real = Arc::new(str0m::crypto::from_feature_flags());
+        Client::with_crypto(address, codec, real, now)
+    }
+
+    pub fn with_crypto(
+        address: SocketAddr,
+        codec: Codec,
+        crypto: Arc<CryptoProvider>,
+        now: Instant,
+    ) -> (Client, String) {
+        let config = RtcConfig::new().set_crypto_provider(crypto).clear_codecs();
         let config = match codec {
             Codec::H264 => config.enable_h264(true),
             Codec::Vp8 => config.enable_vp8(true),

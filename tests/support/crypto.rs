@@ -2,13 +2,14 @@
 //! on the wire, fast, and the same each time.
 //!
 //! DTLS is three messages (hello, reply, finished) with retransmission, a certificate in each
-//! direction, and an authenticated goodbye. SRTP is the plain text and a 16-byte tag, so that the
+//! direction, and an authenticated goodbye. As with the real machine, what is not understood is
+//! dropped and no error: every error would be fatal. SRTP is the plain text and a 16-byte tag, so that the
 //! rules can look into every packet that the server sends, and a flipped bit is still noticed. STUN
 //! keeps its real HMAC.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::config::DtlsCert;
@@ -21,14 +22,10 @@ use str0m::crypto::{
     SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
-/// Makes every `Rtc` of this process use it.
-pub fn install() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let real = str0m::crypto::from_feature_flags();
-        CryptoProvider { srtp_provider: &NullSrtp, dtls_provider: &NullDtls, ..real }
-            .install_process_default();
-    });
+/// What an `Rtc` is built with, on both sides.
+pub fn provider() -> Arc<CryptoProvider> {
+    let real = str0m::crypto::from_feature_flags();
+    Arc::new(CryptoProvider { srtp_provider: &NullSrtp, dtls_provider: &NullDtls, ..real })
 }
 
 thread_local! {
@@ -235,17 +232,18 @@ impl DtlsInstance for Instance {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        let handled = match packet {
-            [HANDSHAKE, kind, body @ ..] => self.handshake(*kind, body),
+        match packet {
+            [HANDSHAKE, kind, body @ ..] => {
+                let _understood = self.handshake(*kind, body);
+            }
             [ALERT, proof @ ..]
                 if Some(proof) == self.proof(b"goodbye").as_ref().map(|p| &p[..]) =>
             {
                 self.events.push_back(Happened::Closed);
-                Some(())
             }
-            _ => None,
-        };
-        handled.ok_or(DtlsImplError::IncompleteServerHello)
+            _ => {}
+        }
+        Ok(())
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {

@@ -2,6 +2,7 @@
 //! thread, no sleep.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::media::{Codec, Frame};
@@ -9,8 +10,9 @@ use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::web::auth::Token;
 use ballcast::web::routes::Hosts;
+use ballcast::webrtc::Transmit;
 use serde_json::{Value, json};
-use str0m::crypto::CryptoProvider;
+use str0m::config::CryptoProvider;
 
 use super::client::Client;
 
@@ -27,8 +29,13 @@ const VP8_FRAME: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01,
 /// More outputs than this in one drain are a loop without end.
 const MOST_OUTPUTS: usize = 20_000;
 
+fn real_crypto() -> Arc<CryptoProvider> {
+    Arc::new(str0m::crypto::from_feature_flags())
+}
+
 pub struct World {
     pub now: Instant,
+    crypto: Arc<CryptoProvider>,
     pub server: Server,
     pub clients: Vec<Member>,
     pub captures: u64,
@@ -71,31 +78,40 @@ pub struct Member {
 
 impl World {
     pub fn new() -> World {
-        World::with(Limits::default(), None)
+        World::with_limits(Limits::default())
     }
 
     pub fn with_limits(limits: Limits) -> World {
-        World::with(limits, None)
+        World::with(limits, None, real_crypto())
     }
 
-    pub fn with(limits: Limits, token: Option<Token>) -> World {
+    pub fn with_token(token: Option<Token>) -> World {
+        World::with(Limits::default(), token, real_crypto())
+    }
+
+    /// A world in which both sides compute with `crypto`.
+    pub fn with_crypto(limits: Limits, crypto: Arc<CryptoProvider>) -> World {
+        World::with(limits, None, crypto)
+    }
+
+    fn with(limits: Limits, token: Option<Token>, crypto: Arc<CryptoProvider>) -> World {
         let now = Instant::now();
-        // What `crypto::install` has chosen, or the real one.
-        let real = str0m::crypto::from_feature_flags();
-        let crypto = CryptoProvider::get_default().unwrap_or(&real);
         let config = Config {
             entropy: [7; 32],
+            crypto: Arc::clone(&crypto),
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
             hosts: Hosts { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
             token,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
+            bitrate: None,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
         World {
             now,
+            crypto,
             server: Server::new(config, now),
             clients: Vec::new(),
             captures: 0,
@@ -117,7 +133,8 @@ impl World {
     /// A client with an address of its own, `10.0.<index>.1`.
     pub fn offer(&mut self) -> (Client, String) {
         let index = self.clients.len() as u8;
-        Client::new(SocketAddr::from(([10, 0, index, 1], 5_000)), self.codec, self.now)
+        let address = SocketAddr::from(([10, 0, index, 1], 5_000));
+        Client::with_crypto(address, self.codec, Arc::clone(&self.crypto), self.now)
     }
 
     /// A viewer joins over HTTP; its index. It connects when time passes.
@@ -290,9 +307,8 @@ impl World {
                     match members.find(|member| member.address == to) {
                         Some(member) if !member.dead => {
                             member.datagrams.push(self.now);
-                            for datagram in transmit.datagrams() {
-                                member.client.handle_datagram(self.now, transmit.source, datagram);
-                            }
+                            let Transmit { source, contents, .. } = transmit;
+                            member.client.handle_datagram(self.now, source, &contents);
                         }
                         Some(member) => member.datagrams.push(self.now),
                         None => self.stray.push(to),

@@ -1,0 +1,98 @@
+//! When something authentic last came from a viewer, and where its media goes.
+//!
+//! A datagram proves nothing by arriving: whoever forges an address could keep media flowing to it.
+//! What counts is a STUN message with a valid integrity, and SRTCP that str0m has decrypted.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::AddressPair;
+
+/// Nothing authentic for this long: no more media. We check the path every second
+/// (`CHECK_INTERVAL`), browsers every 2.5 s (libwebrtc's
+/// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`).
+pub const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Nothing authentic for this long: gone.
+pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
+/// A viewer that answers a check from a new address, and of which no authentic STUN message came
+/// from the selected pair for this long, has moved: it changed networks, or a NAT forgot it. More
+/// than `CHECK_INTERVAL` and a round trip.
+const MOVED_AFTER: Duration = Duration::from_millis(1_500);
+
+#[derive(Debug)]
+pub struct Activity {
+    last: Instant,
+    /// Where media goes.
+    selected: Option<AddressPair>,
+    /// When an authentic STUN message last came from the selected pair, or it was selected.
+    pair_last: Instant,
+    /// ICE credentials have changed, and the selected pair has not shown the new ones yet.
+    ice_restarting: bool,
+    /// When str0m made its last statistics.
+    statistics_at: Instant,
+}
+
+impl Activity {
+    pub fn new(now: Instant) -> Activity {
+        Activity {
+            last: now,
+            selected: None,
+            pair_last: now,
+            ice_restarting: false,
+            statistics_at: now,
+        }
+    }
+
+    /// Something authentic came at `at`.
+    pub fn note(&mut self, at: Instant) {
+        self.last = self.last.max(at);
+    }
+
+    /// An authentic STUN message came.
+    pub fn note_stun(&mut self, now: Instant, pair: AddressPair) {
+        self.note(now);
+        if self.selected == Some(pair) {
+            self.pair_last = now;
+            self.ice_restarting = false;
+        }
+    }
+
+    /// str0m made its statistics; `reported` says whether a receiver report has come since the last
+    /// ones. It may have come just after those.
+    pub fn note_statistics(&mut self, at: Instant, reported: bool) {
+        if reported {
+            self.note(self.statistics_at);
+        }
+        self.statistics_at = at;
+    }
+
+    pub fn note_ice_restart(&mut self) {
+        self.ice_restarting = true;
+    }
+
+    /// Media goes here, as a datagram that leaves has told.
+    pub fn select(&mut self, now: Instant, pair: AddressPair) {
+        if self.selected.replace(pair) != Some(pair) {
+            self.pair_last = now;
+            self.ice_restarting = false;
+        }
+    }
+
+    pub fn selected(&self) -> Option<AddressPair> {
+        self.selected
+    }
+
+    /// Whether a viewer that answers a check from `remote` is no longer where its media goes.
+    pub fn has_moved(&self, now: Instant, remote: SocketAddr) -> bool {
+        let elsewhere = self.selected.is_some_and(|pair| pair.remote != remote);
+        elsewhere && (self.ice_restarting || now >= self.pair_last + MOVED_AFTER)
+    }
+
+    pub fn silent_at(&self) -> Instant {
+        self.last + SILENT_AFTER
+    }
+
+    pub fn gone_at(&self) -> Instant {
+        self.last + GONE_AFTER
+    }
+}

@@ -1,0 +1,59 @@
+//! What a viewer is just now, and why it has ended.
+
+use std::fmt;
+
+/// Why a viewer has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// A DTLS close_notify arrived, a player deleted its session, or a page has replaced it.
+    PeerClosed,
+    ConnectTimeout,
+    /// Nothing authentic came from it for [`GONE_AFTER`](super::activity::GONE_AFTER).
+    Silent,
+    /// DTLS gave up, for instance because the certificate was not the offer's.
+    Failed,
+    /// str0m panicked on something that this viewer sent.
+    Panicked,
+    /// The server ended.
+    Shutdown,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EndReason::PeerClosed => "the viewer left",
+            EndReason::ConnectTimeout => "it never connected",
+            EndReason::Silent => "nothing authentic came from it any more",
+            EndReason::Failed => "the connection failed",
+            EndReason::Panicked => "something that it sent made its connection panic",
+            EndReason::Shutdown => "the server ended",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    HalfOpen,
+    Live,
+    Silent,
+    Ended(EndReason),
+}
+
+impl State {
+    /// As in the statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::HalfOpen => "half-open",
+            State::Live => "live",
+            State::Silent => "silent",
+            State::Ended(_) => "ended",
+        }
+    }
+
+    pub fn end_reason(self) -> Option<EndReason> {
+        match self {
+            State::Ended(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What is counted and measured of one viewer.
+
+use std::fmt;
+use std::time::Duration;
+
+use str0m::stats::MediaEgressStats;
+
+/// The RTP clock of all video (RFC 6184, section 8.1).
+const RTP_CLOCK_HZ: u32 = 90_000;
+
+/// What a viewer has been sent, and asked for.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counters {
+    pub frames: u64,
+    /// RTP packets, without retransmissions.
+    pub packets: u64,
+    pub keyframes: u64,
+    /// PLI and FIR received.
+    pub keyframe_requests: u64,
+    /// RTP packets sent once more.
+    pub resends: u64,
+    /// Frames not sent because the gate was shut.
+    pub drops: u64,
+}
+
+/// How well the stream arrives, by the viewer's last receiver reports (RFC 3550, section 6.4).
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct Reception {
+    pub round_trip: Option<Duration>,
+    /// The fraction of packets lost, from 0 to 1.
+    pub loss: Option<f32>,
+    pub jitter: Option<Duration>,
+}
+
+impl Reception {
+    /// Takes in str0m's statistics. What they do not say stays as it was.
+    pub fn update(&mut self, stats: &MediaEgressStats) {
+        let jitter = stats.remote.as_ref().map(|remote| remote.jitter);
+        self.round_trip = stats.rtt.or(self.round_trip);
+        self.loss = stats.loss.or(self.loss);
+        let duration = |ticks| Duration::from_secs(1) / RTP_CLOCK_HZ * ticks;
+        self.jitter = jitter.map(duration).or(self.jitter);
+    }
+}
+
+/// What is known of it in parentheses, behind a space; nothing if nothing is.
+impl fmt::Display for Reception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1e3);
+        let known: Vec<String> = [
+            self.round_trip.map(|time| format!("round trip {}", ms(time))),
+            self.loss.map(|loss| format!("loss {:.1} %", loss * 100.0)),
+            self.jitter.map(|jitter| format!("jitter {}", ms(jitter))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
+    }
+}
