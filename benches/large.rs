@@ -10,7 +10,7 @@ use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame};
 use ballcast::server::{Config, Server};
 use ballcast::source::Source;
-use ballcast::web::routes::Hosts;
+use ballcast::web::cors::AccessPolicy;
 
 /// The first argument that makes this executable that server; the others are ballcast's own.
 pub const ARGUMENT: &str = "--serve-large";
@@ -42,7 +42,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             crypto,
             certificate,
             addresses,
-            hosts: Hosts::default(),
+            access: AccessPolicy::default(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

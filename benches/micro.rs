@@ -13,7 +13,7 @@ use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::source::encode::{Quality, encoder};
-use ballcast::web::routes::Hosts;
+use ballcast::web::cors::AccessPolicy;
 use ballcast::webrtc::payload::packetize;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use serde_json::{Value, json};
@@ -248,7 +248,7 @@ impl Core {
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             crypto,
             addresses: vec![address],
-            hosts: Hosts::default(),
+            access: AccessPolicy::default(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

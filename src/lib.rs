@@ -61,6 +61,7 @@ pub mod source;
 
 pub mod http;
 pub mod media;
+pub mod refusal;
 pub mod sdp;
 pub mod server;
 pub mod web;

@@ -11,7 +11,7 @@ use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
 use ballcast::source::encode::Quality;
-use ballcast::web::routes::Hosts;
+use ballcast::web::cors::AccessPolicy;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 const FAILURE: u8 = 1;
@@ -58,7 +58,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             crypto: secrets.crypto,
             certificate: secrets.certificate,
             addresses,
-            hosts: Hosts {
+            access: AccessPolicy {
                 names: [addresses::names(), flags.allow_hosts.clone()].concat(),
                 origins: flags.allow_origins.clone(),
             },

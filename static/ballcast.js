@@ -133,7 +133,7 @@ async function ask({ type, sdp }, signal) {
       method: 'POST',
       headers: {
         'Content-Type': 'application/json',
-        'Ballcast-Page': pageName,
+        'Ballcast-Client-Id': pageName,
         ...authorization(),
       },
       body: JSON.stringify({ type, sdp }),

@@ -12,6 +12,7 @@ use ballcast::http::{
     INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, Response, TARGET_MAX_BYTES,
     UNSENT_MAX_BYTES,
 };
+use ballcast::refusal::Reason;
 
 const LARGE_ASSET: &[u8] = &[b'x'; 100 * 1024];
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -112,7 +113,7 @@ impl Peer {
 
 fn admit(head: &Head) -> Result<(), Response> {
     match head.path.as_str() {
-        "/forbidden" => Err(Response::problem(403, "forbidden", "Do not.")),
+        "/forbidden" => Err(Response::problem(403, Reason::ForeignOrigin, "Do not.")),
         _ => Ok(()),
     }
 }
@@ -122,7 +123,7 @@ fn answer(head: &Head, body: &[u8]) -> Response {
         "/large" => Response::new(200).with_body("text/plain", LARGE_ASSET),
         "/known" => Response::new(304).with_header("ETag", "\"1\""),
         "/empty" => Response::new(204),
-        "/busy" => Response::problem(503, "busy", "Try again soon.")
+        "/busy" => Response::problem(503, Reason::Viewers, "Try again soon.")
             .retry_after(Duration::from_millis(6001)),
         "/split" => Response::new(200).with_header("X-Echo", "a\r\nX-Evil: 1\u{0}"),
         path => {
@@ -162,7 +163,7 @@ fn sent(events: &[Event]) -> Vec<u8> {
 
 fn refusals(events: &[Event]) -> Vec<&'static str> {
     let reasons = events.iter().filter_map(|event| match event {
-        Event::Refused(reason) => Some(*reason),
+        Event::Refused(reason) => Some(reason.name()),
         _ => None,
     });
     reasons.collect()
@@ -706,14 +707,19 @@ fn a_request_the_caller_does_not_admit_keeps_the_connection_if_its_body_is_small
         taken("no body", line("GET /forbidden HTTP/1.1") + &get(""), &[403, 200]),
         taken("a small body", forbidden(200, ""), &[403, 200]),
         taken("the largest small body", forbidden(DISCARD_MAX_BYTES, ""), &[403, 200]),
-        refused("a larger body", forbidden(DISCARD_MAX_BYTES + 1, ""), &[403], "forbidden"),
+        refused("a larger body", forbidden(DISCARD_MAX_BYTES + 1, ""), &[403], "foreign-origin"),
         refused(
             "a body that may not come",
             forbidden(200, "Expect: 100-continue\r\n"),
             &[403],
-            "forbidden",
+            "foreign-origin",
         ),
-        refused("asked to close", forbidden(200, "Connection: close\r\n"), &[403], "forbidden"),
+        refused(
+            "asked to close",
+            forbidden(200, "Connection: close\r\n"),
+            &[403],
+            "foreign-origin",
+        ),
     ]);
 }
 
@@ -823,7 +829,7 @@ fn head_gets_the_headers_of_get_and_no_body() {
 fn a_refusal_says_what_to_do() {
     let mut peer = Peer::new();
     let events = peer.send(post("", ""));
-    assert_eq!(events[0], Event::Refused("length-missing"));
+    assert_eq!(events[0], Event::Refused(Reason::LengthMissing));
     let reply = reply(&events);
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"));
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
@@ -838,7 +844,7 @@ fn a_refusal_says_what_to_do() {
 fn a_busy_server_says_when_to_come_back_and_keeps_the_connection() {
     let mut peer = Peer::new();
     let events = peer.send(line("GET /busy HTTP/1.1"));
-    assert_eq!(refusals(&events), ["busy"]);
+    assert_eq!(refusals(&events), ["viewers"]);
     assert_eq!(reply(&events).header("Retry-After"), Some("7"));
     assert_eq!(reply(&peer.send(get(""))).status, 200);
 }
@@ -1041,7 +1047,7 @@ fn an_answer_that_is_not_taken_ends_the_connection() {
     assert_eq!(reply(&peer.send(get(""))).status, 200);
     assert!(!peer.connection.is_idle());
     assert_eq!(peer.pass(ANSWER_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Refused("answer-late"), Event::Close]);
+    assert_eq!(peer.pass(TICK), [Event::Refused(Reason::AnswerLate), Event::Close]);
 }
 
 #[test]
@@ -1162,7 +1168,7 @@ fn a_client_that_only_sends_is_cut_off() {
     let enough = UNSENT_MAX_BYTES / LARGE_ASSET.len() + 1;
     peer.send(line("GET /large HTTP/1.1").repeat(enough));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
-    assert_eq!(peer.send("x"), [Event::Refused("input-overflow"), Event::Finish]);
+    assert_eq!(peer.send("x"), [Event::Refused(Reason::InputOverflow), Event::Finish]);
 }
 
 #[test]

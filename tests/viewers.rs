@@ -250,7 +250,7 @@ fn post_as(world: &mut World, page: &str, sdp: &str) -> (u16, Value) {
     let body = json!({"type": "offer", "sdp": sdp}).to_string();
     let head = format!(
         "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
-         Ballcast-Page: {page}\r\nContent-Length: {}\r\n\r\n",
+         Ballcast-Client-Id: {page}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     world.http("10.1.1.1:1".parse().unwrap(), &(head + &body))

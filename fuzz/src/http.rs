@@ -24,7 +24,10 @@ use ballcast::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Connection, Context, DISCARD_MAX_BYTES, Event,
     HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
 };
-use ballcast::web::routes::{self, Hosts, Route};
+use ballcast::refusal::Reason;
+use ballcast::web::assets;
+use ballcast::web::cors::AccessPolicy;
+use ballcast::web::routes::{self, Route};
 use ballcast::web::whep;
 use serde_json::Value;
 
@@ -49,7 +52,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Refusals after which nothing is sent: nobody takes it.
-const MUTE_REFUSALS: [&str; 2] = ["answer-late", "input-overflow"];
+const MUTE_REFUSALS: [Reason; 2] = [Reason::AnswerLate, Reason::InputOverflow];
 
 /// Where every run begins. Only differences matter.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -292,18 +295,20 @@ fn date() -> SystemTime {
 }
 
 fn admit(head: &Head) -> Result<(), Response> {
-    static HOSTS: LazyLock<Hosts> =
-        LazyLock::new(|| Hosts { names: vec!["camera".to_owned()], origins: Vec::new() });
-    routes::admit(head, &HOSTS, &[ADDRESS], None)
+    static ACCESS: LazyLock<AccessPolicy> =
+        LazyLock::new(|| AccessPolicy { names: vec!["camera".to_owned()], origins: Vec::new() });
+    routes::admit(head, &ACCESS, &[ADDRESS], None)
 }
 
 fn answer(request: &Request) -> Response {
     match routes::route(&request.head).expect("admitted, so there is a route") {
-        Route::Asset(asset) => routes::asset(asset, &request.head),
+        Route::Asset(asset) => assets::respond(asset, &request.head),
         Route::Server => routes::server_options(),
         Route::Stats => Response::new(204),
         Route::Whep | Route::WhepSession(_) => whep::presence(),
-        Route::Offer if request.body.is_empty() => Response::problem(400, "empty", "Say more."),
+        Route::Offer if request.body.is_empty() => {
+            Response::problem(400, Reason::OfferMalformed, "Say more.")
+        }
         Route::Offer => {
             Response::new(200).with_body("text/plain", request.body.len().to_string().into_bytes())
         }
@@ -359,9 +364,9 @@ impl<'a> Judge<'a> {
             let closes = match self.events.next().expect("a connection ends with Close") {
                 Event::Request(request) => self.request(request),
                 Event::Refused(reason) if MUTE_REFUSALS.contains(reason) => {
-                    return self.mute(reason);
+                    return self.mute(*reason);
                 }
-                Event::Refused(reason) => self.refused(reason),
+                Event::Refused(reason) => self.refused(*reason),
                 Event::Send(bytes) => panic!("an answer to nothing: {bytes:?}"),
                 Event::Finish => return self.finish(),
                 Event::Close => return self.close(),
@@ -393,7 +398,7 @@ impl<'a> Judge<'a> {
         self.answer(&answer, &request.head)
     }
 
-    fn refused(&mut self, reason: &'static str) -> bool {
+    fn refused(&mut self, reason: Reason) -> bool {
         self.saw(&format!("refused {reason}"));
         match self.admissions.next() {
             Some(Admission { head, refusal: Some(answer) }) => {
@@ -448,16 +453,16 @@ impl<'a> Judge<'a> {
         assert_eq!(self.admissions.next(), None, "admitted and left");
         self.saw("finish");
         match self.events.next() {
-            Some(Event::Refused(reason @ "answer-late")) => self.mute(reason),
+            Some(Event::Refused(reason @ Reason::AnswerLate)) => self.mute(*reason),
             Some(Event::Close) => self.close(),
             event => panic!("{event:?} after Finish"),
         }
     }
 
-    fn mute(&mut self, reason: &str) {
+    fn mute(&mut self, reason: Reason) {
         self.saw(&format!("refused {reason}"));
         let is_finish = |event: &&Event| **event == Event::Finish;
-        assert_eq!(self.events.next_if(is_finish).is_some(), reason == "input-overflow");
+        assert_eq!(self.events.next_if(is_finish).is_some(), reason == Reason::InputOverflow);
         assert_eq!(self.events.next(), Some(&Event::Close), "after {reason}");
         assert_eq!(self.events.next(), None, "after Close");
     }
@@ -486,7 +491,7 @@ fn says_close(head: &Head) -> bool {
 }
 
 /// RFC 9457.
-fn judge_problem(reply: &Reply, reason: &str) {
+fn judge_problem(reply: &Reply, reason: Reason) {
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"));
     assert!((400..600).contains(&reply.status), "status {}", reply.status);
     if reply.is_bodiless {
@@ -494,7 +499,7 @@ fn judge_problem(reply: &Reply, reason: &str) {
     }
     let problem: Value = serde_json::from_slice(reply.body).expect("JSON");
     assert_eq!(problem["status"], reply.status);
-    assert_eq!(problem["reason"], reason);
+    assert_eq!(problem["reason"], reason.name());
     for name in ["type", "title", "detail"] {
         assert!(problem[name].as_str().is_some_and(|text| !text.is_empty()), "{name}");
     }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::http::{Connection, Context, Event, Head, Request, Response};
+use ballcast::refusal::Reason;
 
 use crate::Outcomes;
 use crate::http_reference::{self as reference, End, Stream};
@@ -16,7 +17,7 @@ use crate::http_reference::{self as reference, End, Stream};
 const INPUT_MAX_BYTES: usize = 104 * 1024;
 
 /// Why DELETE is not admitted.
-const UNWANTED: &str = "unwanted";
+const UNWANTED: Reason = Reason::ForeignOrigin;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -47,7 +48,7 @@ struct Reading {
     /// `100 Continue` is the last that was sent before the end.
     awaits_body: bool,
     /// The reason and the status.
-    end: Option<(&'static str, u16)>,
+    end: Option<(Reason, u16)>,
 }
 
 impl Reading {
@@ -148,7 +149,7 @@ fn agree_on_end(ours: &Reading, theirs: &Stream) {
     match (&theirs.end, ours.end) {
         (End::Consumed, None) => assert!(!ours.closed, "closed though it may be kept"),
         (End::Closed, None) => assert!(ours.closed, "kept though it is to close"),
-        (&End::Incomplete { awaits_body }, Some(("incomplete", 400))) => {
+        (&End::Incomplete { awaits_body }, Some((Reason::Incomplete, 400))) => {
             assert_eq!(ours.awaits_body, awaits_body, "100 Continue");
         }
         (End::Faulty(statuses), Some((_, status))) if statuses.contains(&status) => {}

@@ -9,6 +9,7 @@ use super::refusal::{self, Refusal};
 use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME};
 use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES, UNSENT_MAX_BYTES};
 use super::{Head, Method, Response};
+use crate::refusal::Reason;
 
 /// One request, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum Event {
     /// Append to the socket's queue. Never empty.
     Send(Cow<'static, [u8]>),
     /// Count this reason; the answer, where there is one, follows as `Send`.
-    Refused(&'static str),
+    Refused(Reason),
     /// Shut down the write side once the queue is empty, but go on reading. At most once.
     Finish,
     /// Drop the socket now. Once, and last.
@@ -151,7 +152,7 @@ impl Connection {
             Late::Body => self.refuse(refusal::BODY_LATE),
             Late::Discard => self.finish(now),
             Late::Answer => {
-                self.events.push_back(Event::Refused(refusal::ANSWER_LATE));
+                self.events.push_back(Event::Refused(Reason::AnswerLate));
                 self.close();
             }
             Late::Idle | Late::Linger => self.close(),
@@ -219,7 +220,7 @@ impl Connection {
     fn hold_back(&mut self, now: Instant) -> bool {
         let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
         if overflow {
-            self.events.push_back(Event::Refused(refusal::INPUT_OVERFLOW));
+            self.events.push_back(Event::Refused(Reason::InputOverflow));
             self.finish(now);
         }
         overflow

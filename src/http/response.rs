@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::refusal::Reason;
+
 /// A body up to this size shares the buffer of its head, so that both leave in one packet train; a
 /// larger one is not copied.
 const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
@@ -36,7 +38,7 @@ pub struct Response {
     pub body: Cow<'static, [u8]>,
     /// Why the request was refused: a short, stable name to count by, reported as
     /// [`Event::Refused`](super::Event).
-    pub refusal: Option<&'static str>,
+    pub refusal: Option<Reason>,
 }
 
 impl Response {
@@ -47,13 +49,13 @@ impl Response {
 
     /// A refusal as `application/problem+json` (RFC 9457): `sentence` tells a person what to do,
     /// `reason` tells a program and is counted.
-    pub fn problem(status: u16, reason: &'static str, sentence: &str) -> Self {
+    pub fn problem(status: u16, reason: Reason, sentence: &str) -> Self {
         let problem = serde_json::json!({
             "type": "about:blank",
             "title": phrase(status),
             "status": status,
             "detail": sentence,
-            "reason": reason,
+            "reason": reason.name(),
         });
         let mut response = Self::new(status)
             .with_body("application/problem+json", problem.to_string().into_bytes());
@@ -88,7 +90,7 @@ impl Response {
     }
 
     /// The whole answer for a connection that is refused before it begins.
-    pub fn into_farewell(self, date: SystemTime) -> Cow<'static, [u8]> {
+    pub fn into_closing_bytes(self, date: SystemTime) -> Cow<'static, [u8]> {
         let [head, body] = self.render(date, false, true);
         if body.is_empty() { head } else { [head, body].concat().into() }
     }

@@ -49,12 +49,12 @@ pub fn write(offer: &Offer, local: &Local) -> String {
         "t=0 0".into(),
     ];
     answer.extend(group(offer, tagged));
-    if offer.mixes_extensions {
+    if offer.extmap_allow_mixed {
         answer.push("a=extmap-allow-mixed".into());
     }
     answer.push(format!("a=msid-semantic: WMS {STREAM}"));
     for (index, section) in offer.sections.iter().enumerate() {
-        if index == offer.chosen {
+        if index == offer.video_index {
             video(offer, local, &mut answer);
         } else if tagged == Some(index) {
             inactive(local, section, &mut answer);
@@ -71,7 +71,7 @@ fn tagged(offer: &Offer) -> Option<usize> {
     let index = offer.sections.iter().position(|section| section.mid.as_ref() == Some(first))?;
     let section = &offer.sections[index];
     let is_stream = matches!(section.media.as_str(), "audio" | "video");
-    (index != offer.chosen && is_stream && !section.refused).then_some(index)
+    (index != offer.video_index && is_stream && !section.refused).then_some(index)
 }
 
 fn group(offer: &Offer, tagged: Option<usize>) -> Option<String> {

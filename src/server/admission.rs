@@ -1,8 +1,24 @@
-//! Everything that has a limit, and the bucket that limits a rate.
+//! Who may come in: everything that has a limit, and the bucket that limits a rate.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use super::Server;
+use crate::http::Response;
+use crate::refusal::Reason;
+
+/// How long a source that has failed is taken for failed. A viewer has to watch for it to be tried
+/// again.
+const SOURCE_RETRY: Duration = Duration::from_secs(2);
+/// What a refused client is told to wait when it is not known better.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Refusals of one address that are logged; all are counted.
+const REFUSAL_LINES_PER_SECOND: u32 = 1;
+/// Wrong tokens of one address that are compared, one after the other, and how long until one more
+/// is.
+const WRONG_TOKENS: u32 = 5;
+const WRONG_TOKEN_INTERVAL: Duration = Duration::from_secs(12);
 
 /// How much of everything there may be. [`Limits::default`] suits a small device.
 #[derive(Debug, Clone)]
@@ -38,6 +54,78 @@ impl Limits {
             connections_per_address: 32,
             offers_per_second: 10,
         }
+    }
+}
+
+/// The rates that are limited by address.
+pub struct Admission {
+    offers: RateLimit,
+    refusal_lines: RateLimit,
+    wrong_tokens: RateLimit,
+}
+
+impl Admission {
+    pub fn new(limits: &Limits) -> Admission {
+        Admission {
+            offers: RateLimit::per_second(limits.offers_per_second),
+            refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
+            wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
+        }
+    }
+
+    /// How long an address has to wait after too many wrong tokens.
+    pub fn wrong_token_wait(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
+        self.wrong_tokens.wait(peer, now)
+    }
+
+    /// A request of this address was refused; whether that is worth a line in the log.
+    pub fn note_refusal(&mut self, reason: Reason, peer: IpAddr, now: Instant) -> bool {
+        if reason == Reason::TokenWrong {
+            // There is a token to take, or the reason would be another.
+            let _ = self.wrong_tokens.take(peer, now);
+        }
+        self.refusal_lines.take(peer, now).is_ok()
+    }
+}
+
+impl Server {
+    /// Whether there is room for one more viewer from `client`.
+    pub(super) fn admit_viewer(&mut self, now: Instant, client: IpAddr) -> Result<(), Response> {
+        let limits = &self.config.limits;
+        let busy = |reason, wait: Duration, sentence: &str| {
+            Err(Response::problem(503, reason, sentence).retry_after(wait))
+        };
+        if self.shutting_down {
+            return busy(Reason::ShuttingDown, RETRY_AFTER, "The server is about to end.");
+        }
+        if self.capture_failed_at.is_some_and(|failed| now < failed + SOURCE_RETRY) {
+            let sentence = "There is no picture: the camera or the encoder on the device has \
+                            failed. Its log says why.";
+            return Err(Response::problem(409, Reason::NoSource, sentence).retry_after(RETRY_AFTER));
+        }
+        if self.viewers.len() >= limits.viewers {
+            let sentence = format!(
+                "All places ({}) are taken (--max-viewers). Try again when a viewer has left.",
+                limits.viewers
+            );
+            return busy(Reason::Viewers, RETRY_AFTER, &sentence);
+        }
+        if self.viewers.count_from(client) >= limits.viewers_per_address {
+            let sentence = format!(
+                "Your address has {} viewers already (--max-viewers-per-address). Close a tab.",
+                limits.viewers_per_address
+            );
+            return busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence);
+        }
+        if self.viewers.counts().half_open() >= limits.half_open {
+            let sentence = "Too many browsers are connecting at once. Try again in a moment.";
+            return busy(Reason::HalfOpenViewers, RETRY_AFTER, sentence);
+        }
+        if let Err(wait) = self.admission.offers.take(client, now) {
+            let sentence = "Your address asks too often (--max-offers-per-second).";
+            return busy(Reason::OfferRate, wait, sentence);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ pub struct FrameClock {
     frames_per_second: u32,
     running: Option<Running>,
     /// A period after the last tick, before which there is none, even if the clock starts anew.
-    rested: Option<Instant>,
+    earliest_start: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -20,15 +20,17 @@ struct Running {
 }
 
 impl FrameClock {
+    /// # Panics
+    /// If `frames_per_second` is 0.
     pub fn new(frames_per_second: u32) -> FrameClock {
         assert!(frames_per_second > 0, "a frame rate is at least 1");
-        FrameClock { frames_per_second, running: None, rested: None }
+        FrameClock { frames_per_second, running: None, earliest_start: None }
     }
 
     /// Starts the clock; its first tick is due at once, or a period after the last one. A running
     /// clock keeps its grid.
     pub fn start(&mut self, now: Instant) {
-        let start = self.rested.map_or(now, |rested| rested.max(now));
+        let start = self.earliest_start.map_or(now, |earliest_start| earliest_start.max(now));
         self.running.get_or_insert(Running { start, next_tick: 0 });
     }
 
@@ -54,7 +56,7 @@ impl FrameClock {
         let passed = (elapsed * u128::from(self.frames_per_second) / NANOS_PER_SECOND) as u64;
         // Rounding in `offset` may leave the division one grid point behind the tick that is due.
         running.next_tick = passed.max(running.next_tick) + 1;
-        self.rested = Some(now + self.offset(1));
+        self.earliest_start = Some(now + self.offset(1));
         true
     }
 

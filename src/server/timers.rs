@@ -5,14 +5,14 @@ use std::time::Instant;
 
 /// At most one deadline for each key. Setting, clearing and taking are logarithmic.
 #[derive(Debug)]
-pub struct Schedule<K> {
+pub struct Timers<K> {
     by_time: BTreeSet<(Instant, K)>,
     by_key: BTreeMap<K, Instant>,
 }
 
-impl<K: Ord + Copy> Schedule<K> {
-    pub fn new() -> Schedule<K> {
-        Schedule { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
+impl<K: Ord + Copy> Timers<K> {
+    pub fn new() -> Timers<K> {
+        Timers { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
     }
 
     /// Replaces the deadline of `key`; `None` removes it.
@@ -62,17 +62,17 @@ mod tests {
     fn keys_come_due_in_order_and_once() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut schedule = Schedule::new();
-        schedule.set('a', Some(at(30)));
-        schedule.set('b', Some(at(10)));
-        schedule.set('c', Some(at(20)));
-        schedule.set('a', Some(at(5)));
-        schedule.set('c', None);
-        assert_eq!(schedule.next(), Some(at(5)));
-        assert_eq!(schedule.take_due(at(4)), None);
-        assert_eq!(schedule.take_due(at(10)), Some('a'));
-        assert_eq!(schedule.take_due(at(10)), Some('b'));
-        assert_eq!(schedule.take_due(at(99)), None);
-        assert_eq!(schedule.len(), 0);
+        let mut timers = Timers::new();
+        timers.set('a', Some(at(30)));
+        timers.set('b', Some(at(10)));
+        timers.set('c', Some(at(20)));
+        timers.set('a', Some(at(5)));
+        timers.set('c', None);
+        assert_eq!(timers.next(), Some(at(5)));
+        assert_eq!(timers.take_due(at(4)), None);
+        assert_eq!(timers.take_due(at(10)), Some('a'));
+        assert_eq!(timers.take_due(at(10)), Some('b'));
+        assert_eq!(timers.take_due(at(99)), None);
+        assert_eq!(timers.len(), 0);
     }
 }

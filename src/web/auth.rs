@@ -6,12 +6,10 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use crate::http::{Head, Response};
+use crate::refusal::Reason;
 
 const LEAST_BYTES: usize = 8;
 const MOST_BYTES: usize = 256;
-
-/// The reason that failures are counted by, to slow those who guess.
-pub const WRONG: &str = "token-wrong";
 
 /// Filled up with zeros, so that a comparison takes as long for every length.
 #[derive(Clone, Eq)]
@@ -50,30 +48,34 @@ impl fmt::Debug for Token {
 
 /// What a request has to get past.
 #[derive(Debug)]
-pub struct Lock<'a> {
+pub struct TokenCheck<'a> {
     pub token: &'a Token,
     /// How long the peer has to wait, after too many wrong ones.
     pub wait: Option<Duration>,
 }
 
-impl Lock<'_> {
+impl TokenCheck<'_> {
     /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
     /// ones.
     pub fn admit(&self, head: &Head) -> Result<(), Response> {
         let Some(given) = bearer(head) else {
             let sentence = "This server asks for a token: open its address with #token=… at the \
                             end. A player sends it as Authorization: Bearer.";
-            return Err(challenge("token-missing", sentence, "Bearer realm=\"ballcast\""));
+            return Err(challenge(Reason::TokenMissing, sentence, "Bearer realm=\"ballcast\""));
         };
         if let Some(wait) = self.wait {
             let sentence = "Too many wrong tokens came from your address. Try again in a moment.";
-            return Err(Response::problem(429, "token-rate", sentence).retry_after(wait));
+            return Err(Response::problem(429, Reason::TokenRate, sentence).retry_after(wait));
         }
         if Token::parse(given).is_some_and(|given| given == *self.token) {
             return Ok(());
         }
         let sentence = "The token is not this server's. Ask whoever runs it for the right one.";
-        Err(challenge(WRONG, sentence, "Bearer realm=\"ballcast\", error=\"invalid_token\""))
+        Err(challenge(
+            Reason::TokenWrong,
+            sentence,
+            "Bearer realm=\"ballcast\", error=\"invalid_token\"",
+        ))
     }
 }
 
@@ -85,7 +87,7 @@ fn bearer(head: &Head) -> Option<&str> {
 }
 
 /// RFC 6750, section 3.
-fn challenge(reason: &'static str, sentence: &str, challenge: &'static str) -> Response {
+fn challenge(reason: Reason, sentence: &str, challenge: &'static str) -> Response {
     Response::problem(401, reason, sentence).with_header("WWW-Authenticate", challenge)
 }
 

@@ -6,9 +6,11 @@ use std::borrow::Cow;
 
 use str0m::IceCreds;
 
+use super::offer_api;
 use crate::http::{Head, Method, Response, WHITE_SPACE};
-use crate::sdp::offer::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
-use crate::webrtc::viewer::Viewer;
+use crate::refusal::Reason;
+use crate::sdp::ice::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
+use crate::sdp::offer::{Offer, OfferError};
 
 /// Where offers are posted.
 pub const ENDPOINT: &str = "/whep";
@@ -18,11 +20,6 @@ pub const SESSION_METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
 const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
-
-/// What a page of an allowed origin may read of an answer beside the body.
-const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Retry-After";
-const PREFLIGHT_HEADERS: &str = "Content-Type, If-Match, Authorization";
-const PREFLIGHT_SECONDS: &str = "86400";
 
 /// Decides on the head alone whether the body is wanted.
 pub fn admit(head: &Head) -> Result<(), Response> {
@@ -35,26 +32,14 @@ pub fn admit(head: &Head) -> Result<(), Response> {
         return Ok(());
     }
     let sentence = format!("Send the body as {wanted}.");
-    Err(Response::problem(415, "content-type", &sentence).with_header(accepts.0, accepts.1))
+    Err(Response::problem(415, Reason::ContentType, &sentence).with_header(accepts.0, accepts.1))
 }
 
-/// Adds what a page of another origin needs to read the answer, if that origin is in the list.
-pub fn share(head: &Head, origins: &[String], response: Response) -> Response {
-    let response = response.with_header("Vary", "Origin");
-    let Some(origin) = head.header("origin").filter(|o| origins.iter().any(|known| known == o))
-    else {
-        return response;
-    };
-    let response = response
-        .with_header("Access-Control-Allow-Origin", origin.to_owned())
-        .with_header("Access-Control-Expose-Headers", EXPOSED);
-    if head.header("access-control-request-method").is_none() {
-        return response;
-    }
-    response
-        .with_header("Access-Control-Allow-Methods", Method::ALL_NAMES)
-        .with_header("Access-Control-Allow-Headers", PREFLIGHT_HEADERS)
-        .with_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+/// The offer in a body, which is its SDP.
+pub fn read_offer(body: &[u8]) -> Result<Offer, Response> {
+    let malformed = |_| OfferError::Malformed("it is not text in UTF-8".into());
+    let sdp = str::from_utf8(body).map_err(malformed);
+    sdp.and_then(Offer::parse).map_err(|error| offer_api::refusal(&error))
 }
 
 /// What may be done here.
@@ -79,7 +64,7 @@ pub fn created(session: &str, etag: &str, sdp: String) -> Response {
 
 pub fn no_session() -> Response {
     let sentence = "There is no such session (any more). Post a new offer to /whep.";
-    Response::problem(404, "no-session", sentence)
+    Response::problem(404, Reason::NoSession, sentence)
 }
 
 /// Whether a change is meant for the session as it is (RFC 9725, section 4.3.2). Players quote the
@@ -87,14 +72,14 @@ pub fn no_session() -> Response {
 pub fn check_match(head: &Head, etag: &str) -> Result<(), Response> {
     let Some(tags) = head.header("if-match") else {
         let sentence = "Send If-Match with the session's ETag.";
-        return Err(Response::problem(428, "if-match-missing", sentence));
+        return Err(Response::problem(428, Reason::IfMatchMissing, sentence));
     };
     let mut tags = tags.split(',').map(|tag| tag.trim_matches(WHITE_SPACE));
     if tags.any(|tag| tag == "*" || tag == "\"*\"" || tag == etag) {
         return Ok(());
     }
     let sentence = "If-Match is not the session's ETag: it has changed since.";
-    Err(Response::problem(412, "if-match-stale", sentence))
+    Err(Response::problem(412, Reason::IfMatchStale, sentence))
 }
 
 /// The credentials in a fragment (RFC 8840, section 9), if there are any. Its candidates do not
@@ -102,7 +87,7 @@ pub fn check_match(head: &Head, etag: &str) -> Result<(), Response> {
 pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
     let malformed = || {
         let sentence = "The body is not an SDP fragment with candidates or ICE credentials.";
-        Response::problem(400, "fragment-malformed", sentence)
+        Response::problem(400, Reason::FragmentMalformed, sentence)
     };
     let text = str::from_utf8(body).map_err(|_| malformed())?;
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
@@ -123,12 +108,12 @@ pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
 }
 
 /// The answer to an ICE restart: a fragment with our new credentials, and our candidates.
-pub fn restarted(etag: &str, mid: &str, viewer: &Viewer) -> Response {
-    let IceCreds { ufrag, pass } = viewer.local_credentials();
+pub fn restarted(etag: &str, mid: &str, local: &IceCreds, candidates: &[String]) -> Response {
+    let IceCreds { ufrag, pass } = local;
     let mut fragment = format!(
         "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pass}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
     );
-    for candidate in viewer.local_candidates() {
+    for candidate in candidates {
         fragment += &format!("a={candidate}\r\n");
     }
     fragment += "a=end-of-candidates\r\n";

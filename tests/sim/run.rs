@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use ballcast::media::{Codec, Frame};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
-use ballcast::web::routes::Hosts;
+use ballcast::web::cors::AccessPolicy;
 use fastrand::Rng;
 use is::stun::{StunMessage, TransId};
 
@@ -188,7 +188,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         crypto: crate::crypto::provider(),
         certificate: crate::crypto::certificate(options.seed),
         addresses: vec![SERVER.parse().unwrap()],
-        hosts: Hosts { names: vec!["camera".into()], ..Hosts::default() },
+        access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         token: None,
         limits,
         frames_per_second: options.frames_per_second,

@@ -9,7 +9,7 @@ use ballcast::media::{Codec, Frame};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::web::auth::Token;
-use ballcast::web::routes::Hosts;
+use ballcast::web::cors::AccessPolicy;
 use ballcast::webrtc::Transmit;
 use serde_json::{Value, json};
 use str0m::config::CryptoProvider;
@@ -101,7 +101,7 @@ impl World {
             crypto: Arc::clone(&crypto),
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
-            hosts: Hosts { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
+            access: AccessPolicy { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
             token,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

@@ -1,0 +1,88 @@
+//! Every reason for which a request is refused: a short, stable name that the answer carries
+//! (`reason`) and that `/stats` counts by. What to do about it is in the answer's sentence.
+
+macro_rules! reasons {
+    ($($name:ident = $text:literal,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($name,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+
+            /// As answers and `/stats` write it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // What is no HTTP as we take it. `http::refusal` has the status and the sentence of each.
+    BareLf = "bare-lf",
+    BareCr = "bare-cr",
+    ControlCharacter = "control-character",
+    RequestLine = "request-line",
+    Target = "target",
+    LineFolded = "line-folded",
+    HeaderMalformed = "header-malformed",
+    LengthMalformed = "length-malformed",
+    LengthAndCoding = "length-and-coding",
+    CodingUnknown = "coding-unknown",
+    HostMissing = "host-missing",
+    HostMalformed = "host-malformed",
+    Incomplete = "incomplete",
+    HeadLate = "head-late",
+    BodyLate = "body-late",
+    LengthMissing = "length-missing",
+    Chunked = "chunked",
+    BodyTooLarge = "body-too-large",
+    TargetTooLong = "target-too-long",
+    Expectation = "expectation",
+    HeadersTooMany = "headers-too-many",
+    HeadersTooLarge = "headers-too-large",
+    MethodUnknown = "method-unknown",
+    Version = "version",
+    // Without an answer.
+    AnswerLate = "answer-late",
+    InputOverflow = "input-overflow",
+
+    // Requests that are welcome to nobody, or not to this client.
+    NotFound = "not-found",
+    MethodNotAllowed = "method-not-allowed",
+    ContentType = "content-type",
+    HostUnknown = "host-unknown",
+    ForeignOrigin = "foreign-origin",
+    TokenMissing = "token-missing",
+    TokenWrong = "token-wrong",
+    TokenRate = "token-rate",
+
+    // Offers and sessions.
+    OfferMalformed = "offer-malformed",
+    NoVideo = "no-video",
+    NoCodec = "no-codec",
+    VideoNotReceiving = "video-not-receiving",
+    NoSession = "no-session",
+    IfMatchMissing = "if-match-missing",
+    IfMatchStale = "if-match-stale",
+    FragmentMalformed = "fragment-malformed",
+
+    // Limits, and states of the server.
+    NoSource = "no-source",
+    ShuttingDown = "shutting-down",
+    Connections = "connections",
+    Viewers = "viewers",
+    ViewersPerAddress = "viewers-per-address",
+    HalfOpenViewers = "half-open-viewers",
+    OfferRate = "offer-rate",
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

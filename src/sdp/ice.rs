@@ -1,0 +1,13 @@
+//! ICE's credentials in SDP.
+
+use std::ops::RangeInclusive;
+
+/// How long ICE's user fragments and passwords are (RFC 8839, section 5.4).
+pub const UFRAG_BYTES: RangeInclusive<usize> = 4..=256;
+pub const PASSWORD_BYTES: RangeInclusive<usize> = 22..=256;
+
+/// Whether a text is as long as it may be, and of ICE's characters only.
+pub fn is_ice_text(text: &str, lengths: RangeInclusive<usize>) -> bool {
+    let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    lengths.contains(&text.len()) && text.bytes().all(is_ice_char)
+}

@@ -1,0 +1,71 @@
+//! Whose a datagram is: viewers are found by address, and by our own ICE user fragment.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use is::stun::StunMessage;
+
+use super::Server;
+use crate::webrtc::AddressPair;
+use crate::webrtc::viewer::ViewerId;
+
+impl Server {
+    /// Hands a datagram to its viewer. One that is nobody's is dropped and counted.
+    pub(super) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
+        // The first byte tells what it is (RFC 7983, section 7), the second RTCP from RTP (RFC 5761,
+        // section 4), which no viewer sends.
+        let recipient = match contents {
+            [0..=3, ..] => self.handle_stun(now, pair, contents),
+            [20..=63, ..] | [128..=191, 192..=223, ..] => {
+                self.viewers.at(pair.remote).inspect(|id| {
+                    self.with_viewer(now, *id, |viewer| {
+                        viewer.handle_datagram(now, pair, contents);
+                    });
+                })
+            }
+            _ => None,
+        };
+        if recipient.is_none() {
+            self.counters.datagrams_dropped += 1;
+        }
+    }
+
+    /// A binding request names its viewer by our user fragment and must prove that it may, any other
+    /// STUN message comes from an address that has proved itself before.
+    fn handle_stun(
+        &mut self,
+        now: Instant,
+        pair: AddressPair,
+        contents: &[u8],
+    ) -> Option<ViewerId> {
+        let message = StunMessage::parse(contents).ok()?;
+        let known = self.viewers.at(pair.remote);
+        let id = if message.is_binding_request() {
+            self.viewers.with_ufrag(message.split_username()?.0)?
+        } else {
+            known?
+        };
+        let viewer = &self.viewers.get(id)?.viewer;
+        if !viewer.authenticates(now, pair.local, contents) {
+            return None;
+        }
+        let answers = message.is_successful_binding_response();
+        if answers && viewer.has_moved(now, pair.remote) {
+            self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
+        }
+        if known != Some(id) {
+            self.viewers.learn_address(pair.remote, id);
+        }
+        self.with_viewer(now, id, |viewer| viewer.handle_stun(now, pair, contents));
+        Some(id)
+    }
+
+    pub(super) fn transmit_failed(&mut self, destination: SocketAddr) {
+        self.counters.transmits_failed += 1;
+        let id = self.viewers.at(destination);
+        if let Some(entry) = id.and_then(|id| self.viewers.get_mut(id)) {
+            entry.viewer.shut_gate();
+            self.keyframes[entry.viewer.codec() as usize].request();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What requests ask of the server: offers become viewers, sessions change and end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use str0m::IceCreds;
+
+use super::Server;
+use super::viewers::WhepSession;
+use crate::http::{Method, Request, Response};
+use crate::sdp::offer::Offer;
+use crate::web::routes::{self, Route};
+use crate::web::{assets, cors, offer_api, whep};
+use crate::webrtc::viewer::{Viewer, ViewerId};
+use crate::webrtc::{EndReason, LocalParameters};
+
+impl Server {
+    pub(super) fn respond(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        request: &Request,
+    ) -> Response {
+        let client = peer.ip();
+        let answered = match routes::route(&request.head) {
+            Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head)),
+            Ok(Route::Offer) => self.offer(now, client, request),
+            Ok(Route::Whep) => self.whep(now, client, request),
+            Ok(Route::WhepSession(key)) => self.whep_session(now, key, request),
+            Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
+            Ok(Route::Server) => Ok(routes::server_options()),
+            Err(refusal) => Err(refusal),
+        };
+        let response = answered.unwrap_or_else(|refusal| refusal);
+        cors::add_cors_headers(&request.head, &self.config.access, response)
+    }
+
+    /// The page's offer. A page that sends its id, and offers a new connection, has given up the
+    /// viewer that it was before: one that never connected, or whose close_notify was lost.
+    fn offer(
+        &mut self,
+        now: Instant,
+        client: IpAddr,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let offer = offer_api::read(&request.body)?;
+        if let Some(sdp) = self.renegotiate(now, &offer) {
+            return Ok(offer_api::answer(&sdp));
+        }
+        let client_id = offer_api::client_id(&request.head);
+        if let Some(id) = client_id.and_then(|client_id| self.viewers.with_client_id(client_id)) {
+            self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
+        }
+        let (id, sdp) = self.add_viewer(now, client, &offer)?;
+        if let Some(client_id) = client_id {
+            self.viewers.set_client_id(id, client_id);
+        }
+        Ok(offer_api::answer(&sdp))
+    }
+
+    /// The answer to a further offer of a connection that is a viewer already.
+    fn renegotiate(&mut self, now: Instant, offer: &Offer) -> Option<String> {
+        let id = self.viewers.with_session_key(&offer.session_key)?;
+        let entry = self.viewers.get(id).filter(|entry| entry.viewer.matches_format(offer))?;
+        if !entry.viewer.has_remote_credentials(&offer.peer.credentials) {
+            self.restart_ice(now, id, offer.peer.credentials.clone());
+        }
+        Some(self.viewers.get_mut(id)?.viewer.answer_to(offer))
+    }
+
+    fn whep(
+        &mut self,
+        now: Instant,
+        client: IpAddr,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        match request.head.method {
+            Method::Post => {}
+            Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
+            _ => return Ok(whep::presence()),
+        }
+        let offer = whep::read_offer(&request.body)?;
+        let (id, sdp) = self.add_viewer(now, client, &offer)?;
+        let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
+        let mid = offer.video().mid.clone().unwrap_or_default();
+        let response = whep::created(&key, &etag, sdp);
+        self.viewers.set_whep(id, WhepSession { key, etag, mid });
+        Ok(response)
+    }
+
+    fn whep_session(
+        &mut self,
+        now: Instant,
+        key: &str,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let id = self.viewers.with_whep_key(key).ok_or_else(whep::no_session)?;
+        match request.head.method {
+            Method::Patch => self.change_session(now, id, request),
+            Method::Delete => {
+                self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
+                Ok(Response::new(200))
+            }
+            Method::Options => Ok(whep::options(whep::SESSION_METHODS)),
+            _ => Ok(whep::presence()),
+        }
+    }
+
+    /// Trickle ICE, which tells us nothing that we need, or an ICE restart.
+    fn change_session(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        request: &Request,
+    ) -> Result<Response, Response> {
+        let etag = self.secrets.etag();
+        let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
+        let session = entry.whep.as_mut().ok_or_else(whep::no_session)?;
+        whep::check_match(&request.head, &session.etag)?;
+        let remote = whep::read_fragment(&request.body)?;
+        let Some(remote) = remote.filter(|remote| !entry.viewer.has_remote_credentials(remote))
+        else {
+            return Ok(Response::new(204));
+        };
+        session.etag.clone_from(&etag);
+        let mid = session.mid.clone();
+        self.restart_ice(now, id, remote);
+        let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
+        let viewer = &entry.viewer;
+        let candidates = viewer.local_candidates();
+        Ok(whep::restarted(&etag, &mid, viewer.local_credentials(), &candidates))
+    }
+
+    /// An ICE restart with the viewer's new credentials and new ones of ours.
+    fn restart_ice(&mut self, now: Instant, id: ViewerId, remote: IceCreds) {
+        let local = self.secrets.ice_credentials();
+        log::info!("{id} restarts ICE");
+        self.with_viewer(now, id, |viewer| viewer.restart_ice(now, local, remote));
+    }
+
+    /// An offer in, an answer out, and a viewer more.
+    fn add_viewer(
+        &mut self,
+        now: Instant,
+        client: IpAddr,
+        offer: &Offer,
+    ) -> Result<(ViewerId, String), Response> {
+        self.admit_viewer(now, client)?;
+        let local = LocalParameters {
+            crypto: &self.config.crypto,
+            certificate: &self.config.certificate,
+            credentials: self.secrets.ice_credentials(),
+            addresses: &self.config.addresses,
+            random: self.secrets.numbers(),
+            resend_packets: self.config.resend_packets(),
+        };
+        let answered = Viewer::answer(offer, local, now);
+        let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
+        let id = self.viewers.add_viewer(viewer, client, offer.session_key.clone());
+        log::info!("{id} asks from {client}");
+        self.with_viewer(now, id, |_| {});
+        Ok((id, sdp))
+    }
+}

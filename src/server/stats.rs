@@ -1,0 +1,141 @@
+//! What `/stats` tells: a plain struct, and its JSON.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Server;
+use super::viewers::ViewerEntry;
+use crate::media::Frame;
+use crate::refusal::Reason;
+use crate::webrtc::viewer::ViewerId;
+use crate::webrtc::{Counters as ViewerCounters, Reception};
+
+/// What has been counted since the start.
+#[derive(Debug, Default, Clone)]
+pub struct Counters {
+    /// Encoded frames, those of each codec.
+    pub frames: u64,
+    pub keyframes: u64,
+    /// Time for rendering and encoding.
+    pub encode_total: Duration,
+    pub encode_max: Duration,
+    /// Viewers that have connected.
+    pub viewers_served: u64,
+    pub datagrams_dropped: u64,
+    pub transmits_failed: u64,
+    pub refusals: BTreeMap<Reason, u64>,
+}
+
+impl Counters {
+    pub fn count_frame(&mut self, frame: &Frame) {
+        self.frames += 1;
+        self.keyframes += u64::from(frame.is_keyframe());
+        self.encode_total += frame.cost;
+        self.encode_max = self.encode_max.max(frame.cost);
+    }
+
+    pub fn count_refusal(&mut self, reason: Reason) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+}
+
+/// The state of everything at one moment.
+#[derive(Debug)]
+pub struct Statistics {
+    pub uptime: Duration,
+    pub stamped: bool,
+    pub frames_per_second: u32,
+    pub counters: Counters,
+    pub viewers: Vec<ViewerStatistics>,
+    pub connections: usize,
+}
+
+#[derive(Debug)]
+pub struct ViewerStatistics {
+    pub id: ViewerId,
+    pub state: &'static str,
+    pub codec: &'static str,
+    pub address: String,
+    pub age: Duration,
+    pub counters: ViewerCounters,
+    pub reception: Reception,
+}
+
+impl ViewerStatistics {
+    fn new(id: ViewerId, entry: &ViewerEntry, now: Instant) -> ViewerStatistics {
+        let viewer = &entry.viewer;
+        ViewerStatistics {
+            id,
+            state: viewer.state().name(),
+            codec: viewer.codec().name(),
+            address: entry.address(),
+            age: viewer.age(now),
+            counters: viewer.counters(),
+            reception: viewer.reception(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let ViewerStatistics { counters, reception, .. } = self;
+        json!({
+            "id": self.id.0,
+            "state": self.state,
+            "codec": self.codec,
+            "address": self.address,
+            "age_s": self.age.as_secs_f64(),
+            "frames_sent": counters.frames,
+            "packets_sent": counters.packets,
+            "keyframes_sent": counters.keyframes,
+            "keyframe_requests": counters.keyframe_requests,
+            "packets_resent": counters.resends,
+            "drops": counters.drops,
+            "round_trip_ms": reception.round_trip.map(milliseconds),
+            "loss": reception.loss,
+            "jitter_ms": reception.jitter.map(milliseconds),
+        })
+    }
+}
+
+impl Statistics {
+    pub fn to_json(&self) -> Value {
+        let counters = &self.counters;
+        let frames = counters.frames.max(1) as f64;
+        let refusals = counters.refusals.iter().map(|(reason, count)| (reason.name(), count));
+        json!({
+            "uptime_s": self.uptime.as_secs_f64(),
+            "stamp": self.stamped,
+            "frames_per_second": self.frames_per_second,
+            "frames": counters.frames,
+            "keyframes": counters.keyframes,
+            "encode_mean_ms": milliseconds(counters.encode_total) / frames,
+            "encode_max_ms": milliseconds(counters.encode_max),
+            "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
+            "viewers_served": counters.viewers_served,
+            "connections": self.connections,
+            "datagrams_dropped": counters.datagrams_dropped,
+            "transmits_failed": counters.transmits_failed,
+            "refusals": refusals.collect::<BTreeMap<_, _>>(),
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+impl Server {
+    pub fn statistics(&self, now: Instant) -> Statistics {
+        let viewers = self.viewers.iter();
+        Statistics {
+            uptime: now.saturating_duration_since(self.started),
+            stamped: self.config.stamped,
+            frames_per_second: self.config.frames_per_second,
+            counters: self.counters.clone(),
+            viewers: viewers.map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
+            // The one that asks is not in the table while it is served.
+            connections: self.connections.len() + 1,
+        }
+    }
+}
