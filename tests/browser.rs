@@ -210,5 +210,5 @@ fn a_tab_that_is_closed_or_reloaded_leaves_at_once() {
     chromium.close(&tab);
     server.wait_for("the tab leaves", |s| s["viewers"].as_array().unwrap().is_empty());
     let log = server.log().join("\n");
-    assert_eq!(log.matches(": it left").count(), 2, "by saying goodbye, not by a timer: {log}");
+    assert_eq!(log.matches(": the peer closed the connection").count(), 2, "by saying goodbye, not by a timer: {log}");
 }

@@ -21,7 +21,7 @@ pub enum EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            EndReason::PeerClosed => "the viewer left",
+            EndReason::PeerClosed => "the peer closed the connection",
             EndReason::ConnectTimeout => "it never connected",
             EndReason::Silent => "nothing authentic came from it any more",
             EndReason::Failed => "the connection failed",

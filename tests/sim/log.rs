@@ -21,7 +21,7 @@ impl Log for Reader {
         let line = record.args().to_string();
         let happening = [
             ("is silent", Happening::SilentViewer),
-            ("it left", Happening::CleanLeave),
+            ("the peer closed the connection", Happening::CleanLeave),
             ("it never connected", Happening::HalfOpenExpired),
         ];
         SEEN.with_borrow_mut(|(tally, error)| {

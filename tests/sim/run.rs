@@ -411,10 +411,13 @@ impl Run {
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
             Event::ToServer { from, bytes, intact } => {
+                let wire = wire::read(&bytes);
                 if intact {
-                    self.note_arrival(from, &wire::read(&bytes));
+                    self.note_arrival(from, &wire);
                 }
-                self.datagram(from, &bytes, intact).map(drop)
+                // Nothing else proves by arriving that it is authentic.
+                let authentic = intact && wire == Wire::Stun { request: true };
+                self.datagram(from, &bytes, authentic).map(drop)
             }
             Event::ToViewer { viewer, bytes } => {
                 let now = self.now;
