@@ -182,7 +182,7 @@ fn whip_whep_plays_the_ball_from_another_origin() {
     chromium.evaluate(&tab, "window.player.restart()");
     chromium.wait_for(&tab, USES_ITS_NEWEST_CREDENTIALS);
     follow(&mut chromium, &tab);
-    assert!(server.log().join("\n").contains("begins ICE anew"));
+    assert!(server.log().join("\n").contains("restarts ICE"));
     assert_eq!(server.stats()["viewers"][0]["id"], before, "still the same viewer");
     stop(&server, &mut chromium, &tab, &WHIP_WHEP, None);
 }
