@@ -12,7 +12,7 @@ use openh264::formats::YUVSource;
 use rustix::process::Signal;
 use support::ball;
 use support::client::Client;
-use support::process::{PATIENCE, Server};
+use support::process::{Server, WAIT_LIMIT};
 
 /// A client on a real socket.
 struct Watcher {
@@ -58,7 +58,7 @@ impl Watcher {
 }
 
 fn watch_until(watchers: &mut [Watcher], done: impl Fn(&[Watcher]) -> bool) {
-    let end = Instant::now() + PATIENCE + Duration::from_secs(20);
+    let end = Instant::now() + WAIT_LIMIT + Duration::from_secs(20);
     while !done(watchers) {
         assert!(Instant::now() < end, "{} frames", watchers[0].client.frames.len());
         watchers.iter_mut().for_each(Watcher::step);

@@ -26,7 +26,7 @@ fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
     assert_eq!(world.server.viewers(), 1);
     let address = world.clients[hostile].address;
     assert_eq!(world.server.viewer_at(address), None, "it is forgotten");
-    world.clients[hostile].dead = true;
+    world.clients[hostile].powered_off = true;
     world.run(Duration::from_secs(1));
     let frames = &world.clients[stays].client.frames;
     assert!(frames.len() >= 58, "{} frames", frames.len());
@@ -35,7 +35,7 @@ fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
     world.join();
     world.run(Duration::from_secs(1));
     assert_eq!(world.server.viewers(), 2);
-    world.clients.iter_mut().for_each(|member| member.dead = true);
+    world.clients.iter_mut().for_each(|host| host.powered_off = true);
     world.run(Duration::from_secs(12));
     assert_eq!((world.server.viewers(), world.deadline()), (0, None));
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::ball;
 use support::chromium::{Chromium, Tab};
-use support::process::{PATIENCE, Server, own_address, request};
+use support::process::{Server, WAIT_LIMIT, own_address, request};
 use support::scripts;
 use support::scripts::{DISCS, MOST_SKIPPED, check_frame_rate};
 
@@ -227,7 +227,10 @@ fn a_page_whose_origin_is_not_allowed_plays_nothing() {
 fn aiortc(server: &Server, frames: usize, token: Option<&str>) -> (Vec<(f64, f64)>, Vec<f64>) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players/aiortc_viewer.py");
     let mut command = Command::new("timeout");
-    command.arg(PATIENCE.as_secs().to_string()).arg(players().join("venv/bin/python")).arg(script);
+    command
+        .arg(WAIT_LIMIT.as_secs().to_string())
+        .arg(players().join("venv/bin/python"))
+        .arg(script);
     command.arg(format!("{}whep", server.url())).arg(frames.to_string()).args(token);
     let output = command.output().unwrap();
     let [seen, errors] = [output.stdout, output.stderr].map(|t| String::from_utf8(t).unwrap());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ballcast::web::auth::Token;
 use serde_json::Value;
-use support::world::{FRIEND, World};
+use support::world::{ALLOWED_ORIGIN, World};
 
 const TOKEN: &str = "open-sesame";
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
@@ -129,7 +129,7 @@ fn everything_that_shows_or_changes_something_needs_the_token() {
 #[test]
 fn what_holds_no_secret_needs_none() {
     let mut world = locked();
-    let preflight = format!("Origin: {FRIEND}\r\nAccess-Control-Request-Method: POST\r\n");
+    let preflight = format!("Origin: {ALLOWED_ORIGIN}\r\nAccess-Control-Request-Method: POST\r\n");
     for (what, headers) in [
         ("GET /", ""),
         ("GET /static/ballcast.js", ""),
@@ -151,11 +151,11 @@ fn what_holds_no_secret_needs_none() {
 #[test]
 fn a_page_of_an_allowed_origin_may_read_why_and_another_does_not_get_that_far() {
     let mut world = locked();
-    let friend = format!("Origin: {FRIEND}\r\n{SDP}");
+    let friend = format!("Origin: {ALLOWED_ORIGIN}\r\n{SDP}");
     for (token, reason) in [("", "token-missing"), (&*bearer("some-other"), "token-wrong")] {
         let answer = ask(&mut world, HERE, "POST /whep", &format!("{friend}{token}"), CHROMIUM);
         assert_eq!(answer.verdict(), (401, reason));
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(FRIEND));
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(ALLOWED_ORIGIN));
     }
     let stranger = format!("Origin: https://elsewhere.example\r\n{SDP}{}", bearer("some-other"));
     for _ in 0..10 {

@@ -32,7 +32,7 @@ fn a_viewer_gets_a_key_frame_first_and_then_every_frame() {
     assert!(frames[0].is_keyframe());
     assert!(frames[1..].iter().all(|frame| !frame.is_keyframe()));
     assert!((295..=301).contains(&frames.len()), "{}", frames.len());
-    assert!(world.stray.is_empty(), "{:?}", world.stray);
+    assert!(world.undeliverable.is_empty(), "{:?}", world.undeliverable);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_viewer_gets_no_frame_at_all_before_its_first_key_frame() {
     let mut world = World::new();
     world.join();
     world.run(seconds(1));
-    world.source_is_deaf = true;
+    world.source_ignores_keyframe_requests = true;
     let late = world.join();
     world.run(seconds(2));
     assert!(world.clients[late].client.connected);
@@ -48,7 +48,7 @@ fn a_viewer_gets_no_frame_at_all_before_its_first_key_frame() {
     let stats = world.stats();
     assert_eq!(stats["viewers"][1]["frames_sent"], 0);
     assert!(stats["viewers"][1]["drops"].as_u64() > Some(50), "{stats}");
-    world.source_is_deaf = false;
+    world.source_ignores_keyframe_requests = false;
     world.run(seconds(1));
     assert!(world.clients[late].client.frames[0].is_keyframe(), "asked for again until it came");
 }
@@ -199,7 +199,7 @@ fn a_viewer_that_vanishes_gets_nothing_after_5_s_and_is_gone_within_10() {
     let mut world = World::new();
     let (stays, vanishes) = (world.join(), world.join());
     world.run(seconds(3));
-    world.clients[vanishes].dead = true;
+    world.clients[vanishes].powered_off = true;
     let vanished = world.now;
     world.run(seconds(6));
     let last = *world.clients[vanishes].datagrams.last().unwrap();
@@ -220,9 +220,9 @@ fn a_viewer_that_comes_back_after_7_s_gets_a_key_frame_first() {
     let mut world = World::new();
     let viewer = world.join();
     world.run(seconds(3));
-    world.clients[viewer].dead = true;
+    world.clients[viewer].powered_off = true;
     world.run(seconds(7));
-    world.clients[viewer].dead = false;
+    world.clients[viewer].powered_off = false;
     let back = world.now;
     world.run(seconds(5));
     assert_eq!(world.server.viewers(), 1);
@@ -241,7 +241,10 @@ fn a_viewer_that_never_connects_is_gone_after_10_s() {
     assert_eq!(world.server.viewers(), 1);
     world.run(seconds(1));
     assert_eq!(world.server.viewers(), 0);
-    assert!(world.stray.is_empty(), "nothing goes to an address that has not proved itself");
+    assert!(
+        world.undeliverable.is_empty(),
+        "nothing goes to an address that has not proved itself"
+    );
     assert_eq!(world.deadline(), None);
 }
 
@@ -332,7 +335,7 @@ fn no_datagram_answers_one_that_proves_nothing() {
     }
     let frames = world.clients[viewer].client.frames.len();
     world.run(seconds(1));
-    assert!(world.stray.is_empty());
+    assert!(world.undeliverable.is_empty());
     assert!(world.clients[viewer].client.frames.len() >= frames + 29);
 }
 
@@ -342,14 +345,14 @@ fn after_a_failed_send_nothing_goes_out_until_a_key_frame() {
     let viewer = world.join();
     world.run(seconds(2));
     let sent = |world: &mut World| world.stats()["viewers"][0]["frames_sent"].as_u64().unwrap();
-    world.source_is_deaf = true;
+    world.source_ignores_keyframe_requests = true;
     world.transmit_fails = true;
     world.run(PERIOD);
     world.transmit_fails = false;
     let before = sent(&mut world);
     world.run(seconds(1));
     assert_eq!(sent(&mut world), before, "no delta frames");
-    world.source_is_deaf = false;
+    world.source_ignores_keyframe_requests = false;
     let healed = world.now;
     world.run(seconds(1));
     let mut frames = world.clients[viewer].client.frames.iter();

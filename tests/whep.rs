@@ -10,7 +10,7 @@ use ballcast::server::admission::Limits;
 use serde_json::Value;
 #[cfg(feature = "driver")]
 use support::process::{self, Server};
-use support::world::{FRIEND, World};
+use support::world::{ALLOWED_ORIGIN, World};
 
 const FROM: &str = "10.0.9.9:999";
 const SDP: &str = "Content-Type: application/sdp\r\n";
@@ -132,7 +132,7 @@ impl Player {
 type Players = fn(viewers: usize) -> [Player; 2];
 
 fn players(open: impl Fn() -> Box<dyn Reachable>) -> [Player; 2] {
-    [None, Some(FRIEND)].map(|origin| Player { server: open(), origin })
+    [None, Some(ALLOWED_ORIGIN)].map(|origin| Player { server: open(), origin })
 }
 
 fn at_the_core(viewers: usize) -> [Player; 2] {
@@ -145,7 +145,7 @@ fn at_the_core(viewers: usize) -> [Player; 2] {
 #[cfg(feature = "driver")]
 fn over_tcp(viewers: usize) -> [Player; 2] {
     let viewers = viewers.to_string();
-    let flags = ["--allow-origin", FRIEND, "--max-offers-per-second", "1000"];
+    let flags = ["--allow-origin", ALLOWED_ORIGIN, "--max-offers-per-second", "1000"];
     let flags = [&flags[..], &["--max-viewers", &viewers]].concat();
     players(|| Box::new(Server::start(&flags)))
 }
@@ -368,7 +368,7 @@ fn pages_of_other_origins_get_nothing(players: Players) {
     }
     assert_eq!(player.viewers(), 1);
     // The page's own way stays the page's own.
-    let json = format!("Origin: {FRIEND}\r\nContent-Type: application/json\r\n");
+    let json = format!("Origin: {ALLOWED_ORIGIN}\r\nContent-Type: application/json\r\n");
     assert_eq!(ask(&mut *player.server, "POST /offer", &json, "{}").status, 403);
 }
 

@@ -142,7 +142,7 @@ impl Attack {
         let (client, sdp) = world.offer();
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         assert_eq!(world.post_offer(client.address, &body).0, 200);
-        world.clients[TARGET].keeps_sent = COPIES;
+        world.clients[TARGET].sent_limit = COPIES;
         world.run(SETTLING);
         assert!(world.clients.iter().all(|member| member.client.connected));
         let sent = std::mem::take(&mut world.clients[TARGET].sent);
@@ -199,7 +199,7 @@ impl Attack {
     }
 
     fn judge(mut self, insider: bool, outcomes: &mut Outcomes) {
-        for stray in &self.world.stray {
+        for stray in &self.world.undeliverable {
             assert!(self.proved.contains(stray), "{stray} is answered and has proved nothing");
         }
         let before: Vec<usize> = self.frames();

@@ -50,7 +50,11 @@ pub fn run(data: &[u8]) -> Outcomes {
     assert_eq!(world.server.viewers(), 0, "nobody connected");
     assert_eq!(world.server.connections(), 0);
     assert_eq!(world.deadline(), None, "nothing is left to wait for");
-    assert!(world.stray.is_empty(), "an offer makes the server send nothing: {:?}", world.stray);
+    assert!(
+        world.undeliverable.is_empty(),
+        "an offer makes the server send nothing: {:?}",
+        world.undeliverable
+    );
     outcomes
 }
 

@@ -149,7 +149,7 @@ impl Scenario {
             Step::Join => self.join(),
             Step::Rejoin { viewer } => {
                 if let Some(viewer) = self.viewer(*viewer) {
-                    self.world.clients[viewer].dead = true;
+                    self.world.clients[viewer].powered_off = true;
                     self.join();
                 }
             }
@@ -165,7 +165,7 @@ impl Scenario {
                     let member = &mut self.world.clients[viewer];
                     member.client.close(now);
                     self.world.run(Duration::ZERO);
-                    self.world.clients[viewer].dead = true;
+                    self.world.clients[viewer].powered_off = true;
                 }
             }
             Step::PowerOff { viewer } => self.power(*viewer, true),
@@ -195,7 +195,7 @@ impl Scenario {
                 self.world.input(Input::Frame(frame));
             }
             Step::SendsFail(fail) => self.world.transmit_fails = *fail,
-            Step::SourceIsDeaf(deaf) => self.world.source_is_deaf = *deaf,
+            Step::SourceIsDeaf(deaf) => self.world.source_ignores_keyframe_requests = *deaf,
             Step::Addresses { count } => {
                 let all: Vec<SocketAddr> =
                     (0..count % 9).map(|n| ([10, 0, 0, 254 - n], 8080).into()).collect();
@@ -253,14 +253,14 @@ impl Scenario {
     fn viewer(&self, index: u8) -> Option<usize> {
         let count = self.world.clients.len();
         let viewer = (count > 0).then(|| usize::from(index) % count)?;
-        (!self.world.clients[viewer].dead).then_some(viewer)
+        (!self.world.clients[viewer].powered_off).then_some(viewer)
     }
 
     fn power(&mut self, index: u8, dead: bool) {
         let count = self.world.clients.len();
         if count > 0 {
             let member = &mut self.world.clients[usize::from(index) % count];
-            member.dead = dead || member.client.closed;
+            member.powered_off = dead || member.client.closed;
         }
     }
 
@@ -307,7 +307,7 @@ impl Scenario {
         let refusals = stats["refusals"].as_object().cloned().unwrap_or_default();
         self.outcomes.extend(refusals.keys().map(|reason| format!("refused {reason}")));
         for member in &mut self.world.clients {
-            member.dead = true;
+            member.powered_off = true;
         }
         self.world.run(EVERYBODY_IS_GONE);
         assert_eq!(self.world.server.viewers(), 0, "no viewer is left");

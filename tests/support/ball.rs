@@ -1,4 +1,4 @@
-//! Where the ball has to be.
+//! The reference trajectory of the ball.
 
 /// The reference centres; index 0 is frame 1.
 pub fn trajectory() -> Vec<(f64, f64)> {
@@ -11,8 +11,8 @@ pub fn trajectory() -> Vec<(f64, f64)> {
 
 const RADIUS: f64 = 20.0;
 
-/// The centre along one axis of a disc whose first and last pixel are these; an edge of the
-/// picture may cut a little off it.
+/// The centre of the disc along one axis, from its first and last pixel. An edge of the picture may
+/// cut off a part of the disc.
 pub fn middle(first: f64, last: f64, length: f64) -> f64 {
     match (first <= 0.0, last >= length - 1.0) {
         (true, _) => last - RADIUS,
@@ -21,9 +21,9 @@ pub fn middle(first: f64, last: f64, length: f64) -> f64 {
     }
 }
 
-/// The frame numbers of centres that were seen one after the other, each off by a pixel at most,
-/// with up to `most_skipped` frames missing in between. The ball may pass a point twice, so every
-/// start is tried.
+/// The frame numbers of consecutive observed centres. Each centre may be off by one pixel, and up to
+/// `most_skipped` frames may be missing between two of them. The ball may pass a point twice, so
+/// every start frame is tried.
 pub fn follow(seen: &[(f64, f64)], most_skipped: usize) -> Result<Vec<usize>, String> {
     let reference = trajectory();
     let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() <= 1.0 && (a.1 - b.1).abs() <= 1.0;

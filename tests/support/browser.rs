@@ -1,5 +1,5 @@
-//! A browser as a child process that is told over one WebSocket, in JSON, what to do. That much
-//! Chromium's DevTools and Firefox's WebDriver BiDi have in common.
+//! A browser as a child process, controlled with JSON over one WebSocket. Chromium's DevTools
+//! protocol and Firefox's WebDriver BiDi have this in common.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -13,30 +13,30 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use super::process::PATIENCE;
+use super::process::WAIT_LIMIT;
 
-/// Browsers would take each other's time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Only one browser runs at a time: several would slow each other down.
+static BROWSER_LOCK: Mutex<()> = Mutex::new(());
 
 /// How one kind of browser is started.
 pub struct Kind {
-    /// The names of its program.
+    /// The names under which the executable may be installed.
     pub names: &'static [&'static str],
-    /// What to install if there is none.
+    /// The package to install if there is no executable.
     pub package: &'static str,
     pub flags: &'static [&'static str],
-    /// Before the directory with its profile.
+    /// The flag for the profile directory.
     pub profile_flag: &'static str,
-    /// What it writes before the URL where it listens.
+    /// What it prints on standard error before the URL of its WebSocket.
     pub announcement: &'static str,
-    /// What that URL lacks.
+    /// The path to append to that URL.
     pub path: &'static str,
-    /// The profile's `user.js`, if it knows such a file.
+    /// The contents of `user.js` in the profile. Chromium ignores this file.
     pub preferences: &'static str,
 }
 
 pub struct Browser {
-    _turn: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
     child: Child,
     profile: PathBuf,
     socket: WebSocket<TcpStream>,
@@ -45,10 +45,10 @@ pub struct Browser {
 
 impl Browser {
     pub fn start(kind: &Kind) -> Browser {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = BROWSER_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         let profile =
             std::env::temp_dir().join(format!("ballcast-{}-{}", kind.package, std::process::id()));
-        // What a test before this one has left.
+        // A profile that an earlier test left behind.
         let _ = std::fs::remove_dir_all(&profile);
         std::fs::create_dir_all(&profile).unwrap();
         std::fs::write(profile.join("user.js"), kind.preferences).unwrap();
@@ -59,17 +59,17 @@ impl Browser {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let announced =
             lines.find_map(|line| line.strip_prefix(kind.announcement).map(str::to_owned));
-        let url = announced.expect("the browser says where it listens") + kind.path;
-        // A full pipe would stop the browser.
+        let url = announced.expect("the browser prints the URL of its WebSocket") + kind.path;
+        // A full pipe would block the browser.
         std::thread::spawn(move || lines.for_each(drop));
         let authority = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).unwrap();
         let stream = TcpStream::connect(authority).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
-        Browser { _turn: turn, child, profile, socket, next_id: 1 }
+        Browser { _lock: lock, child, profile, socket, next_id: 1 }
     }
 
-    /// The response to a request, which gets its id here.
+    /// Sends a request, to which this adds the id, and returns the response.
     pub fn call(&mut self, mut request: Value) -> Value {
         let id = json!(self.next_id);
         self.next_id += 1;
@@ -86,7 +86,7 @@ impl Browser {
         }
     }
 
-    /// To all processes of the browser.
+    /// Sends a signal to all processes of the browser.
     pub fn signal(&self, signal: Signal) {
         kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -100,19 +100,19 @@ impl Drop for Browser {
     }
 }
 
-/// Waits until a page finds that an expression is true.
+/// Waits until a JavaScript expression is true.
 pub fn wait_for(mut evaluate: impl FnMut(&str) -> Value, expression: &str) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     while evaluate(expression) != json!(true) {
         if Instant::now() > end {
             let page = evaluate("document.body?.innerText");
-            panic!("{expression} stays false; the page says {page}");
+            panic!("{expression} stays false; the text of the page is {page}");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Keeps a screenshot as an artefact of the run.
+/// Saves a screenshot under the target directory.
 pub fn keep_screenshot(base64: &Value, name: &str) -> PathBuf {
     let png = data_encoding::BASE64.decode(base64.as_str().unwrap().as_bytes()).unwrap();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
@@ -122,7 +122,7 @@ pub fn keep_screenshot(base64: &Value, name: &str) -> PathBuf {
     path
 }
 
-/// A test without its browser fails, it is not skipped.
+/// The browser's executable. A test whose browser is missing fails, it is not skipped.
 fn program(kind: &Kind) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = kind.names.iter().find_map(|name| {

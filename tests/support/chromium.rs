@@ -44,7 +44,7 @@ impl Chromium {
         Chromium { browser: Browser::start(&KIND) }
     }
 
-    /// Opens a page in a tab of its own.
+    /// Opens a page in a new tab.
     pub fn open(&mut self, url: &str) -> Tab {
         let tab = self.open_blank();
         self.navigate(&tab, url);
@@ -76,7 +76,7 @@ impl Chromium {
         self.tab_call(tab, method, json!({"source": script}));
     }
 
-    /// The value of a JavaScript expression; a promise is awaited.
+    /// The value of a JavaScript expression. A promise is awaited.
     pub fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
         let parameters = json!({
             "expression": expression,
@@ -106,13 +106,13 @@ impl Chromium {
         self.set_preference(tab, "prefers-color-scheme", scheme);
     }
 
-    /// What a media query like `(prefers-…: value)` finds.
+    /// Emulates the value of a media feature like `prefers-reduced-motion`.
     pub fn set_preference(&mut self, tab: &Tab, name: &str, value: &str) {
         let features = json!({"features": [{"name": name, "value": value}]});
         self.tab_call(tab, "Emulation.setEmulatedMedia", features);
     }
 
-    /// Presses a key and lets it go, as a keyboard would: `Tab`, `Enter`, `f`.
+    /// Presses and releases a key: `Tab`, `Enter`, `f`.
     pub fn press(&mut self, tab: &Tab, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
@@ -129,7 +129,7 @@ impl Chromium {
         }
     }
 
-    /// Clicks with the mouse on the middle of an element.
+    /// Clicks on the middle of an element.
     pub fn click(&mut self, tab: &Tab, selector: &str) {
         let middle = format!(
             "(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect();
@@ -149,17 +149,17 @@ impl Chromium {
         self.tab_call(tab, "Page.bringToFront", json!({}));
     }
 
-    /// `frozen`, as a browser that saves power does it to a page, or `active`.
+    /// Sets the page lifecycle state: `active`, or `frozen` as a browser does to save power.
     pub fn set_lifecycle(&mut self, tab: &Tab, state: &str) {
         self.tab_call(tab, "Page.setWebLifecycleState", json!({"state": state}));
     }
 
-    /// To all processes of the browser.
+    /// Sends a signal to all processes of the browser.
     pub fn signal(&self, signal: Signal) {
         self.browser.signal(signal);
     }
 
-    /// Keeps a screenshot as an artefact of the run.
+    /// Saves a screenshot under the target directory.
     pub fn screenshot(&mut self, tab: &Tab, name: &str) -> PathBuf {
         let shot = self.tab_call(tab, "Page.captureScreenshot", json!({"format": "png"}));
         browser::keep_screenshot(&shot["data"], name)

@@ -1,4 +1,4 @@
-//! A viewer without I/O: str0m as the offering side, receiving video.
+//! A viewer without I/O: str0m as the offerer, which receives video.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 
-/// One encoded frame as it came out of the depacketizer.
+/// One encoded frame from the depacketizer.
 pub struct ReceivedFrame {
     pub codec: Codec,
     pub data: Vec<u8>,
@@ -53,19 +53,19 @@ pub struct Client {
     codec: Codec,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
-    /// The answer that was accepted last.
+    /// The last accepted answer.
     answer: String,
     deadline: Instant,
     pub address: SocketAddr,
     pub connected: bool,
-    /// The other side said goodbye.
+    /// The server ended the connection with a DTLS close_notify.
     pub closed: bool,
     pub frames: Vec<ReceivedFrame>,
     pub outgoing: Vec<Outgoing>,
 }
 
 impl Client {
-    /// A client at `address` that has one codec, and its offer's SDP.
+    /// A client at `address` that supports one codec, and the SDP of its offer.
     pub fn new(address: SocketAddr, codec: Codec, now: Instant) -> (Client, String) {
         let real = Arc::new(str0m::crypto::from_feature_flags());
         Client::with_crypto(address, codec, real, now)
@@ -103,7 +103,7 @@ impl Client {
         (client, offer.to_sdp_string())
     }
 
-    /// The answer of before, but for the credentials.
+    /// Accepts the last answer again, with new ICE credentials.
     pub fn answer_restart(&mut self, ufrag: &str, pwd: &str, now: Instant) {
         let line = |line: &str| match line.split_once(':') {
             Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:{ufrag}\r\n"),
@@ -122,7 +122,7 @@ impl Client {
         self.handle_timeout(now);
     }
 
-    /// A further offer, to be answered with `accept`.
+    /// The SDP of a subsequent offer. `accept` takes its answer.
     pub fn offer_again(&mut self, change: impl FnOnce(&mut SdpApi)) -> String {
         let mut api = self.rtc.sdp_api();
         change(&mut api);
@@ -153,7 +153,7 @@ impl Client {
         self.handle_timeout(now);
     }
 
-    /// BYE and close_notify, as a browser's `pc.close()`.
+    /// Sends RTCP BYE and DTLS close_notify, as a browser's `pc.close()` does.
     pub fn close(&mut self, now: Instant) {
         self.rtc.close().unwrap();
         self.drain(now);

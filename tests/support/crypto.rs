@@ -1,11 +1,11 @@
-//! Cryptography without secrets: the same shapes, sizes and refusals as the real one, but readable
-//! on the wire, fast, and the same each time.
+//! Fake cryptography for tests: messages have the structure and size of the real ones and forged ones
+//! are rejected, but packets are readable, and it is fast and deterministic.
 //!
 //! DTLS is three messages (hello, reply, finished) with retransmission, a certificate in each
-//! direction, and an authenticated goodbye. As with the real machine, what is not understood is
-//! dropped and no error: every error would be fatal. SRTP is the plain text and a 16-byte tag, so that the
-//! rules can look into every packet that the server sends, and a flipped bit is still noticed. STUN
-//! keeps its real HMAC.
+//! direction, and an authenticated close_notify alert. A message that is not understood is dropped
+//! without an error, as in the real implementation: str0m treats every DTLS error as fatal. SRTP is
+//! the plain text and a 16-byte tag, so that a test can read every packet that the server sends, and
+//! a flipped bit is still detected. STUN keeps its real HMAC.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use str0m::crypto::{
     SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
-/// What an `Rtc` is built with, on both sides.
+/// The crypto provider for the `Rtc` of both sides.
 pub fn provider() -> Arc<CryptoProvider> {
     let real = str0m::crypto::from_feature_flags();
     Arc::new(CryptoProvider { srtp_provider: &NullSrtp, dtls_provider: &NullDtls, ..real })
@@ -33,18 +33,19 @@ thread_local! {
     static PANICS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The tag that every key takes while [`accept_master_tag`] is on.
+/// An SRTP tag that is valid for every key while [`accept_master_tag`] is on.
 pub const MASTER_TAG_BYTES: [u8; TAG_BYTES] = [0xa5; TAG_BYTES];
 
-/// Lets a test play somebody who holds the keys of a session, on this thread.
-#[allow(dead_code, reason = "the simulator has no insiders")]
+/// Whether [`MASTER_TAG_BYTES`] is accepted on this thread. With it, a test can send packets like an
+/// attacker who has the keys of a session.
+#[allow(dead_code, reason = "the simulator has no attacker with session keys")]
 pub fn accept_master_tag(accept: bool) {
     MASTER_TAG.set(accept);
 }
 
-/// Plants a panic deep inside str0m: in the next handshake that begins, and in the next packet that
-/// is decrypted, on this thread.
-#[allow(dead_code, reason = "the simulator plants its bugs in our own code")]
+/// Makes code that str0m calls panic on this thread: the start of every DTLS handshake and the
+/// decryption of every SRTP packet, as long as this is set.
+#[allow(dead_code, reason = "the simulator changes our own source instead")]
 pub fn plant_panic(planted: bool) {
     PANICS.set(planted);
 }
@@ -53,7 +54,7 @@ fn panic_if_planted() {
     assert!(!PANICS.get(), "a planted panic");
 }
 
-/// A certificate is any bytes: what counts is their SHA-256, the fingerprint.
+/// A certificate is arbitrary bytes: only their SHA-256, the fingerprint, is used.
 pub fn certificate(seed: u64) -> DtlsCert {
     DtlsCert {
         certificate: digest::<64>(&[b"certificate", &seed.to_be_bytes()]).to_vec(),
@@ -61,7 +62,7 @@ pub fn certificate(seed: u64) -> DtlsCert {
     }
 }
 
-/// FNV-1a, run on for as many bytes as are wanted. It detects accidents, nothing else.
+/// FNV-1a, extended to `N` bytes. It detects changed bytes and is not secure.
 fn digest<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut mix = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -88,10 +89,10 @@ const RANDOM_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 /// Two AES-256 keys and two salts of 12 bytes (RFC 7714, section 12).
 const KEYING_BYTES: usize = 2 * 32 + 2 * 12;
-/// Chromium's first retransmission; doubled each time (RFC 6347, section 4.2.4).
+/// Chromium's first retransmission timeout. It doubles each time (RFC 6347, section 4.2.4).
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
 const LAST_RETRANSMISSION: Duration = Duration::from_secs(3);
-const FAR: Duration = Duration::from_secs(1 << 30);
+const NO_TIMEOUT: Duration = Duration::from_secs(1 << 30);
 
 #[derive(Debug)]
 struct NullDtls;
@@ -129,7 +130,7 @@ impl DtlsProvider for NullDtls {
 }
 
 #[derive(Debug)]
-enum Happened {
+enum Event {
     Certificate(Vec<u8>),
     Keys,
     Connected,
@@ -145,12 +146,12 @@ struct Instance {
     peer: Option<Peer>,
     connected: bool,
     closing: bool,
-    /// What is sent again until it is answered.
+    /// The message that is retransmitted until the peer answers it.
     flight: Option<Vec<u8>>,
     retransmit_at: Option<Instant>,
     wait: Duration,
     packets: VecDeque<Vec<u8>>,
-    events: VecDeque<Happened>,
+    events: VecDeque<Event>,
 }
 
 #[derive(Debug, Clone)]
@@ -164,7 +165,7 @@ impl Instance {
         [&[HANDSHAKE, kind][..], &self.random, tail].concat()
     }
 
-    fn fly(&mut self, message: Vec<u8>) {
+    fn send_flight(&mut self, message: Vec<u8>) {
         self.packets.push_back(message.clone());
         self.flight = Some(message);
         self.retransmit_at = Some(self.now + self.wait);
@@ -183,13 +184,13 @@ impl Instance {
         };
         self.connected = true;
         (self.flight, self.retransmit_at) = (None, None);
-        self.events.push_back(Happened::Certificate(peer.certificate));
-        self.events.push_back(Happened::Keys);
-        self.events.push_back(Happened::Connected);
+        self.events.push_back(Event::Certificate(peer.certificate));
+        self.events.push_back(Event::Keys);
+        self.events.push_back(Event::Connected);
     }
 
-    fn proof(&self, what: &[u8]) -> Option<[u8; TAG_BYTES]> {
-        Some(digest(&[what, &self.keys()?]))
+    fn authentication_tag(&self, label: &[u8]) -> Option<[u8; TAG_BYTES]> {
+        Some(digest(&[label, &self.keys()?]))
     }
 
     fn handshake(&mut self, kind: u8, body: &[u8]) -> Option<()> {
@@ -205,15 +206,15 @@ impl Instance {
             REPLY if self.active => {
                 let certificate = tail.to_vec();
                 self.peer.get_or_insert(Peer { random, certificate });
-                let proof = self.proof(b"finished")?;
-                let finished = self.message(FINISHED, &proof);
+                let tag = self.authentication_tag(b"finished")?;
+                let finished = self.message(FINISHED, &tag);
                 self.packets.push_back(finished);
                 self.connect();
             }
             FINISHED
                 if !self.active
                     && random == self.peer.as_ref()?.random
-                    && tail == self.proof(b"finished")? =>
+                    && tail == self.authentication_tag(b"finished")? =>
             {
                 self.connect();
             }
@@ -227,19 +228,20 @@ impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
         self.active = active;
         if active {
-            self.fly(self.message(HELLO, &self.certificate.clone()));
+            self.send_flight(self.message(HELLO, &self.certificate.clone()));
         }
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
         match packet {
             [HANDSHAKE, kind, body @ ..] => {
-                let _understood = self.handshake(*kind, body);
+                let _handled = self.handshake(*kind, body);
             }
-            [ALERT, proof @ ..]
-                if Some(proof) == self.proof(b"goodbye").as_ref().map(|p| &p[..]) =>
+            [ALERT, tag @ ..]
+                if Some(tag)
+                    == self.authentication_tag(b"close_notify").as_ref().map(|t| &t[..]) =>
             {
-                self.events.push_back(Happened::Closed);
+                self.events.push_back(Event::Closed);
             }
             _ => {}
         }
@@ -255,17 +257,17 @@ impl DtlsInstance for Instance {
             return DtlsOutput::Packet(copy(&packet, buf));
         }
         match self.events.pop_front() {
-            Some(Happened::Certificate(der)) => DtlsOutput::PeerCert(copy(&der, buf)),
-            Some(Happened::Keys) => {
+            Some(Event::Certificate(der)) => DtlsOutput::PeerCert(copy(&der, buf)),
+            Some(Event::Keys) => {
                 let keys = self.keys().expect("connected means that the peer is known");
                 DtlsOutput::KeyingMaterial(
                     KeyingMaterial::new(&keys),
                     SrtpProfile::AEAD_AES_256_GCM,
                 )
             }
-            Some(Happened::Connected) => DtlsOutput::Connected,
-            Some(Happened::Closed) => DtlsOutput::CloseNotify,
-            None => DtlsOutput::Timeout(self.retransmit_at.unwrap_or(self.now + FAR)),
+            Some(Event::Connected) => DtlsOutput::Connected,
+            Some(Event::Closed) => DtlsOutput::CloseNotify,
+            None => DtlsOutput::Timeout(self.retransmit_at.unwrap_or(self.now + NO_TIMEOUT)),
         }
     }
 
@@ -273,7 +275,7 @@ impl DtlsInstance for Instance {
         self.now = now;
         if let Some(flight) = self.flight.clone().filter(|_| self.retransmit_at <= Some(now)) {
             self.wait = (self.wait * 2).min(LAST_RETRANSMISSION);
-            self.fly(flight);
+            self.send_flight(flight);
         }
         Ok(())
     }
@@ -299,8 +301,9 @@ impl DtlsInstance for Instance {
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        if let Some(proof) = self.proof(b"goodbye").filter(|_| self.connected && !self.closing) {
-            self.packets.push_back([&[ALERT][..], &proof].concat());
+        let tag = self.authentication_tag(b"close_notify");
+        if let Some(tag) = tag.filter(|_| self.connected && !self.closing) {
+            self.packets.push_back([&[ALERT][..], &tag].concat());
         }
         (self.flight, self.retransmit_at) = (None, None);
         self.closing = true;

@@ -16,7 +16,8 @@ const KIND: Kind = Kind {
     preferences: PREFERENCES,
 };
 
-/// A profile that keeps to itself, and has no H.264: its plug-in would come from the internet.
+/// A profile without background network traffic, and without H.264: the OpenH264 plug-in would be
+/// downloaded from the internet.
 const PREFERENCES: &str = r#"
 user_pref("app.normandy.enabled", false);
 user_pref("app.update.enabled", false);
@@ -38,7 +39,7 @@ user_pref("toolkit.telemetry.enabled", false);
 
 pub struct Firefox {
     browser: Browser,
-    /// The one tab.
+    /// The browsing context of the only tab.
     context: Value,
 }
 
@@ -56,7 +57,7 @@ impl Firefox {
         self.call("browsingContext.navigate", to);
     }
 
-    /// The value of a JavaScript expression; a promise is awaited.
+    /// The value of a JavaScript expression. A promise is awaited.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({
             "expression": format!("(async () => JSON.stringify(await ({expression}) ?? null))()"),
@@ -73,7 +74,7 @@ impl Firefox {
         browser::wait_for(|script| self.evaluate(script), expression);
     }
 
-    /// Keeps a screenshot as an artefact of the run.
+    /// Saves a screenshot under the target directory.
     pub fn screenshot(&mut self, name: &str) -> PathBuf {
         let context = json!({"context": self.context});
         let shot = self.call("browsingContext.captureScreenshot", context);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Longer than anything takes that is not stuck.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits before it fails. Nothing takes this long unless it hangs.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Server {
     child: Child,
@@ -19,7 +19,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on the loopback, on a free port.
+    /// Starts a server on the loopback address, on a free port.
     pub fn start(flags: &[&str]) -> Server {
         Server::start_on("127.0.0.1", 0, flags)
     }
@@ -67,9 +67,9 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits until the process has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_LIMIT;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -79,7 +79,7 @@ impl Server {
         panic!("the server does not end");
     }
 
-    /// What has been logged since the last call.
+    /// The log lines since the last call.
     pub fn log(&self) -> Vec<String> {
         self.log.try_iter().collect()
     }
@@ -90,12 +90,12 @@ impl Server {
         serde_json::from_slice(&response.body).unwrap()
     }
 
-    /// Waits until the statistics are as wanted.
-    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+    /// Waits until the statistics fulfil a condition.
+    pub fn wait_for(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + WAIT_LIMIT;
         loop {
             let stats = self.stats();
-            if wanted(&stats) {
+            if condition(&stats) {
                 return stats;
             }
             assert!(Instant::now() < end, "{what}: {stats}");
@@ -117,7 +117,7 @@ impl Drop for Server {
     }
 }
 
-/// An address of this machine's that is not the loopback's.
+/// An address of this machine other than the loopback address.
 pub fn own_address() -> String {
     let own =
         ballcast::driver::addresses::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
@@ -136,7 +136,7 @@ impl Response {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -156,21 +156,21 @@ pub fn request(
     raw(address, &bytes)
 }
 
-/// The statistics of a server that may not be there.
+/// The statistics of a server, or `None` if it does not answer.
 pub fn try_stats(address: SocketAddr) -> Option<Value> {
     let head = format!("GET /stats HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let response = try_raw(address, head.as_bytes()).ok()?;
     serde_json::from_slice(&response.body).ok()
 }
 
-/// Bytes in, everything until the end of the connection out.
+/// Sends bytes on a new connection and reads until the server closes it.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
     try_raw(address, bytes).unwrap()
 }
 
 fn try_raw(address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
     stream.write_all(bytes)?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response)?;

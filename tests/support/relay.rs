@@ -1,5 +1,5 @@
-//! The network between a page and a server on the same machine: TCP and UDP by way of a port of
-//! its own, and either can be cut.
+//! A proxy between a page and a server on the same machine. It forwards TCP and UDP from a port of
+//! its own, and can interrupt either of them.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often a part that waits looks again.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 pub struct Relay {
     pub address: SocketAddr,
@@ -40,7 +39,8 @@ impl Relay {
         format!("http://{}/", self.address)
     }
 
-    /// What is sent over UDP is lost; over TCP it waits, as the kernels would send it again.
+    /// Interrupts TCP or UDP, or ends the interruption. Datagrams are lost meanwhile; TCP data is
+    /// delayed, because a kernel would retransmit it.
     pub fn cut(&self, tcp: bool, udp: bool) {
         self.cuts.tcp.store(tcp, Ordering::Relaxed);
         self.cuts.udp.store(udp, Ordering::Relaxed);
@@ -77,7 +77,7 @@ fn relay_datagrams(front: &UdpSocket, server: SocketAddr, cuts: &Cuts) {
                 }
             }
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -85,7 +85,7 @@ fn relay_connections(listener: &TcpListener, server: SocketAddr, cuts: &Arc<Cuts
     listener.set_nonblocking(true).unwrap();
     while !cuts.ended.load(Ordering::Relaxed) {
         let Ok((front, _)) = listener.accept() else {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             continue;
         };
         let Ok(back) = TcpStream::connect(server) else { continue };
@@ -99,11 +99,11 @@ fn relay_connections(listener: &TcpListener, server: SocketAddr, cuts: &Arc<Cuts
 
 fn copy(mut from: TcpStream, mut to: TcpStream, cuts: &Cuts) {
     from.set_nonblocking(false).unwrap();
-    from.set_read_timeout(Some(LOOK)).unwrap();
+    from.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
     let mut buffer = [0; 65_536];
     while !cuts.ended.load(Ordering::Relaxed) {
         if cuts.tcp.load(Ordering::Relaxed) {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             continue;
         }
         match from.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! What is asked of a page that plays the ball, in any browser.
+//! JavaScript that measures a page that plays the ball, for any browser.
 
 use serde_json::Value;
 
@@ -6,16 +6,16 @@ use super::ball;
 
 pub const LIVE: &str = "window.ballcast?.state === 'live'";
 
-/// How many frames a busy machine may keep a browser from presenting, one after the other.
+/// How many consecutive frames a browser may skip on a busy machine.
 pub const MOST_SKIPPED: usize = 30;
 
-/// The bounding box of what is green, and the picture's size, in each of the next frames.
+/// The bounding box of the green pixels, and the size of the picture, for each of the next 60 frames.
 pub const DISCS: &str = "new Promise((resolve) => {
     const video = document.querySelector('video');
     const canvas = document.createElement('canvas');
     const context = canvas.getContext('2d', { willReadFrequently: true });
     const discs = [];
-    const look = () => {
+    const measure = () => {
         const { videoWidth: width, videoHeight: height } = video;
         [canvas.width, canvas.height] = [width, height];
         context.drawImage(video, 0, 0);
@@ -31,12 +31,12 @@ pub const DISCS: &str = "new Promise((resolve) => {
         }
         discs.push([left, right, top, bottom, width, height]);
         if (discs.length === 60) resolve(discs);
-        else video.requestVideoFrameCallback(look);
+        else video.requestVideoFrameCallback(measure);
     };
-    video.requestVideoFrameCallback(look);
+    video.requestVideoFrameCallback(measure);
 })";
 
-/// Frames presented in three seconds, by the browser's own count.
+/// Frames presented per second, as counted by the browser over three seconds.
 const FRAME_RATE: &str = "new Promise((resolve) => {
     const video = document.querySelector('video');
     let first;
@@ -49,7 +49,8 @@ const FRAME_RATE: &str = "new Promise((resolve) => {
     video.requestVideoFrameCallback(count);
 })";
 
-/// Whether the discs that a page has seen are on the ball's trajectory; the numbers of their frames.
+/// Checks that the discs measured in a page are on the trajectory of the ball, and returns the numbers
+/// of their frames.
 pub fn follow(discs: &Value) -> Vec<usize> {
     let centre = |seen: &Value| {
         let [left, right, top, bottom, width, height] =
@@ -60,7 +61,7 @@ pub fn follow(discs: &Value) -> Vec<usize> {
     ball::follow(&centres, MOST_SKIPPED).unwrap()
 }
 
-/// The best of three measurements: noise only ever makes them worse.
+/// Checks the best of three measurements: a busy machine only lowers the frame rate.
 pub fn check_frame_rate(mut evaluate: impl FnMut(&str) -> Value) {
     let rates: Vec<f64> = (0..3).map(|_| evaluate(FRAME_RATE).as_f64().unwrap()).collect();
     println!("{rates:?} frames/s");

@@ -1,5 +1,5 @@
-//! A server, its viewers and a perfect network between them, in virtual time: no socket, no
-//! thread, no sleep.
+//! A server, its viewers and a network without loss or delay between them, in virtual time: no
+//! socket, no thread, no sleep.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use str0m::config::CryptoProvider;
 use super::client::Client;
 
 pub const FRAMES_PER_SECOND: u32 = 30;
-/// The origin whose pages may use WHEP.
-pub const FRIEND: &str = "https://home.example";
+/// The origin that the server allows to use WHEP.
+pub const ALLOWED_ORIGIN: &str = "https://home.example";
 
-/// The smallest things that have the shape of H.264 frames.
+/// The smallest byte strings that look like H.264 frames to the server.
 const KEY_FRAME: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88];
 const DELTA_FRAME: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a];
-/// That of a VP8 key frame; the source makes no others.
+/// The same for a VP8 key frame. The source here makes no other VP8 frames.
 const VP8_FRAME: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01, 0x9a];
 
-/// More outputs than this in one drain are a loop without end.
+/// More outputs than this for one input mean an endless loop.
 const MOST_OUTPUTS: usize = 20_000;
 
 fn real_crypto() -> Arc<CryptoProvider> {
@@ -37,20 +37,20 @@ pub struct World {
     pub now: Instant,
     crypto: Arc<CryptoProvider>,
     pub server: Server,
-    pub clients: Vec<Member>,
+    pub clients: Vec<ClientHost>,
     pub captures: u64,
-    /// What the next clients can decode.
+    /// The codec that the next clients offer.
     pub codec: Codec,
-    /// What the last picture was encoded in.
+    /// The codecs in which the last picture was encoded.
     pub encoded: Vec<Codec>,
     pub forced_keyframes: Vec<(Codec, Instant)>,
-    /// Datagrams that the server sent and no client took.
-    pub stray: Vec<SocketAddr>,
+    /// Destinations of datagrams that the server sent to an address without a client.
+    pub undeliverable: Vec<SocketAddr>,
     /// While set, sending a datagram fails.
     pub transmit_fails: bool,
-    /// While set, the source takes no notice of a wish for a key frame.
-    pub source_is_deaf: bool,
-    /// While set, nothing comes of a capture.
+    /// While set, the source does not react to a request for an H.264 key frame.
+    pub source_ignores_keyframe_requests: bool,
+    /// While set, every capture fails.
     pub source_fails: bool,
     keyframe_forced: bool,
     deadline: Option<Instant>,
@@ -59,20 +59,21 @@ pub struct World {
     next_connection: u64,
 }
 
-pub struct Member {
+/// A client and its side of the network.
+pub struct ClientHost {
     pub client: Client,
-    /// Where the network shows it to the server; a change is what a new binding of a NAT does.
+    /// The source address that the server sees. Changing it simulates a new NAT binding.
     pub address: SocketAddr,
-    /// What its connectivity checks carry: the server's user fragment and its own.
+    /// USERNAME of its connectivity checks: the user fragments of the server and of the client.
     pub username: String,
-    /// The key of its checks' integrity: the server's password.
+    /// The key for MESSAGE-INTEGRITY of its connectivity checks: the password of the server.
     pub password: String,
-    /// A machine without power: it neither sends nor receives.
-    pub dead: bool,
-    /// Media and everything else that reached it.
+    /// While set, the host neither sends nor receives.
+    pub powered_off: bool,
+    /// When each datagram to this host was sent, media and everything else.
     pub datagrams: Vec<Instant>,
-    /// How many of the datagrams that it sends are kept, the first ones.
-    pub keeps_sent: usize,
+    /// How many of the first datagrams that the client sends are kept in `sent`.
+    pub sent_limit: usize,
     pub sent: Vec<Vec<u8>>,
 }
 
@@ -89,7 +90,7 @@ impl World {
         World::with(Limits::default(), token, real_crypto())
     }
 
-    /// A world in which both sides compute with `crypto`.
+    /// A world in which the server and the clients use `crypto`.
     pub fn with_crypto(limits: Limits, crypto: Arc<CryptoProvider>) -> World {
         World::with(limits, None, crypto)
     }
@@ -101,7 +102,10 @@ impl World {
             crypto: Arc::clone(&crypto),
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
             addresses: vec!["10.0.0.254:8080".parse().unwrap()],
-            access: AccessPolicy { names: vec!["camera".into()], origins: vec![FRIEND.into()] },
+            access: AccessPolicy {
+                names: vec!["camera".into()],
+                origins: vec![ALLOWED_ORIGIN.into()],
+            },
             token,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
@@ -118,9 +122,9 @@ impl World {
             codec: Codec::H264,
             encoded: Vec::new(),
             forced_keyframes: Vec::new(),
-            stray: Vec::new(),
+            undeliverable: Vec::new(),
             transmit_fails: false,
-            source_is_deaf: false,
+            source_ignores_keyframe_requests: false,
             source_fails: false,
             keyframe_forced: false,
             deadline: None,
@@ -130,19 +134,19 @@ impl World {
         }
     }
 
-    /// A client with an address of its own, `10.0.<index>.1`.
+    /// A new client at `10.0.<index>.1`, and the SDP of its offer.
     pub fn offer(&mut self) -> (Client, String) {
         let index = self.clients.len() as u8;
         let address = SocketAddr::from(([10, 0, index, 1], 5_000));
         Client::with_crypto(address, self.codec, Arc::clone(&self.crypto), self.now)
     }
 
-    /// A viewer joins over HTTP; its index. It connects when time passes.
+    /// Adds a viewer with an offer over HTTP, and returns its index. It connects when time passes.
     pub fn join(&mut self) -> usize {
         self.try_join().unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 
-    /// As `join`; or the status and the document of the refusal.
+    /// As `join`, but returns the status and the JSON document of a refusal.
     pub fn try_join(&mut self) -> Result<usize, (u16, Value)> {
         let (client, sdp) = self.offer();
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
@@ -153,7 +157,7 @@ impl World {
         Ok(self.add(client, &sdp, answer["sdp"].as_str().unwrap()))
     }
 
-    /// A client whose offer was answered; its index. It connects when time passes.
+    /// Adds a client whose offer was answered, and returns its index. It connects when time passes.
     pub fn add(&mut self, mut client: Client, offer: &str, answer: &str) -> usize {
         let value = |sdp: &str, name: &str| {
             let value = sdp.lines().find_map(|line| line.strip_prefix(name));
@@ -163,14 +167,14 @@ impl World {
         let username = format!("{}:{}", ufrag(answer), ufrag(offer));
         let password = value(answer, "a=ice-pwd:");
         client.accept(answer, self.now);
-        self.clients.push(Member {
+        self.clients.push(ClientHost {
             address: client.address,
             client,
             username,
             password,
-            dead: false,
+            powered_off: false,
             datagrams: Vec::new(),
-            keeps_sent: 0,
+            sent_limit: 0,
             sent: Vec::new(),
         });
         self.clients.len() - 1
@@ -190,7 +194,7 @@ impl World {
         self.http("10.0.0.99:1000".parse().unwrap(), request).1
     }
 
-    /// One request on a connection of its own: status and JSON body.
+    /// Sends one request on a new connection, and returns the status and the JSON body.
     pub fn http(&mut self, from: SocketAddr, request: &str) -> (u16, Value) {
         let response = self.http_raw(from, request.as_bytes());
         let text = String::from_utf8(response).unwrap();
@@ -206,8 +210,8 @@ impl World {
         if !self.closed.contains(&id) {
             self.input(Input::Disconnected(id));
         }
-        let mine = self.responses.iter().filter(|(conn, _)| *conn == id);
-        let response = mine.flat_map(|(_, bytes)| bytes.clone()).collect();
+        let own = self.responses.iter().filter(|(conn, _)| *conn == id);
+        let response = own.flat_map(|(_, bytes)| bytes.clone()).collect();
         self.responses.retain(|(conn, _)| *conn != id);
         response
     }
@@ -223,14 +227,13 @@ impl World {
         self.closed.contains(&id)
     }
 
-    /// Lets time pass, with everything that happens in it.
+    /// Advances the time by `duration`, and runs everything that is due in it.
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.deliver();
         loop {
-            let clients = self.clients.iter().filter(|member| !member.dead);
-            let next =
-                clients.map(|member| member.client.poll_timeout()).chain(self.deadline).min();
+            let clients = self.clients.iter().filter(|host| !host.powered_off);
+            let next = clients.map(|host| host.client.poll_timeout()).chain(self.deadline).min();
             let Some(next) = next.filter(|next| *next <= end) else {
                 break;
             };
@@ -239,9 +242,9 @@ impl World {
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.input(Input::Timeout);
             }
-            for member in self.clients.iter_mut().filter(|member| !member.dead) {
-                if member.client.poll_timeout() <= now {
-                    member.client.handle_timeout(now);
+            for host in self.clients.iter_mut().filter(|host| !host.powered_off) {
+                if host.client.poll_timeout() <= now {
+                    host.client.handle_timeout(now);
                 }
             }
             self.deliver();
@@ -251,18 +254,18 @@ impl World {
         self.deliver();
     }
 
-    /// Carries datagrams from the clients to the server until none is under way.
+    /// Delivers datagrams from the clients to the server until none is left.
     fn deliver(&mut self) {
         loop {
             let mut datagrams = Vec::new();
-            for member in &mut self.clients {
-                let outgoing = std::mem::take(&mut member.client.outgoing);
-                if member.dead {
+            for host in &mut self.clients {
+                let outgoing = std::mem::take(&mut host.client.outgoing);
+                if host.powered_off {
                     continue;
                 }
-                let kept = member.keeps_sent.saturating_sub(member.sent.len());
-                member.sent.extend(outgoing.iter().take(kept).map(|t| t.contents.to_vec()));
-                datagrams.extend(outgoing.into_iter().map(|sent| (member.address, sent)));
+                let kept = host.sent_limit.saturating_sub(host.sent.len());
+                host.sent.extend(outgoing.iter().take(kept).map(|t| t.contents.to_vec()));
+                datagrams.extend(outgoing.into_iter().map(|sent| (host.address, sent)));
             }
             if datagrams.is_empty() {
                 return;
@@ -282,10 +285,10 @@ impl World {
         let mut capture = None;
         let mut failed = Vec::new();
         for count in 0.. {
-            assert!(count < MOST_OUTPUTS, "a drain ends");
+            assert!(count < MOST_OUTPUTS, "the number of outputs for one input is limited");
             match self.server.poll_output() {
                 Output::Send(id, bytes) => {
-                    assert!(!self.is_closed(id), "nothing is sent after the end");
+                    assert!(!self.is_closed(id), "nothing is sent on a closed connection");
                     self.responses.push((id, bytes.into_owned()));
                 }
                 Output::Finish(_) => {}
@@ -294,7 +297,8 @@ impl World {
                     self.closed.push(id);
                 }
                 Output::ForceKeyframe(codec) => {
-                    self.keyframe_forced |= codec == Codec::H264 && !self.source_is_deaf;
+                    self.keyframe_forced |=
+                        codec == Codec::H264 && !self.source_ignores_keyframe_requests;
                     self.forced_keyframes.push((codec, self.now));
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
@@ -303,19 +307,22 @@ impl World {
                 }
                 Output::Transmit(transmit) => {
                     let to = transmit.destination;
-                    let mut members = self.clients.iter_mut();
-                    match members.find(|member| member.address == to) {
-                        Some(member) if !member.dead => {
-                            member.datagrams.push(self.now);
+                    let mut hosts = self.clients.iter_mut();
+                    match hosts.find(|host| host.address == to) {
+                        Some(host) if !host.powered_off => {
+                            host.datagrams.push(self.now);
                             let Transmit { source, contents, .. } = transmit;
-                            member.client.handle_datagram(self.now, source, &contents);
+                            host.client.handle_datagram(self.now, source, &contents);
                         }
-                        Some(member) => member.datagrams.push(self.now),
-                        None => self.stray.push(to),
+                        Some(host) => host.datagrams.push(self.now),
+                        None => self.undeliverable.push(to),
                     }
                 }
                 Output::Timeout(deadline) => {
-                    assert!(deadline.is_none_or(|at| at > self.now), "time moves on");
+                    assert!(
+                        deadline.is_none_or(|at| at > self.now),
+                        "the next deadline is in the future"
+                    );
                     self.deadline = deadline;
                     break;
                 }
