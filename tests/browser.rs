@@ -1,4 +1,4 @@
-//! The page in real Chromium, headless. Screenshots are kept under the target directory's
+//! The page in real Chromium, headless. Screenshots are saved under the target directory's
 //! `tmp/screenshots`.
 
 mod support;
@@ -19,7 +19,7 @@ fn the_page_plays_the_ball_on_its_trajectory() {
     let stats = server.stats();
     assert_eq!(stats["viewers"].as_array().unwrap().len(), 1, "one page is one viewer");
 
-    // In its own time, best of three fresh loads.
+    // The time to the first frame as the page measures it, best of three loads.
     let mut first_frames = Vec::new();
     for _ in 0..3 {
         let tab = chromium.open(&server.url());
@@ -50,7 +50,7 @@ fn the_page_looks_right_on_a_desktop_and_on_a_phone() {
         chromium.wait_for(&tab, "window.ballcast.fps > 0");
         let fits = "document.documentElement.scrollWidth <= innerWidth \
                     && document.documentElement.scrollHeight <= innerHeight";
-        assert_eq!(chromium.evaluate(&tab, fits), true, "{name}: nothing to scroll");
+        assert_eq!(chromium.evaluate(&tab, fits), true, "{name}: the page does not scroll");
         let large = "document.querySelector('video').clientWidth >= 0.9 * Math.min(\
                      innerWidth, innerHeight * 4 / 3)";
         assert_eq!(chromium.evaluate(&tab, large), true, "{name}: the picture is large");
@@ -60,14 +60,14 @@ fn the_page_looks_right_on_a_desktop_and_on_a_phone() {
     }
 }
 
-/// A document of the server's own without our script.
+/// Opens a document of the server's origin that does not contain the page's script.
 fn open_plain(chromium: &mut Chromium, server: &Server) -> Tab {
     let tab = chromium.open(&format!("{}stats", server.url()));
     chromium.wait_for(&tab, "document.readyState === 'complete'");
     tab
 }
 
-/// The page that this project began with.
+/// The script of the page with which this project started.
 const ORIGINAL_PAGE: &str = "(async () => {
     document.body.innerHTML = '<video autoplay muted playsinline></video>';
     const video = document.querySelector('video');
@@ -108,7 +108,7 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     }
 }
 
-const NEGOTIATE_AGAIN: &str = "(async () => {
+const RENEGOTIATE: &str = "(async () => {
     CHANGE
     await pc.setLocalDescription();
     const response = await fetch('/offer', {
@@ -121,7 +121,7 @@ const NEGOTIATE_AGAIN: &str = "(async () => {
 })()";
 
 #[test]
-fn a_page_that_negotiates_again_keeps_its_picture() {
+fn a_renegotiation_does_not_interrupt_the_video() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = open_plain(&mut chromium, &server);
@@ -129,7 +129,7 @@ fn a_page_that_negotiates_again_keeps_its_picture() {
     assert_eq!(chromium.evaluate(&tab, &script.replace("const pc", "window.pc")), "playing");
     let audio = "pc.addTransceiver('audio', { direction: 'recvonly' });";
     for change in ["", audio, "pc.restartIce();", audio] {
-        let script = NEGOTIATE_AGAIN.replace("CHANGE", change);
+        let script = RENEGOTIATE.replace("CHANGE", change);
         assert_eq!(chromium.evaluate(&tab, &script), "stable");
         let seen = chromium.evaluate(&tab, DISCS);
         follow(&seen);
@@ -154,12 +154,12 @@ fn chromium_plays_vp8_when_that_is_all_it_offers() {
     check_frame_rate(|script| chromium.evaluate(&tab, script));
 }
 
-/// What stock players offer: audio, and a data channel.
+/// Common players also offer audio and a data channel.
 const AUDIO_FIRST: &str = "pc.addTransceiver('audio', {direction: 'recvonly'});
-    pc.addTransceiver('video', {direction: 'recvonly'}); pc.createDataChannel('words');";
+    pc.addTransceiver('video', {direction: 'recvonly'}); pc.createDataChannel('data');";
 
 #[test]
-fn audio_and_data_that_nobody_sends_do_not_keep_the_picture_away() {
+fn offered_audio_and_data_channels_do_not_prevent_video() {
     let server = Server::start(&[]);
     for policy in ["balanced", "max-compat", "max-bundle"] {
         let mut chromium = Chromium::start();
@@ -173,7 +173,7 @@ fn audio_and_data_that_nobody_sends_do_not_keep_the_picture_away() {
 }
 
 #[test]
-fn an_offer_without_video_is_told_what_is_missing() {
+fn an_offer_without_video_is_refused_with_the_missing_call() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = open_plain(&mut chromium, &server);
@@ -182,12 +182,12 @@ fn an_offer_without_video_is_told_what_is_missing() {
     let missing = "pc.addTransceiver('video', {direction: 'recvonly'})";
     assert!(sentence.as_str().unwrap().contains(missing), "{sentence}");
 
-    // Our own page shows the sentence that it gets.
+    // Our own page shows the detail of the refusal.
     let tab = chromium.open_blank();
     chromium.prepare(
         &tab,
         "RTCPeerConnection.prototype.addTransceiver = function () {
-            this.createDataChannel('nothing');
+            this.createDataChannel('data');
             return { receiver: {} };
         };",
     );
@@ -199,16 +199,24 @@ fn an_offer_without_video_is_told_what_is_missing() {
 }
 
 #[test]
-fn a_tab_that_is_closed_or_reloaded_leaves_at_once() {
+fn a_closed_or_reloaded_tab_sends_close_notify_and_is_removed_at_once() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, LIVE);
     chromium.navigate(&tab, &server.url());
     chromium.wait_for(&tab, LIVE);
-    server.wait_for("the old page leaves", |s| s["viewers"].as_array().unwrap().len() == 1);
+    server.wait_for("the viewer of the old page is removed", |s| {
+        s["viewers"].as_array().unwrap().len() == 1
+    });
     chromium.close(&tab);
-    server.wait_for("the tab leaves", |s| s["viewers"].as_array().unwrap().is_empty());
+    server.wait_for("the viewer of the closed tab is removed", |s| {
+        s["viewers"].as_array().unwrap().is_empty()
+    });
     let log = server.log().join("\n");
-    assert_eq!(log.matches(": the peer closed the connection").count(), 2, "by saying goodbye, not by a timer: {log}");
+    assert_eq!(
+        log.matches(": the peer closed the connection").count(),
+        2,
+        "by close_notify, not by a timeout: {log}"
+    );
 }

@@ -1,4 +1,5 @@
-//! The page in real Firefox, headless, as it is without the internet: it has no H.264.
+//! The page in real Firefox, headless and without H.264, because its OpenH264 plug-in is not
+//! downloaded.
 
 mod support;
 
@@ -8,7 +9,7 @@ use support::scripts::{DISCS, LIVE, check_frame_rate, follow};
 
 #[test]
 fn firefox_without_h264_plays_the_ball_in_vp8() {
-    // Firefox takes no candidate of the loopback.
+    // Firefox ignores candidates with a loopback address.
     let server = Server::start_on(&own_address(), 0, &[]);
     let mut firefox = Firefox::start();
     firefox.navigate(&server.url());
@@ -21,6 +22,6 @@ fn firefox_without_h264_plays_the_ball_in_vp8() {
     let server = Server::start_on(&own_address(), 0, &["--stamp"]);
     firefox.navigate(&server.url());
     firefox.wait_for(LIVE);
-    // The stamp survives VP8, and no picture is held back for long.
+    // The stamp is readable after VP8 encoding, and the latency is below a second.
     firefox.wait_for("window.ballcast.latencies.some((ms) => ms > 0 && ms < 1000)");
 }

@@ -1,4 +1,4 @@
-//! The real binary, real TCP and UDP on the loopback, real DTLS and SRTP, and a real decoder.
+//! The real binary with TCP and UDP on the loopback address, real DTLS and SRTP, and a real decoder.
 
 mod support;
 
@@ -14,24 +14,24 @@ use support::ball;
 use support::client::Client;
 use support::process::{Server, WAIT_LIMIT};
 
-/// A client on a real socket.
-struct Watcher {
+/// A viewer with a real UDP socket.
+struct SocketViewer {
     client: Client,
     socket: UdpSocket,
 }
 
-impl Watcher {
-    fn join(server: &Server) -> Watcher {
+impl SocketViewer {
+    fn join(server: &Server) -> SocketViewer {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let now = Instant::now();
         let (mut client, sdp) = Client::new(socket.local_addr().unwrap(), Codec::H264, now);
         let response = server.post_offer(&sdp);
         assert_eq!(response.status, 200, "{}", response.json());
         client.accept(response.json()["sdp"].as_str().unwrap(), now);
-        Watcher { client, socket }
+        SocketViewer { client, socket }
     }
 
-    /// Sends what is due and takes in what comes, for a moment.
+    /// Sends what is due, waits up to 20 ms for a datagram, and handles it.
     fn step(&mut self) {
         self.send();
         let wait = self.client.poll_timeout().saturating_duration_since(Instant::now());
@@ -57,15 +57,15 @@ impl Watcher {
     }
 }
 
-fn watch_until(watchers: &mut [Watcher], done: impl Fn(&[Watcher]) -> bool) {
+fn run_until(viewers: &mut [SocketViewer], done: impl Fn(&[SocketViewer]) -> bool) {
     let end = Instant::now() + WAIT_LIMIT + Duration::from_secs(20);
-    while !done(watchers) {
-        assert!(Instant::now() < end, "{} frames", watchers[0].client.frames.len());
-        watchers.iter_mut().for_each(Watcher::step);
+    while !done(viewers) {
+        assert!(Instant::now() < end, "{} frames", viewers[0].client.frames.len());
+        viewers.iter_mut().for_each(SocketViewer::step);
     }
 }
 
-/// A decoded picture's luma and chroma.
+/// The luma and chroma planes of a decoded picture.
 struct Decoded {
     width: usize,
     y: Vec<u8>,
@@ -77,7 +77,8 @@ fn decode(frames: &[support::client::ReceivedFrame]) -> Vec<Decoded> {
     let mut decoder = Decoder::new().unwrap();
     let mut pictures = Vec::new();
     for frame in frames {
-        let picture = decoder.decode(&frame.data).unwrap().expect("each frame is a picture");
+        let picture =
+            decoder.decode(&frame.data).unwrap().expect("each frame decodes to a picture");
         let (width, height) = picture.dimensions();
         let plane = |samples: &[u8], stride: usize, width: usize, height: usize| {
             samples.chunks(stride).take(height).flat_map(|row| row[..width].to_vec()).collect()
@@ -94,7 +95,7 @@ fn decode(frames: &[support::client::ReceivedFrame]) -> Vec<Decoded> {
 }
 
 impl Decoded {
-    /// The middle of everything that is bright.
+    /// The centre of the bounding box of all bright pixels.
     fn centre(&self) -> (f64, f64) {
         let bright = self.y.iter().enumerate().filter(|(_, luma)| **luma > 80);
         let points: Vec<(usize, usize)> =
@@ -110,25 +111,26 @@ impl Decoded {
 #[test]
 fn the_ball_arrives_on_its_trajectory_300_frames_in_a_row() {
     let server = Server::start(&[]);
-    let mut watchers = [Watcher::join(&server)];
-    watch_until(&mut watchers, |w| w[0].client.frames.len() >= 300);
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 300);
 
-    // Asked while it streams: threads of the process, encodes so far.
+    // The server has one thread while it streams.
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().count();
     assert_eq!(threads, 1);
 
-    let frames = &watchers[0].client.frames[..300];
+    let frames = &viewers[0].client.frames[..300];
     assert!(frames[0].is_keyframe());
     let pictures = decode(frames);
     let centres: Vec<_> = pictures.iter().map(Decoded::centre).collect();
     let numbers = ball::follow(&centres, 0).unwrap();
-    assert_eq!(numbers[0], 1, "the ball starts to move for the first viewer");
+    assert_eq!(numbers[0], 1, "the ball starts to move when the first viewer connects");
     for picture in &pictures {
         check_colours(picture);
     }
 }
 
-/// Black and green within 6 steps, two pixels away from the disc's edge.
+/// Checks that the disc is green and the rest black, each sample within 6, except within two to
+/// three pixels of the disc's edge.
 fn check_colours(picture: &Decoded) {
     const TOLERANCE: u8 = 6;
     let (centre_x, centre_y) = picture.centre();
@@ -152,14 +154,16 @@ fn check_colours(picture: &Decoded) {
 #[test]
 fn two_viewers_get_the_same_pictures_from_one_encode() {
     let server = Server::start(&[]);
-    let mut watchers = [Watcher::join(&server), Watcher::join(&server)];
-    watch_until(&mut watchers, |w| w.iter().all(|w| w.client.frames.len() >= 60));
+    let mut viewers = [SocketViewer::join(&server), SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w.iter().all(|w| w.client.frames.len() >= 60));
     let captured = server.stats()["frames"].as_u64().unwrap();
-    let [first, second] = &watchers;
-    let same = |w: &Watcher| w.client.frames.iter().map(|f| f.data.clone()).collect::<Vec<_>>();
+    let [first, second] = &viewers;
+    let same =
+        |w: &SocketViewer| w.client.frames.iter().map(|f| f.data.clone()).collect::<Vec<_>>();
     let (all, late) = (same(first), same(second));
-    // The second began with a key frame of the first's stream.
-    let start = all.iter().position(|frame| *frame == late[0]).expect("the same key frame");
+    // The first frame of the second viewer is a key frame that the first one got, too.
+    let start =
+        all.iter().position(|frame| *frame == late[0]).expect("a frame that both viewers got");
     let shared = all[start..].iter().zip(&late).take_while(|(a, b)| a == b).count();
     assert!(shared >= late.len().min(all.len() - start), "{shared}");
     let most = all.len().max(late.len()) as u64 + 30;
@@ -167,12 +171,12 @@ fn two_viewers_get_the_same_pictures_from_one_encode() {
 }
 
 #[test]
-fn a_stamp_tells_when_the_picture_was_taken() {
+fn the_stamp_is_the_capture_time() {
     let server = Server::start(&["--stamp"]);
-    let mut watchers = [Watcher::join(&server)];
-    watch_until(&mut watchers, |w| w[0].client.frames.len() >= 30);
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 30);
     let now = ballcast::media::stamp_of(std::time::SystemTime::now());
-    for picture in decode(&watchers[0].client.frames) {
+    for picture in decode(&viewers[0].client.frames) {
         let bit = |bit: usize| u32::from(picture.y[8 * picture.width + bit * 16 + 8] > 128) << bit;
         let stamp: u32 = (0..24).map(bit).sum();
         let age_ms = (now.wrapping_sub(stamp) & 0xff_ffff) / 4;
@@ -183,9 +187,9 @@ fn a_stamp_tells_when_the_picture_was_taken() {
 #[test]
 fn the_bitstream_says_bt601_limited_range() {
     let server = Server::start(&[]);
-    let mut watchers = [Watcher::join(&server)];
-    watch_until(&mut watchers, |w| !w[0].client.frames.is_empty());
-    let data = &watchers[0].client.frames[0].data;
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| !w[0].client.frames.is_empty());
+    let data = &viewers[0].client.frames[0].data;
     let start = data.windows(4).position(|w| w[..3] == [0, 0, 1] && w[3] & 0x1f == 7).unwrap();
     let bits: String =
         data[start + 3..start + 40].iter().map(|byte| format!("{byte:08b}")).collect();
@@ -196,46 +200,48 @@ fn the_bitstream_says_bt601_limited_range() {
 }
 
 #[test]
-fn a_viewer_that_leaves_is_freed_at_once() {
+fn a_viewer_that_sends_close_notify_is_removed_at_once() {
     let server = Server::start(&[]);
-    let mut watchers = [Watcher::join(&server)];
-    watch_until(&mut watchers, |w| w[0].client.frames.len() >= 5);
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 5);
     assert_eq!(server.stats()["viewers"][0]["state"], "live");
-    let [watcher] = &mut watchers;
-    watcher.client.close(Instant::now());
-    watcher.send();
+    let [viewer] = &mut viewers;
+    viewer.client.close(Instant::now());
+    viewer.send();
     let left = Instant::now();
-    server.wait_for("the viewer leaves", |stats| stats["viewers"].as_array().unwrap().is_empty());
-    // 100 ms is what is promised and the pure tests hold it to; this one runs beside others.
+    server
+        .wait_for("the viewer is removed", |stats| stats["viewers"].as_array().unwrap().is_empty());
+    // The tests in virtual time check the limit of 100 ms. This one runs in parallel with others.
     assert!(left.elapsed() < Duration::from_secs(2), "{:?}", left.elapsed());
 }
 
 #[test]
-fn a_signal_says_goodbye_to_the_viewers_and_ends_the_process_at_once() {
+fn a_signal_sends_close_notify_to_the_viewers_and_ends_the_process_at_once() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut server = Server::start(&[]);
-        let mut watchers = [Watcher::join(&server)];
-        watch_until(&mut watchers, |w| w[0].client.frames.len() >= 5);
+        let mut viewers = [SocketViewer::join(&server)];
+        run_until(&mut viewers, |w| w[0].client.frames.len() >= 5);
         let sent = Instant::now();
         server.signal(signal);
         assert_eq!(server.wait().code(), Some(0));
-        // Promised are 300 ms; the rest is for a machine that is busy with other tests.
+        // The limit is 300 ms. The rest allows for other tests that run at the same time.
         assert!(sent.elapsed() < Duration::from_millis(1_500), "{:?}", sent.elapsed());
-        watch_until(&mut watchers, |w| w[0].client.closed);
+        run_until(&mut viewers, |w| w[0].client.closed);
         let log = server.log().join("\n");
         assert!(log.contains("the server ended"), "{log}");
     }
 }
 
 #[test]
-fn nobody_watching_costs_no_cpu_and_no_wake_up() {
+fn without_viewers_the_process_never_wakes_up() {
     let server = Server::start(&[]);
-    let mut watchers = [Watcher::join(&server)];
-    watch_until(&mut watchers, |w| w[0].client.frames.len() >= 5);
-    watchers[0].client.close(Instant::now());
-    watchers[0].send();
-    server.wait_for("the viewer leaves", |stats| stats["viewers"].as_array().unwrap().is_empty());
-    // The connection that asked is still lingering; it is gone when the limit of that has passed.
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 5);
+    viewers[0].client.close(Instant::now());
+    viewers[0].send();
+    server
+        .wait_for("the viewer is removed", |stats| stats["viewers"].as_array().unwrap().is_empty());
+    // The connection of the last request still lingers. Wait until its limit has passed.
     std::thread::sleep(Duration::from_secs(3));
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -244,5 +250,5 @@ fn nobody_watching_costs_no_cpu_and_no_wake_up() {
     };
     let before = switches();
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(switches(), before, "the process slept");
+    assert_eq!(switches(), before, "the process did not wake up");
 }
