@@ -1,4 +1,4 @@
-//! Offers as browsers send them, and what the answers must be.
+//! Offers as browsers send them, and the expected answers.
 
 mod support;
 
@@ -6,10 +6,10 @@ use ballcast::sdp::offer::{Offer, OfferError};
 use serde_json::json;
 use support::world::World;
 
-/// As Debian's Chromium 156 sends it, candidates gathered.
+/// An offer of Debian's Chromium 156, before gathering.
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
 
-/// The smallest offer that a browser could send, with these m-lines.
+/// A minimal offer with these media sections.
 fn offer(sections: &[&str]) -> String {
     let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
     let mut sdp = format!(
@@ -66,7 +66,7 @@ fn h264(parameters: &str) -> String {
     )
 }
 
-/// The answer of a server to an offer, line by line.
+/// The lines of a server's answer to an offer.
 fn answer(sdp: &str) -> Vec<String> {
     let mut world = World::new();
     let body = json!({"type": "offer", "sdp": sdp}).to_string();
@@ -81,7 +81,7 @@ fn starting<'a>(lines: &'a [String], prefix: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn chromium_gets_constrained_baseline_in_mode_1_whatever_comes_first() {
+fn chromium_gets_constrained_baseline_in_mode_1_although_it_is_not_listed_first() {
     let lines = answer(CHROMIUM);
     assert_eq!(starting(&lines, "m="), ["video 9 UDP/TLS/RTP/SAVPF 108 109"]);
     assert_eq!(starting(&lines, "a=rtpmap:"), ["108 H264/90000", "109 rtx/90000"]);
@@ -114,14 +114,14 @@ fn the_answer_holds_our_candidates_and_only_what_is_used() {
 }
 
 #[test]
-fn safari_gets_its_baseline_not_its_high_profile() {
+fn safari_gets_constrained_baseline_not_high_profile() {
     let lines = answer(&offer(&[SAFARI_VIDEO]));
     assert_eq!(starting(&lines, "m="), ["video 9 UDP/TLS/RTP/SAVPF 98 99"]);
     assert!(starting(&lines, "a=fmtp:98 ")[0].contains("profile-level-id=42e034"));
 }
 
 #[test]
-fn vp8_is_for_those_who_have_no_h264() {
+fn vp8_is_chosen_when_no_usable_h264_is_offered() {
     let lines = answer(&offer(&[VP8_VIDEO]));
     assert_eq!(starting(&lines, "m="), ["video 9 UDP/TLS/RTP/SAVPF 120 124"]);
     assert_eq!(starting(&lines, "a=rtpmap:"), ["120 VP8/90000", "124 rtx/90000"]);
@@ -131,7 +131,7 @@ fn vp8_is_for_those_who_have_no_h264() {
 }
 
 #[test]
-fn a_header_extension_goes_the_way_that_the_offer_allows() {
+fn the_direction_of_a_header_extension_is_answered() {
     const PLAYOUT: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
     for (offered, answered) in [
         ("5", vec!["5"]),
@@ -149,12 +149,15 @@ fn a_header_extension_goes_the_way_that_the_offer_allows() {
 }
 
 #[test]
-fn there_is_one_m_line_for_each_of_the_offers() {
+fn the_answer_has_one_media_section_for_each_of_the_offer() {
     let lines = answer(&offer(&[SAFARI_VIDEO, AUDIO]));
     let media = starting(&lines, "m=");
     assert_eq!(media.len(), 2);
     assert_eq!(media[0], "video 9 UDP/TLS/RTP/SAVPF 98 99");
-    assert!(media[1].starts_with("audio 0 "), "what we do not send is refused: {media:?}");
+    assert!(
+        media[1].starts_with("audio 0 "),
+        "a media section that is not used is rejected: {media:?}"
+    );
     assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 0"]);
 
     let lines = answer(&offer(&[SAFARI_VIDEO, VP8_VIDEO, SAFARI_VIDEO]));
@@ -169,27 +172,27 @@ fn there_is_one_m_line_for_each_of_the_offers() {
 }
 
 #[test]
-fn audio_that_brings_the_transport_is_accepted_and_inactive() {
+fn a_bundle_tagged_audio_section_is_accepted_as_inactive() {
     let lines = answer(&offer(&[AUDIO, SAFARI_VIDEO]));
     let media = starting(&lines, "m=");
     assert_eq!(media, ["audio 9 UDP/TLS/RTP/SAVPF 111", "video 9 UDP/TLS/RTP/SAVPF 98 99"]);
     assert_eq!(starting(&lines, "a=group:BUNDLE"), [" 0 1"]);
     let candidates = starting(&lines, "a=candidate:");
-    assert_eq!(candidates.len(), 2, "one for each");
+    assert_eq!(candidates.len(), 2, "one for each media section");
     let directions: Vec<&String> =
         lines.iter().filter(|l| ["a=inactive", "a=sendonly"].contains(&l.as_str())).collect();
     assert_eq!(directions, ["a=inactive", "a=sendonly"]);
 }
 
 #[test]
-fn a_mid_comes_back_as_it_was() {
+fn the_answer_repeats_the_mid() {
     let named = offer(&[SAFARI_VIDEO]).replace("a=mid:0", "a=mid:the-one-and-only-video");
     let lines = answer(&named.replace("BUNDLE 0", "BUNDLE the-one-and-only-video"));
     assert_eq!(starting(&lines, "a=mid:"), ["the-one-and-only-video"]);
     assert_eq!(starting(&lines, "a=group:BUNDLE"), [" the-one-and-only-video"]);
 }
 
-/// An answer in one line, as the collection's table has it.
+/// A summary of the answer in one line, in the format of the table in `offers/README.md`.
 fn summary(sdp: &str) -> String {
     let offer = match Offer::parse(sdp) {
         Ok(offer) => offer,
@@ -211,7 +214,7 @@ fn summary(sdp: &str) -> String {
                 let name = starting(section, &format!("a=rtpmap:{payload_type} "));
                 words += &format!(" {payload_type} {}", name[0].trim_end_matches("/90000"));
                 for fmtp in starting(section, &format!("a=fmtp:{payload_type} ")) {
-                    // The profile and level, or what is repaired.
+                    // The profile and level, or the payload type that RTX repairs.
                     words += &format!(" {}", fmtp.rsplit_once('=').unwrap().1);
                 }
             }
@@ -228,7 +231,7 @@ fn summary(sdp: &str) -> String {
 }
 
 #[test]
-fn every_offer_of_the_collection_gets_the_answer_of_its_table() {
+fn every_offer_of_the_collection_gets_the_answer_in_the_table() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/offers");
     let table = std::fs::read_to_string(directory.join("README.md")).unwrap();
     let rows: std::collections::BTreeMap<String, String> = table
@@ -247,7 +250,7 @@ fn every_offer_of_the_collection_gets_the_answer_of_its_table() {
             seen += 1;
         }
     }
-    assert_eq!(seen, rows.len(), "every row has its file");
+    assert_eq!(seen, rows.len(), "every row has a file");
 }
 
 #[test]
@@ -257,19 +260,25 @@ fn a_sendrecv_offer_is_answered_sendonly() {
     assert!(lines.iter().any(|line| line == "a=sendonly"));
     let video = SAFARI_VIDEO.replace("a=recvonly", "");
     let lines = answer(&offer(&[&video]));
-    assert!(lines.iter().any(|line| line == "a=sendonly"), "sendrecv is what no direction means");
+    assert!(
+        lines.iter().any(|line| line == "a=sendonly"),
+        "without a direction, sendrecv is the default"
+    );
 }
 
 #[test]
 fn level_asymmetry_is_answered_as_it_is_offered() {
     let lines = answer(&offer(&[&h264("packetization-mode=1;profile-level-id=42e01f")]));
     let fmtp = starting(&lines, "a=fmtp:96 ")[0];
-    assert!(fmtp.contains("profile-level-id=42e01f"), "not above the offer's level: {fmtp}");
+    assert!(
+        fmtp.contains("profile-level-id=42e01f"),
+        "the level is not above that of the offer: {fmtp}"
+    );
     assert!(!fmtp.contains("level-asymmetry-allowed=1"), "{fmtp}");
 }
 
 #[test]
-fn h264_is_chosen_by_value() {
+fn h264_is_chosen_by_packetization_mode_and_profile() {
     let choose = |types: &[(u8, &str)]| {
         let list: Vec<String> = types.iter().map(|(pt, _)| pt.to_string()).collect();
         let mut video = format!("m=video 9 UDP/TLS/RTP/SAVPF {}\na=recvonly\n", list.join(" "));
@@ -285,14 +294,14 @@ fn h264_is_chosen_by_value() {
     let main_as_constrained = "profile-level-id=4d801f;packetization-mode=1";
     assert_eq!(choose(&[(1, high), (2, main), (3, baseline), (4, constrained)]), Ok(4));
     assert_eq!(choose(&[(1, high), (2, main), (3, baseline)]), Ok(3));
-    assert_eq!(choose(&[(1, high), (2, main)]), Ok(1), "the first of equals");
+    assert_eq!(choose(&[(1, high), (2, main)]), Ok(1), "the first of two equal profiles");
     assert_eq!(choose(&[(1, baseline), (2, main_as_constrained)]), Ok(2));
     assert_eq!(choose(&[(1, "packetization-mode=1")]), Ok(1), "baseline by default");
     let modes = [(1, "packetization-mode=0;profile-level-id=42e01f"), (2, high)];
     assert_eq!(choose(&modes), Ok(2), "mode 1 before profile");
     assert_eq!(choose(&modes[..1]), Err(OfferError::NoCodec(vec!["H264".into()])));
-    for nobodys in ["zzzzzz", "+42e01", "3d001f", "42e0"] {
-        let fmtp = format!("packetization-mode=1;profile-level-id={nobodys}");
+    for unknown in ["zzzzzz", "+42e01", "3d001f", "42e0"] {
+        let fmtp = format!("packetization-mode=1;profile-level-id={unknown}");
         assert_eq!(choose(&[(1, &fmtp)]), Err(OfferError::NoCodec(vec!["H264".into()])));
     }
     let other_clock = h264("packetization-mode=1").replace("/90000", "/48000");
@@ -300,7 +309,7 @@ fn h264_is_chosen_by_value() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_an_error_that_says_why() {
+fn an_offer_that_cannot_be_answered_is_an_error_with_its_reason() {
     let refused = |sdp: &str| Offer::parse(sdp).unwrap_err();
     assert_eq!(refused(&offer(&[AUDIO])), OfferError::NoVideo);
     assert_eq!(refused(&offer(&[])), OfferError::NoVideo);
@@ -310,17 +319,17 @@ fn what_cannot_be_answered_is_an_error_that_says_why() {
     assert_eq!(refused(&offer(&[&inactive])), OfferError::NotReceiving);
     let vp9 = offer(&[&VP8_VIDEO.replace("VP8", "VP9")]);
     assert_eq!(refused(&vp9), OfferError::NoCodec(vec!["VP9".into()]));
-    let twins = offer(&[SAFARI_VIDEO, SAFARI_VIDEO]).replace("a=mid:1", "a=mid:0");
-    assert!(matches!(refused(&twins), OfferError::Malformed(_)));
-    for unnamed in ["a=mid:", "a=mid:two words", "a=mid:\u{e9}"] {
-        let unnamed = offer(&[SAFARI_VIDEO]).replace("a=mid:0", unnamed);
-        assert!(matches!(refused(&unnamed), OfferError::Malformed(_)));
+    let same_mid = offer(&[SAFARI_VIDEO, SAFARI_VIDEO]).replace("a=mid:1", "a=mid:0");
+    assert!(matches!(refused(&same_mid), OfferError::Malformed(_)));
+    for invalid_mid in ["a=mid:", "a=mid:two words", "a=mid:\u{e9}"] {
+        let invalid = offer(&[SAFARI_VIDEO]).replace("a=mid:0", invalid_mid);
+        assert!(matches!(refused(&invalid), OfferError::Malformed(_)));
     }
-    let bell = offer(&[SAFARI_VIDEO]).replace("VP8", "V\u{7}P8");
-    assert!(matches!(refused(&bell), OfferError::Malformed(_)));
+    let control_character = offer(&[SAFARI_VIDEO]).replace("VP8", "V\u{7}P8");
+    assert!(matches!(refused(&control_character), OfferError::Malformed(_)));
     for name in ["V\tP8", "V\u{e9}", &"V".repeat(33)] {
-        let nameless = offer(&[VP8_VIDEO]).replace("VP8", name);
-        assert_eq!(refused(&nameless), OfferError::NoCodec(Vec::new()), "{name}");
+        let invalid_name = offer(&[VP8_VIDEO]).replace("VP8", name);
+        assert_eq!(refused(&invalid_name), OfferError::NoCodec(Vec::new()), "{name}");
     }
     for malformed in ["", "v=1\r\n", "nonsense", "v=0"] {
         let error = refused(malformed);
@@ -329,7 +338,7 @@ fn what_cannot_be_answered_is_an_error_that_says_why() {
 }
 
 #[test]
-fn offers_without_what_every_offer_has_are_refused_and_the_server_goes_on() {
+fn an_offer_that_lacks_a_required_line_is_refused_and_the_server_continues() {
     let whole = offer(&[SAFARI_VIDEO]);
     let mut world = World::new();
     let parts =
@@ -347,8 +356,8 @@ fn offers_without_what_every_offer_has_are_refused_and_the_server_goes_on() {
 }
 
 #[test]
-fn a_mangled_offer_never_breaks_the_server() {
-    // Every line dropped, doubled and cut, and every payload type made another.
+fn a_mutated_offer_never_breaks_the_server() {
+    // Remove, double and truncate every line, and change payload types.
     let lines: Vec<&str> = CHROMIUM.lines().collect();
     let mut world = World::new();
     let mut answered = 0;
@@ -372,6 +381,6 @@ fn a_mangled_offer_never_breaks_the_server() {
             }
         }
     }
-    assert!(answered > 300, "most changes do not concern us: {answered}");
+    assert!(answered > 300, "most changes do not affect the answer: {answered}");
     world.join();
 }

@@ -1,5 +1,5 @@
-//! A panic inside str0m ends the viewer that caused it, and nothing else. Such panics have happened
-//! to others, on hostile input; here they are planted in the cryptography that str0m calls.
+//! A panic inside str0m ends the viewer that caused it, and nothing else. Hostile input has caused
+//! such panics in other servers. Here the test's crypto provider panics when str0m calls it.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::world::World;
 const PERIOD: Duration = Duration::from_millis(34);
 
 #[test]
-fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
+fn a_panic_on_a_viewers_packet_ends_only_that_viewer() {
     let mut world = World::with_crypto(Limits::default(), crypto::provider());
     let (stays, hostile) = (world.join(), world.join());
     world.run(Duration::from_secs(1));
@@ -25,13 +25,13 @@ fn a_panic_on_a_viewers_packet_ends_that_viewer_alone() {
     crypto::plant_panic(false);
     assert_eq!(world.server.viewers(), 1);
     let address = world.clients[hostile].address;
-    assert_eq!(world.server.viewer_at(address), None, "it is forgotten");
+    assert_eq!(world.server.viewer_at(address), None, "the viewer is removed");
     world.clients[hostile].powered_off = true;
     world.run(Duration::from_secs(1));
     let frames = &world.clients[stays].client.frames;
     assert!(frames.len() >= 58, "{} frames", frames.len());
     assert!(frames.windows(2).all(|pair| pair[1].at - pair[0].at <= PERIOD));
-    // There is room again, and everything still ends in peace.
+    // A new viewer can join, and the server becomes idle after all viewers are gone.
     world.join();
     world.run(Duration::from_secs(1));
     assert_eq!(world.server.viewers(), 2);

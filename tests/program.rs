@@ -1,4 +1,4 @@
-//! The program as its operator meets it: flags, exit codes, sentences, refusals over real TCP.
+//! The program from the operator's side: flags, exit codes, messages, and refusals over real TCP.
 
 mod support;
 
@@ -53,7 +53,7 @@ fn a_taken_port_is_one_sentence_and_exit_code_1() {
 }
 
 #[test]
-fn an_address_that_is_not_ours_is_left_out_and_none_at_all_is_an_error() {
+fn an_address_of_another_host_is_left_out_and_no_address_is_an_error() {
     let output = run(&["--bind", "192.0.2.77", "--port", "0"]);
     assert_eq!(output.status.code(), Some(1));
     let log = String::from_utf8(output.stderr).unwrap();
@@ -92,7 +92,7 @@ fn every_address_of_the_host_is_served_and_the_loopback_comes_last() {
 }
 
 #[test]
-fn refusals_are_sentences_and_are_counted_and_the_server_goes_on() {
+fn refusals_have_a_reason_and_are_counted_and_the_server_continues() {
     let server = Server::start(&["--max-offers-per-second", "1000"]);
     let address = server.address;
     let offer = |headers: &[(&str, &str)], body: &str| {
@@ -153,19 +153,19 @@ fn refusals_are_sentences_and_are_counted_and_the_server_goes_on() {
 #[test]
 fn a_configured_host_name_is_served() {
     let server = Server::start(&["--allow-host", "camera.example"]);
-    let of = |host: &str| {
+    let status_for = |host: &str| {
         let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         raw(server.address, head.as_bytes()).status
     };
-    assert_eq!(of("camera.example"), 200);
-    assert_eq!(of("Camera.Example:8080"), 200);
-    assert_eq!(of("localhost"), 200);
-    assert_eq!(of("[::1]:9"), 200);
-    assert_eq!(of("192.0.2.99"), 421);
+    assert_eq!(status_for("camera.example"), 200);
+    assert_eq!(status_for("Camera.Example:8080"), 200);
+    assert_eq!(status_for("localhost"), 200);
+    assert_eq!(status_for("[::1]:9"), 200);
+    assert_eq!(status_for("192.0.2.99"), 421);
 }
 
 #[test]
-fn assets_are_not_sent_twice() {
+fn an_unchanged_asset_is_answered_with_304() {
     let server = Server::start(&[]);
     let first = request(server.address, "GET", "/static/ballcast.js", &[], b"");
     assert_eq!(first.status, 200);
@@ -175,13 +175,14 @@ fn assets_are_not_sent_twice() {
     assert_eq!((second.status, second.body.len()), (304, 0));
 }
 
-/// The three ways of giving a token; the file is where only this run looks.
-fn start_with_token(way: &str, token: &str) -> Server {
+/// Starts a server with a token, given by a flag, a file or an environment variable. The file name is
+/// unique to this process.
+fn start_with_token(option: &str, token: &str) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ballcast"));
     command.env("RUST_LOG", "trace");
     let file = format!("{}/token-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
     let start = |command, flags: &[&str]| Server::start_command(command, "127.0.0.1", 0, flags);
-    match way {
+    match option {
         "--token" => start(command, &["--token", token]),
         "--token-file" => {
             std::fs::write(&file, format!("{token}\n")).unwrap();
@@ -197,10 +198,10 @@ fn start_with_token(way: &str, token: &str) -> Server {
 }
 
 #[test]
-fn a_token_locks_the_picture_whichever_way_it_is_given() {
+fn a_token_protects_the_video_however_it_is_configured() {
     let token = "open-sesame";
-    for way in ["--token", "--token-file", "BALLCAST_TOKEN"] {
-        let server = start_with_token(way, token);
+    for option in ["--token", "--token-file", "BALLCAST_TOKEN"] {
+        let server = start_with_token(option, token);
         let ask = |method: &str, path: &str, given: Option<&str>| {
             let value = given.map(|token| format!("Bearer {token}"));
             let mut headers = vec![("Content-Type", "application/sdp")];
@@ -211,11 +212,11 @@ fn a_token_locks_the_picture_whichever_way_it_is_given() {
             [("POST", "/offer", 415), ("POST", "/whep", 400), ("GET", "/stats", 200)]
         {
             let reason = |given| ask(method, path, given).json()["reason"].clone();
-            assert_eq!(reason(None), "token-missing", "{way} {path}");
-            assert_eq!(reason(Some("another-one")), "token-wrong", "{way} {path}");
-            assert_eq!(ask(method, path, Some(token)).status, status, "{way} {path}");
+            assert_eq!(reason(None), "token-missing", "{option} {path}");
+            assert_eq!(reason(Some("another-one")), "token-wrong", "{option} {path}");
+            assert_eq!(ask(method, path, Some(token)).status, status, "{option} {path}");
         }
-        assert_eq!(ask("GET", "/", None).status, 200, "{way}: the page is for everybody");
+        assert_eq!(ask("GET", "/", None).status, 200, "{option}: the page needs no token");
         let refused = ask("POST", "/whep", Some("another-one"));
         let challenge =
             "\r\nWWW-Authenticate: Bearer realm=\"ballcast\", error=\"invalid_token\"\r\n";
@@ -225,11 +226,14 @@ fn a_token_locks_the_picture_whichever_way_it_is_given() {
             ask("POST", "/whep", Some(token))
         });
         let slowed = answers.find(|answer| answer.status == 429);
-        let slowed = slowed.unwrap_or_else(|| panic!("{way}: after some wrong ones"));
+        let slowed = slowed.unwrap_or_else(|| panic!("{option}: wrong tokens are rate limited"));
         assert!(slowed.head.contains("\r\nRetry-After: "), "{}", slowed.head);
         let log = server.log().join("\n");
-        assert!(log.contains("need the token") && !log.contains(token), "{way}: {log}");
-        assert!(!log.contains("another-one"), "{way}: a slip may be close to the secret: {log}");
+        assert!(log.contains("need the token") && !log.contains(token), "{option}: {log}");
+        assert!(
+            !log.contains("another-one"),
+            "{option}: a mistyped token may be close to the secret: {log}"
+        );
     }
 }
 
@@ -255,7 +259,7 @@ fn a_token_that_cannot_be_used_is_one_sentence_and_exit_code_2() {
 
 #[test]
 fn no_secret_is_in_the_log_at_any_level() {
-    // The log of a whole session at the finest level.
+    // The log of a whole session at the level `trace`.
     let mut child = Command::new(env!("CARGO_BIN_EXE_ballcast"));
     child.env("RUST_LOG", "trace");
     let server = Server::start_command(child, "127.0.0.1", 0, &[]);

@@ -1,9 +1,9 @@
-//! The core names no clock, socket, randomness, thread or hash map. The compiler checks half of
-//! that, when the crate builds without the `driver` feature; this checks the rest.
+//! The core uses no clock, socket, randomness, thread or hash map. Building the crate without the
+//! `driver` feature checks a part of that; these tests search the source for the rest.
 
 use std::path::{Path, PathBuf};
 
-/// What may do I/O. The rest of `src/` may not.
+/// The files and folders in `src/` that may do I/O.
 const MAY_DO_IO: [&str; 4] = ["main.rs", "cli.rs", "source", "driver"];
 
 const FORBIDDEN: [&str; 17] = [
@@ -37,7 +37,7 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code of a file: no comments, and nothing from its tests on.
+/// The code of a file without comments and unit tests.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = code.lines().map(|line| line.split("//").next().unwrap());
@@ -45,13 +45,13 @@ fn code(text: &str) -> String {
 }
 
 #[test]
-fn core_files_name_nothing_impure() {
+fn core_files_use_no_io_clock_or_randomness() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     let may_do_io = |file: &PathBuf| MAY_DO_IO.iter().any(|name| file.starts_with(root.join(name)));
     let core: Vec<&PathBuf> = files.iter().filter(|file| !may_do_io(file)).collect();
-    assert!(core.len() >= 12, "the core was found: {core:?}");
+    assert!(core.len() >= 12, "the core files are found: {core:?}");
     for file in core {
         let code = code(&std::fs::read_to_string(file).unwrap());
         for word in FORBIDDEN {
@@ -61,21 +61,21 @@ fn core_files_name_nothing_impure() {
 }
 
 #[test]
-fn only_one_file_drives_str0m() {
+fn only_one_file_uses_str0m() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let drives = |file: &&PathBuf| {
+    let uses_str0m = |file: &&PathBuf| {
         let code = code(&std::fs::read_to_string(file).unwrap());
         let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
         words.any(|word| ["IceAgent", "DtlsInstance", "Rtc"].contains(&word))
     };
-    let driving: Vec<&PathBuf> = files.iter().filter(drives).collect();
-    assert_eq!(driving, [&root.join("webrtc/viewer.rs")]);
+    let users: Vec<&PathBuf> = files.iter().filter(uses_str0m).collect();
+    assert_eq!(users, [&root.join("webrtc/viewer.rs")]);
 }
 
 #[test]
-fn what_may_do_io_exists() {
+fn the_exceptions_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert!(MAY_DO_IO.iter().all(|name| root.join(name).exists()));
 }
