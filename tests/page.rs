@@ -1,6 +1,5 @@
-//! What the page says and does when there is no picture, and how it gets the picture back: real
-//! Chromium and the real server. Screenshots are kept under the target directory's
-//! `tmp/screenshots`.
+//! What the page shows when the video fails, and how it recovers: real Chromium and the real
+//! server. Screenshots are saved under the target directory's `tmp/screenshots`.
 
 mod support;
 
@@ -19,35 +18,35 @@ use support::scripts::LIVE;
 
 const FADED_IN: &str = "getComputedStyle(document.querySelector('.message')).opacity === '1'";
 
-/// How soon the picture has to be back, and what a busy machine may take.
+/// How soon the video has to be back, and the factor that a busy machine may add.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
-const NOISE: u32 = 3;
+const BUSY_FACTOR: u32 = 3;
 
-/// Samples how many viewers a server has, all the time, and whatever becomes of it.
-struct Census {
-    ends: Arc<AtomicBool>,
+/// Samples the number of viewers of a server continuously, also across restarts of the server.
+struct PeakViewers {
+    stop: Arc<AtomicBool>,
     most: JoinHandle<usize>,
 }
 
-impl Census {
-    fn begin(address: SocketAddr) -> Census {
-        let ends = Arc::new(AtomicBool::new(false));
-        let ended = ends.clone();
+impl PeakViewers {
+    fn start(address: SocketAddr) -> PeakViewers {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let most = std::thread::spawn(move || {
             let mut most = 0;
-            while !ended.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 let viewers = try_stats(address).map_or(0, |stats| viewers(&stats));
                 most = most.max(viewers);
                 std::thread::sleep(Duration::from_millis(10));
             }
             most
         });
-        Census { ends, most }
+        PeakViewers { stop, most }
     }
 
-    /// The most viewers that there were at a time.
-    fn end(self) -> usize {
-        self.ends.store(true, Ordering::Relaxed);
+    /// Ends the sampling and returns the highest number of viewers at a time.
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
         self.most.join().unwrap()
     }
 }
@@ -56,12 +55,12 @@ fn viewers(stats: &Value) -> usize {
     stats["viewers"].as_array().unwrap().len()
 }
 
-/// A page whose answer arrives changed.
+/// A page script that changes the SDP of the answer.
 fn with_answer(change: &str) -> String {
     format!(
-        "const ask = window.fetch;
+        "const originalFetch = window.fetch;
         window.fetch = async (url, options) => {{
-            const response = await ask(url, options);
+            const response = await originalFetch(url, options);
             if (url !== '/offer' || !response.ok) return response;
             const {{ type, sdp }} = await response.json();
             return new Response(JSON.stringify({{ type, sdp: sdp{change} }}));
@@ -69,17 +68,17 @@ fn with_answer(change: &str) -> String {
     )
 }
 
-/// A page of a browser that has none of the server's codecs.
+/// A page script that leaves none of the server's codecs in the offer.
 const WITHOUT_CODECS: &str = "
     const add = RTCPeerConnection.prototype.addTransceiver;
-    RTCPeerConnection.prototype.addTransceiver = function (...them) {
-        const transceiver = add.apply(this, them);
+    RTCPeerConnection.prototype.addTransceiver = function (...parameters) {
+        const transceiver = add.apply(this, parameters);
         const { codecs } = RTCRtpReceiver.getCapabilities('video');
         transceiver.setCodecPreferences(codecs.filter((codec) => /VP9|AV1/.test(codec.mimeType)));
         return transceiver;
     };";
 
-/// Waits for a stage that failed, checks what the page says about it, and keeps pictures of it.
+/// Waits until a stage has failed, checks what the page says about it, and saves screenshots.
 fn check_stage(chromium: &mut Chromium, tab: &Tab, stage: &str, words: &[&str]) {
     let failed = format!("window.ballcast?.error && window.ballcast.stage === '{stage}'");
     chromium.wait_for(tab, &failed);
@@ -96,17 +95,17 @@ fn check_stage(chromium: &mut Chromium, tab: &Tab, stage: &str, words: &[&str]) 
     }
 }
 
-/// Waits for the picture, and says how long that took.
+/// Waits until the video plays again, and prints how long that took.
 fn wait_for_picture(chromium: &mut Chromium, tab: &Tab, since: Instant, what: &str) {
     chromium.wait_for(tab, LIVE);
     let shown = chromium.evaluate(tab, "window.ballcast.frames").as_u64().unwrap();
     chromium.wait_for(tab, &format!("{LIVE} && window.ballcast.frames > {shown} + 10"));
     let took = since.elapsed();
-    eprintln!("{what}: the picture is back after {took:?}");
-    assert!(took < BACK_WITHIN * NOISE, "{what}: {took:?}");
+    eprintln!("{what}: the video is back after {took:?}");
+    assert!(took < BACK_WITHIN * BUSY_FACTOR, "{what}: {took:?}");
 }
 
-/// A page whose answer names another port.
+/// A page script that changes the port of the server's UDP candidates.
 fn with_port(port: u16) -> String {
     with_answer(&format!(".replace(/(a=candidate:.* udp \\S+ \\S+) \\d+/g, '$1 {port}')"))
 }
@@ -119,7 +118,7 @@ fn open_with(chromium: &mut Chromium, script: &str, url: &str) -> Tab {
 }
 
 #[test]
-fn each_stage_that_fails_is_told_apart_and_named() {
+fn each_failed_stage_is_named() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let stages = [
@@ -131,7 +130,7 @@ fn each_stage_that_fails_is_told_apart_and_named() {
             ["no picture", "camera"],
         ),
     ];
-    let census = Census::begin(server.address);
+    let peak = PeakViewers::start(server.address);
     let tabs = stages.map(|(stage, script, words)| {
         (open_with(&mut chromium, &script, &server.url()), stage, words)
     });
@@ -139,18 +138,18 @@ fn each_stage_that_fails_is_told_apart_and_named() {
         chromium.bring_to_front(tab);
         check_stage(&mut chromium, tab, stage, words);
     }
-    // They try on and on, and each is one viewer.
+    // The pages keep trying, and each of them is never more than one viewer.
     for (tab, _, _) in &tabs[..2] {
         chromium.wait_for(tab, "window.ballcast.connects > 2");
     }
-    assert_eq!(census.end(), tabs.len());
+    assert_eq!(peak.stop(), tabs.len());
 
     let no_codec = open_with(&mut chromium, WITHOUT_CODECS, &server.url());
     check_stage(&mut chromium, &no_codec, "no-codec", &["H.264", "This browser is Chrome 1"]);
 }
 
 #[test]
-fn a_full_server_says_so_and_has_room_when_somebody_leaves() {
+fn a_page_that_a_full_server_refused_connects_when_a_viewer_leaves() {
     let server = Server::start(&["--max-viewers", "1"]);
     let mut chromium = Chromium::start();
     let first = chromium.open(&server.url());
@@ -158,19 +157,19 @@ fn a_full_server_says_so_and_has_room_when_somebody_leaves() {
     let second = chromium.open(&server.url());
     check_stage(&mut chromium, &second, "refused", &["All places (1) are taken"]);
     chromium.close(&first);
-    wait_for_picture(&mut chromium, &second, Instant::now(), "somebody left");
+    wait_for_picture(&mut chromium, &second, Instant::now(), "a viewer left");
 }
 
 #[test]
-fn a_server_that_ends_or_dies_is_missed_and_found_again() {
+fn the_page_reconnects_after_a_restart_or_crash_of_the_server() {
     let mut chromium = Chromium::start();
     for (signal, what) in [(Signal::TERM, "restart"), (Signal::KILL, "crash")] {
         let mut server = Server::start(&[]);
         let port = server.address.port();
         let tab = chromium.open(&server.url());
         chromium.wait_for(&tab, LIVE);
-        let census = Census::begin(server.address);
-        // At once, and after a while.
+        let peak = PeakViewers::start(server.address);
+        // Restart the server at once, and after a while.
         for late in [false, true] {
             server.signal(signal);
             server.wait();
@@ -188,48 +187,53 @@ fn a_server_that_ends_or_dies_is_missed_and_found_again() {
             server.wait_for("the page is a viewer", |stats| viewers(stats) == 1);
             wait_for_picture(&mut chromium, &tab, started, what);
         }
-        assert_eq!(census.end(), 1, "one page is one viewer");
+        assert_eq!(peak.stop(), 1, "one page is one viewer");
         chromium.close(&tab);
     }
 }
 
 #[test]
-fn a_gap_in_the_network_heals_or_a_new_connection_follows_it() {
+fn after_a_network_interruption_the_connection_recovers_or_is_replaced() {
     let server = Server::start(&[]);
     let relay = Relay::start(server.address);
     let mut chromium = Chromium::start();
     let tab = open_with(&mut chromium, &with_port(relay.address.port()), &relay.url());
     chromium.wait_for(&tab, LIVE);
-    let census = Census::begin(server.address);
-    // Within what a connection survives, and beyond.
+    let peak = PeakViewers::start(server.address);
+    // An interruption that a connection survives, and a longer one.
     for seconds in [2, 9] {
         relay.cut(true, true);
         check_stage(&mut chromium, &tab, "stopped", &["The picture stopped", "network"]);
         std::thread::sleep(Duration::from_secs(seconds));
         relay.cut(false, false);
-        wait_for_picture(&mut chromium, &tab, Instant::now(), &format!("a gap of {seconds} s"));
+        wait_for_picture(
+            &mut chromium,
+            &tab,
+            Instant::now(),
+            &format!("an interruption of {seconds} s"),
+        );
     }
-    // A firewall that comes and goes.
+    // A firewall that blocks UDP for a while.
     relay.cut(false, true);
     chromium.wait_for(&tab, "window.ballcast.stage === 'udp-blocked'");
     relay.cut(false, false);
-    wait_for_picture(&mut chromium, &tab, Instant::now(), "UDP let through");
-    assert_eq!(census.end(), 1, "one page is one viewer");
+    wait_for_picture(&mut chromium, &tab, Instant::now(), "UDP allowed again");
+    assert_eq!(peak.stop(), 1, "one page is one viewer");
 }
 
 #[test]
-fn a_page_that_slept_or_was_in_the_background_comes_back() {
+fn the_video_returns_after_sleep_and_in_a_tab_that_was_in_the_background() {
     let mut server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, LIVE);
-    let census = Census::begin(server.address);
+    let peak = PeakViewers::start(server.address);
 
     chromium.signal(Signal::STOP);
-    server.wait_for("the sleeper is forgotten", |stats| viewers(stats) == 0);
+    server.wait_for("the viewer of the suspended browser is removed", |stats| viewers(stats) == 0);
     chromium.signal(Signal::CONT);
     let woken = Instant::now();
-    server.wait_for("it is a viewer again", |stats| viewers(stats) == 1);
+    server.wait_for("the page is a viewer again", |stats| viewers(stats) == 1);
     wait_for_picture(&mut chromium, &tab, woken, "sleep");
 
     let front = chromium.open_blank();
@@ -237,7 +241,11 @@ fn a_page_that_slept_or_was_in_the_background_comes_back() {
     chromium.wait_for(&tab, "document.hidden");
     let connects = chromium.evaluate(&tab, "window.ballcast.connects");
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(chromium.evaluate(&tab, "window.ballcast.connects"), connects, "nothing is missed");
+    assert_eq!(
+        chromium.evaluate(&tab, "window.ballcast.connects"),
+        connects,
+        "a hidden page does not reconnect"
+    );
     chromium.bring_to_front(&tab);
     wait_for_picture(&mut chromium, &tab, Instant::now(), "background");
 
@@ -248,7 +256,7 @@ fn a_page_that_slept_or_was_in_the_background_comes_back() {
     chromium.bring_to_front(&tab);
     wait_for_picture(&mut chromium, &tab, Instant::now(), "frozen");
     assert_eq!(chromium.evaluate(&tab, "window.ballcast.connects"), connects);
-    assert_eq!(census.end(), 1, "one page is one viewer");
+    assert_eq!(peak.stop(), 1, "one page is one viewer");
 
     let port = server.address.port();
     chromium.bring_to_front(&front);
@@ -257,19 +265,24 @@ fn a_page_that_slept_or_was_in_the_background_comes_back() {
     chromium.wait_for(&tab, "window.ballcast.stage === 'unreachable'");
     let _server = Server::start_on("127.0.0.1", port, &[]);
     chromium.bring_to_front(&tab);
-    wait_for_picture(&mut chromium, &tab, Instant::now(), "a restart behind another tab");
+    wait_for_picture(
+        &mut chromium,
+        &tab,
+        Instant::now(),
+        "a server restart while another tab is in front",
+    );
 }
 
 #[test]
-fn a_page_is_one_viewer_however_often_it_is_loaded_or_asks() {
+fn a_page_is_one_viewer_however_often_it_reloads_or_reconnects() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, LIVE);
-    let census = Census::begin(server.address);
+    let peak = PeakViewers::start(server.address);
     for n in 0..20 {
         chromium.navigate(&tab, &server.url());
-        // At once, and further and further into the connection.
+        // Reload at once, and then at later and later points of the connection setup.
         std::thread::sleep(Duration::from_millis(10 * n));
     }
     chromium.wait_for(&tab, LIVE);
@@ -278,32 +291,33 @@ fn a_page_is_one_viewer_however_often_it_is_loaded_or_asks() {
         std::thread::sleep(Duration::from_millis(20 * n));
     }
     chromium.wait_for(&tab, &format!("{LIVE} && window.ballcast.connects > 5"));
-    assert_eq!(census.end(), 1, "one page is one viewer");
+    assert_eq!(peak.stop(), 1, "one page is one viewer");
 
-    // There and back: browsers keep the page as it was, and wake it.
+    // Leave the page and go back: browsers restore it from the back/forward cache.
     chromium.navigate(&tab, &format!("{}stats", server.url()));
-    server.wait_for("the page has left", |stats| viewers(stats) == 0);
+    server.wait_for("the viewer of the page is removed", |stats| viewers(stats) == 0);
     chromium.evaluate(&tab, "history.back()");
     chromium.wait_for(&tab, "window.ballcast !== undefined");
     wait_for_picture(&mut chromium, &tab, Instant::now(), "back in the history");
 
     let other = chromium.open(&server.url());
     chromium.wait_for(&other, LIVE);
-    assert_eq!(viewers(&server.stats()), 2, "two pages are two");
+    assert_eq!(viewers(&server.stats()), 2, "two pages are two viewers");
     chromium.close(&other);
-    server.wait_for("one is left", |stats| viewers(stats) == 1);
+    server.wait_for("one viewer remains", |stats| viewers(stats) == 1);
     chromium.bring_to_front(&tab);
     wait_for_picture(&mut chromium, &tab, Instant::now(), "another tab is closed");
 }
 
-/// Safari in Low Power Mode: neither the attribute nor a script starts the video, a person does.
+/// Emulates Safari in Low Power Mode: only a user gesture starts the video, neither the autoplay
+/// attribute nor a script.
 const WITHOUT_AUTOPLAY: &str = "
     new MutationObserver(() => document.querySelector('video')?.removeAttribute('autoplay'))
         .observe(document, { childList: true, subtree: true });
     const { play } = HTMLMediaElement.prototype;
     HTMLMediaElement.prototype.play = function () {
         if (navigator.userActivation.isActive) return play.call(this);
-        return Promise.reject(new DOMException('Ask the person.', 'NotAllowedError'));
+        return Promise.reject(new DOMException('A user gesture is required.', 'NotAllowedError'));
     };";
 
 #[test]
@@ -314,7 +328,7 @@ fn a_browser_that_does_not_start_video_shows_a_large_play_button() {
         let tab = open_with(&mut chromium, WITHOUT_AUTOPLAY, &server.url());
         chromium.wait_for(&tab, "document.querySelector('#play')?.hidden === false");
         let size = "document.querySelector('#play').getBoundingClientRect().width";
-        assert!(chromium.evaluate(&tab, size).as_f64() >= Some(88.0), "it is large");
+        assert!(chromium.evaluate(&tab, size).as_f64() >= Some(88.0), "the button is large");
         chromium.wait_for(&tab, FADED_IN);
         chromium.screenshot(&tab, "stage-play.png");
         if by_keyboard {
@@ -330,19 +344,19 @@ fn a_browser_that_does_not_start_video_shows_a_large_play_button() {
     }
 }
 
-/// Keeps what the page shows to be let in.
-const WATCHED: &str = "window.asked = [];
-    const ask = window.fetch;
+/// Records the Authorization header of each offer.
+const RECORD_AUTHORIZATION: &str = "window.authorizations = [];
+    const originalFetch = window.fetch;
     window.fetch = (path, options) => {
-        if (path === '/offer') window.asked.push(options.headers.Authorization ?? null);
-        return ask(path, options);
+        if (path === '/offer') window.authorizations.push(options.headers.Authorization ?? null);
+        return originalFetch(path, options);
     };";
 
 #[test]
-fn the_token_of_the_address_is_sent_and_nobody_guesses_on() {
+fn the_token_in_the_url_is_sent_and_a_refused_one_is_not_retried() {
     let server = Server::start(&["--stamp", "--token", "open+sesame/c"]);
     let mut chromium = Chromium::start();
-    let tab = open_with(&mut chromium, WATCHED, &server.url());
+    let tab = open_with(&mut chromium, RECORD_AUTHORIZATION, &server.url());
     check_stage(&mut chromium, &tab, "refused", &["This server asks for a token", "#token="]);
     for event in [
         "dispatchEvent(new Event('online'))",
@@ -351,23 +365,30 @@ fn the_token_of_the_address_is_sent_and_nobody_guesses_on() {
         chromium.evaluate(&tab, event);
     }
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(chromium.evaluate(&tab, "window.asked"), json!([null]), "only a person asks again");
+    assert_eq!(
+        chromium.evaluate(&tab, "window.authorizations"),
+        json!([null]),
+        "only the user retries"
+    );
     chromium.click(&tab, "#again");
-    chromium.wait_for(&tab, "window.asked.length === 2 && window.ballcast.state === 'failed'");
-    // What no header can carry is not sent.
+    chromium
+        .wait_for(&tab, "window.authorizations.length === 2 && window.ballcast.state === 'failed'");
+    // A token with characters that a header cannot contain is not sent.
     chromium.evaluate(&tab, "location.hash = '#token=a%0Ab'");
-    chromium.wait_for(&tab, "window.asked.length === 3 && window.ballcast.state === 'failed'");
+    chromium
+        .wait_for(&tab, "window.authorizations.length === 3 && window.ballcast.state === 'failed'");
     chromium.evaluate(&tab, "location.hash = '#token=open-sesame'");
-    chromium.wait_for(&tab, "window.asked.length === 4 && window.ballcast.state === 'failed'");
+    chromium
+        .wait_for(&tab, "window.authorizations.length === 4 && window.ballcast.state === 'failed'");
     check_stage(&mut chromium, &tab, "refused", &["The token is not this server's"]);
     chromium.evaluate(&tab, "location.hash = '#token=open%2Bsesame/c'");
     chromium.wait_for(&tab, LIVE);
-    let asked = chromium.evaluate(&tab, "window.asked");
-    let shown = json!([null, null, null, "Bearer open-sesame", "Bearer open+sesame/c"]);
-    assert_eq!(asked, shown);
+    let authorizations = chromium.evaluate(&tab, "window.authorizations");
+    let expected = json!([null, null, null, "Bearer open-sesame", "Bearer open+sesame/c"]);
+    assert_eq!(authorizations, expected);
     chromium.wait_for(&tab, "window.ballcast.latencies.length > 0");
     let document = chromium.evaluate(&tab, "document.documentElement.outerHTML + document.title");
-    assert!(!document.as_str().unwrap().contains("sesame"), "it is written nowhere");
+    assert!(!document.as_str().unwrap().contains("sesame"), "the token is not in the document");
 }
 
 fn focused(chromium: &mut Chromium, tab: &Tab) -> Value {
@@ -375,7 +396,7 @@ fn focused(chromium: &mut Chromium, tab: &Tab) -> Value {
 }
 
 #[test]
-fn every_control_is_reached_seen_and_used_with_the_keyboard() {
+fn every_control_can_be_used_with_the_keyboard_and_shows_its_focus() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
@@ -385,7 +406,7 @@ fn every_control_is_reached_seen_and_used_with_the_keyboard() {
     for id in ["figures-toggle", "full-screen"] {
         chromium.press(&tab, "Tab");
         assert_eq!(focused(&mut chromium, &tab), id);
-        assert_eq!(chromium.evaluate(&tab, outline), true, "{id}: the focus is seen");
+        assert_eq!(chromium.evaluate(&tab, outline), true, "{id}: the focus is visible");
     }
     chromium.screenshot(&tab, "focus.png");
     let full = "document.fullscreenElement?.id ?? null";
@@ -404,8 +425,8 @@ fn every_control_is_reached_seen_and_used_with_the_keyboard() {
     chromium.wait_for(&refused, "window.ballcast.connects === 2");
 }
 
-/// The least contrast of each text with what is behind it (WCAG 2.2, 1.4.3), on a picture that is black
-/// and on one that is white.
+/// The contrast of each text with its background (WCAG 2.2, 1.4.3): the lower one of a black and a
+/// white picture behind it.
 const CONTRASTS: &str = "(() => {
     const colour = (text) => {
         const [red, green, blue, alpha = 1] = text.match(/[\\d.]+/g).map(Number);
@@ -446,7 +467,7 @@ fn check_contrasts(chromium: &mut Chromium, tab: &Tab, what: &str, least_texts: 
 }
 
 #[test]
-fn every_text_stands_out_in_light_and_in_darkness() {
+fn every_text_has_enough_contrast_in_both_colour_schemes() {
     let server = Server::start(&["--stamp"]);
     let mut chromium = Chromium::start();
     for scheme in ["light", "dark"] {
@@ -463,17 +484,17 @@ fn every_text_stands_out_in_light_and_in_darkness() {
     }
 }
 
-/// A device that takes its time: the page says that it asks, for as long as it may.
-const SLOW: &str = "window.fetch = () => new Promise(() => {});";
+/// A page script with which the device never answers, so that the page stays in its first state.
+const NO_ANSWER: &str = "window.fetch = () => new Promise(() => {});";
 
 #[test]
-fn nothing_moves_for_those_who_prefer_that() {
+fn there_are_no_animations_with_prefers_reduced_motion() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
     for (preference, moves) in [("no-preference", true), ("reduce", false)] {
         let tab = chromium.open_blank();
         chromium.set_preference(&tab, "prefers-reduced-motion", preference);
-        chromium.prepare(&tab, SLOW);
+        chromium.prepare(&tab, NO_ANSWER);
         chromium.navigate(&tab, &server.url());
         chromium.wait_for(&tab, "document.querySelector('#status')?.innerText.length > 0");
         let animations = chromium.evaluate(&tab, "document.getAnimations().length > 0");
@@ -481,32 +502,32 @@ fn nothing_moves_for_those_who_prefer_that() {
     }
 }
 
-/// All that a screen reader is given to say.
-const HEARD: &str = "
-    window.heard = [];
+/// Records all texts that a screen reader announces.
+const RECORD_ANNOUNCEMENTS: &str = "
+    window.announcements = [];
     addEventListener('DOMContentLoaded', () => {
         const status = document.querySelector('[role=status][aria-live=polite]');
-        new MutationObserver(() => window.heard.push(status.textContent))
+        new MutationObserver(() => window.announcements.push(status.textContent))
             .observe(status, { childList: true });
     });";
 
 #[test]
-fn a_screen_reader_hears_what_matters_once() {
+fn a_screen_reader_announces_each_state_once() {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    let tab = open_with(&mut chromium, HEARD, &server.url());
+    let tab = open_with(&mut chromium, RECORD_ANNOUNCEMENTS, &server.url());
     chromium.wait_for(&tab, LIVE);
     chromium.wait_for(&tab, "window.ballcast.frames > 30");
-    let heard = chromium.evaluate(&tab, "window.heard");
-    assert_eq!(heard.as_array().unwrap().last(), Some(&json!("Live")), "{heard}");
-    assert!(heard.as_array().unwrap().len() <= 2, "{heard}");
-    let unnamed = "[...document.querySelectorAll('button, video')]
+    let announced = chromium.evaluate(&tab, "window.announcements");
+    assert_eq!(announced.as_array().unwrap().last(), Some(&json!("Live")), "{announced}");
+    assert!(announced.as_array().unwrap().len() <= 2, "{announced}");
+    let without_label = "[...document.querySelectorAll('button, video')]
         .filter((e) => !e.getAttribute('aria-label') && !e.textContent.trim()).length";
-    assert_eq!(chromium.evaluate(&tab, unnamed), 0, "everything has a name");
+    assert_eq!(chromium.evaluate(&tab, without_label), 0, "every control has a label");
     server.signal(Signal::TERM);
     chromium
         .wait_for(&tab, "window.ballcast.stage === 'unreachable' && window.ballcast.connects > 2");
-    let heard = chromium.evaluate(&tab, "window.heard").as_array().unwrap().clone();
-    let fresh = heard.iter().enumerate().all(|(n, said)| !heard[..n].contains(said));
-    assert!(fresh && heard.len() <= 4, "retries are not said: {heard:?}");
+    let announced = chromium.evaluate(&tab, "window.announcements").as_array().unwrap().clone();
+    let distinct = announced.iter().enumerate().all(|(n, text)| !announced[..n].contains(text));
+    assert!(distinct && announced.len() <= 4, "retries are not announced: {announced:?}");
 }

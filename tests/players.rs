@@ -1,5 +1,5 @@
-//! Players that somebody else wrote: two from the npm registry in real Chromium, on a page of another
-//! origin, and aiortc outside of any browser. `tests/players/install` fetches them.
+//! Third-party players: two from the npm registry in real Chromium, on a page of another origin, and
+//! aiortc without a browser. `tests/players/install` downloads them.
 
 mod support;
 
@@ -17,7 +17,7 @@ use support::scripts::{DISCS, MOST_SKIPPED, check_frame_rate};
 
 const TOKEN: &str = "open-sesame";
 
-/// A player in the page: how to play, which leaves what `stop` needs.
+/// A player in a page: the script that starts it, and the one that stops it.
 struct NpmPlayer {
     module: &'static str,
     play: &'static str,
@@ -43,8 +43,8 @@ const EYEVINN: NpmPlayer = NpmPlayer {
     stop: "window.player.unload()",
 };
 
-/// Whether the pair of candidates that is in use came of the last ICE restart.
-const USES_ITS_NEWEST_CREDENTIALS: &str = "window.player.pc.getStats().then((stats) => {
+/// Whether the selected candidate pair belongs to the last ICE restart.
+const USES_RESTARTED_PAIR: &str = "window.player.pc.getStats().then((stats) => {
     const transport = [...stats.values()].find(({ type }) => type === 'transport');
     const pair = stats.get(transport.selectedCandidatePairId);
     const ufrag = pair && stats.get(pair.localCandidateId).usernameFragment;
@@ -52,7 +52,7 @@ const USES_ITS_NEWEST_CREDENTIALS: &str = "window.player.pc.getStats().then((sta
         && window.player.pc.localDescription.sdp.includes(`a=ice-ufrag:${ufrag}\\r\\n`);
 })";
 
-/// The page of another site: a file of ours that loads the player, and the player.
+/// An HTTP server of another origin, with a page and the modules of the players.
 struct OtherSite {
     address: SocketAddr,
 }
@@ -65,7 +65,7 @@ impl OtherSite {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let mut head = Vec::new();
-                // A request of a browser without a body ends with an empty line.
+                // A request without a body ends with an empty line.
                 while !head.ends_with(b"\r\n\r\n") {
                     let mut byte = [0];
                     match stream.read(&mut byte) {
@@ -103,7 +103,7 @@ impl OtherSite {
     }
 }
 
-/// A test without its players fails, it is not skipped.
+/// The folder of the players. A test whose players are missing fails, it is not skipped.
 fn players() -> PathBuf {
     let players = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/players");
     let modules = [WHIP_WHEP, EYEVINN].map(|player| format!("modules/{}", player.module));
@@ -128,7 +128,7 @@ fn play(chromium: &mut Chromium, tab: &Tab, player: &NpmPlayer, url: &str, token
     chromium.wait_for(tab, "document.querySelector('video').videoWidth > 0");
 }
 
-/// A page of another origin with the player on the ball, checked; what is left to do is to stop it.
+/// Starts a server and a player on a page of another origin, and checks that it plays the ball.
 fn watch(player: &NpmPlayer, token: Option<&str>) -> (Server, Chromium, Tab) {
     let site = OtherSite::start();
     let origin = site.origin();
@@ -159,7 +159,7 @@ fn viewers(stats: &Value) -> usize {
     stats["viewers"].as_array().unwrap_or_else(|| panic!("{stats}")).len()
 }
 
-/// Stops the player. Its DELETE alone frees the viewer: its connection says no goodbye.
+/// Stops the player. Only its DELETE removes the viewer: the connection sends no close_notify.
 fn stop(
     server: &Server,
     chromium: &mut Chromium,
@@ -170,17 +170,21 @@ fn stop(
     assert_eq!(viewers(&stats(server, token)), 1);
     chromium.evaluate(tab, "RTCPeerConnection.prototype.close = () => {}");
     chromium.evaluate(tab, player.stop);
-    assert_eq!(viewers(&stats(server, token)), 0, "it is gone when its DELETE is answered");
+    assert_eq!(
+        viewers(&stats(server, token)),
+        0,
+        "the viewer is removed before the DELETE is answered"
+    );
 }
 
 #[test]
 fn whip_whep_plays_the_ball_from_another_origin() {
     let (server, mut chromium, tab) = watch(&WHIP_WHEP, None);
     check_frame_rate(|script| chromium.evaluate(&tab, script));
-    // It begins ICE anew with `If-Match: *`, and the picture goes on.
+    // It restarts ICE with `If-Match: *`, and the video continues.
     let before = server.stats()["viewers"][0]["id"].clone();
     chromium.evaluate(&tab, "window.player.restart()");
-    chromium.wait_for(&tab, USES_ITS_NEWEST_CREDENTIALS);
+    chromium.wait_for(&tab, USES_RESTARTED_PAIR);
     follow(&mut chromium, &tab);
     assert!(server.log().join("\n").contains("restarts ICE"));
     assert_eq!(server.stats()["viewers"][0]["id"], before, "still the same viewer");
@@ -223,7 +227,7 @@ fn a_page_whose_origin_is_not_allowed_plays_nothing() {
     assert_eq!(viewers(&server.stats()), 0);
 }
 
-/// What aiortc saw: the centres, and when they were decoded.
+/// Runs aiortc, and returns the centre of the disc in each frame and when the frame was decoded.
 fn aiortc(server: &Server, frames: usize, token: Option<&str>) -> (Vec<(f64, f64)>, Vec<f64>) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players/aiortc_viewer.py");
     let mut command = Command::new("timeout");
@@ -248,7 +252,7 @@ fn aiortc_decodes_the_ball_on_its_trajectory() {
     let (seen, times) = aiortc(&server, 150, None);
     assert_eq!(seen.len(), 150);
     let frames = ball::follow(&seen, MOST_SKIPPED).unwrap();
-    // The best of the seconds: noise only ever makes them worse.
+    // The best second: a busy machine only makes the rate worse.
     let seconds = times.windows(31).map(|w| 30.0 / (w[30] - w[0]));
     let rate = seconds.map(|rate| (rate - 30.0).abs()).fold(f64::MAX, f64::min);
     println!(
@@ -269,7 +273,7 @@ fn aiortc_sends_the_token_that_it_is_given() {
     assert_eq!(viewers(&stats(&server, Some(TOKEN))), 0);
 }
 
-/// aiortc offers no candidate of the loopback.
+/// Not on the loopback address: aiortc offers no candidate for it.
 fn start_for_aiortc(flags: &[&str]) -> Server {
     Server::start_on(&own_address(), 0, flags)
 }

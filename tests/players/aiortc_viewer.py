@@ -1,5 +1,5 @@
-"""Watches over WHEP with aiortc and prints where the disc of each frame is: left, right, top, bottom, width,
-height, and when it was decoded, in seconds.
+"""Receives video over WHEP with aiortc. For each frame, prints the bounding box of the disc (left, right, top,
+bottom), the width and height of the picture, and the time of decoding in seconds.
 
 Usage: aiortc_viewer.py URL FRAMES [TOKEN]
 """
@@ -14,16 +14,15 @@ import urllib.request
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-# What is brighter than the background.
+# Pixels that are brighter than the background.
 BRIGHT = bytes(luma > 80 for luma in range(256))
 
 
-def ask(method, url, token, body=None):
+def request(method, url, token, body=None):
     headers = {"Content-Type": "application/sdp"} if body else {}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, body, headers, method=method)
-    return urllib.request.urlopen(request)
+    return urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method))
 
 
 def disc(frame):
@@ -40,15 +39,15 @@ async def watch(url, frames, token):
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     receiver = pc.addTransceiver("video", direction="recvonly").receiver
     await pc.setLocalDescription(await pc.createOffer())
-    with ask("POST", url, token, pc.localDescription.sdp.encode()) as response:
+    with request("POST", url, token, pc.localDescription.sdp.encode()) as response:
         session = urllib.parse.urljoin(url, response.headers["Location"])
         answer = RTCSessionDescription(response.read().decode(), "answer")
     await pc.setRemoteDescription(answer)
     for _ in range(frames):
         frame = await receiver.track.recv()
         print(*disc(frame), time.monotonic(), flush=True)
-    ask("DELETE", session, token).close()
-    # The server says goodbye, which ends the track.
+    request("DELETE", session, token).close()
+    # The server sends close_notify, which ends the track.
     with contextlib.suppress(MediaStreamError):
         while True:
             await receiver.track.recv()
