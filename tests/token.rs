@@ -1,4 +1,4 @@
-//! The token: what it protects, what it does not, and how guessing is slowed, in virtual time.
+//! The token: what it protects, what it does not, and how guesses are rate limited, in virtual time.
 
 mod support;
 
@@ -30,13 +30,13 @@ impl Answer {
             .map(|l| l.1)
     }
 
-    /// The status with the reason.
-    fn verdict(&self) -> (u16, &str) {
+    /// The status and the reason.
+    fn status_and_reason(&self) -> (u16, &str) {
         (self.status, self.body["reason"].as_str().unwrap_or_default())
     }
 }
 
-fn locked() -> World {
+fn world_with_token() -> World {
     World::with_token(Token::parse(TOKEN))
 }
 
@@ -56,27 +56,27 @@ fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// The verdict on a guess.
+/// The status and the reason of the answer to a guess.
 fn guess(world: &mut World, from: &str, token: &str) -> (u16, String) {
     let answer = ask(world, from, "GET /stats", &bearer(token), "");
-    let (status, reason) = answer.verdict();
+    let (status, reason) = answer.status_and_reason();
     (status, reason.to_owned())
 }
 
-const HERE: &str = "10.0.9.9:999";
+const CLIENT: &str = "10.0.9.9:999";
 const WRONG: (u16, &str) = (401, "token-wrong");
-const SLOWED: (u16, &str) = (429, "token-rate");
+const RATE_LIMITED: (u16, &str) = (429, "token-rate");
 
-fn is(verdict: &(u16, String), expected: (u16, &str)) -> bool {
-    (verdict.0, verdict.1.as_str()) == expected
+fn is(answer: &(u16, String), expected: (u16, &str)) -> bool {
+    (answer.0, answer.1.as_str()) == expected
 }
 
 #[test]
-fn everything_that_shows_or_changes_something_needs_the_token() {
-    let mut world = locked();
+fn every_request_that_reads_or_changes_state_needs_the_token() {
+    let mut world = world_with_token();
     let offer = serde_json::json!({"type": "offer", "sdp": CHROMIUM}).to_string();
     let right = bearer(TOKEN);
-    let session = ask(&mut world, HERE, "POST /whep", &format!("{SDP}{right}"), CHROMIUM);
+    let session = ask(&mut world, CLIENT, "POST /whep", &format!("{SDP}{right}"), CHROMIUM);
     let session = session.header("Location").unwrap().to_owned();
     let patch = format!("PATCH {session}");
     let delete = format!("DELETE {session}");
@@ -88,7 +88,7 @@ fn everything_that_shows_or_changes_something_needs_the_token() {
         ("GET /stats", "", "", 200),
         ("HEAD /stats", "", "", 200),
         (&patch, &star, trickle, 204),
-        // Neither the type of a body nor the existence of a session is told to a stranger.
+        // Without the token, neither a wrong type of body nor an unknown session is reported.
         ("POST /offer", "", "x", 415),
         ("POST /whep", "", "x", 415),
         (&patch, "", "x", 415),
@@ -103,7 +103,7 @@ fn everything_that_shows_or_changes_something_needs_the_token() {
             if what.starts_with("HEAD") {
                 assert_eq!(answer.status, 401);
             } else {
-                assert_eq!(answer.verdict(), (401, "token-missing"), "{what} {form}");
+                assert_eq!(answer.status_and_reason(), (401, "token-missing"), "{what} {form}");
                 let sentence = answer.body["detail"].as_str().unwrap();
                 assert!(sentence.contains("#token="), "{sentence}");
             }
@@ -118,17 +118,17 @@ fn everything_that_shows_or_changes_something_needs_the_token() {
         }
         let scheme = ["Bearer ", "bearer ", "BEARER   "][number % 3];
         let headers = format!("{headers}Authorization: {scheme}{TOKEN}\r\n");
-        let answer = ask(&mut world, HERE, what, &headers, body);
+        let answer = ask(&mut world, CLIENT, what, &headers, body);
         assert_eq!(answer.status, status, "{what} {headers}: {}", answer.body);
     }
-    let stats = ask(&mut world, HERE, "GET /stats", &right, "").body;
+    let stats = ask(&mut world, CLIENT, "GET /stats", &right, "").body;
     assert_eq!(stats["refusals"]["token-missing"], 10 * 3);
     assert_eq!(stats["refusals"]["token-wrong"], 10 * 5);
 }
 
 #[test]
-fn what_holds_no_secret_needs_none() {
-    let mut world = locked();
+fn public_resources_need_no_token() {
+    let mut world = world_with_token();
     let preflight = format!("Origin: {ALLOWED_ORIGIN}\r\nAccess-Control-Request-Method: POST\r\n");
     for (what, headers) in [
         ("GET /", ""),
@@ -138,64 +138,76 @@ fn what_holds_no_secret_needs_none() {
         ("OPTIONS /whep", &preflight),
         ("OPTIONS *", ""),
     ] {
-        // A wrong token is not looked at.
+        // A wrong token is ignored.
         for token in ["", &bearer("some-other")] {
             let headers = format!("{headers}{token}");
-            assert_eq!(ask(&mut world, HERE, what, &headers, "").status, 200, "{what}");
+            assert_eq!(ask(&mut world, CLIENT, what, &headers, "").status, 200, "{what}");
         }
     }
-    let answer = ask(&mut world, HERE, "OPTIONS /whep", &preflight, "");
+    let answer = ask(&mut world, CLIENT, "OPTIONS /whep", &preflight, "");
     assert!(answer.header("Access-Control-Allow-Headers").unwrap().contains("Authorization"));
 }
 
 #[test]
-fn a_page_of_an_allowed_origin_may_read_why_and_another_does_not_get_that_far() {
-    let mut world = locked();
-    let friend = format!("Origin: {ALLOWED_ORIGIN}\r\n{SDP}");
+fn only_a_page_of_an_allowed_origin_may_read_the_refusal_of_a_token() {
+    let mut world = world_with_token();
+    let allowed = format!("Origin: {ALLOWED_ORIGIN}\r\n{SDP}");
     for (token, reason) in [("", "token-missing"), (&*bearer("some-other"), "token-wrong")] {
-        let answer = ask(&mut world, HERE, "POST /whep", &format!("{friend}{token}"), CHROMIUM);
-        assert_eq!(answer.verdict(), (401, reason));
+        let answer = ask(&mut world, CLIENT, "POST /whep", &format!("{allowed}{token}"), CHROMIUM);
+        assert_eq!(answer.status_and_reason(), (401, reason));
         assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(ALLOWED_ORIGIN));
     }
-    let stranger = format!("Origin: https://elsewhere.example\r\n{SDP}{}", bearer("some-other"));
+    let foreign = format!("Origin: https://elsewhere.example\r\n{SDP}{}", bearer("some-other"));
     for _ in 0..10 {
-        let answer = ask(&mut world, HERE, "POST /whep", &stranger, CHROMIUM);
-        assert_eq!(answer.verdict(), (403, "foreign-origin"));
+        let answer = ask(&mut world, CLIENT, "POST /whep", &foreign, CHROMIUM);
+        assert_eq!(answer.status_and_reason(), (403, "foreign-origin"));
     }
-    assert!(is(&guess(&mut world, HERE, "some-other"), WRONG), "none of its tries are used up");
+    assert!(is(&guess(&mut world, CLIENT, "some-other"), WRONG), "none of its guesses are used up");
 }
 
 #[test]
-fn guessing_is_slowed_and_nobody_is_locked_out_for_long() {
-    let mut world = locked();
+fn guesses_are_rate_limited_and_the_limit_ends_after_a_short_time() {
+    let mut world = world_with_token();
     for _ in 0..100 {
-        let answer = ask(&mut world, HERE, "GET /stats", "", "");
-        assert_eq!(answer.verdict(), (401, "token-missing"), "which is no guess");
+        let answer = ask(&mut world, CLIENT, "GET /stats", "", "");
+        assert_eq!(
+            answer.status_and_reason(),
+            (401, "token-missing"),
+            "a request without a token is no guess"
+        );
     }
     for number in 0..5 {
-        assert!(is(&guess(&mut world, HERE, &format!("guess-{number}")), WRONG), "{number}");
+        assert!(is(&guess(&mut world, CLIENT, &format!("guess-{number}")), WRONG), "{number}");
     }
-    // From every port of that address, and the right token is not told from a wrong one.
-    for (from, token) in [(HERE, "guess-5x"), ("10.0.9.9:1000", "guess-5x"), (HERE, TOKEN)] {
+    // The limit holds for every port of that address, and the answer does not depend on the token.
+    for (from, token) in [(CLIENT, "guess-5x"), ("10.0.9.9:1000", "guess-5x"), (CLIENT, TOKEN)] {
         let answer = ask(&mut world, from, "GET /stats", &bearer(token), "");
-        assert_eq!(answer.verdict(), SLOWED);
+        assert_eq!(answer.status_and_reason(), RATE_LIMITED);
         assert_eq!(answer.header("Retry-After"), Some("12"));
     }
     assert_eq!(guess(&mut world, "10.0.9.8:999", TOKEN).0, 200, "another address");
-    let answer = ask(&mut world, HERE, "GET /stats", "", "");
-    assert_eq!(answer.verdict(), (401, "token-missing"), "without a token it still says so");
+    let answer = ask(&mut world, CLIENT, "GET /stats", "", "");
+    assert_eq!(
+        answer.status_and_reason(),
+        (401, "token-missing"),
+        "a missing token is still reported"
+    );
 
-    // What was refused unseen did not make the wait longer.
+    // Rate-limited requests did not make the wait longer.
     world.run(Duration::from_secs(12));
-    assert_eq!(guess(&mut world, HERE, TOKEN).0, 200);
-    assert_eq!(guess(&mut world, HERE, TOKEN).0, 200, "the right one uses nothing up");
-    assert!(is(&guess(&mut world, HERE, "guess-6x"), WRONG));
-    assert!(is(&guess(&mut world, HERE, TOKEN), SLOWED));
+    assert_eq!(guess(&mut world, CLIENT, TOKEN).0, 200);
+    assert_eq!(
+        guess(&mut world, CLIENT, TOKEN).0,
+        200,
+        "the right token does not count as a guess"
+    );
+    assert!(is(&guess(&mut world, CLIENT, "guess-6x"), WRONG));
+    assert!(is(&guess(&mut world, CLIENT, TOKEN), RATE_LIMITED));
     world.run(Duration::from_secs(60));
     for number in 0..5 {
-        assert!(is(&guess(&mut world, HERE, &format!("guess-{number}")), WRONG), "{number}");
+        assert!(is(&guess(&mut world, CLIENT, &format!("guess-{number}")), WRONG), "{number}");
     }
-    assert!(is(&guess(&mut world, HERE, "guess-7x"), SLOWED));
+    assert!(is(&guess(&mut world, CLIENT, "guess-7x"), RATE_LIMITED));
 
     let stats = ask(&mut world, "10.0.9.8:999", "GET /stats", &bearer(TOKEN), "").body;
     assert_eq!(stats["refusals"]["token-rate"], 5);
@@ -203,18 +215,18 @@ fn guessing_is_slowed_and_nobody_is_locked_out_for_long() {
 }
 
 #[test]
-fn guesses_that_come_at_once_on_one_connection_are_slowed_too() {
-    let mut world = locked();
+fn pipelined_guesses_on_one_connection_are_rate_limited_too() {
+    let mut world = world_with_token();
     let guess = format!("GET /stats HTTP/1.1\r\nHost: camera\r\n{}\r\n", bearer("some-other"));
-    let answers = world.http_raw(HERE.parse().unwrap(), guess.repeat(20).as_bytes());
+    let answers = world.http_raw(CLIENT.parse().unwrap(), guess.repeat(20).as_bytes());
     let answers = String::from_utf8(answers).unwrap();
     assert_eq!(answers.matches("HTTP/1.1 401 Unauthorized\r\n").count(), 5);
     assert_eq!(answers.matches("HTTP/1.1 429 Too Many Requests\r\n").count(), 15);
 }
 
 #[test]
-fn a_viewer_watches_on_while_its_address_is_slowed() {
-    let mut world = locked();
+fn a_viewer_keeps_its_video_while_its_address_is_rate_limited() {
+    let mut world = world_with_token();
     let (client, sdp) = world.offer();
     let from = client.address.to_string();
     let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();

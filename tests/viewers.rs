@@ -1,4 +1,4 @@
-//! What viewers get, in virtual time: the whole core with str0m's own client, and no I/O.
+//! What viewers receive, in virtual time: the whole core with str0m's own client, without I/O.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn a_viewer_gets_no_frame_at_all_before_its_first_key_frame() {
     assert!(stats["viewers"][1]["drops"].as_u64() > Some(50), "{stats}");
     world.source_ignores_keyframe_requests = false;
     world.run(seconds(1));
-    assert!(world.clients[late].client.frames[0].is_keyframe(), "asked for again until it came");
+    assert!(world.clients[late].client.frames[0].is_keyframe(), "requested again until it came");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn rtp_timestamps_follow_the_capture_time() {
 }
 
 #[test]
-fn a_late_viewer_gets_a_key_frame_at_the_next_tick_and_disturbs_nobody() {
+fn a_late_viewer_gets_a_key_frame_at_the_next_tick_and_does_not_affect_the_others() {
     let mut world = World::new();
     let first = world.join();
     world.run(seconds(5) + milliseconds(7));
@@ -82,7 +82,7 @@ fn a_late_viewer_gets_a_key_frame_at_the_next_tick_and_disturbs_nobody() {
 }
 
 #[test]
-fn each_codec_is_encoded_only_while_somebody_watches_it() {
+fn each_codec_is_encoded_only_while_a_viewer_uses_it() {
     let mut world = World::new();
     let first = world.join();
     world.run(seconds(1));
@@ -93,7 +93,7 @@ fn each_codec_is_encoded_only_while_somebody_watches_it() {
     assert_eq!(world.encoded, [Codec::H264, Codec::Vp8]);
     let third = world.join();
     world.run(seconds(2));
-    assert_eq!(world.encoded, [Codec::H264, Codec::Vp8], "once for both");
+    assert_eq!(world.encoded, [Codec::H264, Codec::Vp8], "VP8 is encoded once for both viewers");
     for (viewer, codec) in [(first, Codec::H264), (second, Codec::Vp8), (third, Codec::Vp8)] {
         let frames = &world.clients[viewer].client.frames;
         assert!(frames[0].is_keyframe() && frames.iter().all(|frame| frame.codec == codec));
@@ -111,7 +111,7 @@ fn each_codec_is_encoded_only_while_somebody_watches_it() {
 }
 
 #[test]
-fn a_lost_picture_costs_only_its_own_codec_a_key_frame() {
+fn a_pli_forces_a_key_frame_only_in_its_own_codec() {
     let mut world = World::new();
     world.join();
     world.codec = Codec::Vp8;
@@ -126,11 +126,11 @@ fn a_lost_picture_costs_only_its_own_codec_a_key_frame() {
 }
 
 #[test]
-fn one_capture_a_tick_whatever_the_number_of_viewers_and_none_without() {
+fn there_is_one_capture_per_tick_for_any_number_of_viewers_and_none_without_viewers() {
     let mut world = World::new();
     world.run(seconds(60));
     assert_eq!(world.captures, 0);
-    assert_eq!(world.deadline(), None, "nobody watches, nothing to wake up for");
+    assert_eq!(world.deadline(), None, "no viewers, no deadline");
     let viewers: Vec<usize> = (0..8).map(|_| world.join()).collect();
     world.run(seconds(10));
     assert!((299..=302).contains(&world.captures), "{}", world.captures);
@@ -157,13 +157,13 @@ fn pli_and_fir_are_answered_with_a_key_frame_within_100_ms() {
         world.run(seconds(1));
         let frames = world.clients[viewer].client.frames.iter();
         let answer = frames.filter(|f| f.at >= asked).find(|f| f.is_keyframe());
-        let answer = answer.unwrap_or_else(|| panic!("{kind:?} has no answer"));
+        let answer = answer.unwrap_or_else(|| panic!("{kind:?} is not answered"));
         assert!(answer.at - asked <= milliseconds(100), "{kind:?} {:?}", answer.at - asked);
     }
 }
 
 #[test]
-fn a_storm_of_pli_makes_two_key_frames_a_second_at_most() {
+fn many_plis_cause_at_most_two_key_frames_per_second() {
     let mut world = World::new();
     let viewers: Vec<usize> = (0..4).map(|_| world.join()).collect();
     world.run(seconds(2));
@@ -181,7 +181,7 @@ fn a_storm_of_pli_makes_two_key_frames_a_second_at_most() {
 }
 
 #[test]
-fn a_viewer_that_leaves_is_gone_at_once_and_the_others_see_nothing_of_it() {
+fn a_viewer_that_leaves_is_removed_at_once_and_the_others_are_not_affected() {
     let mut world = World::new();
     let (stays, leaves) = (world.join(), world.join());
     world.run(seconds(2));
@@ -195,7 +195,7 @@ fn a_viewer_that_leaves_is_gone_at_once_and_the_others_see_nothing_of_it() {
 }
 
 #[test]
-fn a_viewer_that_vanishes_gets_nothing_after_5_s_and_is_gone_within_10() {
+fn a_silent_viewer_gets_no_frames_after_5_s_and_is_removed_within_10() {
     let mut world = World::new();
     let (stays, vanishes) = (world.join(), world.join());
     world.run(seconds(3));
@@ -205,7 +205,7 @@ fn a_viewer_that_vanishes_gets_nothing_after_5_s_and_is_gone_within_10() {
     let last = *world.clients[vanishes].datagrams.last().unwrap();
     let states: Vec<_> = world.stats()["viewers"].as_array().unwrap().clone();
     assert_eq!(states[1]["state"], "silent");
-    // ICE goes on checking; what is counted is frames.
+    // ICE still sends connectivity checks, so only frames are counted.
     let sent = states[1]["frames_sent"].as_u64().unwrap();
     assert!(sent <= 30 * (3 + 5) + 2, "{sent} frames");
     assert!(last >= vanished);
@@ -216,7 +216,7 @@ fn a_viewer_that_vanishes_gets_nothing_after_5_s_and_is_gone_within_10() {
 }
 
 #[test]
-fn a_viewer_that_comes_back_after_7_s_gets_a_key_frame_first() {
+fn a_silent_viewer_that_returns_after_7_s_gets_a_key_frame_first() {
     let mut world = World::new();
     let viewer = world.join();
     world.run(seconds(3));
@@ -227,12 +227,12 @@ fn a_viewer_that_comes_back_after_7_s_gets_a_key_frame_first() {
     world.run(seconds(5));
     assert_eq!(world.server.viewers(), 1);
     let mut frames = world.clients[viewer].client.frames.iter();
-    let first = frames.find(|frame| frame.at >= back).expect("the picture is back");
+    let first = frames.find(|frame| frame.at >= back).expect("frames arrive again");
     assert!(first.is_keyframe());
 }
 
 #[test]
-fn a_viewer_that_never_connects_is_gone_after_10_s() {
+fn a_viewer_that_never_connects_is_removed_after_10_s() {
     let mut world = World::new();
     let (client, sdp) = world.offer();
     let body = json!({"type": "offer", "sdp": sdp}).to_string();
@@ -243,48 +243,51 @@ fn a_viewer_that_never_connects_is_gone_after_10_s() {
     assert_eq!(world.server.viewers(), 0);
     assert!(
         world.undeliverable.is_empty(),
-        "nothing goes to an address that has not proved itself"
+        "nothing is sent to an address without an authenticated check"
     );
     assert_eq!(world.deadline(), None);
 }
 
-/// An offer of a page that says its name.
-fn post_as(world: &mut World, page: &str, sdp: &str) -> (u16, Value) {
+/// Posts an offer with a client id.
+fn post_with_client_id(world: &mut World, client_id: &str, sdp: &str) -> (u16, Value) {
     let body = json!({"type": "offer", "sdp": sdp}).to_string();
     let head = format!(
         "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
-         Ballcast-Client-Id: {page}\r\nContent-Length: {}\r\n\r\n",
+         Ballcast-Client-Id: {client_id}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     world.http("10.1.1.1:1".parse().unwrap(), &(head + &body))
 }
 
 #[test]
-fn a_page_that_asks_again_takes_the_place_of_its_former_viewer() {
+fn a_new_connection_with_the_same_client_id_replaces_the_former_viewer() {
     let limits = Limits { viewers: 2, ..Limits::default() };
     let mut world = World::with_limits(limits);
-    let bystander = world.join();
-    let offer = |world: &mut World, page: &str| {
+    let other = world.join();
+    let offer = |world: &mut World, client_id: &str| {
         let (_, sdp) = world.offer();
-        post_as(world, page, &sdp).0
+        post_with_client_id(world, client_id, &sdp).0
     };
     for _ in 0..10 {
         assert_eq!(offer(&mut world, "one"), 200);
         assert_eq!(world.server.viewers(), 2);
         world.run(milliseconds(100));
     }
-    assert_eq!(offer(&mut world, "another"), 503, "which is another's place");
+    assert_eq!(offer(&mut world, "another"), 503, "another client id does not replace a viewer");
     world.run(seconds(1));
-    assert!(world.clients[bystander].client.frames.len() > 50, "and nobody else's");
+    assert!(
+        world.clients[other].client.frames.len() > 50,
+        "a viewer without a client id is not replaced"
+    );
     world.run(seconds(10));
     assert_eq!(world.server.viewers(), 1);
 }
 
 #[test]
-fn a_further_offer_of_a_connection_is_its_viewers_own() {
+fn a_subsequent_offer_belongs_to_the_viewer_of_its_connection() {
     let mut world = World::new();
     let (client, sdp) = world.offer();
-    let (_, answer) = post_as(&mut world, "one", &sdp);
+    let (_, answer) = post_with_client_id(&mut world, "one", &sdp);
     let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
     world.run(seconds(1));
     let before = world.clients[viewer].client.frames.len();
@@ -296,7 +299,7 @@ fn a_further_offer_of_a_connection_is_its_viewers_own() {
                 api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
             }
         });
-        let (status, answer) = post_as(&mut world, "one", &sdp);
+        let (status, answer) = post_with_client_id(&mut world, "one", &sdp);
         assert_eq!(status, 200, "{answer}");
         let now = world.now;
         world.clients[viewer].client.accept(answer["sdp"].as_str().unwrap(), now);
@@ -304,30 +307,30 @@ fn a_further_offer_of_a_connection_is_its_viewers_own() {
         assert_eq!(world.server.viewers(), 1);
     }
     let frames = &world.clients[viewer].client.frames[before..];
-    assert!((178..=182).contains(&frames.len()), "{}: the picture goes on", frames.len());
-    assert!(frames.iter().all(|frame| !frame.is_keyframe()), "without a new beginning");
+    assert!((178..=182).contains(&frames.len()), "{}: the video continues", frames.len());
+    assert!(frames.iter().all(|frame| !frame.is_keyframe()), "without a new key frame");
 
-    // Another connection with the same numbers is another viewer's.
+    // The same session id with another fingerprint is a new viewer.
     let sdp = world.clients[viewer].client.offer_again(|api| {
         api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
     });
     let sdp = sdp.replacen("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 00:", 1);
     let cut = sdp.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len() + 95;
     let sdp = format!("{}{}", &sdp[..cut], &sdp[cut + 3..]);
-    assert_eq!(post_as(&mut world, "another", &sdp).0, 200);
+    assert_eq!(post_with_client_id(&mut world, "another", &sdp).0, 200);
     assert_eq!(world.server.viewers(), 2);
 }
 
 #[test]
-fn no_datagram_answers_one_that_proves_nothing() {
+fn unauthenticated_datagrams_are_not_answered() {
     let mut world = World::new();
     let viewer = world.join();
     world.run(seconds(1));
-    let stranger: SocketAddr = "10.9.9.9:9".parse().unwrap();
+    let unknown: SocketAddr = "10.9.9.9:9".parse().unwrap();
     let destination = "10.0.0.254:8080".parse().unwrap();
     let stun: &[u8] = &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
     for contents in [stun, &[22, 254, 253], &[0x80, 96, 0, 1], &[], &[0xff; 1500]] {
-        world.input(Input::Datagram { source: stranger, destination, contents });
+        world.input(Input::Datagram { source: unknown, destination, contents });
     }
     let victim = world.clients[viewer].client.address;
     for contents in [stun, &[22, 254, 253, 0, 0], &[0x80, 96, 0, 1], &[0x80; 300], &[21; 40]] {
@@ -340,7 +343,7 @@ fn no_datagram_answers_one_that_proves_nothing() {
 }
 
 #[test]
-fn after_a_failed_send_nothing_goes_out_until_a_key_frame() {
+fn after_a_failed_send_no_frame_is_sent_until_a_key_frame() {
     let mut world = World::new();
     let viewer = world.join();
     world.run(seconds(2));
@@ -353,20 +356,20 @@ fn after_a_failed_send_nothing_goes_out_until_a_key_frame() {
     world.run(seconds(1));
     assert_eq!(sent(&mut world), before, "no delta frames");
     world.source_ignores_keyframe_requests = false;
-    let healed = world.now;
+    let restored = world.now;
     world.run(seconds(1));
     let mut frames = world.clients[viewer].client.frames.iter();
-    let keyframe = frames.find(|frame| frame.at >= healed && frame.is_keyframe());
-    assert!(keyframe.is_some(), "a key frame was asked for until it came");
+    let keyframe = frames.find(|frame| frame.at >= restored && frame.is_keyframe());
+    assert!(keyframe.is_some(), "a key frame is requested until it comes");
     assert!(sent(&mut world) > before + 10);
 }
 
 #[test]
-fn a_forged_check_does_not_take_a_viewers_address_away() {
+fn a_forged_connectivity_check_does_not_take_over_a_viewers_address() {
     let mut world = World::new();
     let (victim, other) = (world.join(), world.join());
     world.run(seconds(1));
-    // The user fragments are no secret to somebody who listens; the password is.
+    // An attacker on the network can read the user fragments, but not the password.
     let username = world.clients[other].username.clone();
     let check = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
     let crypto = str0m::crypto::from_feature_flags();
@@ -376,7 +379,7 @@ fn a_forged_check_does_not_take_a_viewers_address_away() {
     let source = world.clients[victim].client.address;
     let destination = "10.0.0.254:8080".parse().unwrap();
     world.input(Input::Datagram { source, destination, contents: &forged[..bytes] });
-    // What the victim sends still reaches its own session.
+    // The datagrams of the victim still reach its own viewer.
     let asked = world.now;
     world.clients[victim].client.request_keyframe(KeyframeRequestKind::Pli, asked);
     world.run(milliseconds(100));
@@ -386,7 +389,7 @@ fn a_forged_check_does_not_take_a_viewers_address_away() {
 }
 
 #[test]
-fn the_caps_hold_and_the_refused_are_told_why() {
+fn the_viewer_limits_hold_and_refusals_name_the_limit() {
     let limits = Limits { viewers: 3, viewers_per_address: 2, ..Limits::default() };
     let mut world = World::with_limits(limits);
     let refusal = |world: &mut World, from: &str, reason: &str| {
@@ -410,7 +413,7 @@ fn the_caps_hold_and_the_refused_are_told_why() {
 }
 
 #[test]
-fn half_open_viewers_have_a_cap_of_their_own() {
+fn half_open_viewers_have_their_own_limit() {
     let mut world = World::with_limits(Limits { half_open: 2, ..Limits::default() });
     for expected in [200, 200, 503] {
         let (client, sdp) = world.offer();
@@ -422,7 +425,7 @@ fn half_open_viewers_have_a_cap_of_their_own() {
 }
 
 #[test]
-fn offers_from_one_address_are_limited_by_rate() {
+fn offers_from_one_address_are_rate_limited() {
     let limits = Limits { offers_per_second: 1, ..Limits::default() };
     let mut world = World::with_limits(limits);
     let mut statuses = Vec::new();
@@ -435,7 +438,7 @@ fn offers_from_one_address_are_limited_by_rate() {
 }
 
 #[test]
-fn a_connection_too_many_takes_the_place_of_the_oldest_idle_one() {
+fn a_connection_above_the_limit_replaces_the_oldest_idle_one() {
     let limits = Limits { connections: 3, ..Limits::default() };
     let mut world = World::with_limits(limits);
     let from = |n: u8| SocketAddr::from(([10, 3, n, 1], 1));
@@ -452,7 +455,7 @@ fn a_connection_too_many_takes_the_place_of_the_oldest_idle_one() {
 }
 
 #[test]
-fn a_connection_too_many_from_one_address_is_told_so() {
+fn a_connection_above_the_limit_of_its_address_is_refused() {
     let limits = Limits { connections_per_address: 2, ..Limits::default() };
     let mut world = World::with_limits(limits);
     let from = "10.3.0.1:1".parse().unwrap();
@@ -465,7 +468,7 @@ fn a_connection_too_many_from_one_address_is_told_so() {
 }
 
 #[test]
-fn the_server_says_goodbye_to_everybody_when_it_ends() {
+fn the_server_sends_close_notify_to_all_viewers_on_shutdown() {
     let mut world = World::new();
     let viewers = [world.join(), world.join()];
     world.run(seconds(1));

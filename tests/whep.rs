@@ -1,5 +1,5 @@
 //! WHEP: each request and its answer, from the core in virtual time and from the program over real TCP;
-//! and viewers that come that way.
+//! and viewers that connect with WHEP.
 
 mod support;
 
@@ -36,15 +36,15 @@ impl Answer {
     }
 }
 
-/// A server, whatever is between it and the test.
-trait Reachable {
+/// A server that answers HTTP requests: the core, or the program over TCP.
+trait HttpServer {
     fn host(&self) -> String;
-    /// The answer to the bytes of one request.
+    /// Sends the bytes of one request, and returns the answer.
     fn exchange(&mut self, request: &[u8]) -> Answer;
     fn statistics(&mut self) -> Value;
 }
 
-impl Reachable for World {
+impl HttpServer for World {
     fn host(&self) -> String {
         "camera".into()
     }
@@ -63,7 +63,7 @@ impl Reachable for World {
 }
 
 #[cfg(feature = "driver")]
-impl Reachable for Server {
+impl HttpServer for Server {
     fn host(&self) -> String {
         self.address.to_string()
     }
@@ -80,7 +80,7 @@ impl Reachable for Server {
 }
 
 /// `what` is `METHOD /path`; `headers` are whole lines.
-fn ask(server: &mut dyn Reachable, what: &str, headers: &str, body: &str) -> Answer {
+fn ask(server: &mut dyn HttpServer, what: &str, headers: &str, body: &str) -> Answer {
     let (host, length) = (server.host(), body.len());
     let request = format!(
         "{what} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\
@@ -89,17 +89,17 @@ fn ask(server: &mut dyn Reachable, what: &str, headers: &str, body: &str) -> Ans
     server.exchange(request.as_bytes())
 }
 
-/// Where the session of an offer is that was answered, and its tag.
+/// The Location and the ETag of a new session.
 fn created(answer: &Answer) -> (String, String) {
     assert_eq!(answer.status, 201, "{}", answer.body);
     let header = |name| answer.header(name).unwrap().to_owned();
     (header("Location"), header("ETag"))
 }
 
-/// One that asks, and checks what holds for every answer: an allowed origin may read it.
+/// A client that checks in every answer that an allowed origin may read it.
 struct Player {
-    server: Box<dyn Reachable>,
-    /// Of the page that it is part of, if it is.
+    server: Box<dyn HttpServer>,
+    /// The origin of the page that contains the player, if there is a page.
     origin: Option<&'static str>,
 }
 
@@ -112,7 +112,7 @@ impl Player {
         let exposed = "Location, ETag, Link, Accept-Post, Retry-After";
         let expected = self.origin.map(|_| exposed);
         assert_eq!(answer.header("Access-Control-Expose-Headers"), expected, "{what}");
-        assert_eq!(answer.header("Vary"), Some("Origin"), "a cache keeps them apart");
+        assert_eq!(answer.header("Vary"), Some("Origin"), "a cache distinguishes origins");
         if answer.status >= 400 && !what.starts_with("HEAD") {
             assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
         }
@@ -128,14 +128,15 @@ impl Player {
     }
 }
 
-/// What each case of the table begins with: players at servers with room for so many viewers.
+/// Starts two servers with this limit of viewers, and returns a player for each: one without an origin
+/// and one of an allowed origin.
 type Players = fn(viewers: usize) -> [Player; 2];
 
-fn players(open: impl Fn() -> Box<dyn Reachable>) -> [Player; 2] {
+fn players(open: impl Fn() -> Box<dyn HttpServer>) -> [Player; 2] {
     [None, Some(ALLOWED_ORIGIN)].map(|origin| Player { server: open(), origin })
 }
 
-fn at_the_core(viewers: usize) -> [Player; 2] {
+fn with_core(viewers: usize) -> [Player; 2] {
     players(|| {
         let limits = Limits { offers_per_second: 1_000, ..Limits::for_viewers(viewers) };
         Box::new(World::with_limits(limits))
@@ -143,7 +144,7 @@ fn at_the_core(viewers: usize) -> [Player; 2] {
 }
 
 #[cfg(feature = "driver")]
-fn over_tcp(viewers: usize) -> [Player; 2] {
+fn with_program(viewers: usize) -> [Player; 2] {
     let viewers = viewers.to_string();
     let flags = ["--allow-origin", ALLOWED_ORIGIN, "--max-offers-per-second", "1000"];
     let flags = [&flags[..], &["--max-viewers", &viewers]].concat();
@@ -153,28 +154,28 @@ fn over_tcp(viewers: usize) -> [Player; 2] {
 macro_rules! table {
     ($($case:ident)*) => {
         mod in_the_core {
-            $(#[test] fn $case() { super::$case(super::at_the_core); })*
+            $(#[test] fn $case() { super::$case(super::with_core); })*
         }
         #[cfg(feature = "driver")]
         mod over_tcp {
-            $(#[test] fn $case() { super::$case(super::over_tcp); })*
+            $(#[test] fn $case() { super::$case(super::with_program); })*
         }
     };
 }
 
 table! {
-    an_offer_makes_a_session_with_a_secret_name
-    what_cannot_be_answered_is_refused_with_the_status_that_players_expect
+    an_offer_creates_a_session_with_an_unguessable_url
+    an_unusable_offer_is_refused_with_the_status_that_players_expect
     a_full_server_says_when_to_try_again
-    the_endpoint_and_a_session_say_what_they_are
+    get_head_and_options_of_the_endpoint_and_of_a_session_are_answered
     a_preflight_is_answered_as_configured
-    a_session_is_deleted_once_and_its_viewer_is_gone_with_the_answer
-    trickle_is_taken_and_needs_the_right_tag
-    new_credentials_are_answered_with_new_ones
-    pages_of_other_origins_get_nothing
+    a_deleted_session_and_its_viewer_are_removed_before_the_answer
+    trickle_ice_is_accepted_and_needs_the_current_etag
+    an_ice_restart_is_answered_with_new_credentials
+    pages_of_other_origins_are_refused
 }
 
-fn an_offer_makes_a_session_with_a_secret_name(players: Players) {
+fn an_offer_creates_a_session_with_an_unguessable_url(players: Players) {
     for mut player in players(10) {
         let answer = player.ask("POST /whep", SDP, CHROMIUM);
         let (location, etag) = created(&answer);
@@ -190,7 +191,7 @@ fn an_offer_makes_a_session_with_a_secret_name(players: Players) {
     }
 }
 
-fn what_cannot_be_answered_is_refused_with_the_status_that_players_expect(players: Players) {
+fn an_unusable_offer_is_refused_with_the_status_that_players_expect(players: Players) {
     let sendonly = CHROMIUM.replace("a=recvonly", "a=sendonly");
     let inactive = CHROMIUM.replace("a=recvonly", "a=inactive");
     let no_codec = CHROMIUM.replace("H264/90000", "H265/90000").replace("VP8/90000", "AV2/90000");
@@ -208,8 +209,8 @@ fn what_cannot_be_answered_is_refused_with_the_status_that_players_expect(player
     for mut player in players(10) {
         for (headers, body, status, reason) in cases {
             let answer = player.ask("POST /whep", headers, body);
-            let verdict = (answer.status, answer.reason());
-            assert_eq!(verdict, (status, reason.to_owned()), "{}", answer.body);
+            let outcome = (answer.status, answer.reason());
+            assert_eq!(outcome, (status, reason.to_owned()), "{}", answer.body);
             if status == 415 {
                 assert_eq!(answer.header("Accept-Post"), Some("application/sdp"));
             }
@@ -230,7 +231,7 @@ fn a_full_server_says_when_to_try_again(players: Players) {
     }
 }
 
-fn the_endpoint_and_a_session_say_what_they_are(players: Players) {
+fn get_head_and_options_of_the_endpoint_and_of_a_session_are_answered(players: Players) {
     for mut player in players(10) {
         let (session, _) = player.post();
         for path in ["/whep", &session] {
@@ -266,16 +267,16 @@ fn a_preflight_is_answered_as_configured(players: Players) {
             assert_eq!(answer.status, 200);
             assert_eq!(answer.header("Accept-Post"), Some("application/sdp"));
             let allowed = |name, wanted| answer.header(name).is_some_and(|v| v.contains(wanted));
-            let is_friend = player.origin.is_some();
-            assert_eq!(allowed("Access-Control-Allow-Methods", method), is_friend);
+            let is_allowed = player.origin.is_some();
+            assert_eq!(allowed("Access-Control-Allow-Methods", method), is_allowed);
             for header in ["Content-Type", "If-Match", "Authorization"] {
-                assert_eq!(allowed("Access-Control-Allow-Headers", header), is_friend);
+                assert_eq!(allowed("Access-Control-Allow-Headers", header), is_allowed);
             }
         }
     }
 }
 
-fn a_session_is_deleted_once_and_its_viewer_is_gone_with_the_answer(players: Players) {
+fn a_deleted_session_and_its_viewer_are_removed_before_the_answer(players: Players) {
     for mut player in players(10) {
         let (session, _) = player.post();
         assert_eq!(player.viewers(), 1);
@@ -288,7 +289,7 @@ fn a_session_is_deleted_once_and_its_viewer_is_gone_with_the_answer(players: Pla
     }
 }
 
-fn trickle_is_taken_and_needs_the_right_tag(players: Players) {
+fn trickle_ice_is_accepted_and_needs_the_current_etag(players: Players) {
     let credentials = CHROMIUM
         .lines()
         .filter(|line| line.starts_with("a=ice-ufrag:") || line.starts_with("a=ice-pwd:"))
@@ -319,15 +320,15 @@ fn trickle_is_taken_and_needs_the_right_tag(players: Players) {
         ];
         for (headers, body, status, reason) in cases {
             let answer = player.ask(&format!("PATCH {session}"), headers, body);
-            let verdict = (answer.status, answer.reason());
-            assert_eq!(verdict, (status, reason.to_owned()), "{headers}{body}");
+            let outcome = (answer.status, answer.reason());
+            assert_eq!(outcome, (status, reason.to_owned()), "{headers}{body}");
             assert_eq!(answer.header("ETag"), None);
         }
         assert_eq!(player.viewers(), 1);
     }
 }
 
-fn new_credentials_are_answered_with_new_ones(players: Players) {
+fn an_ice_restart_is_answered_with_new_credentials(players: Players) {
     let fragment = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdefghijkl\r\n";
     for mut player in players(10) {
         let (session, etag) = player.post();
@@ -341,25 +342,29 @@ fn new_credentials_are_answered_with_new_ones(players: Players) {
         }
         let new_etag = answer.header("ETag").unwrap().to_owned();
         assert_ne!(new_etag, etag);
-        assert_eq!(player.ask(&patch, &headers, fragment).status, 412, "the tag of before");
+        assert_eq!(player.ask(&patch, &headers, fragment).status, 412, "the former ETag");
         let headers = format!("{FRAGMENT}If-Match: {new_etag}\r\n");
-        assert_eq!(player.ask(&patch, &headers, fragment).status, 204, "known by now");
+        assert_eq!(
+            player.ask(&patch, &headers, fragment).status,
+            204,
+            "these credentials are already in use"
+        );
     }
 }
 
-fn pages_of_other_origins_get_nothing(players: Players) {
+fn pages_of_other_origins_are_refused(players: Players) {
     let [mut player, _] = players(10);
     let (session, etag) = player.post();
-    let stranger = "Origin: https://elsewhere.example\r\n";
-    let post = format!("{stranger}{SDP}");
-    let patch = format!("{stranger}{FRAGMENT}If-Match: {etag}\r\n");
-    let preflight = format!("{stranger}Access-Control-Request-Method: POST\r\n");
+    let foreign = "Origin: https://elsewhere.example\r\n";
+    let post = format!("{foreign}{SDP}");
+    let patch = format!("{foreign}{FRAGMENT}If-Match: {etag}\r\n");
+    let preflight = format!("{foreign}Access-Control-Request-Method: POST\r\n");
     for (what, headers, body, status) in [
         ("POST /whep", post.as_str(), CHROMIUM, 403),
         (&format!("PATCH {session}"), &patch, "a=end-of-candidates\r\n", 403),
-        (&format!("DELETE {session}"), stranger, "", 403),
-        // What changes nothing says nothing either.
-        ("GET /whep", stranger, "", 200),
+        (&format!("DELETE {session}"), foreign, "", 403),
+        // Requests that change nothing are answered, but without CORS headers.
+        ("GET /whep", foreign, "", 200),
         ("OPTIONS /whep", &preflight, "", 200),
     ] {
         let answer = player.ask(what, headers, body);
@@ -367,12 +372,12 @@ fn pages_of_other_origins_get_nothing(players: Players) {
         assert!(!answer.head.contains("Access-Control-"), "{}", answer.head);
     }
     assert_eq!(player.viewers(), 1);
-    // The page's own way stays the page's own.
+    // `/offer` is only for the server's own page, also for an allowed origin.
     let json = format!("Origin: {ALLOWED_ORIGIN}\r\nContent-Type: application/json\r\n");
     assert_eq!(ask(&mut *player.server, "POST /offer", &json, "{}").status, 403);
 }
 
-/// A viewer that watches; its index, and its session.
+/// Adds a viewer with WHEP, and returns its index and the Location and ETag of its session.
 fn join(world: &mut World) -> (usize, String, String) {
     let (client, sdp) = world.offer();
     let answer = ask(world, "POST /whep", SDP, &sdp);
@@ -384,7 +389,7 @@ fn join(world: &mut World) -> (usize, String, String) {
 }
 
 #[test]
-fn a_viewer_whose_session_is_deleted_is_told_goodbye() {
+fn a_viewer_whose_session_is_deleted_receives_close_notify() {
     let mut world = World::new();
     let (index, session, _) = join(&mut world);
     assert_eq!(ask(&mut world, &format!("DELETE {session}"), "", "").status, 200);
@@ -393,7 +398,7 @@ fn a_viewer_whose_session_is_deleted_is_told_goodbye() {
 }
 
 #[test]
-fn a_session_whose_viewer_has_left_is_gone() {
+fn a_session_is_removed_when_its_viewer_leaves() {
     let mut world = World::new();
     let (index, session, _) = join(&mut world);
     let now = world.now;
@@ -403,7 +408,7 @@ fn a_session_whose_viewer_has_left_is_gone() {
 }
 
 #[test]
-fn ice_begins_anew_and_the_picture_goes_on() {
+fn an_ice_restart_does_not_interrupt_the_video() {
     let mut world = World::new();
     let (index, session, etag) = join(&mut world);
     let offer = world.clients[index].client.offer_again(|api| {
@@ -420,17 +425,17 @@ fn ice_begins_anew_and_the_picture_goes_on() {
     let [new_ufrag, new_pwd] = ["a=ice-ufrag:", "a=ice-pwd:"].map(|name| value(&answer.body, name));
     assert_ne!(format!("{new_ufrag}:{ufrag}"), world.clients[index].username);
 
-    // What a player does with it: its old answer with the new credentials.
+    // A player applies its old answer with the new credentials.
     let before = world.clients[index].client.frames.len();
     world.clients[index].client.answer_restart(&new_ufrag, &new_pwd, world.now);
     world.run(12 * SECOND);
     let frames = &world.clients[index].client.frames[before..];
     assert!(frames.len() >= 12 * 30 - 2, "{} frames", frames.len());
-    assert_eq!(world.server.viewers(), 1, "it is heard under its new name");
+    assert_eq!(world.server.viewers(), 1, "the viewer is recognised by its new credentials");
 }
 
 #[test]
-fn a_player_is_told_to_come_back_when_the_source_does() {
+fn while_the_source_fails_an_offer_is_refused_with_retry_after() {
     let mut world = World::new();
     let viewer = world.join();
     world.run(SECOND);
@@ -439,12 +444,13 @@ fn a_player_is_told_to_come_back_when_the_source_does() {
     let answer = ask(&mut world, "POST /whep", SDP, CHROMIUM);
     assert_eq!((answer.status, answer.reason().as_str()), (409, "no-source"));
     assert!(answer.header("Retry-After").unwrap().parse::<u32>().unwrap() > 0);
-    assert_eq!(world.try_join().unwrap_err().0, 409, "and so is a page");
+    assert_eq!(world.try_join().unwrap_err().0, 409, "an offer of the page is refused, too");
     world.source_fails = false;
     world.run(SECOND);
     created(&ask(&mut world, "POST /whep", SDP, CHROMIUM));
 
-    // Nobody watches, so that nobody knows: the next one finds out.
+    // Without viewers there is no capture, so the server does not know that the source fails, and
+    // accepts the next offer.
     world.source_fails = true;
     world.run(SECOND);
     let now = world.now;
