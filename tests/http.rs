@@ -1,7 +1,7 @@
-//! The HTTP layer from outside: bytes in, events out, time by arithmetic.
+//! The HTTP layer through its public API: bytes in, events out, in virtual time.
 //!
-//! Most of it is one table of raw requests. Each row runs in one piece, cut in two at every point,
-//! and byte by byte, and all runs must agree on every byte and event.
+//! Most tests are rows of tables of raw requests. Each row runs in one piece, split in two at every
+//! point, and byte by byte, and all runs must produce the same bytes and events.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,23 +19,24 @@ const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 // -------------------------------------------------------------------------------------------------
-// The harness: a connection, a clock, and a server that says what it was asked.
+// The harness: a connection, a clock, and a server that repeats the request in its answer.
 
 struct Peer {
     connection: Connection,
     now: Instant,
-    flushes: bool,
+    /// Whether the peer reads what is sent to it.
+    reads: bool,
 }
 
 impl Peer {
     fn new() -> Self {
         let now = Instant::now();
-        Self { connection: Connection::new(now), now, flushes: true }
+        Self { connection: Connection::new(now), now, reads: true }
     }
 
-    /// A peer that reads nothing.
-    fn deaf() -> Self {
-        Self { flushes: false, ..Self::new() }
+    /// A peer that reads nothing until `flush`.
+    fn not_reading() -> Self {
+        Self { reads: false, ..Self::new() }
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Event> {
@@ -43,8 +44,8 @@ impl Peer {
         self.drain()
     }
 
-    /// The paths of the requests that are reported.
-    fn accepted(&mut self, request: &str) -> Vec<String> {
+    /// Sends a request, and returns the paths of the reported requests.
+    fn reported_paths(&mut self, request: &str) -> Vec<String> {
         let events = self.send(request).into_iter();
         let paths = events.filter_map(|event| match event {
             Event::Request(request) => Some(request.head.path),
@@ -68,7 +69,7 @@ impl Peer {
         self.drain()
     }
 
-    /// Lets `time` pass as the driver would: sleeping until each deadline on the way.
+    /// Advances the time as the driver does, with a timeout at each deadline.
     fn pass(&mut self, time: Duration) -> Vec<Event> {
         let until = self.now + time;
         let mut events = Vec::new();
@@ -78,7 +79,7 @@ impl Peer {
             events.extend(self.drain());
             assert!(
                 self.connection.poll_timeout().is_none_or(|next| next > at),
-                "a deadline that does not move on"
+                "the next deadline is later"
             );
         }
         self.now = until;
@@ -95,13 +96,17 @@ impl Peer {
                 }
                 events.push(event);
             }
-            if !self.flushes || events.len() == before {
+            if !self.reads || events.len() == before {
                 break;
             }
             self.connection.flushed(self.now);
         }
         let closed = events.contains(&Event::Close) || self.connection.poll_timeout().is_none();
-        assert_eq!(self.connection.poll_timeout().is_none(), closed, "a timeout until closed");
+        assert_eq!(
+            self.connection.poll_timeout().is_none(),
+            closed,
+            "there is a deadline until the connection is closed"
+        );
         events
     }
 
@@ -113,7 +118,9 @@ impl Peer {
 
 fn admit(head: &Head) -> Result<(), Response> {
     match head.path.as_str() {
-        "/forbidden" => Err(Response::problem(403, Reason::ForeignOrigin, "Do not.")),
+        "/forbidden" => {
+            Err(Response::problem(403, Reason::ForeignOrigin, "This path is forbidden."))
+        }
         _ => Ok(()),
     }
 }
@@ -141,7 +148,7 @@ fn answer(head: &Head, body: &[u8]) -> Response {
     }
 }
 
-/// Joins what was sent between other events: where it was cut is not the client's business.
+/// Joins consecutive `Send` events: a client does not see where they are split.
 fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {
@@ -207,14 +214,14 @@ impl Reply {
     }
 }
 
-/// Reads responses to requests of which none was HEAD.
+/// Parses the responses. None of the requests may be HEAD.
 fn replies(events: &[Event]) -> Vec<Reply> {
     let bytes = sent(events);
     let mut rest = bytes.as_slice();
     let mut replies = Vec::new();
     while !rest.is_empty() {
         let end =
-            rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
+            rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a complete head") + 4;
         let head = String::from_utf8(rest[..end].to_vec()).unwrap();
         let status = head.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
         let mut reply = Reply { status, head, body: String::new() };
@@ -232,7 +239,7 @@ fn reply(events: &[Event]) -> Reply {
     replies.remove(0)
 }
 
-/// All events of a connection on which `pieces` arrive and then, after the last answer, the end.
+/// All events of a connection that receives `pieces`, and is half-closed after the last answer.
 fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let mut peer = Peer::new();
     let mut events = Vec::new();
@@ -243,12 +250,13 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     joined(events)
 }
 
-/// Runs `raw` in one piece, in two pieces cut at every point, and byte by byte; all must agree.
+/// Runs `raw` in one piece, in two pieces split at every point, and byte by byte, and checks that the
+/// events are the same.
 fn run_in_every_way(name: &str, raw: &[u8]) -> Vec<Event> {
     let whole = run([raw]);
     assert_eq!(run(raw.chunks(1)), whole, "{name}: byte by byte");
-    // Every point of a long head would take minutes; its ends and a stride that hits every
-    // alignment do not.
+    // Every point of a long head would take minutes. Both of its ends and a stride that reaches
+    // every alignment take less.
     let is_long = raw.len() > 1024;
     for at in
         (0..raw.len()).filter(|at| !is_long || *at < 64 || raw.len() - at < 64 || at % 331 == 0)
@@ -260,9 +268,10 @@ fn run_in_every_way(name: &str, raw: &[u8]) -> Vec<Event> {
 }
 
 // -------------------------------------------------------------------------------------------------
-// The table.
+// The tables.
 
-/// What a row must get: the status of each answer, and the reason of the last if it is a refusal.
+/// A raw request with the expected status of each answer, and the reason of the last one if it is a
+/// refusal.
 struct Row {
     name: &'static str,
     raw: Vec<u8>,
@@ -271,14 +280,14 @@ struct Row {
     closes: bool,
 }
 
-/// A row whose last request is answered and whose connection stays.
-fn taken(name: &'static str, raw: impl AsRef<[u8]>, statuses: &'static [u16]) -> Row {
+/// A row whose last request is answered and whose connection stays open.
+fn kept(name: &'static str, raw: impl AsRef<[u8]>, statuses: &'static [u16]) -> Row {
     Row { name, raw: raw.as_ref().to_vec(), statuses, reason: None, closes: false }
 }
 
 /// A row whose last request is answered and whose connection then closes.
-fn last(name: &'static str, raw: impl AsRef<[u8]>, statuses: &'static [u16]) -> Row {
-    Row { closes: true, ..taken(name, raw, statuses) }
+fn closed(name: &'static str, raw: impl AsRef<[u8]>, statuses: &'static [u16]) -> Row {
+    Row { closes: true, ..kept(name, raw, statuses) }
 }
 
 /// A row whose last request is refused, which closes the connection.
@@ -288,7 +297,7 @@ fn refused(
     statuses: &'static [u16],
     reason: &'static str,
 ) -> Row {
-    Row { reason: Some(reason), ..last(name, raw, statuses) }
+    Row { reason: Some(reason), ..closed(name, raw, statuses) }
 }
 
 fn check(rows: Vec<Row>) {
@@ -316,12 +325,12 @@ fn check(rows: Vec<Row>) {
         );
         assert_eq!(events.last(), Some(&Event::Close), "{name}: closes last");
         for reply in &replies {
-            has_what_every_response_has(reply);
+            check_common_headers(reply);
         }
     }
 }
 
-fn has_what_every_response_has(reply: &Reply) {
+fn check_common_headers(reply: &Reply) {
     let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                   media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                   frame-ancestors 'none'";
@@ -335,7 +344,7 @@ fn has_what_every_response_has(reply: &Reply) {
     assert_eq!(reply.header("Server"), None);
 }
 
-/// A GET with these header lines after Host, each with its line end.
+/// A GET with these header lines after Host. Each line includes its CRLF.
 fn get(headers: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")
 }
@@ -350,78 +359,98 @@ fn line(line: &str) -> String {
 }
 
 #[test]
-fn options_of_an_address_without_a_path_ask_about_the_server() {
+fn options_with_an_absolute_target_without_a_path_is_about_the_server() {
     // RFC 9110 section 4.2.3; found by the reference parser of the fuzzers.
     let request = "OPTIONS http://localhost HTTP/1.1\r\nHost: camera\r\n\r\n";
-    assert_eq!(Peer::new().accepted(request), ["*"]);
+    assert_eq!(Peer::new().reported_paths(request), ["*"]);
     let request = "OPTIONS http://localhost?a HTTP/1.1\r\nHost: camera\r\n\r\n";
-    assert_eq!(Peer::new().accepted(request), ["/"]);
+    assert_eq!(Peer::new().reported_paths(request), ["/"]);
 }
 
 #[test]
-fn a_latin_1_space_is_no_white_space() {
+fn a_latin_1_no_break_space_is_no_white_space() {
     // RFC 9110 section 5.6.3; found by the reference parser of the fuzzers.
     let request = b"GET / HTTP/1.1\r\nHost: camera\r\nConnection: \xa0close\r\n\r\n";
     let events = Peer::new().send(request);
-    assert!(!events.contains(&Event::Finish), "the connection is kept: {events:?}");
+    assert!(!events.contains(&Event::Finish), "the connection stays open: {events:?}");
 }
 
 #[test]
-fn well_formed_requests_are_taken() {
+fn well_formed_requests_are_answered() {
     let target = format!("/{}", "p".repeat(TARGET_MAX_BYTES - 1));
     check(vec![
-        taken("a browser's GET", get("User-Agent: x\r\nAccept: */*\r\n"), &[200]),
-        taken("every method", line("DELETE / HTTP/1.1"), &[200]),
-        taken("a POST", post("Content-Length: 5\r\n", "hello"), &[200]),
-        taken("a POST of nothing", post("Content-Length: 0\r\n", ""), &[200]),
-        taken("leading zeros are decimal", post("Content-Length: 010\r\n", "0123456789"), &[200]),
-        taken("a PUT without a length has no body", line("PUT / HTTP/1.1") + &get(""), &[200, 200]),
-        taken("a GET with a body", get("Content-Length: 4\r\n") + "GET " + &get(""), &[200, 200]),
-        taken(
+        kept("a browser's GET", get("User-Agent: x\r\nAccept: */*\r\n"), &[200]),
+        kept("every method", line("DELETE / HTTP/1.1"), &[200]),
+        kept("a POST", post("Content-Length: 5\r\n", "hello"), &[200]),
+        kept("a POST of nothing", post("Content-Length: 0\r\n", ""), &[200]),
+        kept("leading zeros are decimal", post("Content-Length: 010\r\n", "0123456789"), &[200]),
+        kept("a PUT without a length has no body", line("PUT / HTTP/1.1") + &get(""), &[200, 200]),
+        kept("a GET with a body", get("Content-Length: 4\r\n") + "GET " + &get(""), &[200, 200]),
+        kept(
             "pipelined",
             get("") + &post("Content-Length: 2\r\n", "ab") + &get(""),
             &[200, 200, 200],
         ),
-        taken("an empty line first", format!("\r\n{}", get("")), &[200]),
-        taken("as many empty lines as allowed", "\r\n".repeat(BLANK_LINES_MAX) + &get(""), &[200]),
-        taken(
+        kept("an empty line first", format!("\r\n{}", get("")), &[200]),
+        kept("as many empty lines as allowed", "\r\n".repeat(BLANK_LINES_MAX) + &get(""), &[200]),
+        kept(
             "an empty line after a body",
             post("Content-Length: 1\r\n", "x\r\n") + &get(""),
             &[200, 200],
         ),
-        taken("a header without a value", get("X-Empty:\r\n"), &[200]),
-        taken("a value without a space", get("X-Tight:v\r\n"), &[200]),
-        taken("white space around a value", get("Content-Length: \t 0 \t \r\n"), &[200]),
-        taken("obs-text in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: \x80\xff\r\n\r\n", &[200]),
-        taken("a chunked look-alike", get("Transfer_Encoding: chunked\r\n"), &[200]),
-        taken("the longest target", line(&format!("GET {target} HTTP/1.1")), &[200]),
-        taken("the most headers", get(&"X: y\r\n".repeat(HEADERS_MAX - 1)), &[200]),
-        taken("OPTIONS of the server", line("OPTIONS * HTTP/1.1"), &[200]),
-        taken("an absolute target", line("GET http://b:81/x?y HTTP/1.1"), &[200]),
-        taken("an absolute target without a path", line("GET HTTP://b HTTP/1.1"), &[200]),
-        taken("a path of two slashes is a path", line("GET //b/x HTTP/1.1"), &[200]),
-        taken("an IPv6 host", "GET / HTTP/1.1\r\nhOST:[::1]:80\r\n\r\n", &[200]),
-        taken("a not modified page, and on", line("GET /known HTTP/1.1") + &get(""), &[304, 200]),
-        taken("an empty answer, and on", line("GET /empty HTTP/1.1") + &get(""), &[204, 200]),
-        taken("a large answer, and on", line("GET /large HTTP/1.1") + &get(""), &[200, 200]),
+        kept("a header without a value", get("X-Empty:\r\n"), &[200]),
+        kept("a value without a space", get("X-Tight:v\r\n"), &[200]),
+        kept("white space around a value", get("Content-Length: \t 0 \t \r\n"), &[200]),
+        kept("obs-text in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: \x80\xff\r\n\r\n", &[200]),
+        kept(
+            "a name that is similar to Transfer-Encoding",
+            get("Transfer_Encoding: chunked\r\n"),
+            &[200],
+        ),
+        kept("the longest target", line(&format!("GET {target} HTTP/1.1")), &[200]),
+        kept("the most headers", get(&"X: y\r\n".repeat(HEADERS_MAX - 1)), &[200]),
+        kept("OPTIONS of the server", line("OPTIONS * HTTP/1.1"), &[200]),
+        kept("an absolute target", line("GET http://b:81/x?y HTTP/1.1"), &[200]),
+        kept("an absolute target without a path", line("GET HTTP://b HTTP/1.1"), &[200]),
+        kept("a path of two slashes is a path", line("GET //b/x HTTP/1.1"), &[200]),
+        kept("an IPv6 host", "GET / HTTP/1.1\r\nhOST:[::1]:80\r\n\r\n", &[200]),
+        kept(
+            "an answer 304, then another request",
+            line("GET /known HTTP/1.1") + &get(""),
+            &[304, 200],
+        ),
+        kept(
+            "an answer 204, then another request",
+            line("GET /empty HTTP/1.1") + &get(""),
+            &[204, 200],
+        ),
+        kept(
+            "a large answer, then another request",
+            line("GET /large HTTP/1.1") + &get(""),
+            &[200, 200],
+        ),
     ]);
 }
 
 #[test]
-fn connections_close_when_the_client_says_so() {
+fn connections_close_when_the_client_asks_for_it() {
     check(vec![
-        last("asked to close", get("Connection: close\r\n"), &[200]),
-        last("asked to close in a list", get("Connection: TE,\tClose\r\n"), &[200]),
-        last("asked to close in two lines", get("Connection: TE\r\nConnection: close\r\n"), &[200]),
-        taken("not asked to close", get("Connection: closed, keep-alive\r\n"), &[200]),
-        last("nothing after it is answered", get("Connection: close\r\n") + &get(""), &[200]),
-        last("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", &[200]),
-        last(
+        closed("asked to close", get("Connection: close\r\n"), &[200]),
+        closed("asked to close in a list", get("Connection: TE,\tClose\r\n"), &[200]),
+        closed(
+            "asked to close in two lines",
+            get("Connection: TE\r\nConnection: close\r\n"),
+            &[200],
+        ),
+        kept("not asked to close", get("Connection: closed, keep-alive\r\n"), &[200]),
+        closed("nothing after it is answered", get("Connection: close\r\n") + &get(""), &[200]),
+        closed("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", &[200]),
+        closed(
             "HTTP/1.0 keep-alive",
             "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
             &[200],
         ),
-        last("HTTP/1.0 has no Expect", "GET / HTTP/1.0\r\nHost: a\r\nExpect: x\r\n\r\n", &[200]),
+        closed("HTTP/1.0 has no Expect", "GET / HTTP/1.0\r\nHost: a\r\nExpect: x\r\n\r\n", &[200]),
     ]);
 }
 
@@ -449,7 +478,7 @@ fn malformed_request_lines_are_refused() {
         refused("a version with a comma", line("GET / HTTP/1,1"), &[400], "request-line"),
         refused("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505], "version"),
         refused("HTTP/1.2", line("GET / HTTP/1.2"), &[505], "version"),
-        refused("HTTP/0.9 said aloud", line("GET / HTTP/0.9"), &[505], "version"),
+        refused("HTTP/0.9 as the version", line("GET / HTTP/0.9"), &[505], "version"),
         refused("an unknown method", line("BREW / HTTP/1.1"), &[501], "method-unknown"),
         refused("a method in lower case", line("get / HTTP/1.1"), &[501], "method-unknown"),
         refused("CONNECT", line("CONNECT a:443 HTTP/1.1"), &[501], "method-unknown"),
@@ -574,7 +603,7 @@ fn malformed_hosts_are_refused() {
         refused("the same Host twice", host("Host: a\r\nhost: a\r\n"), &[400], "host-malformed"),
         refused("an empty Host", host("Host:\r\n"), &[400], "host-malformed"),
         refused(
-            "an empty Host and a good one",
+            "an empty Host and a valid one",
             host("Host:\r\nHost: a\r\n"),
             &[400],
             "host-malformed",
@@ -595,7 +624,7 @@ fn malformed_hosts_are_refused() {
 }
 
 #[test]
-fn doubtful_framing_is_refused_and_nothing_after_it_is_parsed() {
+fn ambiguous_framing_is_refused_and_nothing_after_it_is_parsed() {
     let hidden = &get("X-Hidden: 1\r\n");
     let with = |headers: &str| post(headers, "hello") + hidden;
     let bad = |name, value: &str| {
@@ -625,7 +654,7 @@ fn doubtful_framing_is_refused_and_nothing_after_it_is_parsed() {
             "length-and-coding",
         ),
         refused(
-            "length and a coding nobody knows",
+            "length and an unknown coding",
             with("Transfer-Encoding: cow\r\nContent-Length: 5\r\n"),
             &[400],
             "length-and-coding",
@@ -663,7 +692,7 @@ fn doubtful_framing_is_refused_and_nothing_after_it_is_parsed() {
         refused("a large GET", get("Content-Length: 65537\r\n") + hidden, &[413], "body-too-large"),
         refused("a body cut short", post("Content-Length: 6\r\n", "hello"), &[400], "incomplete"),
         refused(
-            "garbage after a good one",
+            "garbage after a valid request",
             get("") + "garbage\r\n" + hidden,
             &[200, 400],
             "request-line",
@@ -675,7 +704,7 @@ fn doubtful_framing_is_refused_and_nothing_after_it_is_parsed() {
             "length-malformed",
         ),
         refused(
-            "a body longer than said",
+            "a body longer than its length",
             post("Content-Length: 3\r\n", "abcde\r\n") + hidden,
             &[200, 400],
             "request-line",
@@ -696,7 +725,7 @@ fn doubtful_framing_is_refused_and_nothing_after_it_is_parsed() {
 }
 
 #[test]
-fn a_request_the_caller_does_not_admit_keeps_the_connection_if_its_body_is_small() {
+fn a_request_that_is_not_admitted_keeps_the_connection_open_if_its_body_is_small() {
     let forbidden = |length: usize, headers: &str| {
         let head = format!(
             "POST /forbidden HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{headers}\r\n"
@@ -704,12 +733,12 @@ fn a_request_the_caller_does_not_admit_keeps_the_connection_if_its_body_is_small
         head + &"b".repeat(length) + &get("")
     };
     check(vec![
-        taken("no body", line("GET /forbidden HTTP/1.1") + &get(""), &[403, 200]),
-        taken("a small body", forbidden(200, ""), &[403, 200]),
-        taken("the largest small body", forbidden(DISCARD_MAX_BYTES, ""), &[403, 200]),
+        kept("no body", line("GET /forbidden HTTP/1.1") + &get(""), &[403, 200]),
+        kept("a small body", forbidden(200, ""), &[403, 200]),
+        kept("the largest small body", forbidden(DISCARD_MAX_BYTES, ""), &[403, 200]),
         refused("a larger body", forbidden(DISCARD_MAX_BYTES + 1, ""), &[403], "foreign-origin"),
         refused(
-            "a body that may not come",
+            "a body that waits for 100-continue",
             forbidden(200, "Expect: 100-continue\r\n"),
             &[403],
             "foreign-origin",
@@ -760,10 +789,10 @@ fn mutated_requests_are_the_same_in_one_piece_and_byte_by_byte() {
 }
 
 // -------------------------------------------------------------------------------------------------
-// What a request says and what an answer carries.
+// The contents of requests and answers.
 
 #[test]
-fn a_head_says_what_was_asked() {
+fn a_head_contains_the_parsed_request() {
     let events = Peer::new().send(
         b"POST /a%2fb?c?d HTTP/1.1\r\nHOST: Device.Local:8080\r\nX-List: a\r\nX-Text: \t\xe9 b \r\nx-list: b\r\n\
           Content-Length: 3\r\n\r\nabc",
@@ -782,7 +811,7 @@ fn a_head_says_what_was_asked() {
 }
 
 #[test]
-fn an_absolute_target_outranks_the_host_header() {
+fn an_absolute_target_has_priority_over_the_host_header() {
     let head =
         requests(&Peer::new().send(line("GET http://[2001:DB8::0:1]:81?q HTTP/1.1"))).remove(0);
     assert_eq!(head.host, Authority { name: "2001:db8::1".to_owned(), port: Some(81) });
@@ -791,7 +820,7 @@ fn an_absolute_target_outranks_the_host_header() {
 }
 
 #[test]
-fn options_of_the_server_are_passed_on() {
+fn options_of_the_server_is_reported() {
     let head = requests(&Peer::new().send(line("OPTIONS * HTTP/1.1"))).remove(0);
     assert_eq!((head.method, head.path.as_str()), (Method::Options, "*"));
 }
@@ -813,7 +842,7 @@ fn an_authority_is_written_as_in_a_url() {
 }
 
 #[test]
-fn head_gets_the_headers_of_get_and_no_body() {
+fn head_gets_the_same_headers_as_get_and_no_body() {
     for path in ["/large", "/busy", "/forbidden", "/known"] {
         let get = Peer::new().send(line(&format!("GET {path} HTTP/1.1")));
         let head = Peer::new().send(line(&format!("HEAD {path} HTTP/1.1")));
@@ -841,7 +870,7 @@ fn a_refusal_says_what_to_do() {
 }
 
 #[test]
-fn a_busy_server_says_when_to_come_back_and_keeps_the_connection() {
+fn a_busy_server_sends_retry_after_and_keeps_the_connection_open() {
     let mut peer = Peer::new();
     let events = peer.send(line("GET /busy HTTP/1.1"));
     assert_eq!(refusals(&events), ["viewers"]);
@@ -850,7 +879,7 @@ fn a_busy_server_says_when_to_come_back_and_keeps_the_connection() {
 }
 
 #[test]
-fn a_header_value_cannot_end_its_line() {
+fn a_header_value_cannot_contain_a_line_end() {
     let reply = reply(&Peer::new().send(line("GET /split HTTP/1.1")));
     assert_eq!(reply.header("X-Echo"), Some("a  X-Evil: 1 "));
     assert_eq!(reply.header("X-Evil"), None);
@@ -873,10 +902,10 @@ fn a_clock_out_of_range_is_clamped() {
 }
 
 #[test]
-fn a_small_body_leaves_with_its_head_and_a_large_one_is_not_copied() {
-    let small = Peer::deaf().send(get(""));
+fn a_small_body_is_sent_with_its_head_and_a_large_one_is_not_copied() {
+    let small = Peer::not_reading().send(get(""));
     assert!(matches!(small[..], [Event::Request(_), Event::Send(_)]), "{small:?}");
-    let large = Peer::deaf().send(line("GET /large HTTP/1.1"));
+    let large = Peer::not_reading().send(line("GET /large HTTP/1.1"));
     let [Event::Request(_), Event::Send(_), Event::Send(std::borrow::Cow::Borrowed(body))] =
         large[..]
     else {
@@ -889,7 +918,7 @@ fn a_small_body_leaves_with_its_head_and_a_large_one_is_not_copied() {
 // 100-continue.
 
 #[test]
-fn a_client_that_waits_is_told_to_continue() {
+fn a_client_that_expects_100_continue_gets_it() {
     let mut peer = Peer::new();
     let events = peer.send(post("Content-Length: 5\r\nExpect: 100-Continue\r\n", ""));
     assert_eq!(events, [Event::Send(CONTINUE.into())]);
@@ -898,7 +927,7 @@ fn a_client_that_waits_is_told_to_continue() {
 }
 
 #[test]
-fn nobody_is_told_to_continue_who_sends_already_or_has_nothing_to_send() {
+fn there_is_no_100_continue_for_a_body_that_is_already_sent_or_empty() {
     let sending = Peer::new().send(post("Content-Length: 5\r\nExpect: 100-continue\r\n", "hel"));
     assert_eq!(sending, []);
     let nothing = Peer::new().send(post("Content-Length: 0\r\nExpect: 100-continue\r\n", ""));
@@ -906,7 +935,7 @@ fn nobody_is_told_to_continue_who_sends_already_or_has_nothing_to_send() {
 }
 
 #[test]
-fn nobody_is_told_to_continue_whose_body_is_not_wanted() {
+fn there_is_no_100_continue_for_a_refused_request() {
     for (headers, path, status) in [
         ("Content-Length: 65537\r\nExpect: 100-continue\r\n", "/offer", 413),
         ("Content-Length: 5\r\nExpect: 100-continue\r\n", "/forbidden", 403),
@@ -918,7 +947,7 @@ fn nobody_is_told_to_continue_whose_body_is_not_wanted() {
 }
 
 #[test]
-fn the_rest_of_an_expecting_request_is_the_same_however_it_is_cut() {
+fn a_request_that_expects_100_continue_is_answered_the_same_however_it_is_split() {
     let raw = post("Content-Length: 5\r\nExpect: 100-continue\r\n", "hello") + &get("");
     let whole = sent(&run([raw.as_bytes()]));
     for at in 0..raw.len() {
@@ -929,10 +958,10 @@ fn the_rest_of_an_expecting_request_is_the_same_however_it_is_cut() {
 }
 
 #[test]
-fn the_caller_is_asked_once_and_before_the_body() {
-    let asked = Cell::new(0);
+fn admit_is_called_once_and_before_the_body() {
+    let calls = Cell::new(0);
     let admit = |head: &Head| {
-        asked.set(asked.get() + 1);
+        calls.set(calls.get() + 1);
         assert_eq!(head.content_length, 5);
         Ok(())
     };
@@ -941,10 +970,10 @@ fn the_caller_is_asked_once_and_before_the_body() {
     let mut connection = Connection::new(now);
     connection.receive(post("Content-Length: 5\r\n", "").as_bytes());
     assert_eq!(connection.poll(&context), None);
-    assert_eq!(asked.get(), 1);
+    assert_eq!(calls.get(), 1);
     connection.receive(b"hello");
     assert!(matches!(connection.poll(&context), Some(Event::Request(_))));
-    assert_eq!(asked.get(), 1);
+    assert_eq!(calls.get(), 1);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -953,7 +982,7 @@ fn the_caller_is_asked_once_and_before_the_body() {
 const TICK: Duration = Duration::from_millis(1);
 
 #[test]
-fn a_silent_client_is_dropped_without_an_answer() {
+fn a_silent_client_is_closed_without_an_answer() {
     let mut peer = Peer::new();
     assert_eq!(peer.pass(IDLE_TIME - TICK), []);
     assert_eq!(peer.pass(TICK), [Event::Close]);
@@ -962,7 +991,7 @@ fn a_silent_client_is_dropped_without_an_answer() {
 }
 
 #[test]
-fn idling_begins_again_when_an_answer_is_taken() {
+fn the_idle_time_starts_again_when_an_answer_is_read() {
     let mut peer = Peer::new();
     peer.pass(IDLE_TIME - TICK);
     peer.send(get(""));
@@ -971,7 +1000,7 @@ fn idling_begins_again_when_an_answer_is_taken() {
 }
 
 #[test]
-fn empty_lines_neither_begin_a_request_nor_keep_a_connection() {
+fn empty_lines_neither_start_a_request_nor_extend_the_idle_time() {
     let mut peer = Peer::new();
     peer.pass(IDLE_TIME - HEAD_TIME);
     assert_eq!(peer.send("\r\n"), []);
@@ -985,7 +1014,7 @@ fn a_head_must_be_complete_five_seconds_after_its_first_byte() {
     peer.pass(IDLE_TIME - TICK);
     assert_eq!(peer.send("G"), []);
     assert_eq!(peer.pass(HEAD_TIME - TICK), []);
-    assert_eq!(peer.send("ET / HTTP/1.1\r\nX: a drop does not buy time"), []);
+    assert_eq!(peer.send("ET / HTTP/1.1\r\nX: more bytes do not extend it"), []);
     let events = peer.pass(TICK);
     assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["head-late"]));
     assert_eq!(events.last(), Some(&Event::Finish));
@@ -1004,8 +1033,8 @@ fn a_body_must_be_complete_five_seconds_after_the_head() {
 }
 
 #[test]
-fn taking_the_100_late_does_not_buy_time_for_the_body() {
-    let mut peer = Peer::deaf();
+fn reading_the_100_late_does_not_extend_the_time_for_the_body() {
+    let mut peer = Peer::not_reading();
     peer.send(post("Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
     peer.pass(BODY_TIME - TICK);
     peer.flush();
@@ -1023,7 +1052,7 @@ fn the_second_head_has_its_own_five_seconds() {
 }
 
 #[test]
-fn an_unwanted_body_that_does_not_come_ends_the_connection() {
+fn a_discarded_body_that_does_not_arrive_ends_the_connection() {
     let mut peer = Peer::new();
     let events = peer.send("POST /forbidden HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nb");
     assert_eq!((reply(&events).status, reply(&events).closes()), (403, false));
@@ -1032,7 +1061,7 @@ fn an_unwanted_body_that_does_not_come_ends_the_connection() {
 }
 
 #[test]
-fn idling_begins_when_an_unwanted_body_has_come() {
+fn the_idle_time_starts_when_a_discarded_body_has_arrived() {
     let mut peer = Peer::new();
     peer.send("POST /forbidden HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nb");
     peer.pass(BODY_TIME - TICK);
@@ -1042,8 +1071,8 @@ fn idling_begins_when_an_unwanted_body_has_come() {
 }
 
 #[test]
-fn an_answer_that_is_not_taken_ends_the_connection() {
-    let mut peer = Peer::deaf();
+fn an_answer_that_is_not_read_ends_the_connection() {
+    let mut peer = Peer::not_reading();
     assert_eq!(reply(&peer.send(get(""))).status, 200);
     assert!(!peer.connection.is_idle());
     assert_eq!(peer.pass(ANSWER_TIME - TICK), []);
@@ -1051,8 +1080,8 @@ fn an_answer_that_is_not_taken_ends_the_connection() {
 }
 
 #[test]
-fn asking_again_does_not_buy_time_for_the_first_answer() {
-    let mut peer = Peer::deaf();
+fn another_request_does_not_extend_the_time_for_the_first_answer() {
+    let mut peer = Peer::not_reading();
     peer.send(get(""));
     peer.pass(ANSWER_TIME - TICK);
     peer.send(get(""));
@@ -1060,8 +1089,8 @@ fn asking_again_does_not_buy_time_for_the_first_answer() {
 }
 
 #[test]
-fn an_answer_that_is_taken_late_leaves_the_connection_idle() {
-    let mut peer = Peer::deaf();
+fn an_answer_that_is_read_late_leaves_the_connection_idle() {
+    let mut peer = Peer::not_reading();
     peer.send(get(""));
     peer.pass(ANSWER_TIME - TICK);
     assert_eq!(peer.flush(), []);
@@ -1074,20 +1103,20 @@ fn an_answer_that_is_taken_late_leaves_the_connection_idle() {
 // The end of a connection.
 
 #[test]
-fn a_refused_client_that_goes_on_sending_still_gets_its_answer() {
-    let mut peer = Peer::deaf();
+fn a_refused_client_that_keeps_sending_still_gets_its_answer() {
+    let mut peer = Peer::not_reading();
     let events = peer.send(post("Content-Length: 1000000\r\n", "begin"));
     assert_eq!((reply(&events).status, events.last()), (413, Some(&Event::Finish)));
     for _ in 0..500 {
         assert_eq!(peer.send([b'b'; 1000]), []);
     }
-    assert_eq!(peer.half_close(), [], "the answer is not taken yet");
+    assert_eq!(peer.half_close(), [], "the answer is not read yet");
     assert_eq!(peer.flush(), [Event::Close]);
 }
 
 #[test]
-fn lingering_ends_two_seconds_after_the_answer_is_taken() {
-    let mut peer = Peer::deaf();
+fn lingering_ends_two_seconds_after_the_answer_is_read() {
+    let mut peer = Peer::not_reading();
     peer.send("bad\r\n");
     peer.pass(LINGER_TIME * 2);
     assert_eq!(peer.flush(), []);
@@ -1096,7 +1125,7 @@ fn lingering_ends_two_seconds_after_the_answer_is_taken() {
 }
 
 #[test]
-fn lingering_ends_when_the_client_does_not_stop() {
+fn lingering_ends_when_the_client_sends_too_much() {
     let mut peer = Peer::new();
     peer.send("bad\r\n");
     assert_eq!(peer.send(vec![0; LINGER_MAX_BYTES - "bad\r\n".len()]), []);
@@ -1106,7 +1135,7 @@ fn lingering_ends_when_the_client_does_not_stop() {
 
 #[test]
 fn a_client_that_half_closes_gets_all_its_answers() {
-    let mut peer = Peer::deaf();
+    let mut peer = Peer::not_reading();
     peer.connection.receive((get("") + &get("")).as_bytes());
     let events = peer.half_close();
     assert_eq!((replies(&events).len(), events.last()), (2, Some(&Event::Finish)));
@@ -1125,7 +1154,7 @@ fn shutdown_closes_an_idle_connection_at_once() {
 
 #[test]
 fn shutdown_finishes_what_is_being_sent() {
-    let mut peer = Peer::deaf();
+    let mut peer = Peer::not_reading();
     peer.send(line("GET /large HTTP/1.1"));
     assert_eq!(peer.shutdown(), [Event::Finish]);
     assert_eq!(peer.send(get("")), []);
@@ -1150,21 +1179,21 @@ fn shutdown_lets_a_reported_request_be_answered() {
 
 #[test]
 fn parsing_pauses_while_too_much_is_unsent() {
-    let mut peer = Peer::deaf();
+    let mut peer = Peer::not_reading();
     let enough = UNSENT_MAX_BYTES / LARGE_ASSET.len() + 1;
-    let asked = enough + 2;
-    let first = peer.send(line("GET /large HTTP/1.1").repeat(asked));
+    let count = enough + 2;
+    let first = peer.send(line("GET /large HTTP/1.1").repeat(count));
     assert_eq!(requests(&first).len(), enough);
     peer.pass(HEAD_TIME + TICK);
     let second = peer.flush();
-    assert_eq!(requests(&second).len(), asked - enough);
+    assert_eq!(requests(&second).len(), count - enough);
     assert_eq!(peer.flush(), []);
     assert!(peer.connection.is_idle());
 }
 
 #[test]
 fn a_client_that_only_sends_is_cut_off() {
-    let mut peer = Peer::deaf();
+    let mut peer = Peer::not_reading();
     let enough = UNSENT_MAX_BYTES / LARGE_ASSET.len() + 1;
     peer.send(line("GET /large HTTP/1.1").repeat(enough));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
@@ -1172,7 +1201,7 @@ fn a_client_that_only_sends_is_cut_off() {
 }
 
 #[test]
-fn the_largest_request_is_taken_byte_by_byte() {
+fn the_largest_request_is_accepted_byte_by_byte() {
     let raw = post(&format!("Content-Length: {BODY_MAX_BYTES}\r\n"), &"b".repeat(BODY_MAX_BYTES));
     let mut peer = Peer::new();
     let events: Vec<Event> = raw.as_bytes().chunks(1).flat_map(|byte| peer.send(byte)).collect();
