@@ -1,5 +1,5 @@
-//! What this project began as, for comparison: a bouncing ball served by aiortc, under the same
-//! load generator. Measured where `python3` has aiortc and NumPy.
+//! The first version of this project, for comparison: a bouncing ball served by aiortc, under the same
+//! load generator. It is measured if `python3` has aiortc and NumPy.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub fn measure(mode: Mode, report: &mut Report) {
     report.add("aiortc-memory", "memory per viewer, slope", sweep.memory_slope_kb(), "kB");
 }
 
-/// Of aiortc, if it is there with what the program needs beside it.
+/// The version of aiortc, if it is installed together with NumPy.
 fn version() -> Option<String> {
     let check = "import aiortc, numpy; print(aiortc.__version__)";
     let output = Command::new("python3").args(["-c", check]).stderr(Stdio::null()).output().ok()?;

@@ -1,5 +1,5 @@
-//! The page in real Chromium, headless: how soon there is a picture, and how late each one is.
-//! Server and browser may use all cores, as on a machine where somebody looks.
+//! The page in real Chromium, headless: the time to the first frame, and the latency of each frame.
+//! Server and browser may use all cores, as on a desktop machine.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::support::process::Server;
 use crate::{Mode, say};
 
 const LIVE: &str = "window.ballcast?.state === 'live'";
-/// The page keeps as many latencies as it reads in 11 minutes.
+/// The page keeps the latencies of the last 11 minutes.
 const LATENCIES: &str = "window.ballcast.latencies";
 
 /// From `new RTCPeerConnection` to the first frame presented.
 pub fn measure_first_frame(mode: Mode, report: &mut Report) {
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    // The first load of a fresh browser starts processes and fills caches.
+    // The first load of a new browser starts processes and fills caches.
     first_frame_ms(&mut chromium, &server);
     let loads = mode.pick(50, 3);
-    say(&format!("{loads} fresh loads"));
+    say(&format!("{loads} page loads"));
     let first_frames = (0..loads).map(|_| first_frame_ms(&mut chromium, &server)).collect();
     let first_frames = Spread::of(first_frames);
     let figure = "new RTCPeerConnection to first frame presented";
@@ -37,7 +37,9 @@ fn first_frame_ms(chromium: &mut Chromium, server: &Server) -> f64 {
     let tab = open(chromium, server);
     let first_frame = chromium.evaluate(&tab, "window.ballcast.firstFrameMs").as_f64().unwrap();
     chromium.close(&tab);
-    server.wait_for("the tab has left", |s| s["viewers"].as_array().is_some_and(Vec::is_empty));
+    server.wait_for("the viewer of the tab is removed", |s| {
+        s["viewers"].as_array().is_some_and(Vec::is_empty)
+    });
     first_frame
 }
 
@@ -47,7 +49,7 @@ pub fn measure_latency(mode: Mode, report: &mut Report) {
     let mut chromium = Chromium::start();
     let tab = open(&mut chromium, &server);
     let window = mode.pick(Duration::from_secs(60), Duration::from_secs(3));
-    // Until the browser has settled.
+    // The first seconds of a browser are not representative.
     std::thread::sleep(mode.pick(Duration::from_secs(3), Duration::from_secs(1)));
     let before = latencies(&mut chromium, &tab).len();
     let frames = "window.ballcast.frames";

@@ -1,8 +1,8 @@
-//! Numbers: spreads and slopes.
+//! Statistics: spreads and slopes.
 
 use std::fmt;
 
-/// A sample, by its order.
+/// A sample in ascending order.
 #[derive(Debug, Clone)]
 pub struct Spread {
     sorted: Vec<f64>,
@@ -21,7 +21,7 @@ impl Spread {
         spread
     }
 
-    /// By linear interpolation; NaN of nothing.
+    /// Interpolates linearly. NaN for an empty sample.
     pub fn quantile(&self, quantile: f64) -> f64 {
         let Some(last) = self.sorted.len().checked_sub(1) else { return f64::NAN };
         let at = quantile * last as f64;
@@ -52,7 +52,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Three digits that count.
+/// With about three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         size if size.is_nan() => "–".into(),
@@ -76,7 +76,7 @@ fn grouped(value: i64) -> String {
     if value < 0 { format!("-{text}") } else { text }
 }
 
-/// The slope of the line through the points with the least squares of its errors in `y`.
+/// The slope of the least-squares line through the points.
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean_x = points.iter().map(|p| p.0).sum::<f64>() / count;

@@ -1,6 +1,6 @@
-//! What the kernel alone takes on this machine, with nothing of ours: the same number of datagrams
-//! of the same size, to as many sockets of another process, in the same batches. No server can cost
-//! less than that.
+//! The CPU time of the kernel alone, without the server: the same number of datagrams of the same
+//! size, to as many sockets of another process, in the same batches. This is the lower bound for any
+//! server on this machine.
 
 use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -18,12 +18,12 @@ use crate::machine::{self, Core, spawn_on};
 use crate::report::Report;
 use crate::{Mode, say};
 
-/// The first argument that makes this executable the sockets that are sent to.
+/// The first argument with which this executable is the receiver of the datagrams.
 pub const ARGUMENT: &str = "--sink";
-/// A delta frame of the ball as a viewer gets it.
+/// The size of a delta frame of the ball on the wire.
 const DATAGRAM: [u8; 230] = [0x90; 230];
 const FRAMES_PER_SECOND: u32 = 30;
-/// As in src/udp.rs.
+/// As in src/driver/udp.rs.
 const BATCH: usize = 64;
 
 pub fn measure(mode: Mode, report: &mut Report) {
@@ -51,7 +51,7 @@ pub fn measure(mode: Mode, report: &mut Report) {
     report.note("a bare sendmmsg loop, one datagram of 230 bytes a frame".into());
 }
 
-/// Sends a datagram to each address for each frame; the CPU time of that.
+/// Sends a datagram to each address for each frame, and returns the CPU time.
 fn send(addresses: &[SocketAddr], seconds: u32) -> Duration {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (cpu, start) = (cpu_time(), Instant::now());
@@ -77,8 +77,8 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// As many sockets as asked for, read as the load generator reads its own, until standard input
-/// ends. Their ports are the one line of standard output.
+/// Opens `COUNT` sockets and reads them as the load generator reads its own, until standard input
+/// ends. Prints their ports in one line on standard output.
 pub fn run_sink(arguments: &[String]) -> Result<(), String> {
     let [count] = arguments else { return Err("COUNT".into()) };
     let count: usize = count.parse().map_err(|error| format!("{count}: {error}"))?;

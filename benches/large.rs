@@ -1,5 +1,5 @@
-//! The real driver and core with pictures of 2 Mbit/s, which the built-in source cannot make: each
-//! frame is recorded, 8,300 bytes and its number.
+//! The real driver and core with video of 2 Mbit/s, which the built-in source cannot produce: each
+//! frame is 8,300 bytes of filler that contain the frame's number.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ballcast::server::{Config, Server};
 use ballcast::source::Source;
 use ballcast::web::cors::AccessPolicy;
 
-/// The first argument that makes this executable that server; the others are ballcast's own.
+/// The first argument with which this executable is that server. The others are ballcast's flags.
 pub const ARGUMENT: &str = "--serve-large";
 /// At 30 frames a second.
 const BITRATE: u32 = 2_000_000;
@@ -23,7 +23,7 @@ const SPS_AND_PPS: &[u8] =
 const IDR: &[u8] = &[0, 0, 0, 1, 0x65];
 const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
 
-/// Serves until a signal, as the program does.
+/// Serves until a signal ends it, as the program does.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let flags = match cli::parse(arguments.iter().map(Into::into), None) {
         Ok(Command::Serve(flags)) => flags,
@@ -52,7 +52,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         };
         Server::new(config, now)
     };
-    let source = Recording::default();
+    let source = FixedSizeSource::default();
     let mut driver =
         Driver::new(endpoints, make_server, source).map_err(|error| error.to_string())?;
     println!("http://{}/", addresses[0]);
@@ -60,22 +60,22 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     driver.run().map_err(|error| error.to_string())
 }
 
-/// Frames of one size, each different from the others.
+/// A source of frames of one size, each different from the others.
 #[derive(Default)]
-pub struct Recording {
+pub struct FixedSizeSource {
     number: u32,
     keyframe_wanted: bool,
     captured: Option<Instant>,
 }
 
-impl Recording {
+impl FixedSizeSource {
     /// The next frame as it would come from an encoder.
     pub fn frame(&mut self, keyframe: bool, now: Instant) -> Frame {
         self.number += 1;
         let start = if keyframe { [SPS_AND_PPS, IDR].concat() } else { DELTA.to_vec() };
         let mut data = start;
         data.resize(FRAME_BYTES, 0xa5);
-        // In each part of a frame that becomes a packet, and never like a start code.
+        // The number is in each part of a frame that becomes a packet, without a start code.
         for chunk in data.chunks_mut(256).skip(1) {
             let digits = self.number.to_be_bytes();
             for (byte, digit) in chunk.iter_mut().zip(digits.iter().flat_map(|d| [d >> 4, d & 15]))
@@ -87,7 +87,7 @@ impl Recording {
     }
 }
 
-impl Source for Recording {
+impl Source for FixedSizeSource {
     fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<()> {
         self.captured = Some(now);
         Ok(())

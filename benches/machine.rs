@@ -1,4 +1,4 @@
-//! The machine: its name, its cores, and what the kernel says a process costs.
+//! The machine: its description, its cores, and the resources that a process uses.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Which core something runs on. What is measured has one of its own if there are two.
+/// The core for a process. With two or more cores, the measured server has one of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Core {
     Measured,
@@ -38,7 +38,7 @@ pub fn raise_open_files() -> u64 {
 }
 
 /// Processor, cores, memory and kernel, in one line.
-pub fn name() -> String {
+pub fn description() -> String {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -56,12 +56,12 @@ pub fn name() -> String {
     )
 }
 
-/// What a process has used so far, and holds now.
+/// The resources that a process has used so far, and those that it holds now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// All its threads that are still there, to the nanosecond.
+    /// CPU time of all its running threads, with nanosecond resolution.
     pub cpu_s: f64,
-    /// How long they were ready to run while something else had their core.
+    /// How long they were ready to run while their core was busy with something else.
     pub waited_s: f64,
     /// User and system time of the process, in the kernel's ticks of 10 ms.
     pub ticks: u64,
@@ -105,7 +105,7 @@ impl Usage {
     }
 }
 
-/// The scheduler's own account of running and of waiting to, if this kernel keeps it.
+/// The time of running and of waiting for a core, from the scheduler, if this kernel provides it.
 fn scheduled_s(pid: &str) -> Option<(f64, f64)> {
     let mut nanos = [0, 0];
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -118,7 +118,7 @@ fn scheduled_s(pid: &str) -> Option<(f64, f64)> {
     (ran > 0.0).then_some((ran, waited))
 }
 
-/// Datagrams that the kernel threw away because the sockets at these ports were not read in time.
+/// Datagrams that the kernel dropped because the sockets at these ports were not read in time.
 pub fn udp_drops(ports: &BTreeSet<u16>) -> u64 {
     let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
     let drops = |line: &str| {

@@ -1,17 +1,17 @@
-//! `cargo bench`: what the server costs and how fast it is, from one function to a real browser.
+//! `cargo bench`: the cost and the speed of the server, from single functions to a real browser.
 //!
 //! ```text
 //! cargo bench                   # everything, about 25 minutes on two cores
-//! cargo bench -- --quick        # everything with tiny numbers: does it work, not how fast
+//! cargo bench -- --quick        # everything with small numbers: checks that it works, not how fast
 //! cargo bench -- storm micro    # the parts whose name contains one of the words
 //! cargo bench -- --list
 //! ```
 //!
 //! The table at the end is also in `target/bench/results.json`. All traffic stays on the loopback.
-//! The server that is measured has one core, the load another.
+//! The measured server has one core, the load generator another.
 //!
-//! The same executable, started again with a hidden first argument, is the load generator
-//! ([`load`]) and a server with pictures of 2 Mbit/s ([`large`]).
+//! The same executable, started with a special first argument, is the load generator ([`load`]), the
+//! receiver of [`floor`], and a server with video of 2 Mbit/s ([`large`]).
 
 mod aiortc;
 mod browser;
@@ -37,7 +37,7 @@ use report::Report;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Full,
-    /// Whether everything works, in a minute or two.
+    /// Only checks that everything works, in a minute or two.
     Quick,
 }
 
@@ -52,7 +52,7 @@ impl Mode {
 
 struct Part {
     name: &'static str,
-    /// About how long it takes.
+    /// The approximate duration of a full run.
     full: Duration,
     run: fn(Mode, &mut Report),
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
                 PARTS.iter().for_each(|part| println!("{}", part.name));
                 return ExitCode::SUCCESS;
             }
-            // Cargo's own.
+            // Cargo adds this one.
             "--bench" => {}
             flag if flag.starts_with('-') => {
                 eprintln!("bench: {flag} is none of --quick, --list and words that name parts");
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
     run_parts(mode, &words)
 }
 
-/// Says on standard error what is going on.
+/// Reports progress on standard error.
 pub fn say(line: &str) {
     eprintln!("bench:   {line}");
 }
@@ -122,7 +122,7 @@ fn run_parts(mode: Mode, words: &[String]) -> ExitCode {
     let time = mode.pick(format!("about {} minutes", total.as_secs().div_ceil(60)), "quick".into());
     eprintln!("bench: {} parts, {time}; {files} files may be open", parts.len());
 
-    let mut report = Report::new(machine::name(), mode == Mode::Quick);
+    let mut report = Report::new(machine::description(), mode == Mode::Quick);
     for part in parts {
         let time = mode.pick(format!("about {} s", part.full.as_secs()), "quick".into());
         eprintln!("bench: {} ({time})", part.name);
@@ -130,20 +130,20 @@ fn run_parts(mode: Mode, words: &[String]) -> ExitCode {
         report.begin(part.name);
         let ran = catch_unwind(AssertUnwindSafe(|| (part.run)(mode, &mut report)));
         if let Err(panic) = ran {
-            report.fail(reason(&*panic));
+            report.fail(panic_message(&*panic));
         }
         eprintln!("bench: {} took {:.0} s", part.name, started.elapsed().as_secs_f64());
     }
     println!("\n{}", report.table());
     match report.write() {
-        Ok(path) => println!("The same for machines: {}", path.display()),
+        Ok(path) => println!("Machine-readable results: {}", path.display()),
         Err(error) => report.fail(format!("the results cannot be written: {error}")),
     }
     if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// What a panic says.
-fn reason(panic: &(dyn std::any::Any + Send)) -> String {
+/// The message of a panic.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "it panicked".into())
@@ -158,7 +158,7 @@ fn run_load(arguments: &[String]) -> Result<(), String> {
     load::generator::run(server, rate).map_err(|error| error.to_string())
 }
 
-/// Ends a process that this one started.
+/// The exit code of a helper process.
 fn helper(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,

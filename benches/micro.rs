@@ -1,5 +1,5 @@
-//! One thing at a time, with criterion: what the server does for a picture, a tick, a request, an
-//! offer and a datagram. Sockets and the kernel are not in it; cryptography is the real one.
+//! Single operations, measured with criterion: what the server does for a picture, a tick, a request,
+//! an offer and a datagram. Without sockets and the kernel, with real cryptography.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use serde_json::{Value, json};
 
 use crate::figures::{Spread, short};
-use crate::large::Recording;
+use crate::large::FixedSizeSource;
 use crate::report::{self, Report};
 use crate::support::client::Client;
 use crate::{Mode, say};
@@ -29,7 +29,7 @@ const FRAMES_PER_SECOND: u32 = 30;
 const SERVER: &str = "10.0.0.254:8080";
 const GROUP: &str = "micro";
 
-/// What is reported: the benchmark's name, the figure's key and the figure.
+/// The reported figures: name of the benchmark, key and description of the figure.
 const FIGURES: [(&str, &str, &str); 13] = [
     ("render", "micro-render", "render the ball"),
     ("encode", "micro-encode", "render and encode a frame"),
@@ -41,8 +41,8 @@ const FIGURES: [(&str, &str, &str); 13] = [
     ("tick-many-large", "micro-tick-many-large", "a tick of 8.3 kB in the core, all viewers"),
     ("http", "micro-http", "HTTP request for the page"),
     ("offer", "micro-offer", "offer to answer"),
-    ("datagram-stranger", "micro-stranger", "demultiplex: a stranger's datagram"),
-    ("datagram-forged", "micro-forged", "demultiplex: a forged check, known name"),
+    ("datagram-stranger", "micro-stranger", "demultiplex: a datagram from an unknown address"),
+    ("datagram-forged", "micro-forged", "demultiplex: a forged check, known USERNAME"),
     ("datagram-check", "micro-check", "demultiplex and answer a viewer's check"),
 ];
 
@@ -59,7 +59,7 @@ pub fn measure(mode: Mode, report: &mut Report) {
     pictures(&mut group);
     packets(&mut group);
     requests(&mut group);
-    say(&format!("{viewers} viewers shake hands with the core"));
+    say(&format!("{viewers} viewers connect to the core"));
     let core = RefCell::new(Core::with_viewers(viewers));
     ticks(&mut group, &core);
     datagrams(&mut group, &core);
@@ -111,7 +111,7 @@ fn pictures(group: &mut Group) {
 fn packets(group: &mut Group) {
     let small = ball_frame();
     group.bench_function("packetise", |bencher| bencher.iter(|| packetize(black_box(&small))));
-    let large = Recording::default().frame(false, Instant::now());
+    let large = FixedSizeSource::default().frame(false, Instant::now());
     group.bench_function("packetise-large", |bencher| {
         bencher.iter(|| packetize(black_box(&large)));
     });
@@ -134,7 +134,7 @@ fn requests(group: &mut Group) {
     let request = offer_request(&sdp);
     group.bench_function("offer", |bencher| {
         bencher.iter_custom(|iterations| {
-            // A core of its own: the viewers that never connect must not pile up.
+            // A new core, so that viewers that never connect do not accumulate.
             let mut core = Core::with_viewers(0);
             let connection = core.connect();
             let mut spent = Duration::ZERO;
@@ -145,7 +145,7 @@ fn requests(group: &mut Group) {
                 spent += started.elapsed();
                 core.server.handle_input(core.now, Input::Flushed(connection));
                 core.drain();
-                core.forget_half_open();
+                core.expire_half_open();
             }
             spent
         });
@@ -162,7 +162,7 @@ fn ticks(group: &mut Group, many: &RefCell<Core>) {
     group.bench_function("tick-many", |bencher| {
         bencher.iter_custom(|ticks| many.time_ticks(ticks, &small));
     });
-    let large = Recording::default().frame(false, Instant::now());
+    let large = FixedSizeSource::default().frame(false, Instant::now());
     group.bench_function("tick-many-large", |bencher| {
         bencher.iter_custom(|ticks| many.time_ticks(ticks, &large));
     });
@@ -171,16 +171,16 @@ fn ticks(group: &mut Group, many: &RefCell<Core>) {
 fn datagrams(group: &mut Group, core: &RefCell<Core>) {
     let core = &mut *core.borrow_mut();
     let check = core.last_check.clone();
-    let (source, check) = check.expect("viewers check their path all the time");
+    let (source, check) = check.expect("viewers send connectivity checks regularly");
     let mut forged = check.clone();
-    // Inside of MESSAGE-INTEGRITY, before the 8 bytes of FINGERPRINT.
+    // A bit inside MESSAGE-INTEGRITY, which is before the 8 bytes of FINGERPRINT.
     let flipped = forged.len() - 10;
     forged[flipped] ^= 1;
-    let stranger = SocketAddr::from(([10, 9, 9, 9], 9));
+    let unknown = SocketAddr::from(([10, 9, 9, 9], 9));
     let media = vec![0x80; 200];
     for (name, source, contents) in [
-        ("datagram-stranger", stranger, &media),
-        ("datagram-forged", stranger, &forged),
+        ("datagram-stranger", unknown, &media),
+        ("datagram-forged", unknown, &forged),
         ("datagram-check", source, &check),
     ] {
         group.bench_function(name, |bencher| {
@@ -216,7 +216,7 @@ fn offer_request(sdp: &str) -> Vec<u8> {
     (head + &body).into_bytes()
 }
 
-/// A server and its viewers in virtual time. Media reaches nobody, everything else does.
+/// A server and its viewers in virtual time. Everything but media is delivered to the viewers.
 struct Core {
     now: Instant,
     address: SocketAddr,
@@ -226,7 +226,7 @@ struct Core {
     deadline: Option<Instant>,
     next_connection: u64,
     captures: u64,
-    /// What the server has sent since it was last taken.
+    /// The datagrams of the server that are not delivered yet.
     sent: Vec<(SocketAddr, Vec<u8>)>,
     responses: Vec<u8>,
     /// The last connectivity check that a viewer sent.
@@ -272,11 +272,11 @@ impl Core {
         for _ in 0..viewers {
             core.join();
         }
-        let frame = Recording::default().frame(true, core.now);
+        let frame = FixedSizeSource::default().frame(true, core.now);
         while core.clients.iter().any(|client| !client.connected) {
             core.step(&frame);
         }
-        // A key frame for all, so that every gate is open.
+        // Every viewer gets a key frame, which opens its gate.
         core.time_ticks(u64::from(FRAMES_PER_SECOND) * u64::from(viewers > 0), &frame);
         core
     }
@@ -309,8 +309,8 @@ impl Core {
         id
     }
 
-    /// Lets the half-open viewers give up.
-    fn forget_half_open(&mut self) {
+    /// Removes the half-open viewers by a timeout, when there are many.
+    fn expire_half_open(&mut self) {
         if self.server.viewers() >= 64 {
             self.now += ballcast::webrtc::viewer::HALF_OPEN_LIMIT;
             self.server.handle_input(self.now, Input::Timeout);
@@ -324,8 +324,8 @@ impl Core {
         }
     }
 
-    /// What `ticks` ticks with this frame cost the server. Everything between them is done too, but
-    /// not counted.
+    /// The time that the server needs for `ticks` ticks with this frame. What happens between the
+    /// ticks is not counted.
     fn time_ticks(&mut self, ticks: u64, frame: &Frame) -> Duration {
         let mut spent = Duration::ZERO;
         let end = self.captures + ticks;
@@ -335,7 +335,7 @@ impl Core {
         spent
     }
 
-    /// Goes on to what happens next. The time that it took if it was a tick.
+    /// Advances to the next deadline. Returns the time that the server needed, if it was a tick.
     fn step(&mut self, frame: &Frame) -> Duration {
         let next = self.clients.iter().map(Client::poll_timeout).min();
         let next = next.into_iter().chain(self.deadline).min().expect("viewers have timers");
@@ -364,7 +364,7 @@ impl Core {
         spent
     }
 
-    /// Carries datagrams both ways until none is under way.
+    /// Delivers datagrams in both directions until none is left.
     fn deliver(&mut self) {
         loop {
             for (destination, contents) in std::mem::take(&mut self.sent) {
@@ -421,7 +421,7 @@ impl Core {
 /// RFC 8489, section 5.
 const BINDING_REQUEST: [u8; 2] = [0, 1];
 
-/// What criterion has found out, from its files.
+/// The results of criterion, from its files.
 struct Estimate {
     /// Each sample's time for one iteration.
     samples_us: Spread,

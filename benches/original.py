@@ -8,7 +8,7 @@ import numpy
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from av import VideoFrame
 
-# It leaves the loopback out.
+# By default, aioice ignores the loopback address.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 WIDTH, HEIGHT, RADIUS = 640, 480, 20

@@ -1,4 +1,4 @@
-//! What was measured: one table for people, one document for machines.
+//! The results: a table in Markdown, and a JSON document.
 
 use std::fs;
 use std::io;
@@ -11,13 +11,13 @@ use crate::targets::{self, Target};
 
 struct Row {
     part: &'static str,
-    /// Stays the same from version to version.
+    /// A stable name of the figure.
     key: &'static str,
     figure: String,
     unit: &'static str,
-    /// What the target is held against.
+    /// The value that is compared with the target.
     value: f64,
-    /// As it is written.
+    /// The value as it is shown.
     text: String,
     target: Target,
     note: String,
@@ -39,17 +39,17 @@ impl Report {
         Report { machine, quick, part: "", rows, failures, skipped }
     }
 
-    /// What is added from now on belongs to this part.
+    /// Starts a part: figures that are added from now on belong to it.
     pub fn begin(&mut self, part: &'static str) {
         self.part = part;
     }
 
-    /// One number.
+    /// Adds one number.
     pub fn add(&mut self, key: &'static str, figure: &str, value: f64, unit: &'static str) {
         self.add_spread(key, figure, &Spread::of(vec![value]), unit);
     }
 
-    /// The median of repetitions, with the least and the most.
+    /// Adds the median of repetitions, with the smallest and the largest value.
     pub fn add_spread(
         &mut self,
         key: &'static str,
@@ -60,7 +60,7 @@ impl Report {
         self.push(key, figure, spread, spread.median, spread.to_string(), unit);
     }
 
-    /// A distribution. Its 95th percentile is what a target is held against.
+    /// Adds a distribution. Its 95th percentile is compared with the target.
     pub fn add_distribution(
         &mut self,
         key: &'static str,
@@ -74,7 +74,7 @@ impl Report {
         self.push(key, &figure, spread, spread.quantile(0.95), text.join(", "), unit);
     }
 
-    /// Something to know about the figure that was just added.
+    /// Adds a remark to the last figure.
     pub fn note(&mut self, note: String) {
         if let Some(row) = self.rows.last_mut() {
             row.note = note;
@@ -103,12 +103,12 @@ impl Report {
         });
     }
 
-    /// A part that could not be measured to its end, and why.
+    /// Records that the measurement of a part failed, and why.
     pub fn fail(&mut self, why: String) {
         self.failures.push((self.part, why));
     }
 
-    /// A part that this machine has no means for.
+    /// Records that a part cannot be measured on this machine, and why.
     pub fn skip(&mut self, why: String) {
         self.skipped.push((self.part, why));
     }
@@ -122,8 +122,8 @@ impl Report {
         let mut cells = vec![["part", "figure", "measured", "target", ""].map(str::to_owned)];
         for row in &self.rows {
             let measured = format!("{} {}", row.text, row.unit);
-            let verdict = self.verdict(row);
-            let remark = [verdict, row.note.as_str()].join(" ").trim().to_owned();
+            let result = self.result(row);
+            let remark = [result, row.note.as_str()].join(" ").trim().to_owned();
             let figure = row.figure.clone();
             cells.push([row.part.into(), figure, measured, row.target.text(), remark]);
         }
@@ -148,7 +148,7 @@ impl Report {
         table + "\n"
     }
 
-    /// Writes the machine-readable copy; where it is.
+    /// Writes the JSON document, and returns its path.
     pub fn write(&self) -> io::Result<PathBuf> {
         let directory = directory();
         fs::create_dir_all(&directory)?;
@@ -162,7 +162,7 @@ impl Report {
         format!("{mode} on {}", self.machine)
     }
 
-    fn verdict(&self, row: &Row) -> &'static str {
+    fn result(&self, row: &Row) -> &'static str {
         match row.target.is_met(row.value) {
             Some(_) if self.quick => "",
             Some(true) => "met",
@@ -207,7 +207,7 @@ impl Report {
     }
 }
 
-/// Everything that a run leaves behind.
+/// The directory for all files that a run writes.
 pub fn directory() -> PathBuf {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     target.parent().map_or(target.clone(), |parent| parent.join("bench"))

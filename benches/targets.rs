@@ -1,5 +1,5 @@
-//! What the figures have to be on a machine with two cores, one for the server and one for the
-//! load. A figure that is not here is measured to be known.
+//! The targets for a machine with two cores, one for the server and one for the load. A figure that
+//! is not listed here has no target.
 
 use crate::figures::short;
 
@@ -29,7 +29,7 @@ impl Target {
     }
 }
 
-/// By the figure's key in the machine-readable copy.
+/// The target of a figure, by its key.
 pub fn of(key: &str) -> Target {
     match key {
         "ball-lost" | "ball-skipped" | "large-join-lost" | "storm-lost" => Target::AtMost(0.0),
