@@ -1,18 +1,19 @@
 //! The load generator's process: one thread, one epoll, a socket for each viewer.
 //!
-//! It obeys lines on its standard input and answers some of them with one line of JSON:
+//! It reads commands from its standard input, one per line, and answers some of them with one line of
+//! JSON:
 //!
-//! | line | what it does |
+//! | command | effect |
 //! |---|---|
-//! | `join COUNT PER_SECOND` | viewers join, evenly spread |
-//! | `leave COUNT` | the oldest say goodbye and are gone |
-//! | `vanish COUNT` | the oldest fall silent |
-//! | `churn COUNT AT_ONCE` | viewers join, see a frame and leave, so many at once |
-//! | `count` | answers with how many there are |
-//! | `mark` | begins a new window |
-//! | `report` | answers with what happened since the mark |
+//! | `join COUNT PER_SECOND` | viewers join at a constant rate |
+//! | `leave COUNT` | the oldest viewers send close_notify and leave |
+//! | `vanish COUNT` | the oldest viewers stop without a close_notify |
+//! | `churn COUNT AT_ONCE` | viewers join, receive a frame and leave, up to `AT_ONCE` at a time |
+//! | `count` | answers with the number of viewers |
+//! | `mark` | starts a new window |
+//! | `report` | answers with the results since the mark |
 //!
-//! It ends when its standard input does.
+//! It exits at the end of its standard input.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Write};
@@ -27,7 +28,7 @@ use str0m::config::DtlsCert;
 
 use super::offers::{CONNECTIONS, Offers};
 use super::srtp;
-use super::stream::Step;
+use super::stream::PacketOutcome;
 use super::tap;
 use super::timeline::{Histogram, Timeline};
 use super::viewer::Viewer;
@@ -37,38 +38,38 @@ const STDIN: u64 = 0;
 const FIRST_CONNECTION: u64 = 1;
 const FIRST_VIEWER: u64 = FIRST_CONNECTION + CONNECTIONS as u64;
 const EVENTS_AT_ONCE: usize = 512;
-/// Datagrams read from one viewer before the others get their turn.
+/// How many datagrams to read from one viewer before the others.
 const READS_A_TURN: usize = 32;
-/// Joins begun before sockets get their turn again.
+/// How many joins to start before sockets are read again.
 const JOINS_A_TURN: usize = 4;
-/// A viewer that is not up by then has failed.
+/// A viewer that is not connected after this time has failed.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 const DATAGRAM_BYTES: usize = 2_048;
 const COMMAND_BYTES: usize = 4_096;
 
-/// Runs until the standard input ends.
+/// Runs until the end of the standard input.
 pub fn run(server: SocketAddr, frames_per_second: u32) -> io::Result<()> {
     tap::install();
     Generator::new(server, frames_per_second)?.run()
 }
 
-/// Viewers that are still to join.
-struct Plan {
+/// Viewers that will join at a constant rate.
+struct JoinPlan {
     left: usize,
     next: Instant,
     every: Duration,
 }
 
-/// Viewers that come, see and go.
+/// Viewers that join, receive a frame and leave.
 #[derive(Default)]
 struct Churn {
     left: usize,
     at_once: usize,
-    /// Slots of those that are here.
-    here: BTreeSet<usize>,
+    /// The slots of the current ones.
+    current: BTreeSet<usize>,
 }
 
-/// What all viewers together had since the mark.
+/// The results of all viewers since the mark.
 struct Window {
     since: Instant,
     own_cpu_s: f64,
@@ -104,10 +105,10 @@ struct Generator {
     offers: Offers,
     viewers: Vec<Option<Viewer>>,
     free: Vec<usize>,
-    /// In the order in which they came.
+    /// The slots of the viewers, in the order in which they joined.
     order: VecDeque<usize>,
     timers: BTreeSet<(Instant, usize)>,
-    plans: Vec<Plan>,
+    plans: Vec<JoinPlan>,
     churn: Churn,
     timeline: Timeline,
     window: Window,
@@ -156,11 +157,11 @@ impl Generator {
                 }
             }
             self.fire_timers();
-            self.begin_joins()?;
+            self.start_joins()?;
             let epoll = &self.epoll;
             self.offers.send(|opened| {
                 let data = epoll::EventData::new_u64(FIRST_CONNECTION + opened.slot as u64);
-                // A socket that is not watched is a viewer that fails, which is told then.
+                // If this fails, the viewer fails later, and that is reported.
                 let _ = epoll::add(epoll, opened.socket, data, epoll::EventFlags::IN);
             })?;
         }
@@ -170,8 +171,8 @@ impl Generator {
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let joins = self.plans.iter().map(|plan| plan.next);
-        let churn =
-            (self.churn.left > 0 && self.churn.here.len() < self.churn.at_once).then(Instant::now);
+        let churn = (self.churn.left > 0 && self.churn.current.len() < self.churn.at_once)
+            .then(Instant::now);
         let next = joins.chain(timer).chain(churn).min();
         let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = wait.map(|wait| Timespec {
@@ -195,7 +196,7 @@ impl Generator {
 
 /// Viewers.
 impl Generator {
-    fn begin_joins(&mut self) -> io::Result<()> {
+    fn start_joins(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let mut due = Vec::new();
         for plan in &mut self.plans {
@@ -210,11 +211,11 @@ impl Generator {
             self.join(due, now)?;
         }
         let churn = &self.churn;
-        let room = churn.at_once.saturating_sub(churn.here.len()).min(churn.left);
+        let room = churn.at_once.saturating_sub(churn.current.len()).min(churn.left);
         for _ in 0..room.min(JOINS_A_TURN) {
             let slot = self.join(now, now)?;
             self.churn.left -= 1;
-            self.churn.here.insert(slot);
+            self.churn.current.insert(slot);
         }
         Ok(())
     }
@@ -242,7 +243,7 @@ impl Generator {
         });
     }
 
-    /// Changes a viewer in anything but its media, and keeps its timer.
+    /// Handles an event of a viewer other than media, and updates its timer.
     fn with_viewer(&mut self, slot: usize, now: Instant, change: impl FnOnce(&mut Viewer)) {
         let Some(viewer) = self.viewers.get_mut(slot).and_then(Option::as_mut) else { return };
         self.timers.remove(&(viewer.poll_timeout(), slot));
@@ -272,7 +273,7 @@ impl Generator {
             self.timeline.release();
         }
         self.order.retain(|known| *known != slot);
-        self.churn.here.remove(&slot);
+        self.churn.current.remove(&slot);
         self.free.push(slot);
     }
 
@@ -305,15 +306,15 @@ impl Generator {
                 self.with_viewer(slot, now, |viewer| {
                     viewer.handle_datagram(source, datagram, now);
                 });
-            } else if self.media(slot, datagram, now) {
-                // A frame is sent in one go, so there is most likely nothing more.
+            } else if self.handle_media(slot, datagram, now) {
+                // A frame is sent in one batch, so there is most likely nothing more to read.
                 return;
             }
         }
     }
 
-    /// Takes in RTP or RTCP. Whether it was the last packet of a frame.
-    fn media(&mut self, slot: usize, datagram: &mut [u8], now: Instant) -> bool {
+    /// Handles RTP or RTCP. Returns whether it was the last packet of a frame.
+    fn handle_media(&mut self, slot: usize, datagram: &mut [u8], now: Instant) -> bool {
         let Some(viewer) = self.viewers[slot].as_mut() else { return false };
         let window = &mut self.window;
         let Some(session) = viewer.session.as_mut() else {
@@ -329,25 +330,25 @@ impl Generator {
             window.undecryptable += 1;
             return false;
         };
-        if viewer.repair & 1 << packet.payload_type != 0 {
-            viewer.stream.tally.resent += 1;
+        if viewer.rtx_types & 1 << packet.payload_type != 0 {
+            viewer.stream.counters.retransmitted += 1;
             return false;
         }
-        let step = viewer.stream.take(&packet, now);
+        let outcome = viewer.stream.handle_packet(&packet, now);
         if let Some(offset) = viewer.offset {
             let timestamp = packet.timestamp.wrapping_sub(offset);
             let tick = self.timeline.tick_of(timestamp, now);
-            if step == Step::Frame {
+            if outcome == PacketOutcome::Frame {
                 window.late.add(now - tick);
-                self.timeline.describe(timestamp, packet.payload, now);
+                self.timeline.add_payload(timestamp, packet.payload, now);
             }
-        } else if step == Step::Frame {
+        } else if outcome == PacketOutcome::Frame {
             viewer.offset = self.timeline.anchor(packet.timestamp, packet.payload, now);
         }
-        if step == Step::Frame && viewer.first_frame.is_none() {
+        if outcome == PacketOutcome::Frame && viewer.first_frame.is_none() {
             viewer.first_frame = Some(now);
             window.first_frame_ms.push(since_ms(viewer.due, now));
-            if self.churn.here.contains(&slot) {
+            if self.churn.current.contains(&slot) {
                 window.churned += 1;
                 self.leave(slot);
             }
@@ -367,24 +368,24 @@ impl Generator {
             let line: Vec<u8> = self.commands.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line).into_owned();
             let mut words = line.split_whitespace();
-            let verb = words.next().unwrap_or_default();
+            let command = words.next().unwrap_or_default();
             let numbers: Vec<usize> = words.filter_map(|word| word.parse().ok()).collect();
-            self.obey(verb, &numbers)?;
+            self.run_command(command, &numbers)?;
         }
         Ok(())
     }
 
-    fn obey(&mut self, verb: &str, numbers: &[usize]) -> io::Result<()> {
+    fn run_command(&mut self, command: &str, numbers: &[usize]) -> io::Result<()> {
         let now = Instant::now();
-        match (verb, numbers) {
+        match (command, numbers) {
             ("join", &[count, per_second]) => {
                 let every = Duration::from_secs(1) / per_second.max(1) as u32;
-                self.plans.push(Plan { left: count, next: now, every });
+                self.plans.push(JoinPlan { left: count, next: now, every });
             }
             ("leave" | "vanish", &[count]) => {
                 let leaving: Vec<usize> = self.order.iter().take(count).copied().collect();
                 for slot in leaving {
-                    if verb == "leave" {
+                    if command == "leave" {
                         self.leave(slot);
                     } else {
                         self.drop_viewer(slot);
@@ -392,7 +393,7 @@ impl Generator {
                 }
             }
             ("churn", &[count, at_once]) => {
-                self.churn = Churn { left: count, at_once, here: BTreeSet::new() };
+                self.churn = Churn { left: count, at_once, current: BTreeSet::new() };
             }
             ("count", []) => answer(&self.count())?,
             ("mark", []) => {
@@ -403,7 +404,7 @@ impl Generator {
                 }
             }
             ("report", []) => answer(&self.report(now))?,
-            _ => return Err(io::Error::other(format!("no such command: {verb} {numbers:?}"))),
+            _ => return Err(io::Error::other(format!("no such command: {command} {numbers:?}"))),
         }
         Ok(())
     }
@@ -425,12 +426,12 @@ impl Generator {
         let seconds = (now - window.since).as_secs_f64();
         let all = || self.viewers.iter().flatten();
         let sum = |of: &dyn Fn(&Viewer) -> i64| all().map(of).sum::<i64>();
-        // Frames and gaps are of those that were there during the whole window.
+        // Frames and gaps are only of viewers that were connected during the whole window.
         let watching = || all().filter(|viewer| viewer.watching);
-        let frames: Vec<u64> = watching().map(|viewer| viewer.stream.tally.frames).collect();
+        let frames: Vec<u64> = watching().map(|viewer| viewer.stream.counters.frames).collect();
         let gap_ms = |viewer: &Viewer| {
             let silent = viewer.stream.last_frame.map_or(Duration::ZERO, |last| now - last);
-            silent.max(viewer.stream.tally.longest_gap).as_secs_f64() * 1e3
+            silent.max(viewer.stream.counters.longest_gap).as_secs_f64() * 1e3
         };
         let period = Duration::from_secs(1) / self.frames_per_second;
         let mut report = self.count();
@@ -441,12 +442,12 @@ impl Generator {
             "first_frame_ms": window.first_frame_ms,
             "churned": window.churned,
             "frames": frames,
-            "packets": sum(&|v| v.stream.tally.packets as i64),
-            "bytes": sum(&|v| v.stream.tally.bytes as i64),
-            "lost": sum(&|v| v.stream.tally.lost),
-            "duplicates": sum(&|v| v.stream.tally.duplicates as i64),
-            "resent": sum(&|v| v.stream.tally.resent as i64),
-            "broken": sum(&|v| v.stream.tally.broken as i64),
+            "packets": sum(&|v| v.stream.counters.packets as i64),
+            "bytes": sum(&|v| v.stream.counters.bytes as i64),
+            "lost": sum(&|v| v.stream.counters.lost),
+            "duplicates": sum(&|v| v.stream.counters.duplicates as i64),
+            "resent": sum(&|v| v.stream.counters.retransmitted as i64),
+            "broken": sum(&|v| v.stream.counters.broken as i64),
             "skipped": sum(&|v| v.stream.skipped(self.frames_per_second) as i64),
             "undecryptable": window.undecryptable,
             "server_reports": window.server_reports,

@@ -1,8 +1,8 @@
 //! The load generator: N viewers with real sockets, real DTLS and SRTP, in a process of its own.
 //!
-//! ICE and DTLS are str0m's client. Media goes past it: each packet is decrypted with the session's
-//! keys, counted, and held against the other viewers' packets of the same frame. So a viewer costs
-//! the generator a small part of what it costs a server.
+//! str0m's client does ICE and DTLS. Media does not go through str0m: each packet is decrypted with
+//! the keys of the session, counted, and compared with the other viewers' packets of the same frame.
+//! So a viewer needs much less CPU time in the generator than in a server.
 
 pub mod generator;
 mod offers;
@@ -23,13 +23,13 @@ use serde_json::Value;
 use crate::figures::Spread;
 use crate::machine::{Core, spawn_on};
 
-/// The first argument that makes this executable the load generator.
+/// The first argument with which this executable is the load generator.
 pub const ARGUMENT: &str = "--load";
-/// An answer takes as long as one turn of the generator's loop.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for an answer, which takes one turn of the generator's loop.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-/// The generator's process, seen from the one that commands it. It ends with this.
+/// The generator's process, as the benchmark controls it. Dropping this ends the process.
 pub struct Load {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -51,17 +51,17 @@ impl Load {
     }
 
     pub fn join(&mut self, count: usize, per_second: usize) {
-        self.tell(&format!("join {count} {per_second}"));
+        self.send(&format!("join {count} {per_second}"));
     }
 
-    /// `count` viewers join, and all who should be there see frames. Fails when some do not.
+    /// `count` viewers join. Waits until all viewers receive frames, and panics if some do not.
     pub fn join_and_wait(&mut self, count: usize, per_second: usize) {
         self.join(count, per_second);
         let count = self.wait_for_all();
         assert!(count["failures"].as_object().is_none_or(|f| f.is_empty()), "{count}");
     }
 
-    /// Waits until nobody is on the way any more; the count then.
+    /// Waits until no viewer is still connecting, and returns the count.
     pub fn wait_for_all(&mut self) -> Value {
         let mut progress = (Instant::now(), Value::Null);
         loop {
@@ -71,7 +71,7 @@ impl Load {
             }
             if count != progress.1 {
                 progress = (Instant::now(), count);
-            } else if progress.0.elapsed() > PATIENCE {
+            } else if progress.0.elapsed() > ANSWER_TIMEOUT {
                 return count;
             }
             std::thread::sleep(POLL);
@@ -79,21 +79,21 @@ impl Load {
     }
 
     pub fn churn(&mut self, count: usize, at_once: usize) {
-        self.tell(&format!("churn {count} {at_once}"));
+        self.send(&format!("churn {count} {at_once}"));
     }
 
-    /// The oldest `count` viewers say goodbye.
+    /// The oldest `count` viewers send close_notify and leave.
     pub fn leave(&mut self, count: usize) {
-        self.tell(&format!("leave {count}"));
+        self.send(&format!("leave {count}"));
     }
 
-    /// The oldest `count` viewers fall silent.
+    /// The oldest `count` viewers stop without a close_notify.
     pub fn vanish(&mut self, count: usize) {
-        self.tell(&format!("vanish {count}"));
+        self.send(&format!("vanish {count}"));
     }
 
     pub fn mark(&mut self) {
-        self.tell("mark");
+        self.send("mark");
     }
 
     pub fn count(&mut self) -> Value {
@@ -104,21 +104,21 @@ impl Load {
         Report(self.ask("report"))
     }
 
-    fn tell(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
-        writeln!(stdin, "{line}").expect("the load generator lives");
+        writeln!(stdin, "{line}").expect("the load generator runs");
     }
 
     fn ask(&mut self, line: &str) -> Value {
-        self.tell(line);
-        let answer = self.answers.recv_timeout(PATIENCE);
+        self.send(line);
+        let answer = self.answers.recv_timeout(ANSWER_TIMEOUT);
         serde_json::from_str(&answer.expect("the load generator answers")).unwrap()
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // It ends with its standard input.
+        // It exits at the end of its standard input.
         self.stdin = None;
         let end = Instant::now() + Duration::from_secs(2);
         while Instant::now() < end {
@@ -132,7 +132,7 @@ impl Drop for Load {
     }
 }
 
-/// What happened in one window.
+/// The results of one window.
 #[derive(Debug)]
 pub struct Report(pub Value);
 
@@ -151,14 +151,14 @@ impl Report {
         self.spread("frames").least / self.number("seconds")
     }
 
-    /// Nothing is missing, for anybody.
+    /// Whether no viewer misses a packet or a frame.
     pub fn is_flawless(&self) -> bool {
         ["lost", "broken", "skipped", "undecryptable", "own_drops"]
             .iter()
             .all(|name| self.number(name) == 0.0)
     }
 
-    /// What is wrong, in words, if something is.
+    /// A description of the flaws, if there are any.
     pub fn flaws(&self) -> Option<String> {
         let names = ["lost", "broken", "skipped", "undecryptable", "duplicates", "own_drops"];
         let flaws: Vec<String> = names

@@ -1,4 +1,4 @@
-//! Offers over HTTP: a few connections that are kept alive, one request on each at a time.
+//! Offers over HTTP: a few persistent connections with one request at a time on each.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use serde_json::{Value, json};
 
-/// Below what a server allows one address, above what one browser opens.
+/// Fewer than a server allows for one address, and more than a browser opens.
 pub const CONNECTIONS: usize = 8;
-/// A connection that was closed while it was idle costs one try.
+/// How often to send a request. A connection that was closed while idle uses up one attempt.
 const TRIES: usize = 3;
 
 /// An answer, or why there is none.
@@ -34,7 +34,7 @@ struct Request {
     tries: usize,
 }
 
-/// What the event loop has to do about a slot's socket.
+/// A new socket of a slot, for the event loop to watch.
 pub struct Opened<'a> {
     pub slot: usize,
     pub socket: BorrowedFd<'a>,
@@ -56,7 +56,7 @@ impl Offers {
         self.waiting.push_back(Request { viewer, bytes: (head + &body).into_bytes(), tries: 0 });
     }
 
-    /// Sends what waits on the connections that are free. New sockets are handed to `opened`.
+    /// Sends waiting requests on free connections. Calls `opened` with each new socket.
     pub fn send(&mut self, mut opened: impl FnMut(Opened)) -> io::Result<()> {
         for (slot, connection) in self.slots.iter_mut().enumerate() {
             if connection.request.is_some() {
@@ -74,7 +74,7 @@ impl Offers {
             let sent = connection.stream.as_mut().map(|stream| stream.write_all(&request.bytes));
             connection.request = Some(request);
             if !matches!(sent, Some(Ok(()))) {
-                // An offer fits into the socket's buffer, so the connection is gone.
+                // An offer fits into the socket's buffer, so the connection is closed.
                 connection.stream = None;
                 self.waiting.extend(connection.request.take());
             }
@@ -82,7 +82,7 @@ impl Offers {
         Ok(())
     }
 
-    /// Reads a slot's socket: whose offer is answered, and how.
+    /// Reads a slot's socket. Returns the viewer whose offer is answered, and the outcome.
     pub fn read(&mut self, slot: usize) -> Option<(usize, Outcome)> {
         let connection = &mut self.slots[slot];
         let stream = connection.stream.as_mut()?;

@@ -1,5 +1,5 @@
-//! SRTP as a viewer needs it: opens RTP and RTCP, seals receiver reports. AES-GCM only (RFC 7714),
-//! with the keys derived as RFC 3711, section 4.3, says.
+//! SRTP for a viewer: decrypts RTP and RTCP, and encrypts receiver reports. Only AES-GCM (RFC 7714),
+//! with key derivation according to RFC 3711, section 4.3.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use str0m::crypto::SrtpProvider;
@@ -11,7 +11,7 @@ const SALT_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const RTP_HEADER_BYTES: usize = 12;
 const RTCP_HEADER_BYTES: usize = 8;
-/// The flag "encrypted" and the packet's index, at the end of an SRTCP packet.
+/// The E flag and the SRTCP index at the end of an SRTCP packet.
 const RTCP_TRAILER_BYTES: usize = 4;
 const ENCRYPTED: u32 = 1 << 31;
 const RECEIVER_REPORT: u8 = 201;
@@ -24,11 +24,11 @@ const LABEL_RTP_SALT: u8 = 2;
 const LABEL_RTCP_KEY: u8 = 3;
 const LABEL_RTCP_SALT: u8 = 5;
 
-/// What was read of an RTP packet that opened.
+/// A decrypted RTP packet.
 pub struct Packet<'a> {
     pub payload_type: u8,
     pub marker: bool,
-    /// The sequence number with its rollovers.
+    /// The packet index: sequence number and rollover counter.
     pub index: u64,
     pub timestamp: u32,
     pub ssrc: u32,
@@ -40,12 +40,12 @@ pub struct Session {
     rtcp: Cipher,
     own_rtcp: Cipher,
     own_rtcp_index: u32,
-    /// The highest index of each stream: the media and its repair.
+    /// The highest index of each SSRC: media and RTX.
     highest: Vec<(u32, u64)>,
 }
 
 impl Session {
-    /// `None` if the handshake chose something that this cannot do.
+    /// `None` if the handshake selected a profile that is not supported here.
     pub fn new(keying: &Keying) -> Option<Session> {
         let key_bytes = match keying.profile {
             SrtpProfile::AEAD_AES_128_GCM => 16,
@@ -64,7 +64,7 @@ impl Session {
         })
     }
 
-    /// Opens an RTP packet in place. `None` if it is no such packet or was not sealed with our keys.
+    /// Decrypts an RTP packet in place. `None` if it is no RTP packet or is not authentic.
     pub fn open_rtp<'a>(&mut self, packet: &'a mut [u8]) -> Option<Packet<'a>> {
         let header_bytes = header_bytes(packet)?;
         let (header, sealed) = packet.split_at_mut_checked(header_bytes)?;
@@ -82,7 +82,7 @@ impl Session {
         Some(Packet { payload_type, marker, index, timestamp, ssrc, payload })
     }
 
-    /// Whether an RTCP packet opens.
+    /// Decrypts an RTCP packet in place. Returns whether it is authentic.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> bool {
         let Some(sealed_to) = packet.len().checked_sub(RTCP_TRAILER_BYTES) else { return false };
         if sealed_to < RTCP_HEADER_BYTES + TAG_BYTES {
@@ -96,13 +96,13 @@ impl Session {
         self.rtcp.open(nonce, &header, &mut packet[RTCP_HEADER_BYTES..sealed_to]).is_some()
     }
 
-    /// A receiver report on one stream (RFC 3550, section 6.4.2), sealed.
+    /// An encrypted receiver report on one stream (RFC 3550, section 6.4.2).
     pub fn receiver_report(&mut self, ssrc: u32, highest: u64, lost: u32) -> Vec<u8> {
         let mut body = Vec::with_capacity(64);
         body.extend(ssrc.to_be_bytes());
         body.extend((lost & 0x7f_ffff).to_be_bytes());
         body.extend((highest as u32).to_be_bytes());
-        // Jitter, and no sender report to answer.
+        // Jitter, LSR and DLSR are zero.
         body.extend([0; 12]);
         let mut packet = vec![0x81, RECEIVER_REPORT];
         packet.extend(((4 + body.len()) as u16 / 4).to_be_bytes());

@@ -1,5 +1,5 @@
-//! str0m's DTLS, tapped for the SRTP keys: media is decrypted by the load generator itself, which
-//! costs a fraction of what a receiving `Rtc` does.
+//! A wrapper of str0m's DTLS that copies the SRTP keys. The load generator decrypts media itself, which
+//! needs a fraction of the CPU time of a receiving `Rtc`.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
-/// What a handshake agreed on (RFC 5764, section 4.2).
+/// The keying material of a handshake (RFC 5764, section 4.2).
 pub struct Keying {
     pub material: Vec<u8>,
     pub profile: SrtpProfile,
@@ -23,14 +23,14 @@ thread_local! {
     static LAST: RefCell<Option<Keying>> = const { RefCell::new(None) };
 }
 
-/// Taps every `Rtc` that this process makes from now on.
+/// Installs the wrapper for every `Rtc` that this process creates from now on.
 pub fn install() {
     let real = str0m::crypto::from_feature_flags();
     let tap = Box::leak(Box::new(Tap { real: real.dtls_provider }));
     CryptoProvider { dtls_provider: tap, ..real }.install_process_default();
 }
 
-/// The keys of the handshake that ended on this thread since the last call.
+/// The keys of the handshake that completed on this thread since the last call.
 pub fn take() -> Option<Keying> {
     LAST.take()
 }

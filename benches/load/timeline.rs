@@ -1,17 +1,17 @@
-//! Which packet of which viewer belongs to which frame, and how late it came.
+//! Assigns the packets of all viewers to frames, and measures how late they arrive.
 //!
-//! Each viewer's RTP timestamps have an offset of their own. What ties them together is that all
-//! viewers get the same payloads: a viewer is *anchored* when the last payload of one of its frames
-//! is that of a frame known from another viewer.
+//! The RTP timestamps of each viewer have a different offset, but all viewers get the same payloads.
+//! A viewer is *anchored* when the last payload of one of its frames equals that of a frame known
+//! from another viewer. Then the offset of its timestamps is known.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
 
-/// Ten seconds at 30 frames a second. What comes later than that is lost in any case.
+/// Ten seconds at 30 frames a second. A packet that arrives later counts as lost.
 const FRAMES_KEPT: usize = 300;
-/// Payloads repeat over time: the ball comes by again.
+/// Older frames are not compared: payloads repeat when the ball passes the same points again.
 const ANCHOR_WITHIN: Duration = Duration::from_secs(1);
 const BUCKET: Duration = Duration::from_micros(20);
 const BUCKETS: usize = 10_000;
@@ -23,29 +23,29 @@ pub struct Timeline {
 }
 
 struct Frame {
-    /// On the clock of the viewer that was anchored first.
+    /// The RTP timestamp of the viewer that was anchored first.
     timestamp: u32,
-    /// When the first packet of it reached any viewer: its tick.
+    /// When its first packet reached any viewer.
     tick: Instant,
     digest: Option<u64>,
 }
 
 impl Timeline {
-    /// A packet of an anchored viewer: when its frame's tick was.
+    /// The tick of the frame of a packet, for an anchored viewer.
     pub fn tick_of(&mut self, timestamp: u32, now: Instant) -> Instant {
         self.frame(timestamp, now).tick
     }
 
-    /// The last packet of a frame of an anchored viewer.
-    pub fn describe(&mut self, timestamp: u32, payload: &[u8], now: Instant) {
+    /// Records the last payload of a frame of an anchored viewer.
+    pub fn add_payload(&mut self, timestamp: u32, payload: &[u8], now: Instant) {
         let frame = self.frame(timestamp, now);
         if frame.digest.is_none() {
             frame.digest = Some(digest(payload));
         }
     }
 
-    /// The last packet of a frame of a viewer that is not anchored: the offset of its timestamps,
-    /// if that can be told.
+    /// Tries to anchor a viewer with the last payload of a frame. Returns the offset of its timestamps
+    /// if a known frame matches.
     pub fn anchor(&mut self, timestamp: u32, payload: &[u8], now: Instant) -> Option<u32> {
         let digest = digest(payload);
         if self.anchored == 0 {
@@ -60,7 +60,7 @@ impl Timeline {
         Some(timestamp.wrapping_sub(same.timestamp))
     }
 
-    /// An anchored viewer is no more.
+    /// Removes an anchored viewer.
     pub fn release(&mut self) {
         self.anchored -= 1;
     }
@@ -84,7 +84,7 @@ fn digest(payload: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// How many came how late.
+/// A histogram of delays.
 pub struct Histogram {
     buckets: Vec<u64>,
     beyond: u64,
@@ -104,7 +104,7 @@ impl Histogram {
         self.most = self.most.max(late);
     }
 
-    /// In milliseconds; the upper end of the bucket that it falls into.
+    /// The upper end of the bucket of a quantile, in milliseconds.
     pub fn quantile_ms(&self, quantile: f64) -> f64 {
         let wanted = (self.count as f64 * quantile).ceil() as u64;
         let mut seen = 0;

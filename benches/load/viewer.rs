@@ -1,4 +1,4 @@
-//! One viewer of the load: str0m's client for ICE and DTLS, the media beside it.
+//! One viewer of the load generator: str0m's client for ICE and DTLS, and separate handling of media.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -15,9 +15,9 @@ use super::srtp::{self, Session};
 use super::stream::Stream;
 use super::tap;
 
-/// Browsers report on what they receive once a second.
+/// Browsers send a receiver report about once a second.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// A deadline that str0m returns in the past is put off by this much.
+/// The delay for a deadline that str0m returns in the past.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);
 /// The id of the playout-delay extension in Chromium's offers.
 const PLAYOUT_DELAY_ID: u8 = 5;
@@ -26,19 +26,19 @@ pub struct Viewer {
     pub socket: UdpSocket,
     pub stream: Stream,
     pub session: Option<Session>,
-    /// When it was meant to join.
+    /// The planned time of its join.
     pub due: Instant,
     pub connected: Option<Instant>,
     pub first_frame: Option<Instant>,
-    /// Whether it was up at the mark.
+    /// Whether it received frames before the mark.
     pub watching: bool,
     /// The offset of its RTP timestamps from the timeline's.
     pub offset: Option<u32>,
-    /// The payload types of packets that are sent again, one bit each.
-    pub repair: u128,
-    /// Where media comes from, and reports go.
+    /// The payload types of RTX, one bit each.
+    pub rtx_types: u128,
+    /// The source address of media, and the destination of reports.
     pub remote: Option<SocketAddr>,
-    /// Why it will never be up.
+    /// Why it cannot connect.
     pub failed: Option<String>,
     rtc: Rtc,
     pending: Option<SdpPendingOffer>,
@@ -49,12 +49,12 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A viewer with a socket of its own, and its offer's SDP.
+    /// A viewer with a new socket, and the SDP of its offer.
     pub fn new(certificate: &DtlsCert, due: Instant, now: Instant) -> io::Result<(Viewer, String)> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
-        // VP8 first, as browsers offer; a server chooses what it has.
+        // VP8 first, as browsers offer it. The server selects a codec that it supports.
         let mut rtc = RtcConfig::new()
             .set_rtp_mode(true)
             .set_dtls_cert(certificate.clone())
@@ -67,7 +67,7 @@ impl Viewer {
         let mut api = rtc.sdp_api();
         api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) =
-            api.apply().ok_or_else(|| io::Error::other("an offer with media is one"))?;
+            api.apply().ok_or_else(|| io::Error::other("there is no change to offer"))?;
         let viewer = Viewer {
             socket,
             stream: Stream::new(),
@@ -77,7 +77,7 @@ impl Viewer {
             first_frame: None,
             watching: false,
             offset: None,
-            repair: 0,
+            rtx_types: 0,
             failed: None,
             rtc,
             pending: Some(pending),
@@ -97,7 +97,7 @@ impl Viewer {
                 && name.starts_with("rtx/")
                 && let Ok(number @ 0..128) = number.parse::<u32>()
             {
-                self.repair |= 1 << number;
+                self.rtx_types |= 1 << number;
             }
         }
         let accepted = SdpAnswer::from_sdp_string(answer).map_err(|e| e.to_string());
@@ -112,10 +112,10 @@ impl Viewer {
         self.handle_timeout(now);
     }
 
-    /// Everything but media.
+    /// Handles a datagram other than media.
     pub fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) {
         if let Ok(receive) = Receive::new(Protocol::Udp, source, self.local, datagram) {
-            // What str0m does not like is the server's fault, and shows in what is missing then.
+            // An error of str0m means that the server sent something invalid. It shows as a loss.
             let _ = self.rtc.handle_input(Input::Receive(now, receive));
             self.drain(now);
         }
@@ -139,7 +139,7 @@ impl Viewer {
         self.connected.is_some()
     }
 
-    /// close_notify, as a browser's `pc.close()`.
+    /// Sends close_notify, as a browser's `pc.close()` does.
     pub fn close(&mut self, now: Instant) {
         self.closing = true;
         let _ = self.rtc.close();
@@ -161,7 +161,7 @@ impl Viewer {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Transmit(transmit)) => {
-                    // The reports are our own, one a second.
+                    // `report` sends the receiver reports instead of str0m.
                     if self.closing || !srtp::is_media(&transmit.contents) {
                         self.send(transmit.destination, &transmit.contents);
                     }
@@ -185,12 +185,12 @@ impl Viewer {
         if let Some(keying) = tap::take() {
             self.session = Session::new(&keying);
             if self.session.is_none() {
-                self.failed = Some(format!("{:?} is not for this", keying.profile));
+                self.failed = Some(format!("{:?} is not supported here", keying.profile));
             }
         }
     }
 
-    /// A datagram that the kernel does not take is lost, as on any network.
+    /// A datagram that the kernel does not accept counts as lost.
     fn send(&self, destination: SocketAddr, datagram: &[u8]) {
         while let Err(error) = self.socket.send_to(datagram, destination) {
             if error.kind() != ErrorKind::Interrupted {
