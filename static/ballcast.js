@@ -4,9 +4,9 @@
 //      └───────────────────┴──────────────┴── fail() ──────┴────────────────┘ └──no frame──>──┘
 //                                                └──> failed ─a pause─> asking <─it answers───┘
 //
-// An attempt is one RTCPeerConnection and all that hangs on it. There is never more than one, and each names this page
-// to the device, which then forgets the one before: one page is never more than one viewer. Its AbortController ends the
-// request, the listeners and the callbacks together.
+// An attempt is one RTCPeerConnection and all that hangs on it. There is never more than one, and each sends the id
+// of this page, so that the device removes the previous viewer: one page is never more than one viewer. Its AbortController
+// ends the request, the listeners and the callbacks together.
 
 const unreachable = () => `${location.host} does not answer. Check that it is switched on and on the same network as you.`;
 
@@ -72,7 +72,7 @@ const byId = (id) => document.getElementById(id);
 const page = byId('page');
 const video = byId('video');
 const hasFrameCallback = 'requestVideoFrameCallback' in video;
-const pageName = takeName();
+const clientId = takeClientId();
 
 let state = 'asking';
 let failure = null;          // { stage, sentence, pauseMs } from a failure until the picture is live again
@@ -133,7 +133,7 @@ async function ask({ type, sdp }, signal) {
       method: 'POST',
       headers: {
         'Content-Type': 'application/json',
-        'Ballcast-Client-Id': pageName,
+        'Ballcast-Client-Id': clientId,
         ...authorization(),
       },
       body: JSON.stringify({ type, sdp }),
@@ -255,22 +255,22 @@ function resume() {
 
 // ---- What the page knows ------------------------------------------------------------------------------------------
 
-/** This page's name, at random. A reload keeps it; a copy of the tab finds none, as it is stored only while nobody uses it. */
-function takeName() {
+/** A random id of this page. A reload keeps it. It is stored only during the reload, so a duplicate of the tab gets a new one. */
+function takeClientId() {
   const random = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   try {
-    const kept = sessionStorage.getItem('page');
-    sessionStorage.removeItem('page');
-    return kept ?? random;
+    const stored = sessionStorage.getItem('clientId');
+    sessionStorage.removeItem('clientId');
+    return stored ?? random;
   } catch { // storage is switched off
     return random;
   }
 }
 
-function keepName() {
+function storeClientId() {
   try {
-    sessionStorage.setItem('page', pageName);
-  } catch { /* then a reload is a new page */ }
+    sessionStorage.setItem('clientId', clientId);
+  } catch { /* without storage, a reload gets a new id */ }
 }
 
 /** The header for the token of `#token=…`, percent-decoded. One with other characters than those of a header is nobody's. */
@@ -556,7 +556,7 @@ document.addEventListener('visibilitychange', () => { if (!document.hidden) resu
 addEventListener('online', resume);
 addEventListener('hashchange', connect); // another token
 addEventListener('pagehide', () => {
-  keepName();
+  storeClientId();
   leave();
 });
 addEventListener('pageshow', (event) => { if (event.persisted) resume(); });
