@@ -14,7 +14,7 @@ const unreachable = () => `${location.host} does not answer. Check that it is sw
 // and what to say.
 const STATES = {
   asking: {
-    doing: 'Asking the device for its picture…',
+    doing: 'Requesting video from the device…',
     limitMs: 4000,
     stage: 'unreachable',
     failed: unreachable,
@@ -23,21 +23,21 @@ const STATES = {
     doing: 'Connecting…',
     limitMs: 5000,
     stage: 'udp-blocked',
-    failed: ({ addresses }) => 'The device answered, but video cannot get through: nothing came back over UDP from '
-      + `${inWords(addresses)}. Let UDP through the firewall, switch off a VPN, or leave a guest Wi-Fi.`,
+    failed: ({ addresses }) => 'The device answered, but video cannot get through: there was no response over UDP from '
+      + `${formatAddresses(addresses)}. Allow UDP in the firewall, switch off a VPN, or leave a guest Wi-Fi.`,
   },
   securing: {
     doing: 'Connecting securely…',
     limitMs: 5000,
     stage: 'dtls',
-    failed: () => 'The device was reached, but they could not agree on encryption (DTLS). Something in between changes '
-      + 'the answer or stops large packets: switch off a VPN or proxy, or use another network.',
+    failed: () => 'The device was reached, but an encrypted connection (DTLS) failed. Something in the network changes '
+      + 'the answer or blocks large packets: switch off a VPN or proxy, or use another network.',
   },
   waiting: {
     doing: 'Connected. Waiting for the first picture…',
     limitMs: 5000,
     stage: 'no-picture',
-    failed: () => 'Connected, but no picture comes. Check the camera or the encoder on the device.',
+    failed: () => 'Connected, but no picture arrives. Check the camera or the encoder on the device.',
   },
   live: {
     doing: 'Live',
@@ -46,13 +46,13 @@ const STATES = {
     failed: () => 'The picture stopped. If it does not come back, check the device and the network.',
   },
   stopped: {
-    doing: 'Waiting for it to come back…',
+    doing: 'Waiting for the picture to come back…',
     limitMs: 5000,
     stage: 'unreachable',
     failed: unreachable,
   },
 };
-const CONNECTION_LOST = 'The device ended the connection, or the network did. If the picture does not come back, check both.';
+const CONNECTION_LOST = 'The device or the network closed the connection. If the picture does not come back, check both.';
 const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
 
 const FIRST_PAUSE_MS = 250;
@@ -289,8 +289,8 @@ function addressesIn(sdp) {
   return [...new Set([...candidates].map(([, host, port]) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)))];
 }
 
-function inWords(addresses) {
-  return addresses.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(addresses) : 'the device, which named no address';
+function formatAddresses(addresses) {
+  return addresses.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(addresses) : 'the device, which sent no address';
 }
 
 /** By its user agent, in which most name others, too. */
@@ -301,7 +301,7 @@ function browserName() {
     const version = pattern.exec(navigator.userAgent)?.[1];
     if (version) return `${name} ${version}`;
   }
-  return 'none that this page knows';
+  return 'unknown';
 }
 
 // ---- Frames -------------------------------------------------------------------------------------------------------
