@@ -1,17 +1,17 @@
-// The page of Ballcast: asks the device for its picture, shows it, and says in words what is happening.
+// The page of Ballcast: connects to the device, plays its video, and shows the state of the connection as text.
 //
 //   asking ─answer─> connecting ─ICE─> securing ─DTLS─> waiting ─a frame─> live <─a frame─ stopped
 //      └───────────────────┴──────────────┴── fail() ──────┴────────────────┘ └──no frame──>──┘
 //                                                └──> failed ─a pause─> asking <─it answers───┘
 //
-// An attempt is one RTCPeerConnection and all that hangs on it. There is never more than one, and each sends the id
+// An attempt is one RTCPeerConnection with its request and listeners. There is never more than one, and each sends the id
 // of this page, so that the device removes the previous viewer: one page is never more than one viewer. Its AbortController
 // ends the request, the listeners and the callbacks together.
 
 const unreachable = () => `${location.host} does not answer. Check that it is switched on and on the same network as you.`;
 
-// What each state is called, and how long it may go without progress. If it does not succeed: the name of what failed,
-// and what to say.
+// The text of each state, and how long it may last without progress. After that: the name of the failed stage and the
+// text to show.
 const STATES = {
   asking: {
     doing: 'Requesting video from the device…',
@@ -56,17 +56,17 @@ const CONNECTION_LOST = 'The device or the network closed the connection. If the
 const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
 
 const FIRST_PAUSE_MS = 250;
-const LONGEST_PAUSE_MS = 1000;   // the picture is to be back within 2 s of being possible
-const REFUSED_PAUSE_MS = 30_000; // a refusal that stays the same until somebody changes something
-const SETTLED_MS = 5000;         // live for this long: the next failure is a new one, and its first retry is quick
-const KEPT_MS = 10_000;          // connected without a picture: this long after saying so, a new connection may help
-const HEALS_MS = 500;            // once the device answers again, the connection heals within this or not at all
-const SOON_MS = 2000;            // nobody waits for a longer pause without being told, and asked
+const LONGEST_PAUSE_MS = 1000;   // the picture has to be back within 2 s once the device is reachable
+const REFUSED_PAUSE_MS = 30_000; // for a refusal that stays the same until somebody changes something
+const STABLE_MS = 5000;          // after this time in the state live, the next failure starts with the first pause again
+const NO_PICTURE_MS = 10_000;    // connected without a picture: this long after showing that, make a new connection
+const RECOVERY_MS = 500;         // once the device answers again, the connection recovers within this time or not at all
+const SHORT_PAUSE_MS = 2000;     // for a longer pause, the page shows its length and a button to try again
 const PROBE_EVERY_MS = 500;
 const PROBE_LIMIT_MS = 2000;
-const SAID_AFTER_MS = 400;       // most connections are up before anyone could read what is being done
-const WATCH_MS = 250;
-const FIGURES_MS = 1000;
+const STATUS_DELAY_MS = 400;     // most connections are live before a text could be read
+const CHECK_EVERY_MS = 250;
+const FIGURES_EVERY_MS = 1000;
 
 const byId = (id) => document.getElementById(id);
 const page = byId('page');
@@ -80,9 +80,9 @@ let attempt = null;          // { pc, abort, startedAt, stateSince, progressAt, 
 let connects = 0;            // attempts so far
 let failures = 0;            // failures in a row
 let retryTimer = 0;
-let sayTimer = 0;
-let earliestRetryAt = 0;     // the device said Retry-After
-let needsTap = false;        // the browser wants the user to start the video
+let statusTimer = 0;
+let earliestRetryAt = 0;     // from Retry-After
+let needsTap = false;        // the browser requires that the user starts the video
 let frames = 0;              // frames presented so far
 let firstFrameMs = null;     // of this attempt: from new RTCPeerConnection to the first frame
 let fps = null;
@@ -91,11 +91,11 @@ let latencyMs = null;
 // ---- Connecting ---------------------------------------------------------------------------------------------------
 
 async function connect() {
-  leave();
+  closeAttempt();
   const abort = new AbortController();
   const { signal } = abort;
-  const mine = { pc: null, abort, decoded: 0, stamps: [] };
-  attempt = mine;
+  const thisAttempt = { pc: null, abort, decoded: 0, stamps: [] };
+  attempt = thisAttempt;
   connects += 1;
   firstFrameMs = null;
   enter('asking');
@@ -103,20 +103,20 @@ async function connect() {
     if (!window.RTCPeerConnection) throw new Refusal(NO_WEBRTC, { stage: 'no-webrtc', pauseMs: REFUSED_PAUSE_MS });
     if (failure?.stage === 'unreachable') await deviceAnswers(signal);
     if (signal.aborted) return;
-    mine.startedAt = performance.now();
-    const pc = mine.pc = new RTCPeerConnection(); // no ICE servers: both sides are on one network
+    thisAttempt.startedAt = performance.now();
+    const pc = thisAttempt.pc = new RTCPeerConnection(); // no ICE servers: both sides are on one network
     pc.addEventListener('track', ({ track }) => show(track, signal), { signal });
     pc.addEventListener('iceconnectionstatechange', connectionChanged, { signal });
     pc.addEventListener('connectionstatechange', connectionChanged, { signal });
     const { receiver } = pc.addTransceiver('video', { direction: 'recvonly' });
     const offer = await pc.createOffer();
-    // No waiting for candidates: the device learns the browser's address from its first connectivity check.
-    const [answer] = await Promise.all([ask(offer, signal), pc.setLocalDescription(offer)]);
+    // The offer is sent without candidates: the device learns the browser's address from its first connectivity check.
+    const [answer] = await Promise.all([requestAnswer(offer, signal), pc.setLocalDescription(offer)]);
     if (signal.aborted) return;
-    mine.addresses = addressesIn(answer.sdp);
+    thisAttempt.addresses = addressesIn(answer.sdp);
     enter('connecting');
     await pc.setRemoteDescription(answer);
-    // A device that shuts down says so in DTLS; not every browser makes that a change of connectionState.
+    // A device that shuts down sends a DTLS close_notify. Not every browser then changes connectionState.
     receiver.transport?.addEventListener('statechange', connectionChanged, { signal });
   } catch (problem) {
     if (signal.aborted) return;
@@ -126,7 +126,7 @@ async function connect() {
 }
 
 /** Posts the offer and returns the answer, or throws the `Refusal` to show. */
-async function ask({ type, sdp }, signal) {
+async function requestAnswer({ type, sdp }, signal) {
   let response;
   try {
     response = await fetch('/offer', {
@@ -144,9 +144,9 @@ async function ask({ type, sdp }, signal) {
     throw new Refusal(unreachable(), { stage: 'unreachable' });
   }
   const { status, headers } = response;
-  const problem = await response.json().catch(() => ({})); // RFC 9457: `detail` is the sentence for people
+  const problem = await response.json().catch(() => ({})); // RFC 9457: `detail` is the text for users
   const sentence = problem.detail ?? `The device refused (HTTP status ${status}).`;
-  const retryAfterMs = 1000 * (Number(headers.get('Retry-After')) || 0); // Ballcast sends seconds, never a date
+  const retryAfterMs = 1000 * (Number(headers.get('Retry-After')) || 0); // Ballcast always sends seconds, not a date
   const lacksCodec = problem.reason === 'no-codec';
   throw new Refusal(lacksCodec ? `${sentence} This browser is ${browserName()}.` : sentence, {
     stage: lacksCodec ? 'no-codec' : 'refused',
@@ -155,9 +155,9 @@ async function ask({ type, sdp }, signal) {
   });
 }
 
-/** The same request gets the same answer after 4xx, but for a timeout (408) and what says itself when to come back. */
+/** A repeated request gets the same answer after 4xx, except for a timeout (408) and answers with Retry-After. */
 function pauseAfter(status, retryAfterMs) {
-  if (status === 401) return Infinity; // each request without the right token counts as a guess: only a person makes one
+  if (status === 401) return Infinity; // a wrong token counts as a guess, so only the user retries
   return status < 500 && status !== 408 && !retryAfterMs ? REFUSED_PAUSE_MS : undefined;
 }
 
@@ -173,10 +173,10 @@ function connectionChanged() {
   const dtls = pc.getReceivers()[0].transport?.state;
   if (state === 'connecting' && ['connected', 'completed'].includes(pc.iceConnectionState)) enter('securing');
   if (state === 'securing' && pc.connectionState === 'connected') enter('waiting');
-  if ([pc.connectionState, dtls].some((s) => s === 'failed' || s === 'closed')) lose();
+  if ([pc.connectionState, dtls].some((s) => s === 'failed' || s === 'closed')) connectionLost();
 }
 
-function lose() {
+function connectionLost() {
   if (state === 'connecting' || state === 'securing') fail();
   else fail('stopped', CONNECTION_LOST);
 }
@@ -188,30 +188,30 @@ function enter(next) {
   render();
 }
 
-/** Ends the attempt, says why, and tries again after a pause that doubles from failure to failure. */
+/** Ends the attempt, shows why, and tries again after a pause that doubles with each failure. */
 function fail(stage = STATES[state].stage, sentence = STATES[state].failed(attempt), { pauseMs, retryAfterMs = 0 } = {}) {
   pauseMs ??= retryAfterMs ? FIRST_PAUSE_MS : Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS);
-  pauseMs = retryAfterMs + pauseMs * (0.75 + Math.random() / 2); // spread, so that many pages do not return as one
+  pauseMs = retryAfterMs + pauseMs * (0.75 + Math.random() / 2); // random, so that pages do not reconnect together
   failures += 1;
   earliestRetryAt = performance.now() + retryAfterMs;
   failure = { stage, sentence, pauseMs };
-  leave();
+  closeAttempt();
   state = 'failed';
   if (pauseMs < Infinity) retryTimer = setTimeout(connect, pauseMs);
   render();
 }
 
-/** The picture stands still. The connection may heal, as after a gap in the Wi-Fi; if not, a new one is made at once. */
-async function stop() {
-  const mine = attempt;
+/** No more frames arrive. The connection may recover, for example after a Wi-Fi interruption. If not, a new one is made. */
+async function pictureStopped() {
+  const thisAttempt = attempt;
   failure = { stage: 'stopped', sentence: STATES.live.failed() };
   enter('stopped');
-  await deviceAnswers(mine.abort.signal);
-  await new Promise((resolve) => setTimeout(resolve, HEALS_MS));
-  if (mine === attempt && state === 'stopped') connect();
+  await deviceAnswers(thisAttempt.abort.signal);
+  await new Promise((resolve) => setTimeout(resolve, RECOVERY_MS));
+  if (thisAttempt === attempt && state === 'stopped') connect();
 }
 
-/** Resolves once the device answers. What is sent while the network is away is lost, so the next question does not wait. */
+/** Resolves once the device answers. A request is lost while the network is down, so the next one does not wait for it. */
 function deviceAnswers(signal) {
   return new Promise((resolve) => {
     const probe = () => {
@@ -229,18 +229,18 @@ function deviceAnswers(signal) {
   });
 }
 
-/** Closes the attempt, if any. Closing sends DTLS close_notify, so the device forgets this viewer at once. */
-function leave() {
+/** Closes the attempt, if any. Closing sends DTLS close_notify, so the device removes this viewer at once. */
+function closeAttempt() {
   clearTimeout(retryTimer);
   attempt?.abort.abort();
   attempt?.pc?.close();
   attempt = null;
-  video.srcObject = null; // Chromium paints a closed stream black
+  video.srcObject = null; // Chromium shows black for a closed stream
   needsTap = false;
   fps = latencyMs = null;
 }
 
-/** The page is back, or the network is: what failed may work now, and a throttled picture gets half its limit to show it lives. */
+/** The page is visible again or the network is back: retry after a failure, or expect a frame within half the limit. */
 function resume() {
   failures = 0;
   if (!attempt) {
@@ -253,9 +253,9 @@ function resume() {
   if (awaitsFrames()) attempt.progressAt = performance.now() - STATES[state].limitMs / 2;
 }
 
-// ---- What the page knows ------------------------------------------------------------------------------------------
+// ---- Client id, token, addresses, browser --------------------------------------------------------------------------
 
-/** A random id of this page. A reload keeps it. It is stored only during the reload, so a duplicate of the tab gets a new one. */
+/** A random id of this page, which a reload keeps. It is stored only between two pages, so a duplicated tab gets its own. */
 function takeClientId() {
   const random = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   try {
@@ -273,7 +273,7 @@ function storeClientId() {
   } catch { /* without storage, a reload gets a new id */ }
 }
 
-/** The header for the token of `#token=…`, percent-decoded. One with other characters than those of a header is nobody's. */
+/** The Authorization header for the percent-decoded token of `#token=…`, or none if a header cannot contain the token. */
 function authorization() {
   try {
     const token = decodeURIComponent(/[#&]token=([^&]*)/.exec(location.hash)?.[1] ?? '');
@@ -283,7 +283,7 @@ function authorization() {
   }
 }
 
-/** Where an answer says that the device can be reached. */
+/** The UDP candidates in an answer. */
 function addressesIn(sdp) {
   const candidates = sdp.matchAll(/^a=candidate:\S+ \d+ udp \d+ (\S+) (\d+) /gim);
   return [...new Set([...candidates].map(([, host, port]) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)))];
@@ -293,7 +293,7 @@ function formatAddresses(addresses) {
   return addresses.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(addresses) : 'the device, which sent no address';
 }
 
-/** By its user agent, in which most name others, too. */
+/** From the user agent string. The order matters, as most browsers include the names of others. */
 function browserName() {
   const names = { Edge: /Edg\w*\/(\d+)/, Opera: /OPR\/(\d+)/, Firefox: /(?:Firefox|FxiOS)\/(\d+)/,
     Chrome: /(?:Chrome|CriOS)\/(\d+)/, Safari: /Version\/(\d+).*Safari/ };
@@ -313,7 +313,7 @@ function show(track, signal) {
       if (signal.aborted) return;
       video.requestVideoFrameCallback(onFrame);
       if (video.paused) return; // Chromium calls back for a paused stream too
-      presented(1);
+      framesPresented(1);
       if (attempt.stamped && frames % STAMP_EVERY === 0) readStamp(metadata.presentationTime ?? now);
     };
     video.requestVideoFrameCallback(onFrame);
@@ -326,7 +326,7 @@ async function play() {
   try {
     await video.play();
   } catch (problem) {
-    if (attempt && problem.name === 'NotAllowedError') setNeedsTap(true); // AbortError: a newer attempt took the video over
+    if (attempt && problem.name === 'NotAllowedError') setNeedsTap(true); // AbortError: a newer attempt uses the video now
   }
 }
 
@@ -336,61 +336,61 @@ function setNeedsTap(needed) {
   render();
 }
 
-function presented(count) {
+function framesPresented(count) {
   frames += count;
   attempt.progressAt = performance.now();
   if (state === 'live') return;
   firstFrameMs ??= performance.now() - attempt.startedAt;
   enter('live');
-  askAboutPicture(attempt);
+  readStreamSettings(attempt);
 }
 
 function awaitsFrames() {
   return state === 'waiting' || state === 'live';
 }
 
-/** Fails the state that makes no progress. */
-function watch() {
+/** Handles a state that makes no progress. */
+function checkProgress() {
   if (!attempt) return;
   if (!hasFrameCallback && !video.paused) countDecodedFrames(attempt);
   const now = performance.now();
-  if (state === 'live' && now - attempt.stateSince > SETTLED_MS) failures = 0;
+  if (state === 'live' && now - attempt.stateSince > STABLE_MS) failures = 0;
   const connected = attempt.pc?.connectionState === 'connected';
   // Chromium and Firefox make no frame callbacks in a hidden tab (WICG/video-rvfc issue 92).
   if (awaitsFrames() && connected && (document.hidden || needsTap)) attempt.progressAt = now;
   const overdueMs = now - attempt.progressAt - STATES[state].limitMs;
   if (overdueMs <= 0) return;
-  if (state === 'live') stop();
-  else if (state === 'waiting' && connected) lack(overdueMs);
+  if (state === 'live') pictureStopped();
+  else if (state === 'waiting' && connected) noPicture(overdueMs);
   else fail();
 }
 
-/** Connected without a picture: as soon as the device has one, it comes over this connection. */
-function lack(overdueMs) {
+/** Connected without a picture. The connection is kept for a while, because a picture may still arrive. */
+function noPicture(overdueMs) {
   const { stage, failed } = STATES.waiting;
   failure = { stage, sentence: failed() };
-  if (overdueMs > KEPT_MS) connect();
+  if (overdueMs > NO_PICTURE_MS) connect();
   else render();
 }
 
-/** Firefox before 132 has no requestVideoFrameCallback: decoded frames are the nearest thing. */
-async function countDecodedFrames(mine) {
-  const { framesDecoded = 0 } = (await videoStats(mine.pc)).inbound;
-  if (mine !== attempt || framesDecoded <= mine.decoded) return;
-  presented(framesDecoded - mine.decoded);
-  mine.decoded = framesDecoded;
+/** Firefox before 132 has no requestVideoFrameCallback, so decoded frames are counted instead. */
+async function countDecodedFrames(thisAttempt) {
+  const { framesDecoded = 0 } = (await videoStats(thisAttempt.pc)).inbound;
+  if (thisAttempt !== attempt || framesDecoded <= thisAttempt.decoded) return;
+  framesPresented(framesDecoded - thisAttempt.decoded);
+  thisAttempt.decoded = framesDecoded;
 }
 
-// ---- Words --------------------------------------------------------------------------------------------------------
+// ---- Status text --------------------------------------------------------------------------------------------------
 
-/** Writes what is happening. A failure stays readable while the next attempts run, until the picture is back. */
+/** Shows the state. The text of a failure stays while the next attempts run, until the picture is back. */
 function render() {
   const doing = needsTap ? 'Press play. This browser does not start video by itself, often to save power.' : STATES[state]?.doing;
   page.dataset.state = state;
   page.dataset.stage = stageName();
-  say(failure?.sentence ?? doing);
-  setText('next', !failure ? '' : state === 'failed' ? pauseInWords(failure.pauseMs) : doing);
-  byId('again').hidden = !(state === 'failed' && failure.pauseMs > SOON_MS);
+  showStatus(failure?.sentence ?? doing);
+  setText('next', !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
+  byId('again').hidden = !(state === 'failed' && failure.pauseMs > SHORT_PAUSE_MS);
   byId('play').hidden = !needsTap;
   document.title = `${state === 'live' ? 'Live' : failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
 }
@@ -399,20 +399,20 @@ function stageName() {
   return failure?.stage ?? state;
 }
 
-/** A screen reader says all that is written here, so what passes at once is left out. */
-function say(text) {
-  clearTimeout(sayTimer);
-  const passing = !failure && !needsTap && state !== 'live';
-  if (passing) sayTimer = setTimeout(() => setText('status', text), SAID_AFTER_MS);
+/** A screen reader announces each text, so the text of a short state is left out. */
+function showStatus(text) {
+  clearTimeout(statusTimer);
+  const transient = !failure && !needsTap && state !== 'live';
+  if (transient) statusTimer = setTimeout(() => setText('status', text), STATUS_DELAY_MS);
   else setText('status', text);
 }
 
-function pauseInWords(ms) {
+function pauseText(ms) {
   if (ms === Infinity) return '';
-  return ms <= SOON_MS ? 'Trying again…' : `Trying again in ${Math.round(ms / 1000)} seconds.`;
+  return ms <= SHORT_PAUSE_MS ? 'Trying again…' : `Trying again in ${Math.round(ms / 1000)} seconds.`;
 }
 
-/** Leaves equal text alone: a screen reader would say it again. */
+/** Does not set the same text twice, because a screen reader would announce it again. */
 function setText(id, text) {
   const element = byId(id);
   if (element.textContent !== text) element.textContent = text;
@@ -428,32 +428,32 @@ async function videoStats(pc) {
   };
 }
 
-/** Compares this second with the one before, and shows the difference. */
+/** Shows the figures of the last second, as the difference of two samples. */
 async function updateFigures() {
-  const mine = attempt;
+  const thisAttempt = attempt;
   if (!attempt || state !== 'live' || document.hidden) return;
-  const { inbound, path } = await videoStats(mine.pc);
-  if (mine !== attempt) return;
-  const last = mine.figures;
-  const now = mine.figures = { ...inbound, frames, at: performance.now() };
+  const { inbound, path } = await videoStats(thisAttempt.pc);
+  if (thisAttempt !== attempt) return;
+  const last = thisAttempt.figures;
+  const now = thisAttempt.figures = { ...inbound, frames, at: performance.now() };
   if (!last) return;
 
-  const grown = (name) => (now[name] ?? 0) - (last[name] ?? 0);
-  const seconds = grown('at') / 1000;
-  fps = grown('frames') / seconds;
-  const kbps = 8 * grown('bytesReceived') / 1000 / seconds;
-  const lost = Math.max(0, grown('packetsLost')); // a late packet counts as lost first, and is taken back later
-  const lossPercent = 100 * lost / Math.max(1, lost + grown('packetsReceived'));
+  const increase = (name) => (now[name] ?? 0) - (last[name] ?? 0);
+  const seconds = increase('at') / 1000;
+  fps = increase('frames') / seconds;
+  const kbps = 8 * increase('bytesReceived') / 1000 / seconds;
+  const lost = Math.max(0, increase('packetsLost')); // a late packet counts as lost at first, and is subtracted later
+  const lossPercent = 100 * lost / Math.max(1, lost + increase('packetsReceived'));
   const estimateMs = 1000 * ((path.currentRoundTripTime ?? 0) / 2
-    + grown('jitterBufferDelay') / Math.max(1, grown('jitterBufferEmittedCount')));
-  latencyMs = mine.stamped ? median(mine.stamps.splice(0)) ?? latencyMs : estimateMs;
-  const clocksDiffer = mine.stamped && (latencyMs < -5 || latencyMs > 10_000);
+    + increase('jitterBufferDelay') / Math.max(1, increase('jitterBufferEmittedCount')));
+  latencyMs = thisAttempt.stamped ? median(thisAttempt.stamps.splice(0)) ?? latencyMs : estimateMs;
+  const clocksDiffer = thisAttempt.stamped && (latencyMs < -5 || latencyMs > 10_000);
 
   setText('fps', `${fps.toFixed(0)} /s`);
   setText('bitrate', kbps < 1000 ? `${kbps.toFixed(0)} kbit/s` : `${(kbps / 1000).toFixed(1)} Mbit/s`);
   setText('loss', `${lossPercent.toFixed(lossPercent && lossPercent < 10 ? 1 : 0)} %`);
-  setText('latency', clocksDiffer || latencyMs === null ? '–' : `${mine.stamped ? '' : '≈ '}${latencyMs.toFixed(0)} ms`);
-  setText('latency-kind', clocksDiffer ? 'clocks differ' : mine.stamped ? 'capture to screen' : 'network + buffer');
+  setText('latency', clocksDiffer || latencyMs === null ? '–' : `${thisAttempt.stamped ? '' : '≈ '}${latencyMs.toFixed(0)} ms`);
+  setText('latency-kind', clocksDiffer ? 'clocks differ' : thisAttempt.stamped ? 'capture to screen' : 'network + buffer');
   setText('first-frame', `${firstFrameMs.toFixed(0)} ms`);
 }
 
@@ -461,13 +461,13 @@ function median(values) {
   return values.length ? values.sort((a, b) => a - b)[values.length >> 1] : null;
 }
 
-// ---- Stamp: the capture time burnt into the picture ----------------------------------------------------------------
+// ---- Stamp: the capture time in the picture -----------------------------------------------------------------------
 
 // With `--stamp` the top row of the picture is 24 blocks of 16×16 pixels, white for 1 and black for 0, the lowest bit
 // at the left: the wall clock at capture, in quarter milliseconds, modulo 2^24 (70 minutes).
 const STAMP_BITS = 24;
 const STAMP_BLOCK = 16;
-const STAMP_EVERY = 5;      // reading pixels back is not free, so only each fifth frame
+const STAMP_EVERY = 5;      // reading pixels is expensive, so only every fifth frame is read
 const LATENCIES_KEPT = 4096;
 
 const latencies = [];
@@ -475,14 +475,14 @@ const strip = document.createElement('canvas').getContext('2d', { willReadFreque
 strip.canvas.width = STAMP_BITS * STAMP_BLOCK;
 strip.canvas.height = STAMP_BLOCK;
 
-async function askAboutPicture(mine) {
-  const asked = fetch('/stats', { headers: authorization(), signal: mine.abort.signal });
-  const stats = await asked.then((response) => response.json()).catch(() => ({}));
-  mine.stamped = hasFrameCallback && stats.stamp === true;
-  if (stats.frames_per_second) mine.framePeriodMs = 1000 / stats.frames_per_second;
+async function readStreamSettings(thisAttempt) {
+  const request = fetch('/stats', { headers: authorization(), signal: thisAttempt.abort.signal });
+  const stats = await request.then((response) => response.json()).catch(() => ({}));
+  thisAttempt.stamped = hasFrameCallback && stats.stamp === true;
+  if (stats.frames_per_second) thisAttempt.framePeriodMs = 1000 / stats.frames_per_second;
 }
 
-/** Takes one latency from the frame on the screen; `shownAt` is on the clock of `performance.now()`. */
+/** Measures the latency of the current frame. `shownAt` is a time of `performance.now()`. */
 function readStamp(shownAt) {
   const { width, height } = strip.canvas;
   strip.drawImage(video, 0, 0, width, height, 0, 0, width, height);
@@ -493,13 +493,14 @@ function readStamp(shownAt) {
     if (row[4 * centre] > 128) captured += 2 ** bit;
   }
   const quarters = (wallClock(shownAt) * 4 - captured) % 2 ** STAMP_BITS;
-  const wrapped = quarters > 2 ** (STAMP_BITS - 1) ? quarters - 2 ** STAMP_BITS : quarters; // a clock that is ahead is below 0
+  // Negative if the clock of the device is ahead.
+  const wrapped = quarters > 2 ** (STAMP_BITS - 1) ? quarters - 2 ** STAMP_BITS : quarters;
   attempt.stamps.push(wrapped / 4);
   latencies.push(wrapped / 4);
   if (latencies.length > LATENCIES_KEPT) latencies.shift();
 }
 
-/** `performance` is the finer clock, but it stands still while some computers sleep, and nobody sets it: then ask `Date`. */
+/** `performance` is the more precise clock, but it may stop during sleep and ignores clock changes. Then `Date` is used. */
 function wallClock(at) {
   const behind = Date.now() - (performance.timeOrigin + performance.now());
   return performance.timeOrigin + at + (Math.abs(behind) > 2 ? behind : 0);
@@ -512,8 +513,8 @@ const fullScreen = page.requestFullscreen
   ? () => (document.fullscreenElement ? document.exitFullscreen() : page.requestFullscreen())
   : video.webkitEnterFullscreen && (() => video.webkitEnterFullscreen());
 
-/** Reads, or writes, whether the panel is open. Storage that is switched off throws: then the panel follows the screen. */
-function remembered(...open) {
+/** Reads or stores whether the panel is open. If storage is switched off, it depends on the size of the screen. */
+function storedPanelState(...open) {
   try {
     if (open.length) localStorage.setItem('figures', open[0]);
     return JSON.parse(localStorage.getItem('figures'));
@@ -532,10 +533,10 @@ byId('play').addEventListener('click', play);
 byId('figures-toggle').addEventListener('click', () => {
   const open = byId('figures').hidden;
   showFigures(open);
-  remembered(open);
+  storedPanelState(open);
 });
 const isPhone = matchMedia('(max-width: 640px), (max-height: 480px)').matches;
-showFigures(remembered() ?? !isPhone);
+showFigures(storedPanelState() ?? !isPhone);
 
 if (fullScreen) {
   byId('full-screen').hidden = false;
@@ -547,24 +548,24 @@ if (fullScreen) {
 }
 
 video.addEventListener('playing', () => setNeedsTap(false));
-// A stream that ends pauses too, and so does an iPhone on leaving full screen.
+// The end of a stream also pauses the video, and an iPhone pauses it on leaving full screen.
 video.addEventListener('pause', () => { if (attempt && !video.ended) setNeedsTap(true); });
 video.addEventListener('webkitendfullscreen', play);
 
 document.addEventListener('resume', resume); // Chromium pauses the video of a page that it freezes
 document.addEventListener('visibilitychange', () => { if (!document.hidden) resume(); });
 addEventListener('online', resume);
-addEventListener('hashchange', connect); // another token
+addEventListener('hashchange', connect); // the URL contains another token
 addEventListener('pagehide', () => {
   storeClientId();
-  leave();
+  closeAttempt();
 });
 addEventListener('pageshow', (event) => { if (event.persisted) resume(); });
 
-/** For tests and the curious, to read only. Times in ms; `latencies` are the last stamps read, one in five frames. */
+/** For tests and debugging, read-only. Times in ms; `latencies` are from the last stamps read, one in five frames. */
 window.ballcast = Object.freeze({
   get state() { return state; },       // a name in STATES, or failed
-  get stage() { return stageName(); }, // what failed, until the picture is back; else the state
+  get stage() { return stageName(); }, // the stage that failed, until the picture is back; else the state
   get error() { return failure && failure.sentence; },
   get connects() { return connects; },
   get firstFrameMs() { return firstFrameMs; },
@@ -575,5 +576,5 @@ window.ballcast = Object.freeze({
 });
 
 connect();
-setInterval(watch, WATCH_MS);
-setInterval(updateFigures, FIGURES_MS);
+setInterval(checkProgress, CHECK_EVERY_MS);
+setInterval(updateFigures, FIGURES_EVERY_MS);
