@@ -200,6 +200,27 @@ fn the_bitstream_says_bt601_limited_range() {
 }
 
 #[test]
+fn standard_error_has_lines_of_the_log_only_and_they_tell_how_a_viewer_received() {
+    let server = Server::start(&[]);
+    let mut viewers = [SocketViewer::join(&server)];
+    // Two statistics intervals, so that a receiver report has come.
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 90);
+    let viewer = server.stats()["viewers"][0].clone();
+    assert!(viewer["round_trip_ms"].as_f64().is_some_and(|ms| ms < 1_000.0), "{viewer}");
+    assert_eq!((&viewer["loss"], viewer["jitter_ms"].is_f64()), (&0.0.into(), true), "{viewer}");
+    viewers[0].client.close(Instant::now());
+    viewers[0].send();
+    server
+        .wait_for("the viewer is removed", |stats| stats["viewers"].as_array().unwrap().is_empty());
+    let log = server.log();
+    let is_log_line = |line: &&String| line.starts_with("[20") && line.contains(" INFO ] ");
+    assert!(log.iter().all(|line| is_log_line(&line)), "{log:#?}");
+    let last = log.last().unwrap();
+    let parts = ["the peer closed the connection (round trip ", " ms, loss 0.0 %, jitter "];
+    assert!(parts.iter().all(|part| last.contains(part)), "{last}");
+}
+
+#[test]
 fn a_viewer_that_sends_close_notify_is_removed_at_once() {
     let server = Server::start(&[]);
     let mut viewers = [SocketViewer::join(&server)];

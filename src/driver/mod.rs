@@ -5,21 +5,24 @@
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
 pub mod addresses;
+mod endpoints;
+mod tcp;
 mod udp;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use self::addresses::AddressWatch;
+use self::endpoints::Endpoint;
+pub use self::endpoints::{BindError, Endpoints};
+use self::tcp::{Connection, Flush};
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Server};
 use crate::source::Source;
@@ -32,7 +35,7 @@ const READ_BYTES: usize = 16 * 1_024;
 const READS_A_TURN: usize = 64;
 /// A wall clock this far from where it should be has been set.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
-/// After the goodbyes: how long answers that are under way may still take.
+/// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 
 const SIGNALS: Token = Token(0);
@@ -41,143 +44,8 @@ const FIRST_ENDPOINT: usize = 16;
 /// Connections' tokens follow those of the sockets that are bound.
 const FIRST_CONNECTION: usize = 1 << 16;
 
-/// TCP and UDP on one address.
-struct Endpoint {
-    address: SocketAddr,
-    listener: TcpListener,
-    udp: udp::Socket,
-}
-
-impl Endpoint {
-    fn bind(address: SocketAddr) -> io::Result<Endpoint> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
-        let udp = udp::Socket::bind(address)?;
-        Ok(Endpoint { address, listener, udp })
-    }
-}
-
-/// The bound sockets, before the server that will use them exists.
-pub struct Endpoints {
-    endpoints: Vec<Endpoint>,
-    /// Whether they follow the host's addresses as these come and go.
-    following: bool,
-}
-
-/// Why nothing could be bound.
-#[derive(Debug)]
-pub enum BindError {
-    PortTaken(SocketAddr),
-    PortDenied(u16),
-    NoAddress,
-    Interfaces(io::Error),
-}
-
-impl std::fmt::Display for BindError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            BindError::PortTaken(address) => write!(
-                f,
-                "Port {} of {} is taken by another program. End that, or choose another port \
-                 with --port.",
-                address.port(),
-                address.ip()
-            ),
-            BindError::PortDenied(port) => write!(
-                f,
-                "This user may not use port {port}. Choose one above 1023 with --port, or grant \
-                 the program CAP_NET_BIND_SERVICE."
-            ),
-            BindError::NoAddress => f.write_str(
-                "There is no address to serve on. Connect this device to a network, or name an \
-                 address of its own with --bind.",
-            ),
-            BindError::Interfaces(error) => {
-                write!(f, "The network interfaces cannot be read: {error}.")
-            }
-        }
-    }
-}
-
-/// Ports to try when any free one will do: the kernel's choice may be taken on another address.
-const FREE_PORT_TRIES: usize = 16;
-
-impl Endpoints {
-    /// Binds TCP and UDP on `port` of each address in `bind`, or of the host's own if there is
-    /// none. What cannot be bound is logged and left out; a taken port is an error.
-    pub fn bind(bind: &[IpAddr], port: u16) -> Result<Endpoints, BindError> {
-        let addresses = expand(bind).map_err(BindError::Interfaces)?;
-        let following = bind.is_empty() || bind.iter().any(IpAddr::is_unspecified);
-        let tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
-        let mut result = Err(BindError::NoAddress);
-        for _ in 0..tries {
-            result = bind_all(&addresses, port);
-            if !matches!(result, Err(BindError::PortTaken(_))) {
-                break;
-            }
-        }
-        Ok(Endpoints { endpoints: result?, following })
-    }
-
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.endpoints.iter().map(|endpoint| endpoint.address).collect()
-    }
-}
-
-/// The addresses to bind: none means the host's, an unspecified one all of its family.
-fn expand(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
-    if bind.is_empty() {
-        return addresses::addresses();
-    }
-    let mut addresses = Vec::new();
-    for address in bind {
-        if address.is_unspecified() {
-            let family = |a: &IpAddr| a.is_ipv4() == address.is_ipv4();
-            addresses.extend(addresses::addresses()?.into_iter().filter(family));
-        } else {
-            addresses.push(*address);
-        }
-    }
-    let mut seen = BTreeSet::new();
-    addresses.retain(|address| seen.insert(*address));
-    Ok(addresses)
-}
-
-fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<Endpoint>, BindError> {
-    let mut endpoints = Vec::new();
-    for ip in addresses {
-        let address = SocketAddr::new(*ip, port);
-        match Endpoint::bind(address) {
-            Ok(endpoint) => {
-                port = endpoint.address.port();
-                endpoints.push(endpoint);
-            }
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                return Err(BindError::PortTaken(address));
-            }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(BindError::PortDenied(port));
-            }
-            Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
-        }
-    }
-    if endpoints.is_empty() {
-        return Err(BindError::NoAddress);
-    }
-    Ok(endpoints)
-}
-
-/// A TCP connection and what it still has to take.
-struct Connection {
-    stream: TcpStream,
-    queue: VecDeque<Cow<'static, [u8]>>,
-    /// How much of the queue's first entry is sent already.
-    sent: usize,
-    finish: bool,
-}
-
 /// What a drain of the core brought about, to be told to it afterwards.
-enum Fact {
+enum Pending {
     Flushed(ConnId),
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
@@ -200,7 +68,7 @@ pub struct Driver<S> {
     source_failing: bool,
     /// Collected until there are enough of them, or nothing else is to be done.
     transmits: Vec<Transmit>,
-    facts: VecDeque<Fact>,
+    pending: VecDeque<Pending>,
     deadline: Option<Instant>,
     /// The wall clock and the moment it was read, as the core knows them.
     wall_clock: (SystemTime, Instant),
@@ -232,7 +100,7 @@ impl<S: Source> Driver<S> {
             source,
             source_failing: false,
             transmits: Vec::with_capacity(udp::BATCH),
-            facts: VecDeque::new(),
+            pending: VecDeque::new(),
             deadline: None,
             wall_clock: (wall, now),
             buffer: vec![0; READ_BYTES],
@@ -276,7 +144,7 @@ impl<S: Source> Driver<S> {
     }
 
     fn shut_down(&mut self, events: &mut Events) -> io::Result<()> {
-        log::info!("ending: saying goodbye to all viewers");
+        log::info!("ending: closing all viewers");
         let end = Instant::now() + SHUTDOWN_LIMIT;
         self.input(Input::Shutdown);
         while !self.connections.is_empty() && Instant::now() < end {
@@ -309,15 +177,15 @@ impl<S: Source> Driver<S> {
     fn input(&mut self, input: Input) {
         self.server.handle_input(Instant::now(), input);
         self.drain();
-        while let Some(fact) = self.facts.pop_front() {
+        while let Some(pending) = self.pending.pop_front() {
             let now = Instant::now();
-            match fact {
-                Fact::Flushed(id) => self.server.handle_input(now, Input::Flushed(id)),
-                Fact::Disconnected(id) => self.server.handle_input(now, Input::Disconnected(id)),
-                Fact::TransmitFailed(destination) => {
+            match pending {
+                Pending::Flushed(id) => self.server.handle_input(now, Input::Flushed(id)),
+                Pending::Disconnected(id) => self.server.handle_input(now, Input::Disconnected(id)),
+                Pending::TransmitFailed(destination) => {
                     self.server.handle_input(now, Input::TransmitFailed { destination });
                 }
-                Fact::Capture(codecs) => {
+                Pending::Capture(codecs) => {
                     self.take_picture(&codecs);
                     continue;
                 }
@@ -337,19 +205,19 @@ impl<S: Source> Driver<S> {
                 }
                 Output::Send(id, bytes) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.queue.push_back(bytes);
+                        connection.push(bytes);
                         self.flush(id);
                     }
                 }
                 Output::Finish(id) => {
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.finish = true;
+                        connection.finish();
                         self.flush(id);
                     }
                 }
                 Output::Close(id) => self.close(id),
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
-                Output::Capture(codecs) => self.facts.push_back(Fact::Capture(codecs)),
+                Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;
@@ -368,7 +236,7 @@ impl<S: Source> Driver<S> {
         if let Err(error) = &taken
             && !self.source_failing
         {
-            log::error!("there are no pictures: {error}");
+            log::error!("capture failed: {error}");
         }
         self.source_failing = taken.is_err();
         if frames == 0 {
@@ -490,13 +358,13 @@ impl<S: Source> Driver<S> {
         for alike in transmits.chunk_by(|a, b| a.source == b.source) {
             let failed = |to, error| {
                 log::debug!("to {to}: {error}");
-                self.facts.push_back(Fact::TransmitFailed(to));
+                self.pending.push_back(Pending::TransmitFailed(to));
             };
             match self.endpoints.values_mut().find(|e| e.address == alike[0].source) {
                 Some(endpoint) => endpoint.udp.send(alike, failed),
                 None => {
                     let to = alike.iter().map(|transmit| transmit.destination);
-                    self.facts.extend(to.map(Fact::TransmitFailed));
+                    self.pending.extend(to.map(Pending::TransmitFailed));
                 }
             }
         }
@@ -514,8 +382,7 @@ impl<S: Source> Driver<S> {
         self.next_connection += 1;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token_of(id), interest)?;
-        let connection = Connection { stream, queue: VecDeque::new(), sent: 0, finish: false };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Connection::new(stream));
         self.check_wall_clock();
         self.input(Input::Connected(id, peer));
         Ok(())
@@ -526,7 +393,7 @@ impl<S: Source> Driver<S> {
             return Err(ErrorKind::WouldBlock.into());
         };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = connection.stream.read(&mut buffer);
+        let read = connection.read(&mut buffer);
         match &read {
             Ok(0) => self.input(Input::HalfClosed(id)),
             Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
@@ -552,36 +419,16 @@ impl<S: Source> Driver<S> {
         }
     }
 
-    /// Writes what the socket takes. The core hears of it in the facts.
+    /// Writes what the kernel takes.
     fn flush(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let had_queue = !connection.queue.is_empty();
-        while let Some(first) = connection.queue.front() {
-            match connection.stream.write(&first[connection.sent..]) {
-                Ok(bytes) => {
-                    connection.sent += bytes;
-                    if connection.sent == first.len() {
-                        connection.sent = 0;
-                        connection.queue.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.close(id);
-                    self.facts.push_back(Fact::Disconnected(id));
-                    return;
-                }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.flush() {
+            Ok(Flush::Idle | Flush::Blocked) => {}
+            Ok(Flush::Flushed) => self.pending.push_back(Pending::Flushed(id)),
+            Err(_) => {
+                self.close(id);
+                self.pending.push_back(Pending::Disconnected(id));
             }
-        }
-        if std::mem::take(&mut connection.finish) {
-            // Fails only when the peer is gone, which a read will tell.
-            let _ = connection.stream.shutdown(Shutdown::Write);
-        }
-        if had_queue {
-            self.facts.push_back(Fact::Flushed(id));
         }
     }
 

@@ -7,7 +7,7 @@ use is::stun::StunMessage;
 
 use super::Server;
 use crate::webrtc::AddressPair;
-use crate::webrtc::viewer::ViewerId;
+use crate::webrtc::ViewerId;
 
 impl Server {
     /// Hands a datagram to its viewer. One that is nobody's is dropped and counted.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{Output, Server, Timer};
 use crate::media::{Codec, Frame};
+use crate::webrtc::ViewerId;
 use crate::webrtc::payload::Packets;
-use crate::webrtc::viewer::ViewerId;
 
 /// The RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;

@@ -45,8 +45,8 @@ use self::viewers::ViewerTable;
 use crate::media::{Codec, Frame};
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
-use crate::webrtc::viewer::{Effect, Viewer, ViewerId};
-use crate::webrtc::{AddressPair, EndReason, Transmit, resend_packets};
+use crate::webrtc::viewer::{Effect, Viewer};
+use crate::webrtc::{AddressPair, EndReason, Transmit, ViewerId, resend_packets};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,8 @@ use crate::http::{Method, Request, Response};
 use crate::sdp::offer::Offer;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, offer_api, whep};
-use crate::webrtc::viewer::{Viewer, ViewerId};
+use crate::webrtc::ViewerId;
+use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, LocalParameters};
 
 impl Server {

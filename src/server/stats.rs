@@ -9,7 +9,7 @@ use super::Server;
 use super::viewers::ViewerEntry;
 use crate::media::Frame;
 use crate::refusal::Reason;
-use crate::webrtc::viewer::ViewerId;
+use crate::webrtc::ViewerId;
 use crate::webrtc::{Counters as ViewerCounters, Reception};
 
 /// What has been counted since the start.

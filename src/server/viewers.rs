@@ -8,7 +8,8 @@ use std::time::Instant;
 use crate::media::Codec;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::State;
-use crate::webrtc::viewer::{Viewer, ViewerId};
+use crate::webrtc::ViewerId;
+use crate::webrtc::viewer::Viewer;
 
 /// The addresses that one viewer is found by. A phone that changes networks uses a few.
 const ADDRESSES_PER_VIEWER: usize = 8;

@@ -82,3 +82,10 @@ fn payload_params(offer: &Offer) -> PayloadParams {
     params.set_fb_transport_cc(false);
     params
 }
+
+/// Far enough from the end of the 16 bits that the first packets, should they be lost, leave no
+/// doubt about how often the number has rolled over (RFC 3711, section 3.3.1).
+pub fn first_sequence_number(random: u32) -> u16 {
+    const MARGIN: u32 = 256;
+    (random % (u32::from(u16::MAX) - MARGIN)) as u16
+}

@@ -8,12 +8,23 @@ mod state;
 mod statistics;
 pub mod viewer;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 pub use activity::{GONE_AFTER, SILENT_AFTER};
 pub use config::{LocalParameters, resend_packets};
 pub use state::{EndReason, State};
 pub use statistics::{Counters, Reception};
+
+/// Names a viewer for the life of the process; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ViewerId(pub u64);
+
+impl fmt::Display for ViewerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "viewer {}", self.0)
+    }
+}
 
 /// From one of our addresses to one of the viewer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,6 @@
 //! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -48,16 +47,6 @@ const MAX_DUE_DEADLINES: usize = 8;
 const MAX_ERRORS: usize = 8;
 /// str0m's name for the one media section. The offer's own mid may be too long for it.
 const MID: &str = "video";
-
-/// Names a viewer for the life of the process; never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ViewerId(pub u64);
-
-impl fmt::Display for ViewerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "viewer {}", self.0)
-    }
-}
 
 /// What a viewer wants done, in order.
 #[derive(Debug)]
@@ -168,7 +157,7 @@ impl Viewer {
             created_at: now,
             activity: Activity::new(now),
             rtc_deadline: now,
-            next_sequence_number: u64::from(first_sequence_number(sequence)),
+            next_sequence_number: u64::from(config::first_sequence_number(sequence)),
             timestamp_offset,
             resend_credit: RESEND_CREDIT,
             effects: VecDeque::new(),
@@ -506,11 +495,4 @@ impl Viewer {
 /// RFC 7983, section 7.
 fn is_stun(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(0..=3))
-}
-
-/// Far enough from the end of the 16 bits that the first packets, should they be lost, leave no
-/// doubt about how often the number has rolled over (RFC 3711, section 3.3.1).
-fn first_sequence_number(random: u32) -> u16 {
-    const MARGIN: u32 = 256;
-    (random % (u32::from(u16::MAX) - MARGIN)) as u16
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
-use ballcast::webrtc::viewer::ViewerId;
+use ballcast::webrtc::ViewerId;
 
 use crate::tally::{Happening, Tally};
 use crate::wire::Wire;

@@ -9,6 +9,7 @@ use openh264::encoder::{
     RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSource;
+use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
 
 use super::{Encode, Quality};
 use crate::media::{Frame, Picture};
@@ -55,8 +56,22 @@ impl Encoder {
         };
         let api = OpenH264API::from_source();
         let openh264 = openh264::encoder::Encoder::with_api_config(api, config);
-        Ok(Encoder { openh264: openh264.map_err(io::Error::other)? })
+        let mut openh264 = openh264.map_err(io::Error::other)?;
+        silence(&mut openh264)?;
+        Ok(Encoder { openh264 })
     }
+}
+
+/// Keeps openh264 from writing to standard error. The crate sets the trace level only after the
+/// encoder is initialised, which is when openh264 warns that the bitrate may not be held.
+#[allow(unsafe_code, reason = "only the raw interface of openh264 can set it before that")]
+fn silence(openh264: &mut openh264::encoder::Encoder) -> io::Result<()> {
+    let mut level = WELS_LOG_QUIET;
+    // SAFETY: openh264 takes this option at any time, and reads one int, which outlives the call.
+    let result = unsafe {
+        openh264.raw_api().set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::other("openh264 takes no trace level")) }
 }
 
 impl Encode for Encoder {

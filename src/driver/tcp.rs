@@ -1,0 +1,74 @@
+//! One TCP connection: what is written waits here until the kernel takes it.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+use mio::net::TcpStream;
+
+pub struct Connection {
+    stream: TcpStream,
+    queue: VecDeque<Cow<'static, [u8]>>,
+    /// How much of the queue's first entry is sent already.
+    sent: usize,
+    finish: bool,
+}
+
+/// What a flush has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// There was nothing to write.
+    Idle,
+    /// The kernel has taken everything.
+    Flushed,
+    /// The rest waits until the socket is writable.
+    Blocked,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream) -> Connection {
+        Connection { stream, queue: VecDeque::new(), sent: 0, finish: false }
+    }
+
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    /// Puts bytes at the end of the queue.
+    pub fn push(&mut self, bytes: Cow<'static, [u8]>) {
+        self.queue.push_back(bytes);
+    }
+
+    /// Sends a FIN after what is in the queue.
+    pub fn finish(&mut self) {
+        self.finish = true;
+    }
+
+    /// Writes what the kernel takes.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn flush(&mut self) -> io::Result<Flush> {
+        let had_queue = !self.queue.is_empty();
+        while let Some(first) = self.queue.front() {
+            match self.stream.write(&first[self.sent..]) {
+                Ok(bytes) => {
+                    self.sent += bytes;
+                    if self.sent == first.len() {
+                        self.sent = 0;
+                        self.queue.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flush::Blocked),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if std::mem::take(&mut self.finish) {
+            // Fails only when the peer is gone, which a read will tell.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        Ok(if had_queue { Flush::Flushed } else { Flush::Idle })
+    }
+}
