@@ -1,26 +1,34 @@
 //! The committed corpus on the stable toolchain: every input keeps the laws, and everything that
 //! the inputs are there for still occurs.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, server};
+use flate2::read::GzDecoder;
+use tar::Archive;
 
-/// What has come of all inputs of a target. A law that is broken panics, and the input is named.
+/// The outcomes of all inputs of a target. A law that is broken panics, and the input is named.
 fn replay(target: &str, run: fn(&[u8]) -> Outcomes) -> Outcomes {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let mut inputs: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    inputs.sort();
-    assert!(!inputs.is_empty(), "there is a corpus for {target}");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let packed = File::open(corpus.join(format!("{target}.tar.gz"))).unwrap();
     let mut outcomes = Outcomes::new();
-    for input in inputs {
-        let data = fs::read(&input).unwrap();
+    let mut inputs = 0;
+    for entry in Archive::new(GzDecoder::new(packed)).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data).unwrap();
         match std::panic::catch_unwind(|| run(&data)) {
             Ok(of_input) => outcomes.extend(of_input),
-            Err(_) => panic!("{target} breaks a law with {}", input.display()),
+            Err(_) => panic!("{target} breaks a law with {}", entry.path().unwrap().display()),
         }
+        inputs += 1;
     }
+    assert!(inputs > 0, "there is a corpus for {target}");
     outcomes
 }
 
