@@ -14,37 +14,40 @@
 //! the one that is gone. The same inputs at the same times give the same outputs, which is how it
 //! is tested.
 //!
+//! What is random comes from [`Config::entropy`](server::Config): ICE credentials, SSRCs, sequence
+//! numbers, ETags. What the libraries draw by themselves is no secret, or theirs: str0m takes ICE
+//! tie-breakers, STUN transaction ids and CNAMEs from `fastrand`, which `main` seeds from the
+//! operating system; dimpl, its DTLS, takes randoms and key shares from the crypto provider in
+//! [`Config::crypto`](server::Config). str0m also reads the wall clock once a process, for the NTP
+//! times of its RTCP reports.
+//!
 //! ```text
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
-//!  TCP in  -> read     -> Received   -> http: parse  -> routes: page, /offer -> Viewer::answer --.
-//!  UDP in  -> recv     -> Datagram   -> find by address, then ufrag -> Viewer -> Transport ------+-> Send/Close -> write
+//!  TCP in  -> read     -> Received   -> http: parse  -> web: page, /offer, WHEP -> sdp: answer --.
+//!  UDP in  -> recv     -> Datagram   -> demux (address, then ufrag) -> Viewer -> Rtc -> drain ---+-> Send/Close -> write
 //!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendmmsg
-//!                                       frame clock due and somebody watches -> Capture ----.    |
+//!                                       frame clock due, a viewer watches -> Capture -------.    |
 //!  picture -> encoded ONCE for each codec <- driver <---------------------------------------'    |
 //!                `-> Frame -> packetised ONCE -> for each viewer past its key frame: write, drain'
 //!                                    viewer connected, or PLI -> ForceKeyframe -> Source
 //! ```
 //!
-//! | module | holds | side |
-//! |---|---|---|
-//! | [`server`] | routing of inputs, finding viewers, fan-out, the limits' enforcement | core |
-//! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
-//! | [`routes`] | which request is welcome; the page from memory | core |
-//! | [`whep`] | the same for players that somebody else wrote | core |
-//! | [`token`] | the secret that viewers have to know, if there is one | core |
-//! | [`offer`] | an SDP offer, read for what we can answer | core |
-//! | [`answer`] | the answer, with a refusal for whatever we do not send | core |
-//! | [`viewer`] | one viewer: answer, gate, timers | core |
-//! | [`transport`] | the way to it, found and secured by str0m's ICE and DTLS | core |
-//! | [`rtp`] | its stream: packets, their protection, their repair | core |
-//! | [`frame_clock`], [`limits`], `keyframes`, `schedule` | when, and how much | core |
-//! | [`media`] | picture, ball, stamp; frames of each codec, and how they are cut for RTP; encoders and source for the driver | both |
-//! | `driver` | the mio loop: sockets, signals, the clock | driver |
-//! | `udp` | datagrams to the kernel, many with one call | driver |
-//! | `host` | the host's addresses and names | driver |
-//! | `flags` | the command line | driver |
+//! Folders are the wall: what may do I/O is in [`driver`], [`source`], `main.rs` and `cli.rs`, the
+//! rest is the core. It builds and tests without the feature `driver`, and then links neither mio
+//! nor a codec.
 //!
-//! The core builds and tests without the feature `driver`, and then links neither mio nor a codec.
+//! | folder | holds | side |
+//! |---|---|---|
+//! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
+//! | [`web`] | which request is welcome, and what pages and players are told | core |
+//! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
+//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest | core |
+//! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
+//! | [`media`] | picture, ball, stamp; frames of each codec | core |
+//! | [`refusal`] | every reason for which a request is refused | core |
+//! | [`source`] | where pictures come from, and their encoders | I/O |
+//! | [`driver`] | the mio loop: sockets, signals, the clock, the host's addresses | I/O |
+//! | [`cli`] | the command line | I/O |
 //!
 //! [`Server::handle_input`]: server::Server::handle_input
 //! [`Server::poll_output`]: server::Server::poll_output

@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
-/// The addresses that somebody on the local network, or on this host, can reach us at: IPv4
+/// The addresses at which clients on the local network, or on this host, can reach us: IPv4
 /// first, loopback last. Those of containers and virtual machines are left out, and link-local
 /// ones, which a browser cannot use (IPv6 needs a scope, and ICE refuses IPv4's).
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
@@ -43,7 +43,7 @@ pub fn names() -> Vec<String> {
 }
 
 /// Tells when an address comes or goes: a subscription to the kernel's notices (rtnetlink(7)).
-/// What exactly has changed is looked up anew.
+/// What exactly has changed is read again.
 pub struct AddressWatch {
     socket: OwnedFd,
 }

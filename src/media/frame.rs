@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{h264, vp8};
 
-/// What a viewer decodes. The pictures are encoded once for each codec that somebody watches.
+/// What a viewer decodes. The pictures are encoded once for each codec that a viewer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Codec {
     H264,

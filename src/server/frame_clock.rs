@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct FrameClock {
     frames_per_second: u32,
     running: Option<Running>,
-    /// A period after the last tick, before which there is none, even if the clock starts anew.
+    /// A period after the last tick, before which there is none, even if the clock is stopped and started.
     earliest_start: Option<Instant>,
 }
 

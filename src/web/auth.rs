@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 256;
 pub struct Token(Box<[u8; MOST_BYTES]>);
 
 impl Token {
-    /// For the sentence to whoever chose another.
+    /// For the error message about a token that is none.
     pub const ALLOWED: &str =
         "8 to 256 letters, digits or any of - . _ ~ + / with = at the end only";
 
@@ -39,7 +39,7 @@ impl PartialEq for Token {
     }
 }
 
-/// Without the secret: flags are logged by whoever looks for a mistake.
+/// Without the secret: flags are logged when a mistake is looked for.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
@@ -70,7 +70,7 @@ impl TokenCheck<'_> {
         if Token::parse(given).is_some_and(|given| given == *self.token) {
             return Ok(());
         }
-        let sentence = "The token is not this server's. Ask whoever runs it for the right one.";
+        let sentence = "The token is not this server's. Ask its operator for the right one.";
         Err(challenge(
             Reason::TokenWrong,
             sentence,

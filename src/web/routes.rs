@@ -50,7 +50,7 @@ fn admit_request(
             ),
         ));
     }
-    // The origin first: another site's page could use up the tries of whoever looks at it.
+    // The origin first: another site's page could use up the tries of the address that opened it.
     let check_token = || token.map_or(Ok(()), |token| token.admit(head));
     match route(head)? {
         Route::Offer => {

@@ -1,4 +1,4 @@
-//! WHEP, the playback protocol of players that somebody else wrote: an offer is posted to `/whep`, and
+//! WHEP, the playback protocol of third-party players: an offer is posted to `/whep`, and
 //! the viewer is then a resource of its own, which can be changed and deleted
 //! (draft-ietf-wish-whep-03; RFC 9725 for what it shares with WHIP).
 

@@ -1,6 +1,6 @@
 //! When something authentic last came from a viewer, and where its media goes.
 //!
-//! A datagram proves nothing by arriving: whoever forges an address could keep media flowing to it.
+//! A datagram proves nothing by arriving: with a forged source address an attacker could keep media flowing to it.
 //! What counts is a STUN message with a valid integrity, and SRTCP that str0m has decrypted.
 
 use std::net::SocketAddr;

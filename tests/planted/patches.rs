@@ -9,6 +9,7 @@ pub struct Patch {
     pub name: String,
     /// Rules of the simulator, any of which may find it; S13 is a panic, from the core's own
     /// invariants too. Or `story` and the name of the scenario that does.
+    #[allow(dead_code, reason = "for the test that plants them")]
     pub found_by: Vec<String>,
 }
 
@@ -37,15 +38,18 @@ impl Patch {
         Patch { name: value("name: "), found_by, file }
     }
 
+    #[allow(dead_code, reason = "for the test that plants them")]
     pub fn file_name(&self) -> String {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Whether it fits the source in `root` line by line, without changing anything.
+    #[allow(dead_code, reason = "for the ordinary test")]
     pub fn check(&self, root: &Path) -> Result<(), String> {
         self.run(root, &["--dry-run"])
     }
 
+    #[allow(dead_code, reason = "for the test that plants them")]
     pub fn apply(&self, root: &Path) -> Result<(), String> {
         self.run(root, &[])
     }
