@@ -24,7 +24,7 @@ pub const ARGUMENT: &str = "--sink";
 const DATAGRAM: [u8; 230] = [0x90; 230];
 const FRAMES_PER_SECOND: u32 = 30;
 /// As in src/driver/udp.rs.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 pub fn measure(mode: Mode, report: &mut Report) {
     let (viewers, seconds) = mode.pick((1_000, 4), (10, 1));

@@ -39,6 +39,11 @@ impl Report {
         Report { machine, quick, part: "", rows, failures, skipped }
     }
 
+    /// The value of a figure that was measured before in this run.
+    pub fn value(&self, key: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.key == key).map(|row| row.value)
+    }
+
     /// Starts a part: figures that are added from now on belong to it.
     pub fn begin(&mut self, part: &'static str) {
         self.part = part;

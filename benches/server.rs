@@ -199,6 +199,15 @@ pub fn measure_ball(mode: Mode, report: &mut Report) {
         .iter()
         .try_for_each(|&viewers| sweep.step(&server, &mut load, viewers, timing).map(drop));
     add_slopes(report, &sweep, ["ball-cpu", "ball-memory"], "the ball");
+    if let Some(floor) = report.value("floor") {
+        let times = sweep.cpu_slope_ms().median / floor;
+        report.add(
+            "ball-over-floor",
+            "the same as a multiple of the kernel's floor",
+            times,
+            "times",
+        );
+    }
     let most = sweep.cpu.last().map_or(0, |(viewers, _)| *viewers);
     for (key, name, figure) in [
         ("ball-late-p50", "late_p50_ms", "p50"),
