@@ -1,15 +1,14 @@
 //! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind.
 //!
 //! An [`Offer`] that exists is one that we can answer with video: it has one payload type for it,
-//! video_index by value, and a [`Peer`] to reach. What else the browser wrote is left behind: other
+//! chosen by value, and a [`Peer`] to reach. What else the browser wrote is left behind: other
 //! codecs, candidates (`.local` names or a stranger's address; the browser's checks teach us where
 //! it is), and feedback for a bandwidth estimation that we do not do.
 
-use std::fmt;
-
-use str0m::IceCreds;
-
+pub use super::error::OfferError;
+use super::error::lacks;
 use super::sections::{Description, SdpSection};
+pub use super::sections::{Extension, Format, PLAYOUT_DELAY, Peer, Section, Setup};
 use crate::media::Codec;
 
 /// An offer that asks for video in a form that we have.
@@ -27,7 +26,7 @@ pub struct Offer {
     /// Header extensions may be of either kind in one stream (RFC 8285, section 6).
     pub extmap_allow_mixed: bool,
     pub peer: Peer,
-    /// Of [`FEEDBACK`], what is offered.
+    /// The kinds of RTCP feedback that are offered and that we know: repair and key frame requests.
     pub feedback: Vec<&'static str>,
     /// The header extension `playout-delay`.
     pub playout_delay: Option<Extension>,
@@ -40,100 +39,6 @@ pub struct SessionKey {
     session: String,
     fingerprint: [u8; 32],
 }
-
-/// Who is at the other end of the transport, and how it is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    pub credentials: IceCreds,
-    pub ice_lite: bool,
-    /// SHA-256 of its certificate.
-    pub fingerprint: [u8; 32],
-    pub setup: Setup,
-}
-
-/// Which end of DTLS the peer wants to be (RFC 8842, section 5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
-    /// The client, or either: we are the server.
-    Active,
-    /// The server.
-    Passive,
-}
-
-/// What an answer has to repeat of an m-line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
-    /// `audio`, `video`, `application` or another.
-    pub media: String,
-    pub protocol: String,
-    /// The first of its formats.
-    pub format: String,
-    pub mid: Option<String>,
-    /// What that format is.
-    pub rtpmap: Option<String>,
-    /// The offer itself has given it up: port 0, and not because another's port is used.
-    pub refused: bool,
-}
-
-/// A payload type of an offer, in a codec of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
-    pub codec: Codec,
-    pub payload_type: u8,
-    /// The payload type that retransmissions of it use (RFC 4588).
-    pub rtx: Option<u8>,
-    /// What the answer says of it in a=fmtp.
-    pub parameters: Option<String>,
-}
-
-/// A header extension of an offer (RFC 8285).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extension {
-    pub number: u8,
-    /// The offer says which way it goes, so the answer has to (section 7).
-    pub directed: bool,
-}
-
-/// Why there is no video for an offer. The text is for the person who wrote the page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OfferError {
-    /// Not an SDP at all, or one without something that every WebRTC offer has.
-    Malformed(String),
-    NoVideo,
-    /// The offer has video, but does not ask to receive any.
-    NotReceiving,
-    /// Video in these codecs only, none of which is ours.
-    NoCodec(Vec<String>),
-}
-
-impl fmt::Display for OfferError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OfferError::Malformed(what) => {
-                write!(f, "The sdp field is not an offer that can be answered: {what}.")
-            }
-            OfferError::NoVideo => f.write_str(
-                "The offer has no video. Call pc.addTransceiver('video', \
-                 {direction: 'recvonly'}) before createOffer().",
-            ),
-            OfferError::NotReceiving => f.write_str(
-                "The offer's video is sendonly or inactive, so there is nothing to send to. \
-                 Use the direction recvonly.",
-            ),
-            OfferError::NoCodec(offered) => write!(
-                f,
-                "The browser offers video as {}, and this server has H.264 \
-                 (packetization-mode 1) and VP8. Use Chrome, Edge, Firefox or Safari with their \
-                 usual settings.",
-                if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
-            ),
-        }
-    }
-}
-
-/// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
-pub const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
-pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 impl Offer {
     pub fn parse(sdp: &str) -> Result<Offer, OfferError> {
@@ -188,12 +93,4 @@ impl Offer {
     pub fn video(&self) -> &Section {
         &self.sections[self.video_index]
     }
-}
-
-pub(super) fn lacks(attribute: &str) -> OfferError {
-    OfferError::Malformed(format!("its m=video has no a={attribute}"))
-}
-
-pub(super) fn unreadable(attribute: &str) -> OfferError {
-    OfferError::Malformed(format!("its m=video has no a={attribute} that can be read"))
 }

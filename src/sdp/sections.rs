@@ -4,11 +4,67 @@ use std::ops::RangeInclusive;
 
 use str0m::IceCreds;
 
+use super::error::{OfferError, lacks, unreadable};
 use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, PROFILES, profile_rank};
 use super::ice::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
-use super::offer::{Extension, FEEDBACK, Format, OfferError, PLAYOUT_DELAY, Peer, Section, Setup};
-use super::offer::{lacks, unreadable};
 use crate::media::Codec;
+
+/// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
+const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
+pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// Who is at the other end of the transport, and how it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub credentials: IceCreds,
+    pub ice_lite: bool,
+    /// SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+    pub setup: Setup,
+}
+
+/// Which end of DTLS the peer wants to be (RFC 8842, section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// The client, or either: we are the server.
+    Active,
+    /// The server.
+    Passive,
+}
+
+/// What an answer has to repeat of an m-line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// `audio`, `video`, `application` or another.
+    pub media: String,
+    pub protocol: String,
+    /// The first of its formats.
+    pub format: String,
+    pub mid: Option<String>,
+    /// What that format is.
+    pub rtpmap: Option<String>,
+    /// The offer itself has given it up: port 0, and not because another's port is used.
+    pub refused: bool,
+}
+
+/// A payload type of an offer, in a codec of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    pub codec: Codec,
+    pub payload_type: u8,
+    /// The payload type that retransmissions of it use (RFC 4588).
+    pub rtx: Option<u8>,
+    /// What the answer says of it in a=fmtp.
+    pub parameters: Option<String>,
+}
+
+/// A header extension of an offer (RFC 8285).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    pub number: u8,
+    /// The offer says which way it goes, so the answer has to (section 7).
+    pub directed: bool,
+}
 
 /// An offer by its lines.
 pub(super) struct Description<'a> {

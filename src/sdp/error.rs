@@ -1,0 +1,48 @@
+//! Why an offer cannot be answered with video.
+
+use std::fmt;
+
+/// Why there is no video for an offer. The text is for the person who wrote the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferError {
+    /// Not an SDP at all, or one without something that every WebRTC offer has.
+    Malformed(String),
+    NoVideo,
+    /// The offer has video, but does not ask to receive any.
+    NotReceiving,
+    /// Video in these codecs only, none of which is ours.
+    NoCodec(Vec<String>),
+}
+
+impl fmt::Display for OfferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OfferError::Malformed(what) => {
+                write!(f, "The sdp field is not an offer that can be answered: {what}.")
+            }
+            OfferError::NoVideo => f.write_str(
+                "The offer has no video. Call pc.addTransceiver('video', \
+                 {direction: 'recvonly'}) before createOffer().",
+            ),
+            OfferError::NotReceiving => f.write_str(
+                "The offer's video is sendonly or inactive, so there is nothing to send to. \
+                 Use the direction recvonly.",
+            ),
+            OfferError::NoCodec(offered) => write!(
+                f,
+                "The browser offers video as {}, and this server has H.264 \
+                 (packetization-mode 1) and VP8. Use Chrome, Edge, Firefox or Safari with their \
+                 usual settings.",
+                if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
+            ),
+        }
+    }
+}
+
+pub(super) fn lacks(attribute: &str) -> OfferError {
+    OfferError::Malformed(format!("its m=video has no a={attribute}"))
+}
+
+pub(super) fn unreadable(attribute: &str) -> OfferError {
+    OfferError::Malformed(format!("its m=video has no a={attribute} that can be read"))
+}
