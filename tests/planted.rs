@@ -61,15 +61,15 @@ fn copy_directory(from: &Path, to: &Path) {
 
 /// The first failure of one of the rules that the simulator finds in the copy.
 fn simulate(copy: &Path, rules: &[String]) -> Option<String> {
-    let story = rules.iter().find_map(|rule| rule.strip_prefix("story "));
+    let scenario = rules.iter().find_map(|rule| rule.strip_prefix("scenario "));
     let mut command = Command::new(env!("CARGO"));
     command
         .args(["test", "--locked", "--profile", "sim", "--no-default-features", "--test", "sim"])
         .current_dir(copy)
         // One of its own: what is built from the copy must never pass for the original.
         .env("CARGO_TARGET_DIR", copy.join("target"));
-    match story {
-        Some(name) => command.env("SIM_STORY", name),
+    match scenario {
+        Some(name) => command.env("SIM_SCENARIO", name),
         None => command.env("SIM_SEEDS", SEEDS).env("SIM_STOP", rules.join(",")),
     };
     let output = command.output().unwrap();
@@ -78,6 +78,6 @@ fn simulate(copy: &Path, rules: &[String]) -> Option<String> {
     assert!(!errors.contains("could not compile"), "{errors}");
     let mut failures = text.lines().filter_map(|line| line.split_once(" FAILED: "));
     let by_rule = |what: &str| rules.iter().any(|rule| what.starts_with(&format!("{rule}:")));
-    let (run, what) = failures.find(|(_, what)| story.is_some() || by_rule(what))?;
+    let (run, what) = failures.find(|(_, what)| scenario.is_some() || by_rule(what))?;
     Some(format!("{what} ({run})"))
 }

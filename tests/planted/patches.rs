@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 pub struct Patch {
     file: PathBuf,
     pub name: String,
-    /// Rules of the simulator, any of which may find it; S13 is a panic, from the core's own
-    /// invariants too. Or `story` and the name of the scenario that does.
+    /// Rules of the simulator, any of which may find the bug; S13 is a panic, which includes the
+    /// core's own invariants. Or `scenario` and the name of the scenario that finds it.
     #[allow(dead_code, reason = "for the test that plants them")]
     pub found_by: Vec<String>,
 }
@@ -31,7 +31,7 @@ impl Patch {
             line.unwrap_or_else(|| panic!("{} has no line {key}", file.display())).to_owned()
         };
         let found_by = value("found by: ");
-        let found_by = match found_by.strip_prefix("story ") {
+        let found_by = match found_by.strip_prefix("scenario ") {
             Some(_) => vec![found_by],
             None => found_by.split(' ').map(str::to_owned).collect(),
         };

@@ -1,9 +1,10 @@
 //! Deterministic simulation: whole runs of the core under every fault, in virtual time.
 //!
-//! One seed draws everything. `SIM_SEED=N` replays one run with its full log, `SIM_SEEDS=A..B`
-//! sweeps, `SIM_SECONDS=S` sets the virtual length of each run, `SIM_STOP=S1,L2` ends a sweep at
-//! the first failure of one of these rules, `SIM_STORY=NAME` replays one story with its full log.
-//! Without any of them the gate runs: all stories, and then a sweep.
+//! One seed determines a whole run. `SIM_SEED=N` replays one run with its full log,
+//! `SIM_SEEDS=A..B` runs a range of seeds, `SIM_SECONDS=S` sets the virtual length of each run,
+//! `SIM_STOP=S1,L2` ends a sweep at the first failure of one of these rules, and
+//! `SIM_SCENARIO=NAME` replays one scenario with its full log. Without any of them the gate runs:
+//! all scenarios, and then a sweep.
 
 mod browser;
 #[path = "../support/crypto.rs"]
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use options::Options;
-use run::scenarios::{self, STORIES, Story};
+use run::scenarios::{self, SCENARIOS, Scenario};
 use run::{Outcome, Run};
 use tally::{Fault, Happening, Tally};
 
@@ -83,8 +84,8 @@ fn main() -> ExitCode {
     if let Some(seed) = number("SIM_SEED") {
         return replay(seed, length);
     }
-    if let Ok(name) = std::env::var("SIM_STORY") {
-        return verdict(&stories(|story| story.0 == name, true));
+    if let Ok(name) = std::env::var("SIM_SCENARIO") {
+        return verdict(&run_scenarios(|scenario| scenario.0 == name, true));
     }
     match std::env::var("SIM_SEEDS") {
         Ok(range) => {
@@ -128,14 +129,14 @@ fn run(seed: u64, length: Duration, verbose: bool) -> Outcome {
 }
 
 /// The failures by name.
-fn stories(wanted: impl Fn(&Story) -> bool, verbose: bool) -> BTreeMap<String, String> {
+fn run_scenarios(wanted: impl Fn(&Scenario) -> bool, verbose: bool) -> BTreeMap<String, String> {
     let mut failures = BTreeMap::new();
-    for story in STORIES.into_iter().filter(wanted) {
-        let outcome = alone(move || scenarios::play(story, verbose));
-        println!("story {} trace {:016x}", story.0, outcome.trace);
+    for scenario in SCENARIOS.into_iter().filter(wanted) {
+        let outcome = alone(move || scenarios::play(scenario, verbose));
+        println!("scenario {} trace {:016x}", scenario.0, outcome.trace);
         if let Some(failure) = outcome.failure {
-            println!("story {} FAILED: {failure}", story.0);
-            failures.insert(story.0.to_owned(), failure);
+            println!("scenario {} FAILED: {failure}", scenario.0);
+            failures.insert(scenario.0.to_owned(), failure);
         }
     }
     failures
@@ -158,7 +159,7 @@ fn alone(run: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
 /// Each seed of the gate runs twice, and the traces must be the same; and everything that has to
 /// happen now and then has happened.
 fn gate(length: Duration) -> ExitCode {
-    let mut failures = stories(|_| true, false);
+    let mut failures = run_scenarios(|_| true, false);
     let (tally, failed_seeds) = sweep(GATE, length, true);
     failures.extend(failed_seeds.into_iter().map(|(seed, why)| (format!("seed {seed}"), why)));
     let mut missing = |what: String| {

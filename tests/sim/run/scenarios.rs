@@ -1,5 +1,5 @@
-//! What people complain about elsewhere, told as stories with a name each. All rules are watched
-//! meanwhile, as in every run; the stories add what this situation in particular must come to.
+//! Named scenarios, after common complaints about streaming servers. All rules are checked as in
+//! every run; each scenario adds the result that its situation must have.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use super::{Event, GOOD_DELAY, HEALTHY, LOOK_INTERVAL, Outcome, Run, Verdict};
 use crate::options::Options;
 use crate::rules::rule;
 
-/// A story: its name, how many people are in it, and what happens.
-pub type Story = (&'static str, usize, fn(&mut Run) -> Verdict);
+/// A scenario: its name, the number of users, and the function that plays it.
+pub type Scenario = (&'static str, usize, fn(&mut Run) -> Verdict);
 
-pub const STORIES: [Story; 9] = [
+pub const SCENARIOS: [Scenario; 9] = [
     ("a-late-joiner-sees-a-picture-at-once", 4, late_joiner),
     ("a-viewer-vanishes-and-nobody-else-notices", 3, vanishing),
     ("the-wi-fi-drops-for-five-seconds", 2, wifi_drop),
@@ -23,12 +23,12 @@ pub const STORIES: [Story; 9] = [
     ("the-server-restarts-under-its-viewers", 3, server_restarts),
 ];
 
-/// Plays one story, to the moment in which everybody has left.
-pub fn play((_, people, story): Story, verbose: bool) -> Outcome {
+/// Plays one scenario until all viewers have left.
+pub fn play((_, people, scenario): Scenario, verbose: bool) -> Outcome {
     let mut run = Run::new(Options::calm(people), verbose);
     run.healed = true;
     run.healed_at = Some(run.now);
-    let failure = story(&mut run).and_then(|()| run.leave_all()).err();
+    let failure = scenario(&mut run).and_then(|()| run.leave_all()).err();
     run.tally.add(&crate::log::happenings());
     Outcome { trace: run.trace, tally: run.tally, failure }
 }
@@ -166,13 +166,13 @@ fn server_restarts(run: &mut Run) -> Verdict {
     (0..3).try_for_each(|person| run.saw_no_gap(person, run.now - SETTLED))
 }
 
-/// What the stories are told with.
+/// Steps and checks that the scenarios share.
 impl Run {
     fn all_join(&mut self, mut people: Range<usize>) -> Verdict {
         people.try_for_each(|person| self.join(person))
     }
 
-    /// In the other stories a connection has to do without its page's help.
+    /// From now on the pages reconnect by themselves. In the other scenarios they do not.
     fn pages_reconnect(&mut self) {
         for person in 0..self.people.len() {
             self.after(LOOK_INTERVAL, Event::Look(person));
