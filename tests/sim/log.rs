@@ -1,4 +1,4 @@
-//! The core's log, read by the simulation: what happened, and whether anything was an error.
+//! A logger that reads the core's log: which events it reports, and whether there was an error.
 
 use std::cell::RefCell;
 
@@ -7,12 +7,12 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::tally::{Happening, Tally};
 
 thread_local! {
-    static SEEN: RefCell<(Tally, Option<String>)> = RefCell::default();
+    static OBSERVED: RefCell<(Tally, Option<String>)> = RefCell::default();
 }
 
-struct Reader;
+struct LogReader;
 
-impl Log for Reader {
+impl Log for LogReader {
     fn enabled(&self, metadata: &Metadata) -> bool {
         metadata.level() <= Level::Info
     }
@@ -24,7 +24,7 @@ impl Log for Reader {
             ("the peer closed the connection", Happening::CleanLeave),
             ("it never connected", Happening::HalfOpenExpired),
         ];
-        SEEN.with_borrow_mut(|(tally, error)| {
+        OBSERVED.with_borrow_mut(|(tally, error)| {
             for (words, happening) in happening {
                 if line.contains(words) {
                     tally.happened(happening);
@@ -39,18 +39,18 @@ impl Log for Reader {
     fn flush(&self) {}
 }
 
-/// Starts to read, on this thread, from nothing.
+/// Starts to read the log of this thread, with no events.
 pub fn begin() {
-    let _ = log::set_logger(&Reader);
+    let _ = log::set_logger(&LogReader);
     log::set_max_level(LevelFilter::Info);
-    SEEN.take();
+    OBSERVED.take();
 }
 
-/// The first line that was an error.
+/// The first line of level error.
 pub fn errors() -> Option<String> {
-    SEEN.with_borrow(|(_, error)| error.clone())
+    OBSERVED.with_borrow(|(_, error)| error.clone())
 }
 
 pub fn happenings() -> Tally {
-    SEEN.with_borrow(|(tally, _)| tally.clone())
+    OBSERVED.with_borrow(|(tally, _)| tally.clone())
 }

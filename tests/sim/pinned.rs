@@ -1,7 +1,7 @@
-//! The two things that str0m and the standard library take from the machine behind everybody's
-//! back, pinned: the clock, from which str0m makes the NTP times of its reports, and the entropy
-//! that orders hash maps. Both are libc functions; one of the same name in the program takes their
-//! place. Threads that do not simulate keep the real clock.
+//! Fixed replacements for the two inputs that str0m and the standard library read from the system
+//! themselves: the clock, from which str0m takes the NTP times of its RTCP reports, and the entropy
+//! that determines the order of hash maps. Both are libc functions; a function of the same name in
+//! the program replaces each. Threads that do not simulate keep the real clock.
 
 #![expect(unsafe_code, reason = "a libc function is replaced by one of the same name")]
 
@@ -14,10 +14,10 @@ thread_local! {
     static ENTROPY: Cell<u64> = const { Cell::new(0) };
 }
 
-/// When every run begins: far enough from the beginning of time for everybody's arithmetic.
+/// The wall-clock time of every run: late enough that subtracting durations cannot underflow.
 const EPOCH: timespec = timespec { tv_sec: 1_700_000_000, tv_nsec: 0 };
 
-/// From here on this thread's clock stands still, and its entropy is always the same.
+/// From now on this thread's clock stands still, and its entropy is the same in every run.
 pub fn simulate() {
     SIMULATES.set(true);
     ENTROPY.set(0);
@@ -28,11 +28,11 @@ pub fn simulate() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
     if SIMULATES.get() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { time.write(EPOCH) };
         return 0;
     }
-    // SAFETY: the caller's promise, and the arguments are those of the system call.
+    // SAFETY: the caller guarantees `time`, and the arguments are those of the system call.
     unsafe { libc::syscall(libc::SYS_clock_gettime, clock as c_long, time) as c_int }
 }
 
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, _: c_uin
         let state = ENTROPY.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         ENTROPY.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { buffer.cast::<u8>().add(index).write((mixed >> 56) as u8) };
     }
     length as ssize_t

@@ -1,4 +1,4 @@
-//! What was done to the server and what happened to it, by kind.
+//! Counts of injected faults, of observed events and of refusals, by kind.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ kinds! {
 }
 
 kinds! {
-    /// Something that has to happen now and then, or the simulation does not look where it should.
+    /// An event that must occur in some seeds, or the simulation does not test what it should.
     Happening {
         FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
         DtlsRetransmit, SequenceWrap, TimestampWrap, ShutdownInHandshake, CleanLeave,
@@ -38,7 +38,7 @@ kinds! {
 pub struct Tally {
     pub faults: BTreeMap<Fault, u64>,
     pub happenings: BTreeMap<Happening, u64>,
-    /// HTTP refusals, by the reason that the answer names.
+    /// HTTP refusals, by the reason in the response.
     pub refusals: BTreeMap<String, u64>,
 }
 

@@ -1,24 +1,24 @@
-//! What a datagram is, read off the wire: the simulation's cryptography hides nothing.
+//! Reads the datagrams on the wire: the null cryptography leaves them in plain text.
 
 use ballcast::media::Codec;
 
-/// RTP and RTCP as far as the rules look at them.
+/// A datagram, with the fields that the rules need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
     Stun {
         request: bool,
     },
-    /// The kind of a handshake message, or none for a goodbye.
+    /// The type of a handshake message, or `None` for a close_notify alert.
     Dtls {
         handshake: Option<u8>,
     },
     Rtp {
-        /// `None` for resends.
+        /// `None` for retransmissions (RTX).
         codec: Option<Codec>,
         sequence: u16,
         timestamp: u32,
         ssrc: u32,
-        /// The number that the source wrote into the frame, in the packets that begin one.
+        /// The number that the source wrote into the frame, in the first packet of a frame.
         frame: Option<u64>,
     },
     Rtcp {
@@ -29,10 +29,11 @@ pub enum Wire {
     Other,
 }
 
-/// The tag of SRTP (RFC 7714) and, for SRTCP, the index behind it (RFC 3711, section 3.4).
+/// The authentication tag of SRTP (RFC 7714) and, for SRTCP, the index after it (RFC 3711, section
+/// 3.4).
 const TAG_BYTES: usize = 16;
 const INDEX_BYTES: usize = 4;
-/// Without the flag that says that the packet is encrypted.
+/// Without the E flag, which says that the packet is encrypted.
 const INDEX_MASK: u32 = 0x7fff_ffff;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const PLI: u8 = 1;
@@ -59,7 +60,7 @@ pub fn read(bytes: &[u8]) -> Wire {
     }
 }
 
-/// The payload types in the offers of str0m's client. The others are resends.
+/// The payload types in the offers of str0m's client. The others are RTX.
 fn codec(payload_type: u8) -> Option<Codec> {
     match payload_type {
         108 => Some(Codec::H264),
@@ -68,8 +69,8 @@ fn codec(payload_type: u8) -> Option<Codec> {
     }
 }
 
-/// A frame's number as the source writes it behind the NAL unit's header, or behind that of a VP8
-/// key frame: seven bits a byte, none of them zero.
+/// A frame's number as the source writes it after the NAL unit header or after the header of a VP8
+/// key frame: seven bits per byte, no byte zero.
 pub fn number_bytes(number: u64) -> [u8; 4] {
     [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8)
 }
@@ -82,8 +83,8 @@ fn frame_number(bytes: &[u8], codec: Codec) -> Option<u64> {
     };
     let payload = bytes.get(12 + 4 * extension_words..bytes.len() - TAG_BYTES)?;
     let number = match codec {
-        Codec::H264 => behind_nal_header(payload)?,
-        // RFC 7741: the first packet of a frame has the bit S.
+        Codec::H264 => after_nal_header(payload)?,
+        // RFC 7741: the first packet of a frame has the S bit set.
         Codec::Vp8 if payload.first()? & 0x10 != 0 => payload.get(1 + VP8_HEADER.len()..)?,
         Codec::Vp8 => return None,
     };
@@ -91,11 +92,11 @@ fn frame_number(bytes: &[u8], codec: Codec) -> Option<u64> {
     Some(digits.fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
 }
 
-/// Tag, start code and size of a key frame (RFC 6386, section 9.1).
+/// Frame tag, start code and size of a key frame (RFC 6386, section 9.1).
 pub const VP8_HEADER: [u8; 10] = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
 
-fn behind_nal_header(mut unit: &[u8]) -> Option<&[u8]> {
-    // RFC 6184: the last unit of an aggregate is the picture; a fragment has a second header.
+fn after_nal_header(mut unit: &[u8]) -> Option<&[u8]> {
+    // RFC 6184: the last unit of a STAP-A is the coded picture; an FU-A has a second header.
     if unit.first()? & 0x1f == 24 {
         unit = &unit[1..];
         while let [high, low, rest @ ..] = unit {
@@ -119,7 +120,7 @@ fn word(bytes: Option<&[u8]>) -> u32 {
     bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
-/// The stream that a PLI asks a key frame of. str0m's client sends no FIR by itself.
+/// The media SSRC of a PLI. str0m's client sends no FIR by itself.
 fn pli(bytes: &[u8]) -> Option<u32> {
     let mut rest = &bytes[..bytes.len().saturating_sub(TAG_BYTES + INDEX_BYTES)];
     while let [first, kind, high, low, ..] = rest {
