@@ -1,21 +1,21 @@
-//! The HTTP side of a viewer, byte by byte, and requests that nobody should send.
+//! The HTTP side of a viewer, and malformed requests.
 
 use ballcast::server::ConnId;
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::rules::Verdict;
+use crate::rules::RuleResult;
 use crate::tally::{Fault, Tally};
 
-/// How a request gets to the server.
+/// How a request is delivered to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpFault {
     None,
-    /// The connection breaks at some byte.
+    /// The connection is lost after a random byte.
     Cut,
-    /// Many small pieces.
+    /// In many small pieces.
     Dribbled,
-    /// Twice, in one go.
+    /// Followed by a second request in the same piece.
     Pipelined,
 }
 
@@ -29,8 +29,13 @@ impl HttpFault {
         }
     }
 
-    /// The pieces to send, and whether the connection breaks after them.
-    pub fn cut(self, request: Vec<u8>, rng: &mut Rng, tally: &mut Tally) -> (Vec<Vec<u8>>, bool) {
+    /// The pieces to send, and whether the connection is lost after them.
+    pub fn split_request(
+        self,
+        request: Vec<u8>,
+        rng: &mut Rng,
+        tally: &mut Tally,
+    ) -> (Vec<Vec<u8>>, bool) {
         match self {
             HttpFault::None => (vec![request], false),
             HttpFault::Cut => {
@@ -64,7 +69,7 @@ impl Browser {
         Browser { connection: Some(connection), ..Browser::default() }
     }
 
-    /// The first response of the connection, once it is whole.
+    /// The first response of the connection, once it is complete.
     pub fn receive(&mut self, id: ConnId, bytes: &[u8]) -> Result<Option<(u16, Value)>, String> {
         if self.connection != Some(id) || self.answered {
             return Ok(None);
@@ -88,8 +93,8 @@ impl Browser {
     }
 }
 
-/// Counts the refusals in responses that nobody waits for.
-pub fn note_refusals(bytes: &[u8], tally: &mut Tally) -> Verdict {
+/// Counts the refusals in responses to requests that belong to no user.
+pub fn note_refusals(bytes: &[u8], tally: &mut Tally) -> RuleResult {
     let text = String::from_utf8_lossy(bytes);
     if !text.starts_with("HTTP/1.1 ") {
         return Ok(());
@@ -99,19 +104,19 @@ pub fn note_refusals(bytes: &[u8], tally: &mut Tally) -> Verdict {
     {
         tally.refused(reason);
     }
-    // Nobody is left to be told of this one: it is in the statistics.
+    // This refusal is never sent, as the peer takes no answer. It is counted in the statistics.
     if text.contains("\"answer-late\":") {
         tally.refused("answer-late");
     }
     Ok(())
 }
 
-/// Where in the list below there are framing errors.
-const ENDING: [usize; 18] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15, 16, 17, 18, 19, 20, 21];
+/// The indices of the requests below that are framing errors.
+const FRAMING_ERRORS: [usize; 18] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15, 16, 17, 18, 19, 20, 21];
 
-/// One of the requests of which each has a refusal of its own.
-/// Most of them end the connection: nothing after them is a request.
-pub fn odd_request(rng: &mut Rng, tally: &mut Tally) -> (Vec<u8>, bool) {
+/// One of the requests below, each of which has its own refusal reason, and whether it is a framing
+/// error: nothing after it on the connection is parsed.
+pub fn malformed_request(rng: &mut Rng, tally: &mut Tally) -> (Vec<u8>, bool) {
     tally.fault(Fault::HttpMalformed);
     let offer = |headers: &str, body: &str| {
         format!(
@@ -160,5 +165,5 @@ pub fn odd_request(rng: &mut Rng, tally: &mut Tally) -> (Vec<u8>, bool) {
         offer(json, &sdp("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=sendonly\r\n")),
     ];
     let index = rng.usize(..requests.len());
-    (requests[index].clone().into_bytes(), ENDING.contains(&index))
+    (requests[index].clone().into_bytes(), FRAMING_ERRORS.contains(&index))
 }

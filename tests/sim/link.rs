@@ -1,4 +1,4 @@
-//! One direction of a network path, with everything that a network does to datagrams.
+//! One direction of a network path: loss, delay, reordering, duplication, corruption, a rate limit.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,27 @@ use crate::tally::{Fault, Tally};
 /// IPv4 and UDP headers.
 const HEADER_BYTES: usize = 28;
 
-/// What a link does. All of it can change while datagrams are under way.
+/// The properties of a link. They can change while datagrams are in flight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conditions {
-    /// Of 1: the share of datagrams that are lost, each for itself.
+    /// The probability that a datagram is lost, independent of the others.
     pub loss: f64,
-    /// Of 1: how likely a datagram begins a burst of loss.
+    /// The probability that a burst of loss begins with a datagram.
     pub burst: f64,
     /// Datagrams in a burst, on average.
     pub burst_length: f64,
     pub delay: Duration,
     pub jitter: Duration,
-    /// Of 1: the share of datagrams that overtake those before them.
+    /// The probability that a datagram may overtake those sent before it.
     pub reorder: f64,
     pub duplicate: f64,
-    /// Of 1: the share of datagrams with one flipped bit.
+    /// The probability that one bit of a datagram is flipped.
     pub corrupt: f64,
-    /// Bits a second, and how much waits before more is dropped.
+    /// Bits per second, and the bytes that the queue holds before more is dropped.
     pub rate: Option<(u64, usize)>,
-    /// Longer packets travel in fragments, all of which have to arrive.
+    /// Longer packets are sent in fragments, all of which have to arrive.
     pub mtu: usize,
-    /// Nothing passes until then.
+    /// The link is down until then.
     pub down_until: Option<Instant>,
 }
 
@@ -55,12 +55,12 @@ impl Conditions {
 pub struct Arrival {
     pub at: Instant,
     pub bytes: Vec<u8>,
-    /// Everything in it that is authenticated is as it was sent.
+    /// No authenticated byte was changed.
     pub intact: bool,
 }
 
-/// The fingerprint of a STUN message, its last attribute, is outside of its integrity (RFC 8489,
-/// section 14.7).
+/// MESSAGE-INTEGRITY does not cover the FINGERPRINT of a STUN message, which is its last attribute
+/// (RFC 8489, section 14.7).
 fn is_intact(sent: &[u8], arrived: &[u8]) -> bool {
     const FINGERPRINT_BYTES: usize = 8;
     let is_stun = sent.first().is_some_and(|first| *first <= 3);
@@ -72,7 +72,7 @@ fn is_intact(sent: &[u8], arrived: &[u8]) -> bool {
 pub struct Link {
     pub conditions: Conditions,
     burst_left: u32,
-    /// When the last bit of what has been accepted leaves.
+    /// When the last bit of the accepted datagrams is sent.
     busy_until: Option<Instant>,
     last_arrival: Option<Instant>,
 }
@@ -82,8 +82,8 @@ impl Link {
         Link { conditions, burst_left: 0, busy_until: None, last_arrival: None }
     }
 
-    /// When, and as what, a datagram arrives: not at all, once or twice.
-    pub fn carry(
+    /// Sends a datagram. It arrives not at all, once or twice.
+    pub fn send(
         &mut self,
         now: Instant,
         bytes: Vec<u8>,
@@ -131,7 +131,7 @@ impl Link {
         rng.f64() < self.conditions.loss
     }
 
-    /// When the last bit is on the wire, unless the queue before it is full.
+    /// When the last bit is sent, or `None` if the queue is full.
     fn transmit(&mut self, now: Instant, bytes: usize, tally: &mut Tally) -> Option<Instant> {
         let Some((rate, queue_bytes)) = self.conditions.rate else {
             return Some(now);

@@ -1,4 +1,5 @@
-//! Deterministic simulation: whole runs of the core under every fault, in virtual time.
+//! Deterministic simulation: runs of the core with faults of the network, of HTTP clients and of the
+//! source, in virtual time.
 //!
 //! One seed determines a whole run. `SIM_SEED=N` replays one run with its full log,
 //! `SIM_SEEDS=A..B` runs a range of seeds, `SIM_SECONDS=S` sets the virtual length of each run,
@@ -33,8 +34,8 @@ use tally::{Fault, Happening, Tally};
 
 const GATE: Range<u64> = 1..1_001;
 const GATE_SECONDS: u64 = 60;
-/// Refusals that the gate must have met, as the answers name them. One cannot come here: no two
-/// requests of one connection are large enough to hold its parsing back (`input-overflow`).
+/// Refusal reasons that must occur in the gate's seeds. `input-overflow` cannot occur here: no
+/// connection carries two requests that are large enough.
 const REFUSALS: [&str; 41] = [
     "answer-late",
     "bare-cr",
@@ -80,12 +81,12 @@ const REFUSALS: [&str; 41] = [
 ];
 
 fn main() -> ExitCode {
-    let length = Duration::from_secs(number("SIM_SECONDS").unwrap_or(GATE_SECONDS));
-    if let Some(seed) = number("SIM_SEED") {
+    let length = Duration::from_secs(env_number("SIM_SECONDS").unwrap_or(GATE_SECONDS));
+    if let Some(seed) = env_number("SIM_SEED") {
         return replay(seed, length);
     }
     if let Ok(name) = std::env::var("SIM_SCENARIO") {
-        return verdict(&run_scenarios(|scenario| scenario.0 == name, true));
+        return exit_code(&run_scenarios(|scenario| scenario.0 == name, true));
     }
     match std::env::var("SIM_SEEDS") {
         Ok(range) => {
@@ -95,13 +96,13 @@ fn main() -> ExitCode {
                 eprintln!("SIM_SEEDS cannot be '{range}': it takes A..B");
                 return ExitCode::from(2);
             };
-            verdict(&sweep(first..end, length, false).1)
+            exit_code(&sweep(first..end, length, false).1)
         }
         Err(_) => gate(length),
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+fn env_number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
     Some(
         value
@@ -125,14 +126,14 @@ fn replay(seed: u64, length: Duration) -> ExitCode {
 }
 
 fn run(seed: u64, length: Duration, verbose: bool) -> Outcome {
-    alone(move || Run::new(Options::draw(seed, length), verbose).run())
+    run_on_own_thread(move || Run::new(Options::draw(seed, length), verbose).run())
 }
 
-/// The failures by name.
+/// Plays the wanted scenarios. Returns the failures by name.
 fn run_scenarios(wanted: impl Fn(&Scenario) -> bool, verbose: bool) -> BTreeMap<String, String> {
     let mut failures = BTreeMap::new();
     for scenario in SCENARIOS.into_iter().filter(wanted) {
-        let outcome = alone(move || scenarios::play(scenario, verbose));
+        let outcome = run_on_own_thread(move || scenarios::play(scenario, verbose));
         println!("scenario {} trace {:016x}", scenario.0, outcome.trace);
         if let Some(failure) = outcome.failure {
             println!("scenario {} FAILED: {failure}", scenario.0);
@@ -142,8 +143,8 @@ fn run_scenarios(wanted: impl Fn(&Scenario) -> bool, verbose: bool) -> BTreeMap<
     failures
 }
 
-/// One run, on a thread of its own: str0m's random numbers belong to the thread.
-fn alone(run: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+/// One run on its own thread, because str0m's random generator is thread-local.
+fn run_on_own_thread(run: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
     let thread = std::thread::spawn(move || {
         pinned::simulate();
         run()
@@ -156,15 +157,15 @@ fn alone(run: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
     })
 }
 
-/// Each seed of the gate runs twice, and the traces must be the same; and everything that has to
-/// happen now and then has happened.
+/// All scenarios, then each seed twice: both traces must be the same. Fails also if a fault, an
+/// event or a refusal reason that must be exercised never occurred.
 fn gate(length: Duration) -> ExitCode {
     let mut failures = run_scenarios(|_| true, false);
     let (tally, failed_seeds) = sweep(GATE, length, true);
     failures.extend(failed_seeds.into_iter().map(|(seed, why)| (format!("seed {seed}"), why)));
     let mut missing = |what: String| {
-        println!("never happened: {what}");
-        failures.insert(what, "never happened".into());
+        println!("never occurred: {what}");
+        failures.insert(what, "never occurred".into());
     };
     for fault in Fault::ALL.iter().filter(|fault| !tally.faults.contains_key(fault)) {
         missing(format!("{fault:?}"));
@@ -175,14 +176,14 @@ fn gate(length: Duration) -> ExitCode {
     for reason in REFUSALS.iter().filter(|reason| !tally.refusals.contains_key(**reason)) {
         missing(format!("the refusal {reason}"));
     }
-    verdict(&failures)
+    exit_code(&failures)
 }
 
-fn verdict<K>(failures: &BTreeMap<K, String>) -> ExitCode {
+fn exit_code<K>(failures: &BTreeMap<K, String>) -> ExitCode {
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs many seeds on all cores; what they came to, and the failures by seed.
+/// Runs many seeds on all cores. Returns the counts and the failures by seed.
 fn sweep(seeds: Range<u64>, length: Duration, twice: bool) -> (Tally, BTreeMap<u64, String>) {
     let began = Instant::now();
     let next = AtomicU64::new(seeds.start);

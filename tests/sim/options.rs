@@ -1,5 +1,5 @@
-//! What one seed draws: the swarm. Each fault is switched off in half of the runs and weighs
-//! anything in the others, so that no two kinds always come together.
+//! The parameters of a run, drawn from its seed (swarm testing). Each fault is switched off in half
+//! of the runs and has a random rate in the others, so that no two kinds always occur together.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::link::Conditions;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
-    /// Virtual length, the last quarter of it healed.
+    /// Virtual length. In the last quarter there are no faults.
     pub length: Duration,
     pub viewers: usize,
     pub frames_per_second: u32,
@@ -22,10 +22,10 @@ pub struct Options {
     pub connections: usize,
     pub offers_per_second: u32,
     pub path: Conditions,
-    /// How often a viewer checks its path. libwebrtc does it every 48 ms once nothing comes any
-    /// more; str0m's client has one interval for good and for bad times.
+    /// The interval of a viewer's connectivity checks. libwebrtc shortens it to 48 ms when it
+    /// receives nothing; str0m's client has one interval for both cases.
     pub check_interval: Duration,
-    /// Mean times between events of each kind; none where the seed has switched it off.
+    /// Mean times between events of each kind; `None` if the seed has switched it off.
     pub link_down: Option<Duration>,
     pub port_change: Option<Duration>,
     pub vanish: Option<Duration>,
@@ -40,17 +40,17 @@ pub struct Options {
     pub suspend: Option<Duration>,
     pub addresses: Option<Duration>,
     pub shutdown: bool,
-    /// One of several viewers is on a good network, and nothing happens to it.
+    /// One of several viewers is on a good network and has no faults of its own.
     pub healthy: bool,
-    /// A source that gives nothing says so.
-    pub stall_is_told: bool,
-    /// Who has no H.264: each one whose number this divides.
+    /// A source that stalls reports that the capture failed.
+    pub reports_stall: bool,
+    /// Viewers whose index is a multiple of this offer VP8 only.
     pub vp8: Option<usize>,
 }
 
 impl Options {
-    /// Nothing goes wrong by itself.
-    pub fn calm(viewers: usize) -> Options {
+    /// A run without random faults, for the scenarios.
+    pub fn without_faults(viewers: usize) -> Options {
         Options {
             seed: 1,
             length: Duration::ZERO,
@@ -80,7 +80,7 @@ impl Options {
             addresses: None,
             shutdown: false,
             healthy: false,
-            stall_is_told: false,
+            reports_stall: false,
             vp8: None,
         }
     }
@@ -88,7 +88,7 @@ impl Options {
     pub fn draw(seed: u64, length: Duration) -> Options {
         let mut rng = Rng::with_seed(seed ^ 0x6a09_e667_f3bc_c908);
         let rng = &mut rng;
-        let often = |rng: &mut Rng, mean_s: f64| {
+        let mean_interval = |rng: &mut Rng, mean_s: f64| {
             rng.bool().then(|| Duration::from_secs_f64(mean_s * (0.2 + 1.8 * rng.f64())))
         };
         let small = rng.u8(..4) == 0;
@@ -107,28 +107,28 @@ impl Options {
             offers_per_second: if rng.u8(..3) == 0 { 1 } else { 10 },
             path: path(rng),
             check_interval: Duration::from_millis([150, 3_000][rng.usize(..2)]),
-            link_down: often(rng, 15.0),
-            port_change: often(rng, 15.0),
-            vanish: often(rng, 20.0),
-            leave: often(rng, 15.0),
-            restart: often(rng, 10.0),
-            send_failure: often(rng, 8.0),
-            forgery: often(rng, 0.5),
-            pli_storm: often(rng, 15.0),
-            bad_http: often(rng, 1.0),
-            source_stall: often(rng, 15.0),
-            source_huge: often(rng, 10.0),
-            suspend: often(rng, 40.0),
-            addresses: often(rng, 20.0),
+            link_down: mean_interval(rng, 15.0),
+            port_change: mean_interval(rng, 15.0),
+            vanish: mean_interval(rng, 20.0),
+            leave: mean_interval(rng, 15.0),
+            restart: mean_interval(rng, 10.0),
+            send_failure: mean_interval(rng, 8.0),
+            forgery: mean_interval(rng, 0.5),
+            pli_storm: mean_interval(rng, 15.0),
+            bad_http: mean_interval(rng, 1.0),
+            source_stall: mean_interval(rng, 15.0),
+            source_huge: mean_interval(rng, 10.0),
+            suspend: mean_interval(rng, 40.0),
+            addresses: mean_interval(rng, 20.0),
             shutdown: rng.u8(..4) == 0,
             healthy: viewers > 1 && rng.bool(),
             vp8: rng.bool().then(|| rng.usize(1..=4)),
-            stall_is_told: rng.bool(),
+            reports_stall: rng.bool(),
         }
     }
 }
 
-/// RFC 8868's losses and delays, and what wireless links add to them.
+/// The losses and delays of RFC 8868, and bursts, reordering and corruption as on wireless links.
 fn path(rng: &mut Rng) -> Conditions {
     let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
     let milliseconds = |rng: &mut Rng, most: u64| Duration::from_millis(rng.u64(..=most));

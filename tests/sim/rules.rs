@@ -1,5 +1,5 @@
-//! What must hold after every event. Each rule has a number in the messages: S for safety, L for
-//! liveness.
+//! The rules that must hold after every event. Messages begin with the number of the rule: S for
+//! safety, L for liveness.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -12,7 +12,7 @@ use ballcast::webrtc::ViewerId;
 use crate::tally::{Happening, Tally};
 use crate::wire::Wire;
 
-/// A frame that the server was given. Those of one picture have its number.
+/// A frame that the source delivered. The frames of all codecs of one picture have the same number.
 #[derive(Debug, Clone, Copy)]
 pub struct SentFrame {
     pub codec: Codec,
@@ -21,51 +21,51 @@ pub struct SentFrame {
     pub captured: Instant,
 }
 
-/// One RTP stream, as it left the server.
+/// The last packet that the server sent in an RTP stream.
 #[derive(Debug)]
 struct Stream {
     sequence: u16,
     timestamp: u32,
     frame: u64,
-    /// A packet was lost on the server's side: only a key frame may follow.
-    broken: bool,
+    /// A packet of this frame could not be sent: the next frame must be a key frame.
+    send_failed: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// Addresses from which an authenticated check has come.
-    proved: BTreeSet<SocketAddr>,
-    /// By SSRC. RTX streams are not in it.
+    /// Addresses that have sent an authenticated connectivity check.
+    verified: BTreeSet<SocketAddr>,
+    /// By SSRC, without RTX streams.
     streams: BTreeMap<u32, Stream>,
-    /// The stream of each viewer.
+    /// The codec and the SSRC of each viewer's stream.
     destinations: BTreeMap<ViewerId, (Codec, u32)>,
 
-    /// When connections came up.
-    up: BTreeMap<ViewerId, Instant>,
-    /// When a connection came up that has not had its key frame yet.
-    waiting: BTreeMap<ViewerId, Instant>,
-    /// Who has said goodbye, and when.
-    left: BTreeMap<ViewerId, Instant>,
-    /// When a key frame was asked for that has not come yet.
-    asked: BTreeMap<ViewerId, Instant>,
-    /// The frames that the server was given lately.
+    /// When ICE and DTLS were complete.
+    connected_at: BTreeMap<ViewerId, Instant>,
+    /// When a viewer was connected that has not been sent its first key frame yet.
+    awaiting_first_keyframe: BTreeMap<ViewerId, Instant>,
+    /// When a close_notify was received from a viewer.
+    closed_at: BTreeMap<ViewerId, Instant>,
+    /// When a viewer requested a key frame that has not been sent yet.
+    keyframe_requested_at: BTreeMap<ViewerId, Instant>,
+    /// The latest frames that the source delivered.
     frames: BTreeMap<(u64, Codec), SentFrame>,
-    /// When something last came from each viewer, forged or not.
-    heard: BTreeMap<ViewerId, Instant>,
-    /// When something genuine last came from each viewer.
-    understood: BTreeMap<ViewerId, Instant>,
+    /// When the last datagram came from each viewer's address, forged or not.
+    last_datagram: BTreeMap<ViewerId, Instant>,
+    /// When the last authenticated datagram came from each viewer.
+    last_authenticated: BTreeMap<ViewerId, Instant>,
     /// When each half-open viewer was first seen.
     half_open: BTreeMap<ViewerId, Instant>,
     /// The last SRTCP index from each SSRC.
-    reports: BTreeMap<u32, u32>,
-    /// When key frames were forced.
-    forced: Vec<(Codec, Instant)>,
+    last_srtcp_index: BTreeMap<u32, u32>,
+    /// When the source was asked for key frames.
+    forced_keyframes: Vec<(Codec, Instant)>,
     last_capture: Option<Instant>,
     period: Duration,
 }
 
-/// A rule that does not hold.
-pub type Verdict = Result<(), String>;
+/// `Err` with a message if a rule is violated.
+pub type RuleResult = Result<(), String>;
 
 macro_rules! rule {
     ($holds:expr, $($message:tt)+) => {
@@ -82,32 +82,32 @@ impl Rules {
         Rules { period, ..Rules::default() }
     }
 
-    pub fn proves(&mut self, address: SocketAddr) {
-        self.proved.insert(address);
+    pub fn note_verified(&mut self, address: SocketAddr) {
+        self.verified.insert(address);
     }
 
-    pub fn is_proved(&self, address: SocketAddr) -> bool {
-        self.proved.contains(&address)
+    pub fn is_verified(&self, address: SocketAddr) -> bool {
+        self.verified.contains(&address)
     }
 
     /// ICE and DTLS have come up for a viewer.
     pub fn connected(&mut self, viewer: ViewerId, now: Instant) {
-        if let Entry::Vacant(first) = self.up.entry(viewer) {
+        if let Entry::Vacant(first) = self.connected_at.entry(viewer) {
             first.insert(now);
-            self.waiting.insert(viewer, now);
+            self.awaiting_first_keyframe.insert(viewer, now);
         }
     }
 
-    pub fn given(&mut self, frame: SentFrame) {
+    pub fn source_delivered(&mut self, frame: SentFrame) {
         self.frames.insert((frame.number, frame.codec), frame);
         if self.frames.len() > 1_000 {
             self.frames.pop_first();
         }
     }
 
-    pub fn heard(&mut self, viewer: Option<ViewerId>, genuine: bool, now: Instant) {
-        self.heard.extend(viewer.map(|viewer| (viewer, now)));
-        self.understood.extend(viewer.filter(|_| genuine).map(|viewer| (viewer, now)));
+    pub fn note_datagram(&mut self, viewer: Option<ViewerId>, authentic: bool, now: Instant) {
+        self.last_datagram.extend(viewer.map(|viewer| (viewer, now)));
+        self.last_authenticated.extend(viewer.filter(|_| authentic).map(|viewer| (viewer, now)));
     }
 
     /// The number of the frame that went to a viewer last.
@@ -115,26 +115,32 @@ impl Rules {
         Some(self.streams.get(&self.destinations.get(&viewer)?.1)?.frame)
     }
 
-    /// What was seen before is a replay, and not heard (RFC 3711, section 3.3.2).
-    pub fn is_new_report(&mut self, ssrc: u32, index: u32) -> bool {
-        let is_new = self.reports.get(&ssrc).is_none_or(|last| index > *last);
+    /// Whether an SRTCP index is new. A repeated one is a replay, which the server ignores (RFC 3711,
+    /// section 3.3.2).
+    pub fn is_new_srtcp_packet(&mut self, ssrc: u32, index: u32) -> bool {
+        let is_new = self.last_srtcp_index.get(&ssrc).is_none_or(|last| index > *last);
         if is_new {
-            self.reports.insert(ssrc, index);
+            self.last_srtcp_index.insert(ssrc, index);
         }
         is_new
     }
 
-    /// The host has slept, and nobody could keep a promise meanwhile.
-    pub fn slept(&mut self, time: Duration) {
-        let Rules { up, waiting, asked, left, .. } = self;
-        for since in [up, waiting, asked, left].into_iter().flat_map(BTreeMap::values_mut) {
+    /// The host was suspended for this long: all time limits are extended by it.
+    pub fn suspended(&mut self, time: Duration) {
+        let Rules {
+            connected_at, awaiting_first_keyframe, keyframe_requested_at, closed_at, ..
+        } = self;
+        for since in [connected_at, awaiting_first_keyframe, keyframe_requested_at, closed_at]
+            .into_iter()
+            .flat_map(BTreeMap::values_mut)
+        {
             *since += time;
         }
     }
 
-    pub fn said_goodbye(&mut self, viewer: ViewerId, now: Instant) {
-        if self.up.contains_key(&viewer) {
-            self.left.entry(viewer).or_insert(now);
+    pub fn note_close_notify(&mut self, viewer: ViewerId, now: Instant) {
+        if self.connected_at.contains_key(&viewer) {
+            self.closed_at.entry(viewer).or_insert(now);
         }
     }
 
@@ -145,33 +151,35 @@ impl Rules {
         now: Instant,
         tally: &mut Tally,
     ) {
-        // A client misled by a damaged packet asks for streams that do not exist.
+        // After a corrupted packet a client may request a stream that does not exist.
         let Some((codec, known)) = self.destinations.get(&viewer).copied() else { return };
         if known != stream {
             return;
         }
-        if self.asked.contains_key(&viewer) || self.forced_since(codec, now - WINDOW) >= 2 {
+        if self.keyframe_requested_at.contains_key(&viewer)
+            || self.forced_since(codec, now - WINDOW) >= 2
+        {
             tally.happened(Happening::PliCollapsed);
         }
-        self.asked.entry(viewer).or_insert(now);
+        self.keyframe_requested_at.entry(viewer).or_insert(now);
     }
 
     fn forced_since(&self, codec: Codec, since: Instant) -> usize {
-        let lately = self.forced.iter().rev().take_while(|(_, at)| *at > since);
+        let lately = self.forced_keyframes.iter().rev().take_while(|(_, at)| *at > since);
         lately.filter(|(of, _)| *of == codec).count()
     }
 
-    pub fn captured(&mut self, now: Instant, viewers: usize) -> Verdict {
-        rule!(viewers > 0, "S11: a picture is taken and nobody watches");
+    pub fn captured(&mut self, now: Instant, viewers: usize) -> RuleResult {
+        rule!(viewers > 0, "S11: a picture is captured and there are no viewers");
         if let Some(last) = self.last_capture.replace(now) {
-            // A clock that was stopped and started again begins a new grid.
+            // The clock starts a new grid whenever it has been stopped.
             let spacing = now - last;
             rule!(!spacing.is_zero(), "S11: two pictures in one tick");
         }
         Ok(())
     }
 
-    /// A datagram that leaves the server, or that the kernel would not take.
+    /// The server sends a datagram; with `fails`, the kernel does not accept it.
     pub fn transmitted(
         &mut self,
         now: Instant,
@@ -180,8 +188,8 @@ impl Rules {
         wire: &Wire,
         fails: bool,
         tally: &mut Tally,
-    ) -> Verdict {
-        rule!(self.proved.contains(&to), "S4: {wire:?} goes to {to}, which has proved nothing");
+    ) -> RuleResult {
+        rule!(self.verified.contains(&to), "S4: {wire:?} goes to {to}, which is not verified");
         let Wire::Rtp { sequence, timestamp, ssrc, codec, frame } = *wire else {
             return Ok(());
         };
@@ -191,24 +199,25 @@ impl Rules {
         };
         let number = frame.or_else(|| Some(self.streams.get(&ssrc)?.frame));
         let frame = number.and_then(|number| self.frames.get(&(number, codec)).copied());
-        let frame = frame.ok_or("S1: media that is of no frame")?;
+        let frame = frame.ok_or("S1: media that belongs to no frame")?;
         let age = now - frame.captured;
         rule!(age <= self.period * 2, "S8: a frame leaves that is {age:?} old");
         if let Some(viewer) = viewer {
             self.destinations.insert(viewer, (codec, ssrc));
-            let silent = self.heard.get(&viewer).map(|heard| now - *heard).unwrap_or_default();
+            let silent =
+                self.last_datagram.get(&viewer).map(|last| now - *last).unwrap_or_default();
             let limit = SILENCE + self.period;
             rule!(silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
             if frame.keyframe {
-                self.waiting.remove(&viewer);
-                self.asked.remove(&viewer);
+                self.awaiting_first_keyframe.remove(&viewer);
+                self.keyframe_requested_at.remove(&viewer);
             }
         }
         match self.streams.get_mut(&ssrc) {
             None => {
                 rule!(frame.keyframe, "S1: the first frame to {to} is no key frame");
-                let broken = fails;
-                let stream = Stream { sequence, timestamp, frame: frame.number, broken };
+                let send_failed = fails;
+                let stream = Stream { sequence, timestamp, frame: frame.number, send_failed };
                 self.streams.insert(ssrc, stream);
             }
             Some(stream) => {
@@ -228,11 +237,11 @@ impl Rules {
                     tally.happened(Happening::GatedViewer);
                 }
                 if !same {
-                    let follows = stream.frame + 1 == frame.number && !stream.broken;
+                    let follows = stream.frame + 1 == frame.number && !stream.send_failed;
                     rule!(frame.keyframe || follows, "S2: a delta frame follows a gap to {to}");
-                    stream.broken = false;
+                    stream.send_failed = false;
                 }
-                stream.broken |= fails;
+                stream.send_failed |= fails;
                 (stream.sequence, stream.timestamp, stream.frame) =
                     (sequence, timestamp, frame.number);
             }
@@ -240,71 +249,78 @@ impl Rules {
         Ok(())
     }
 
-    /// A key frame is asked of the source: for a viewer that came up, or for requests, of which
-    /// two a second are granted.
-    pub fn forced_keyframe(&mut self, codec: Codec, now: Instant) -> Verdict {
-        self.forced.push((codec, now));
+    /// The server asks the source for a key frame: for a viewer that is newly connected, or for
+    /// requests, of which two per second are granted.
+    pub fn forced_keyframe(&mut self, codec: Codec, now: Instant) -> RuleResult {
+        self.forced_keyframes.push((codec, now));
         let margin = WINDOW + self.period * 2;
-        let joins = self.up.values().filter(|at| **at + margin > now).count();
+        let joins = self.connected_at.values().filter(|at| **at + margin > now).count();
         let forced = self.forced_since(codec, now - WINDOW);
         rule!(forced <= 2 + joins, "L2: {forced} key frames in a second, with {joins} joins");
         Ok(())
     }
 
     /// Silent viewers and those that never connect are freed within 10 s.
-    fn gone_in_time(&mut self, now: Instant, states: &BTreeMap<ViewerId, &'static str>) -> Verdict {
-        self.heard.retain(|viewer, _| states.contains_key(viewer));
+    fn check_freed_in_time(
+        &mut self,
+        now: Instant,
+        states: &BTreeMap<ViewerId, &'static str>,
+    ) -> RuleResult {
+        self.last_datagram.retain(|viewer, _| states.contains_key(viewer));
         self.half_open.retain(|viewer, _| states.get(viewer) == Some(&"half-open"));
         for (viewer, state) in states {
             let since = match *state {
                 "half-open" => *self.half_open.entry(*viewer).or_insert(now),
-                _ => self.heard.get(viewer).copied().unwrap_or(now),
+                _ => self.last_datagram.get(viewer).copied().unwrap_or(now),
             };
             let time = now - since;
-            let understood = self.understood.get(viewer).map(|at| now - *at);
-            let hears = *state != "silent" || understood.is_none_or(|time| time > SILENCE / 2);
-            rule!(hears, "L3: {viewer} is silent, and was understood {understood:?} ago");
+            let authenticated = self.last_authenticated.get(viewer).map(|at| now - *at);
+            let correct = *state != "silent" || authenticated.is_none_or(|time| time > SILENCE / 2);
+            rule!(correct, "L3: {viewer} is silent, authenticated {authenticated:?} ago");
             rule!(time <= Duration::from_secs(10), "L4: {viewer} is {state} for {time:?}");
         }
         Ok(())
     }
 
-    /// Promises whose time has run out. `excused`: the source gives no frames just now.
-    /// `states` are those of the viewers that there are.
-    pub fn overdue(
+    /// Checks the time limits. With `excused`, the source delivers no frames at the moment.
+    /// `states` has the state of every viewer that the server has.
+    pub fn check_time_limits(
         &mut self,
         now: Instant,
         excused: bool,
         states: &BTreeMap<ViewerId, &'static str>,
-    ) -> Verdict {
+    ) -> RuleResult {
         let state = |viewer: ViewerId| states.get(&viewer).copied();
-        self.gone_in_time(now, states)?;
+        self.check_freed_in_time(now, states)?;
         let is_live = |viewer: &ViewerId| state(*viewer) == Some("live");
-        self.waiting.retain(|viewer, _| is_live(viewer));
-        self.asked.retain(|viewer, _| is_live(viewer));
-        self.left.retain(|viewer, _| state(*viewer).is_some());
+        self.awaiting_first_keyframe.retain(|viewer, _| is_live(viewer));
+        self.keyframe_requested_at.retain(|viewer, _| is_live(viewer));
+        self.closed_at.retain(|viewer, _| state(*viewer).is_some());
         if excused {
-            self.waiting.values_mut().chain(self.asked.values_mut()).for_each(|at| *at = now);
+            self.awaiting_first_keyframe
+                .values_mut()
+                .chain(self.keyframe_requested_at.values_mut())
+                .for_each(|at| *at = now);
             return Ok(());
         }
         let grace = self.period + Duration::from_millis(10);
-        for (viewer, since) in &self.waiting {
+        for (viewer, since) in &self.awaiting_first_keyframe {
             let waits = now - *since;
             rule!(waits <= grace, "L1: {viewer} waits {waits:?} for its first key frame");
         }
-        for (viewer, since) in &self.asked {
+        for (viewer, since) in &self.keyframe_requested_at {
             let waits = now - *since;
             let codec = self.destinations.get(viewer).map(|(codec, _)| *codec);
             let granted = self
-                .forced
+                .forced_keyframes
                 .iter()
                 .filter(|(of, at)| Some(*of) == codec && *at <= *since && *at + WINDOW > *since);
-            // Two a second for all: a request may have to wait for the second to pass.
+            // Two per second for all viewers: a request may have to wait for the next second.
             let window = if granted.count() < 2 { Duration::ZERO } else { WINDOW };
             let limit = window + Duration::from_millis(100).max(grace);
             rule!(waits <= limit, "L2: {viewer} waits {waits:?} for the key frame it asked for");
         }
-        for (viewer, since) in &self.left {
+        for (viewer, since) in &self.closed_at {
             let waits = now - *since;
             rule!(waits <= Duration::from_millis(100), "L4: {viewer} left {waits:?} ago");
         }

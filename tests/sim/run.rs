@@ -1,5 +1,5 @@
-//! One run: a server, its viewers and the network between them, in virtual time. A second driver
-//! of the same core.
+//! One run: a server, its viewers and the network between them, in virtual time. This is a second
+//! driver of the same core.
 
 pub mod scenarios;
 
@@ -19,29 +19,31 @@ use crate::browser::{Browser, HttpFault};
 use crate::crypto::{FINISHED, HELLO};
 use crate::link::{Arrival, Conditions, Link};
 use crate::options::Options;
-use crate::rules::{Rules, SentFrame, Verdict, rule};
+use crate::rules::{RuleResult, Rules, SentFrame, rule};
 use crate::tally::{Fault, Happening, Tally};
 use crate::viewer::Viewer;
 use crate::wire::{self, Wire};
 
 pub const SERVER: &str = "10.0.0.254:8080";
-/// More outputs than this in one drain, or inputs in one moment, are a loop without end.
-const MOST_OUTPUTS: usize = 20_000;
+/// More outputs than this in one drain are taken for an endless loop.
+const MAX_OUTPUTS: usize = 20_000;
 const HUGE_FRAME_BYTES: usize = 150_000;
-/// How a binding request begins.
-const CHECK: &[u8] = &[0, 1];
-/// The person on a good network, in the runs that have one.
+/// The message type of a STUN binding request.
+const BINDING_REQUEST_START: &[u8] = &[0, 1];
+/// The user on a good network, in the runs that have one.
 const HEALTHY: usize = 0;
 const GOOD_DELAY: Duration = Duration::from_millis(10);
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// On a healthy network, from the offer to the picture, refusals and their waits included.
-const SETTLES_WITHIN: Duration = Duration::from_secs(2);
-/// After that nobody has reason to give up on a server that knows him.
-const HEALS_WITHIN: Duration = Duration::from_secs(6);
-const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
-const MOST_IN_A_MOMENT: usize = 20_000;
+const PAGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// On a good network, from the offer to the picture, including refusals and retries.
+const PICTURE_WITHIN: Duration = Duration::from_secs(2);
+/// This long after the faults were removed, no page may reconnect while the server still has its
+/// viewer.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(6);
+const RECONNECTS_AFTER: Duration = Duration::from_secs(4);
+/// More steps than this without progress of time are taken for an endless loop.
+const MAX_STEPS_AT_ONE_INSTANT: usize = 20_000;
 
-/// Something that will happen.
+/// An entry of the event queue.
 #[derive(Debug)]
 enum Event {
     ToServer {
@@ -61,12 +63,12 @@ enum Event {
     HttpHalfClosed(ConnId),
     HttpCut(ConnId),
     Join(usize),
-    /// A look at the screen: a page without a picture starts anew.
-    Look(usize),
+    /// The page checks whether it shows a picture, and reconnects if not.
+    PageCheck(usize),
     Script(Script),
 }
 
-/// Things that go wrong, now and then.
+/// Scheduled faults, their removal, and the shutdown.
 #[derive(Debug, Clone, Copy)]
 enum Script {
     LinkDown,
@@ -82,7 +84,7 @@ enum Script {
     SourceHuge,
     Suspend,
     Addresses,
-    Heal,
+    RemoveFaults,
     Shutdown,
 }
 
@@ -109,23 +111,23 @@ impl Ord for Queued {
     }
 }
 
-/// A person with a browser: at most one viewer at a time.
-struct Person {
+/// A simulated user: a browser with at most one viewer at a time, and the network path to it.
+struct User {
     viewer: Option<Viewer>,
     up: Link,
     down: Link,
-    /// No power: nothing is sent, nothing is received.
-    dead: bool,
+    /// Nothing is sent and nothing is received.
+    powered_off: bool,
     offers: u64,
     browser: Browser,
-    storm_until: Option<Instant>,
+    pli_storm_until: Option<Instant>,
 }
 
-/// What is known of an accepted connection.
+/// An accepted HTTP connection.
 struct Connection {
-    person: Option<usize>,
+    user: Option<usize>,
     closed: bool,
-    /// Requests that were sent, up to the first that ends the connection.
+    /// The number of requests sent, up to the first that ends the connection.
     requests: usize,
     responses: usize,
 }
@@ -136,7 +138,7 @@ pub struct Run {
     start: Instant,
     rng: Rng,
     server: Server,
-    people: Vec<Person>,
+    users: Vec<User>,
     queue: BinaryHeap<Reverse<Queued>>,
     order: u64,
     deadline: Option<Instant>,
@@ -150,22 +152,22 @@ pub struct Run {
     keyframe_forced: bool,
     huge_frame: bool,
     stalled_until: Option<Instant>,
-    deaf_until: Option<Instant>,
-    failing_until: Option<Instant>,
-    healed: bool,
-    healed_at: Option<Instant>,
-    slept_until: Option<Instant>,
-    /// The datagram under way is what a viewer sent.
-    genuine: bool,
+    keyframe_requests_ignored_until: Option<Instant>,
+    sends_fail_until: Option<Instant>,
+    faults_removed: bool,
+    faults_removed_at: Option<Instant>,
+    suspended_until: Option<Instant>,
+    /// The datagram that is being handled is authentic: unchanged from what a viewer sent.
+    authentic: bool,
     shut_down: bool,
     leaving: bool,
-    /// Who has begun a DTLS handshake.
-    helloed: BTreeSet<SocketAddr>,
-    in_this_moment: usize,
-    last_moment: Instant,
+    /// Addresses that have sent a ClientHello.
+    client_hellos: BTreeSet<SocketAddr>,
+    steps_at_this_instant: usize,
+    last_step_at: Instant,
 }
 
-/// What a run came to.
+/// The result of a run.
 pub struct Outcome {
     pub trace: u64,
     pub tally: Tally,
@@ -206,19 +208,19 @@ impl Run {
         let now = Instant::now();
         let mut rng = Rng::with_seed(options.seed);
         let server = Server::new(config(&options, &mut rng), now);
-        let people = (0..options.viewers)
+        let users = (0..options.viewers)
             .map(|index| {
                 let healthy = options.healthy && index == HEALTHY;
                 if healthy { Conditions::perfect(GOOD_DELAY) } else { options.path.clone() }
             })
-            .map(|path| Person {
+            .map(|path| User {
                 viewer: None,
                 up: Link::new(path.clone()),
                 down: Link::new(path),
-                dead: false,
+                powered_off: false,
                 offers: 0,
                 browser: Browser::default(),
-                storm_until: None,
+                pli_storm_until: None,
             })
             .collect();
         let rules = Rules::new(options.frames_per_second);
@@ -227,7 +229,7 @@ impl Run {
             start: now,
             rng,
             server,
-            people,
+            users,
             queue: BinaryHeap::new(),
             order: 0,
             deadline: None,
@@ -241,51 +243,51 @@ impl Run {
             keyframe_forced: false,
             huge_frame: false,
             stalled_until: None,
-            deaf_until: None,
-            failing_until: None,
-            healed: false,
-            healed_at: None,
-            slept_until: None,
-            genuine: false,
+            keyframe_requests_ignored_until: None,
+            sends_fail_until: None,
+            faults_removed: false,
+            faults_removed_at: None,
+            suspended_until: None,
+            authentic: false,
             shut_down: false,
             leaving: false,
-            helloed: BTreeSet::new(),
-            in_this_moment: 0,
-            last_moment: now,
+            client_hellos: BTreeSet::new(),
+            steps_at_this_instant: 0,
+            last_step_at: now,
             options,
         }
     }
 
-    /// Runs to the end.
+    /// Runs until the end.
     pub fn run(mut self) -> Outcome {
-        let failure = self.live().err();
+        let failure = self.run_until_end().err();
         self.tally.add(&crate::log::happenings());
         Outcome { trace: self.trace, tally: self.tally, failure }
     }
 
-    fn live(&mut self) -> Verdict {
+    fn run_until_end(&mut self) -> RuleResult {
         self.plan();
-        // The end moves when the host sleeps.
+        // A suspended host moves the end.
         while self.now < self.end() {
-            self.pass(self.end() - self.now)?;
+            self.advance(self.end() - self.now)?;
         }
-        self.everybody_watches()?;
+        self.check_viewers_have_picture()?;
         self.leave_all()?;
-        self.ask_for_statistics()
+        self.request_statistics()
     }
 
-    /// Some refusals have nobody left to answer to: they are only counted.
-    fn ask_for_statistics(&mut self) -> Verdict {
+    /// Some refusals are sent to nobody and only counted in the statistics.
+    fn request_statistics(&mut self) -> RuleResult {
         let request = "GET /stats HTTP/1.1\r\nHost: camera\r\nConnection: close\r\n\r\n";
         let from = SocketAddr::from(([10, 7, 0, 1], 1_000));
         self.connect(None, from, request.into(), true, HttpFault::None)?;
-        self.pass(Duration::from_secs(30))
+        self.advance(Duration::from_secs(30))
     }
 
-    /// Everything that happens in this time.
-    fn pass(&mut self, time: Duration) -> Verdict {
+    /// Advances virtual time and handles everything that is due until then.
+    fn advance(&mut self, time: Duration) -> RuleResult {
         let end = self.now + time;
-        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
+        while let Some(next) = self.next_event_at().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.step()?;
         }
@@ -297,52 +299,52 @@ impl Run {
         self.start + self.options.length
     }
 
-    /// After the faults have healed, whoever wants to watch does.
-    fn everybody_watches(&mut self) -> Verdict {
+    /// After the faults have been removed, every viewer must have a picture.
+    fn check_viewers_have_picture(&mut self) -> RuleResult {
         let Options { max_viewers, half_open, viewers_per_address, connections, .. } = self.options;
-        let people = self.people.len();
-        let room = max_viewers >= 2 * people && half_open >= people && connections >= 2 * people;
+        let users = self.users.len();
+        let room = max_viewers >= 2 * users && half_open >= users && connections >= 2 * users;
         if self.shut_down || !room || viewers_per_address < 2 {
             return Ok(());
         }
         let gap = Duration::from_secs(2) / self.options.frames_per_second;
-        for (index, person) in self.people.iter().enumerate().filter(|(_, p)| !p.dead) {
-            let settled = |viewer: &&Viewer| viewer.born + SETTLES_WITHIN < self.now;
-            let Some(viewer) = person.viewer.as_ref().filter(settled) else { continue };
+        for (index, user) in self.users.iter().enumerate().filter(|(_, p)| !p.powered_off) {
+            let settled = |viewer: &&Viewer| viewer.created_at + PICTURE_WITHIN < self.now;
+            let Some(viewer) = user.viewer.as_ref().filter(settled) else { continue };
             let last = viewer.decoded.last().copied();
             let fresh = last.is_some_and(|last| last + gap + Duration::from_millis(100) > self.now);
             let since = last.map(|last| self.now - last);
-            rule!(fresh, "L3: person {index} has had no picture for {since:?}");
+            rule!(fresh, "L3: user {index} has had no picture for {since:?}");
         }
         Ok(())
     }
 
-    fn next_moment(&self) -> Option<Instant> {
-        let viewers = self.people.iter().filter(|person| !person.dead);
-        let viewers = viewers.filter_map(|person| Some(person.viewer.as_ref()?.poll_timeout()));
+    fn next_event_at(&self) -> Option<Instant> {
+        let viewers = self.users.iter().filter(|user| !user.powered_off);
+        let viewers = viewers.filter_map(|user| Some(user.viewer.as_ref()?.poll_timeout()));
         let queued = self.queue.peek().map(|Reverse(queued)| queued.at);
         viewers.chain(queued).chain(self.deadline).min()
     }
 
-    fn step(&mut self) -> Verdict {
-        self.in_this_moment =
-            if self.now == self.last_moment { self.in_this_moment + 1 } else { 0 };
-        self.last_moment = self.now;
-        rule!(self.in_this_moment < MOST_IN_A_MOMENT, "S10: no end to one moment");
+    fn step(&mut self) -> RuleResult {
+        self.steps_at_this_instant =
+            if self.now == self.last_step_at { self.steps_at_this_instant + 1 } else { 0 };
+        self.last_step_at = self.now;
+        rule!(self.steps_at_this_instant < MAX_STEPS_AT_ONE_INSTANT, "S10: time does not advance");
         if self.deadline.is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Timeout)?;
         }
         while self.queue.peek().is_some_and(|Reverse(queued)| queued.at <= self.now) {
             let Some(Reverse(queued)) = self.queue.pop() else { break };
-            self.happen(queued.event)?;
+            self.handle_event(queued.event)?;
         }
-        for index in 0..self.people.len() {
+        for index in 0..self.users.len() {
             let now = self.now;
-            let person = &mut self.people[index];
-            if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead)
+            let user = &mut self.users[index];
+            if let Some(viewer) = user.viewer.as_mut().filter(|_| !user.powered_off)
                 && viewer.poll_timeout() <= now
             {
-                if person.storm_until.is_some_and(|until| now < until) {
+                if user.pli_storm_until.is_some_and(|until| now < until) {
                     viewer.request_keyframe(now);
                 }
                 viewer.handle_timeout(now);
@@ -350,23 +352,23 @@ impl Run {
             self.send_from(index);
         }
         let excused = self.stalled_until.is_some_and(|until| self.now <= until)
-            || self.failing_until.is_some_and(|until| self.now <= until)
-            || self.deaf_until.is_some_and(|until| self.now <= until)
+            || self.sends_fail_until.is_some_and(|until| self.now <= until)
+            || self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until)
             || self.shut_down;
         let states = self.server.viewer_states().collect();
-        self.rules.overdue(self.now, excused, &states)?;
+        self.rules.check_time_limits(self.now, excused, &states)?;
         crate::log::errors().map_or(Ok(()), |line| Err(format!("S13: {line}")))
     }
 }
 
-/// The script.
+/// The script: scheduled faults.
 impl Run {
     fn plan(&mut self) {
         let options = self.options.clone();
-        for person in 0..options.viewers {
+        for user in 0..options.viewers {
             let at = if self.rng.bool() { 0 } else { self.rng.u64(..10_000) };
-            self.after(Duration::from_millis(at), Event::Join(person));
-            self.after(LOOK_INTERVAL, Event::Look(person));
+            self.after(Duration::from_millis(at), Event::Join(user));
+            self.after(PAGE_CHECK_INTERVAL, Event::PageCheck(user));
         }
         for (script, mean) in [
             (Script::LinkDown, options.link_down),
@@ -387,7 +389,7 @@ impl Run {
                 self.schedule(script, mean);
             }
         }
-        self.after(options.length.mul_f64(0.75), Event::Script(Script::Heal));
+        self.after(options.length.mul_f64(0.75), Event::Script(Script::RemoveFaults));
         if options.shutdown {
             let at = options.length.mul_f64(0.76 + 0.2 * self.rng.f64());
             self.after(at, Event::Script(Script::Shutdown));
@@ -408,21 +410,21 @@ impl Run {
         self.queue.push(Reverse(Queued { at, order: self.order, event }));
     }
 
-    fn happen(&mut self, event: Event) -> Verdict {
+    fn handle_event(&mut self, event: Event) -> RuleResult {
         match event {
             Event::ToServer { from, bytes, intact } => {
                 let wire = wire::read(&bytes);
                 if intact {
                     self.note_arrival(from, &wire);
                 }
-                // Nothing else proves by arriving that it is authentic.
+                // Only a STUN request is certainly authentic when it arrives unchanged.
                 let authentic = intact && wire == Wire::Stun { request: true };
                 self.datagram(from, &bytes, authentic).map(drop)
             }
             Event::ToViewer { viewer, bytes } => {
                 let now = self.now;
-                let person = &mut self.people[viewer];
-                if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead) {
+                let user = &mut self.users[viewer];
+                if let Some(viewer) = user.viewer.as_mut().filter(|_| !user.powered_off) {
                     viewer.handle_datagram(now, SERVER.parse().unwrap(), &bytes);
                 }
                 Ok(())
@@ -445,89 +447,89 @@ impl Run {
             | Event::HttpFlushed(_)
             | Event::HttpHalfClosed(_)
             | Event::HttpCut(_) => Ok(()),
-            Event::Join(person) => self.join(person),
-            Event::Look(person) => self.look(person),
-            Event::Script(script) => self.go_wrong(script),
+            Event::Join(user) => self.join(user),
+            Event::PageCheck(user) => self.check_page(user),
+            Event::Script(script) => self.apply_script(script),
         }
     }
 
-    fn go_wrong(&mut self, script: Script) -> Verdict {
+    fn apply_script(&mut self, script: Script) -> RuleResult {
         let options = self.options.clone();
-        let mut person = self.rng.usize(..self.people.len());
-        if self.options.healthy && person == HEALTHY {
-            person = self.people.len() - 1;
+        let mut user = self.rng.usize(..self.users.len());
+        if self.options.healthy && user == HEALTHY {
+            user = self.users.len() - 1;
         }
         let mean = match script {
-            Script::Heal => return self.heal(),
+            Script::RemoveFaults => return self.remove_faults(),
             Script::Shutdown => return self.shutdown(),
-            _ if self.healed => return Ok(()),
+            _ if self.faults_removed => return Ok(()),
             Script::LinkDown => {
                 let seconds = [0.1, 0.5, 2.0, 4.5, 8.0, 30.0][self.rng.usize(..6)];
                 let until = self.now + Duration::from_secs_f64(seconds);
-                self.people[person].up.conditions.down_until = Some(until);
+                self.users[user].up.conditions.down_until = Some(until);
                 if self.rng.bool() {
-                    self.people[person].down.conditions.down_until = Some(until);
+                    self.users[user].down.conditions.down_until = Some(until);
                 }
                 options.link_down
             }
             Script::PortChange => {
-                self.change_address(person);
+                self.change_address(user);
                 options.port_change
             }
             Script::Vanish => {
-                if self.people[person].viewer.is_some() {
+                if self.users[user].viewer.is_some() {
                     self.tally.fault(Fault::Vanished);
-                    self.people[person].dead = true;
+                    self.users[user].powered_off = true;
                     let back = Duration::from_secs(self.rng.u64(11..20));
-                    self.after(back, Event::Join(person));
+                    self.after(back, Event::Join(user));
                 }
                 options.vanish
             }
             Script::Leave => {
-                self.leave(person);
+                self.leave(user);
                 let back = Duration::from_secs(self.rng.u64(1..10));
-                self.after(back, Event::Join(person));
+                self.after(back, Event::Join(user));
                 options.leave
             }
             Script::Restart => {
                 self.tally.fault(Fault::Restarted);
-                let goodbye = self.rng.bool();
-                // Some reload until it works.
+                let sends_close_notify = self.rng.bool();
+                // Some users reload several times.
                 for _ in 0..[1, 1, 1, 3][self.rng.usize(..4)] {
-                    if goodbye {
-                        self.leave(person);
+                    if sends_close_notify {
+                        self.leave(user);
                     }
-                    self.people[person].viewer = None;
-                    self.join(person)?;
+                    self.users[user].viewer = None;
+                    self.join(user)?;
                 }
                 options.restart
             }
             Script::SendFailure => {
                 let ms = self.rng.u64(1..300);
-                self.failing_until = Some(self.now + Duration::from_millis(ms));
+                self.sends_fail_until = Some(self.now + Duration::from_millis(ms));
                 options.send_failure
             }
             Script::Forgery => {
-                self.forge(person)?;
+                self.send_forged_datagram(user)?;
                 options.forgery
             }
             Script::PliStorm => {
                 self.tally.fault(Fault::PliStorm);
-                self.people[person].storm_until = Some(self.now + Duration::from_secs(3));
+                self.users[user].pli_storm_until = Some(self.now + Duration::from_secs(3));
                 options.pli_storm
             }
             Script::BadHttp => {
-                self.bad_http()?;
+                self.send_malformed_request()?;
                 options.bad_http
             }
             Script::SourceStall => {
                 self.tally.fault(Fault::SourceStalled);
                 let until = self.now + Duration::from_millis(self.rng.u64(50..3_000));
-                // Either no pictures, or none that is the key frame that was asked for.
+                // The source either delivers nothing, or ignores requests for key frames.
                 if self.rng.bool() {
                     self.stalled_until = Some(until);
                 } else {
-                    self.deaf_until = Some(until);
+                    self.keyframe_requests_ignored_until = Some(until);
                 }
                 options.source_stall
             }
@@ -556,32 +558,33 @@ impl Run {
         Ok(())
     }
 
-    /// The host sleeps: everything that would have happened happens later, all at once.
-    fn suspend_for(&mut self, shift: Duration) -> Verdict {
+    /// The host is suspended: everything that falls due meanwhile is handled late, all at once.
+    fn suspend_for(&mut self, shift: Duration) -> RuleResult {
         self.tally.fault(Fault::HostSuspended);
         let until = self.now + shift;
-        // Virtual time has an end of its own: the script moves with the host.
+        // Scheduled faults, joins and page checks, and the end of the run, are put off by the same
+        // time.
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue
             .into_iter()
             .map(|Reverse(mut queued)| {
-                if matches!(queued.event, Event::Script(_) | Event::Join(_) | Event::Look(_)) {
+                if matches!(queued.event, Event::Script(_) | Event::Join(_) | Event::PageCheck(_)) {
                     queued.at += shift;
                 }
                 Reverse(queued)
             })
             .collect();
         self.start += shift;
-        self.slept_until = Some(until);
-        self.rules.slept(shift);
+        self.suspended_until = Some(until);
+        self.rules.suspended(shift);
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
-        // The first thing that a driver finds when it wakes up is that time has passed.
+        // After a suspension a driver's first input is a timeout.
         self.input(Input::Timeout)
     }
 
-    /// The process is killed and started again: its connections are cut, and it knows nobody.
-    fn restart_server(&mut self) -> Verdict {
+    /// The process is killed and started again: its connections are lost, and it has no viewers.
+    fn restart_server(&mut self) -> RuleResult {
         self.server = Server::new(config(&self.options, &mut self.rng), self.now);
         self.deadline = None;
         self.rules = Rules::new(self.options.frames_per_second);
@@ -590,76 +593,76 @@ impl Run {
         Ok(())
     }
 
-    fn heal(&mut self) -> Verdict {
-        self.healed = true;
-        self.healed_at = Some(self.now);
-        self.failing_until = self.failing_until.map(|until| until.min(self.now));
+    fn remove_faults(&mut self) -> RuleResult {
+        self.faults_removed = true;
+        self.faults_removed_at = Some(self.now);
+        self.sends_fail_until = self.sends_fail_until.map(|until| until.min(self.now));
         self.stalled_until = None;
-        self.deaf_until = None;
-        for person in &mut self.people {
-            for link in [&mut person.up, &mut person.down] {
+        self.keyframe_requests_ignored_until = None;
+        for user in &mut self.users {
+            for link in [&mut user.up, &mut user.down] {
                 *link = Link::new(Conditions::perfect(GOOD_DELAY));
             }
-            person.storm_until = None;
+            user.pli_storm_until = None;
         }
         Ok(())
     }
 
-    fn shutdown(&mut self) -> Verdict {
-        let opening = |person: &Person| {
-            person.viewer.as_ref().is_some_and(|viewer| viewer.is_answered() && !viewer.connected)
+    fn shutdown(&mut self) -> RuleResult {
+        let opening = |user: &User| {
+            user.viewer.as_ref().is_some_and(|viewer| viewer.is_answered() && !viewer.connected)
         };
-        if self.people.iter().any(opening) {
+        if self.users.iter().any(opening) {
             self.tally.happened(Happening::ShutdownInHandshake);
         }
         self.input(Input::Shutdown)?;
         self.shut_down = true;
-        rule!(self.server.viewers() == 0, "L5: viewers are left after the goodbye");
+        rule!(self.server.viewers() == 0, "L5: viewers are left after the shutdown");
         Ok(())
     }
 
-    /// Everybody leaves, and nothing is left.
-    fn leave_all(&mut self) -> Verdict {
+    /// All viewers leave; the server must have no viewers, connections or timers left.
+    fn leave_all(&mut self) -> RuleResult {
         self.leaving = true;
-        for person in 0..self.people.len() {
-            self.leave(person);
+        for user in 0..self.users.len() {
+            self.leave(user);
         }
-        self.pass(Duration::from_secs(30))?;
+        self.advance(Duration::from_secs(30))?;
         rule!(self.server.viewers() == 0, "L5: viewers are left after all have gone");
         rule!(self.server.connections() == 0, "L5: connections are left after all have gone");
-        rule!(self.deadline.is_none(), "L5: there is still something to wake up for");
+        rule!(self.deadline.is_none(), "L5: a timer is left");
         let open = self.connections.values().filter(|connection| !connection.closed).count();
         rule!(open == 0, "S12: {open} connections were never closed");
         Ok(())
     }
 }
 
-/// People.
+/// The simulated users.
 impl Run {
-    fn join(&mut self, index: usize) -> Verdict {
-        let watches = self.people[index].viewer.is_some() && !self.people[index].dead;
+    fn join(&mut self, index: usize) -> RuleResult {
+        let watches = self.users[index].viewer.is_some() && !self.users[index].powered_off;
         if self.leaving || watches {
             return Ok(());
         }
-        let person = &mut self.people[index];
-        person.dead = false;
-        person.offers += 1;
-        if person.offers > 1 {
+        let user = &mut self.users[index];
+        user.powered_off = false;
+        user.offers += 1;
+        if user.offers > 1 {
             self.tally.happened(Happening::SecondOffer);
         }
-        let port = 5_000 + person.offers as u16;
+        let port = 5_000 + user.offers as u16;
         let address = SocketAddr::from(([10, 1, index as u8, 1], port));
         let is_vp8 = self.options.vp8.is_some_and(|every| index.is_multiple_of(every));
         let codec = if is_vp8 { Codec::Vp8 } else { Codec::H264 };
         let (viewer, sdp) = Viewer::new(address, codec, self.options.check_interval, self.now);
-        person.viewer = Some(viewer);
+        user.viewer = Some(viewer);
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         let request = format!(
             "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let fault = if self.healed || self.options.bad_http.is_none() {
+        let fault = if self.faults_removed || self.options.bad_http.is_none() {
             HttpFault::None
         } else {
             HttpFault::draw(&mut self.rng)
@@ -667,25 +670,25 @@ impl Run {
         self.connect(Some(index), address, request.into_bytes(), false, fault)
     }
 
-    /// A request on a connection of its own.
+    /// Sends a request on a new connection.
     fn connect(
         &mut self,
-        person: Option<usize>,
+        user: Option<usize>,
         from: SocketAddr,
         request: Vec<u8>,
         ends: bool,
         fault: HttpFault,
-    ) -> Verdict {
+    ) -> RuleResult {
         let id = ConnId(self.next_connection);
         self.next_connection += 1;
-        let piped = usize::from(fault == HttpFault::Pipelined && !ends);
-        let connection = Connection { person, closed: false, requests: 1 + piped, responses: 0 };
+        let pipelined = usize::from(fault == HttpFault::Pipelined && !ends);
+        let connection = Connection { user, closed: false, requests: 1 + pipelined, responses: 0 };
         self.connections.insert(id, connection);
-        if let Some(index) = person {
-            self.people[index].browser = Browser::new(id);
+        if let Some(index) = user {
+            self.users[index].browser = Browser::new(id);
         }
         self.input(Input::Connected(id, from))?;
-        let (pieces, cut) = fault.cut(request, &mut self.rng, &mut self.tally);
+        let (pieces, cut) = fault.split_request(request, &mut self.rng, &mut self.tally);
         let mut at = self.now;
         for piece in pieces {
             at += Duration::from_micros(self.rng.u64(100..20_000));
@@ -697,22 +700,26 @@ impl Run {
         Ok(())
     }
 
-    /// The page gives a connection that shows nothing up after 3 s, and starts anew.
-    fn look(&mut self, index: usize) -> Verdict {
+    /// A page whose viewer was closed or has had no picture for [`RECONNECTS_AFTER`] reconnects.
+    fn check_page(&mut self, index: usize) -> RuleResult {
         if self.leaving {
             return Ok(());
         }
-        self.after(LOOK_INTERVAL, Event::Look(index));
-        let person = &self.people[index];
-        let Some(viewer) = person.viewer.as_ref().filter(|_| !person.dead) else {
+        self.after(PAGE_CHECK_INTERVAL, Event::PageCheck(index));
+        let user = &self.users[index];
+        let Some(viewer) = user.viewer.as_ref().filter(|_| !user.powered_off) else {
             return Ok(());
         };
-        let seen = viewer.decoded.last().copied().or(viewer.answered).unwrap_or(viewer.born);
-        if viewer.closed || self.now - seen > GIVES_UP_AFTER {
-            let healed = self.healed_at.is_some_and(|at| self.now - at > HEALS_WITHIN);
+        let seen = viewer.decoded.last().copied().or(viewer.answered).unwrap_or(viewer.created_at);
+        if viewer.closed || self.now - seen > RECONNECTS_AFTER {
+            let recovered =
+                self.faults_removed_at.is_some_and(|at| self.now - at > RECOVERS_WITHIN);
             let known = self.server.viewer_at(viewer.mapped);
-            let excused = !healed || self.shut_down || viewer.closed;
-            rule!(excused || known.is_none(), "L3: person {index} gives up on {known:?}");
+            let excused = !recovered || self.shut_down || viewer.closed;
+            rule!(
+                excused || known.is_none(),
+                "L3: user {index} reconnects, and the server has {known:?}"
+            );
             self.leave(index);
             self.join(index)?;
         }
@@ -721,18 +728,18 @@ impl Run {
 
     fn leave(&mut self, index: usize) {
         let now = self.now;
-        let person = &mut self.people[index];
-        if let Some(viewer) = person.viewer.as_mut().filter(|_| !person.dead) {
+        let user = &mut self.users[index];
+        if let Some(viewer) = user.viewer.as_mut().filter(|_| !user.powered_off) {
             viewer.close(now);
         }
         self.send_from(index);
-        self.people[index].viewer = None;
+        self.users[index].viewer = None;
     }
 
-    /// A NAT forgets its mapping, or a phone changes networks.
+    /// A NAT binding expires, or a phone changes networks.
     fn change_address(&mut self, index: usize) {
-        let person = &mut self.people[index];
-        if let Some(viewer) = &mut person.viewer {
+        let user = &mut self.users[index];
+        if let Some(viewer) = &mut user.viewer {
             let port = viewer.mapped.port().wrapping_add(1_000);
             let other_network = self.rng.bool();
             let network = if other_network { 2 } else { 1 };
@@ -747,16 +754,16 @@ impl Run {
 
     fn send_from(&mut self, index: usize) {
         let now = self.now;
-        let person = &mut self.people[index];
-        let Some(viewer) = &mut person.viewer else { return };
+        let user = &mut self.users[index];
+        let Some(viewer) = &mut user.viewer else { return };
         let (from, outgoing) = (viewer.mapped, std::mem::take(&mut viewer.outgoing));
-        if person.dead {
+        if user.powered_off {
             return;
         }
         let mut arrivals = Vec::new();
         for transmit in outgoing {
             let bytes = transmit.contents.to_vec();
-            arrivals.extend(person.up.carry(now, bytes, &mut self.rng, &mut self.tally));
+            arrivals.extend(user.up.send(now, bytes, &mut self.rng, &mut self.tally));
         }
         for Arrival { at, bytes, intact } in arrivals {
             self.at(at, Event::ToServer { from, bytes, intact });
@@ -767,7 +774,7 @@ impl Run {
         self.connections.get(&id).is_some_and(|connection| !connection.closed)
     }
 
-    fn set_closed(&mut self, id: ConnId) -> Verdict {
+    fn set_closed(&mut self, id: ConnId) -> RuleResult {
         let Some(connection) = self.connections.get_mut(&id) else {
             return Err(format!("S12: {id:?} was never accepted"));
         };
@@ -777,11 +784,11 @@ impl Run {
     }
 }
 
-/// Hostility.
+/// Forged datagrams and malformed requests.
 impl Run {
-    fn forge(&mut self, index: usize) -> Verdict {
+    fn send_forged_datagram(&mut self, index: usize) -> RuleResult {
         let stranger = SocketAddr::from(([10, 9, 9, self.rng.u8(..)], 9));
-        let victim = self.people[index].viewer.as_ref().map(|viewer| viewer.mapped);
+        let victim = self.users[index].viewer.as_ref().map(|viewer| viewer.mapped);
         let (from, fault) = match victim.filter(|_| self.rng.bool()) {
             Some(victim) => (victim, None),
             None => (stranger, Some(Fault::Stranger)),
@@ -797,7 +804,7 @@ impl Run {
             2 => (Fault::ForgedRtp, &[0x80, 108]),
             _ => (Fault::ForgedRtcp, &[0x81, 206, 0, 2]),
         };
-        if bytes.starts_with(CHECK) {
+        if bytes.starts_with(BINDING_REQUEST_START) {
             self.tally.fault(Fault::ForgedStun);
         } else {
             let prefix = first.len().min(bytes.len());
@@ -807,22 +814,24 @@ impl Run {
         if let Some(fault) = fault {
             self.tally.fault(fault);
         }
-        // Whatever is due anyway is out of the way first.
+        // First handle what is due anyway, so that it is not taken for an effect of the datagram.
         self.input(Input::Timeout)?;
         let before = (self.server.viewers(), self.server.viewer_at(from));
         let sent = self.datagram(from, &bytes, false)?;
         let after = (self.server.viewers(), self.server.viewer_at(from));
         rule!(before == after, "S6: a forged datagram changed {before:?} to {after:?}");
-        rule!(sent == 0 || victim == Some(from), "S5: a stranger's datagram was answered");
+        rule!(
+            sent == 0 || victim == Some(from),
+            "S5: a datagram from an unknown address was answered"
+        );
         Ok(())
     }
 
-    /// A connectivity check with the user fragments of another viewer, which are no secret, and
-    /// without its password.
+    /// A connectivity check with the USERNAME of another viewer, which is not secret, and a wrong
+    /// password.
     fn forged_check(&mut self, victim: usize) -> Option<Vec<u8>> {
-        let others = self.people.iter().enumerate().filter(|(index, _)| *index != victim);
-        let mut usernames =
-            others.filter_map(|(_, person)| person.viewer.as_ref()?.username.clone());
+        let others = self.users.iter().enumerate().filter(|(index, _)| *index != victim);
+        let mut usernames = others.filter_map(|(_, user)| user.viewer.as_ref()?.username.clone());
         let username = usernames.next()?;
         let check = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
         let crypto = str0m::crypto::from_feature_flags();
@@ -833,25 +842,30 @@ impl Run {
         Some(bytes)
     }
 
-    fn bad_http(&mut self) -> Verdict {
+    fn send_malformed_request(&mut self) -> RuleResult {
         let from = SocketAddr::from(([10, 8, 0, self.rng.u8(..4)], 1_000));
-        let (request, ends) = crate::browser::odd_request(&mut self.rng, &mut self.tally);
+        let (request, ends) = crate::browser::malformed_request(&mut self.rng, &mut self.tally);
         let fault = HttpFault::draw(&mut self.rng);
         self.connect(None, from, request, ends, fault)
     }
 }
 
-/// The server.
+/// The server's inputs and outputs.
 impl Run {
-    /// A datagram arrives; how many the server sends.
-    fn datagram(&mut self, from: SocketAddr, bytes: &[u8], genuine: bool) -> Result<usize, String> {
+    /// A datagram arrives. Returns how many datagrams the server sends.
+    fn datagram(
+        &mut self,
+        from: SocketAddr,
+        bytes: &[u8],
+        authentic: bool,
+    ) -> Result<usize, String> {
         let destination = SERVER.parse().unwrap();
-        self.genuine = genuine;
-        self.rules.heard(self.server.viewer_at(from), genuine, self.now);
+        self.authentic = authentic;
+        self.rules.note_datagram(self.server.viewer_at(from), authentic, self.now);
         self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
     }
 
-    /// What a genuine datagram proves or promises, before the server sees it.
+    /// Records what follows from an unchanged datagram, before the server handles it.
     fn note_arrival(&mut self, from: SocketAddr, wire: &Wire) {
         let now = self.now;
         let viewer = self.server.viewer_at(from);
@@ -860,14 +874,14 @@ impl Run {
         match wire {
             Wire::Stun { request: true } => {
                 let moved = |viewer: &Viewer| viewer.connected && viewer.mapped == from;
-                let known = self.people.iter().filter_map(|p| p.viewer.as_ref()).any(moved);
-                if !self.rules.is_proved(from) && known {
+                let known = self.users.iter().filter_map(|p| p.viewer.as_ref()).any(moved);
+                if !self.rules.is_verified(from) && known {
                     self.tally.happened(Happening::AddressChange);
                 }
-                self.rules.proves(from);
+                self.rules.note_verified(from);
             }
             Wire::Rtcp { pli, ssrc, index } => {
-                let is_new = self.rules.is_new_report(*ssrc, *index);
+                let is_new = self.rules.is_new_srtcp_packet(*ssrc, *index);
                 if let (Some(stream), Some(viewer), true) = (*pli, is("live"), is_new) {
                     self.rules.keyframe_requested(viewer, stream, now, &mut self.tally);
                 }
@@ -877,25 +891,25 @@ impl Run {
                     self.rules.connected(viewer, now);
                 }
             }
-            Wire::Dtls { handshake: Some(HELLO) } if !self.helloed.insert(from) => {
+            Wire::Dtls { handshake: Some(HELLO) } if !self.client_hellos.insert(from) => {
                 self.tally.happened(Happening::DtlsRetransmit);
             }
             Wire::Dtls { handshake: None } => {
                 if let Some(viewer) = is("live") {
-                    self.rules.said_goodbye(viewer, now);
+                    self.rules.note_close_notify(viewer, now);
                 }
             }
             _ => {}
         }
     }
 
-    fn input(&mut self, input: Input) -> Verdict {
+    fn input(&mut self, input: Input) -> RuleResult {
         self.input_counting(input).map(drop)
     }
 
-    /// Tells the server a fact and does what it wants; how many datagrams it sent.
+    /// Gives the server an input and handles all its outputs. Returns how many datagrams it sent.
     fn input_counting(&mut self, input: Input) -> Result<usize, String> {
-        self.mix(&format!("{:?}", std::mem::discriminant(&input)));
+        self.add_to_trace(&format!("{:?}", std::mem::discriminant(&input)));
         if self.verbose {
             let text = format!("{input:?}");
             println!("{:>12?} in  {}", self.now - self.start, &text[..text.len().min(160)]);
@@ -905,13 +919,13 @@ impl Run {
             _ => None,
         };
         self.server.handle_input(self.now, input);
-        // A datagram may have made its own address known.
-        let heard = source.and_then(|from| self.server.viewer_at(from));
-        self.rules.heard(heard, self.genuine, self.now);
+        // This datagram may be the one that made its source address a viewer's.
+        let viewer = source.and_then(|from| self.server.viewer_at(from));
+        self.rules.note_datagram(viewer, self.authentic, self.now);
         let mut sent = 0;
         let mut capture = None;
         let mut failed = Vec::new();
-        for _ in 0..MOST_OUTPUTS {
+        for _ in 0..MAX_OUTPUTS {
             let output = self.server.poll_output();
             if self.verbose && !matches!(output, Output::Timeout(_)) {
                 let text = format!("{output:?}");
@@ -928,7 +942,7 @@ impl Run {
                 Output::Transmit(transmit) => {
                     sent += 1;
                     let to = transmit.destination;
-                    let fails = self.failing_until.is_some_and(|until| self.now < until);
+                    let fails = self.sends_fail_until.is_some_and(|until| self.now < until);
                     self.transmit(to, transmit.contents, fails)?;
                     if fails {
                         failed.push(to);
@@ -942,16 +956,16 @@ impl Run {
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
                 Output::Capture(codecs) => {
-                    rule!(capture.is_none(), "S11: two pictures in one drain");
+                    rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
                     capture = Some(codecs);
                 }
             }
         }
-        Err("S10: no end to the outputs".into())
+        Err("S10: the outputs do not end".into())
     }
 
-    fn after_drain(&mut self, capture: Option<Vec<Codec>>, failed: Vec<SocketAddr>) -> Verdict {
+    fn after_drain(&mut self, capture: Option<Vec<Codec>>, failed: Vec<SocketAddr>) -> RuleResult {
         for destination in failed {
             self.tally.fault(Fault::SendFailed);
             self.tally.happened(Happening::FailedSend);
@@ -961,14 +975,14 @@ impl Run {
             self.rules.captured(self.now, self.server.viewers())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
                 self.deliver_picture(&codecs)?;
-            } else if self.options.stall_is_told {
+            } else if self.options.reports_stall {
                 self.input(Input::CaptureFailed)?;
             }
         }
         Ok(())
     }
 
-    fn deliver_picture(&mut self, codecs: &[Codec]) -> Verdict {
+    fn deliver_picture(&mut self, codecs: &[Codec]) -> RuleResult {
         self.frames += 1;
         let huge = std::mem::take(&mut self.huge_frame);
         if huge {
@@ -982,10 +996,10 @@ impl Run {
                 Codec::H264 => self.h264_frame(huge),
                 Codec::Vp8 => self.vp8_frame(huge),
             };
-            self.rules.given(frame);
+            self.rules.source_delivered(frame);
             self.input(Input::Frame(bytes))?;
         }
-        self.healthy_viewer_was_served()
+        self.check_healthy_viewer()
     }
 
     fn sent_frame(&self, codec: Codec, keyframe: bool) -> SentFrame {
@@ -993,8 +1007,9 @@ impl Run {
     }
 
     fn h264_frame(&mut self, huge: bool) -> (SentFrame, Frame) {
-        let deaf = self.deaf_until.is_some_and(|until| self.now <= until);
-        let keyframe = !deaf && std::mem::take(&mut self.keyframe_forced);
+        let ignores_requests =
+            self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until);
+        let keyframe = !ignores_requests && std::mem::take(&mut self.keyframe_forced);
         let bytes = match keyframe {
             _ if huge => HUGE_FRAME_BYTES,
             true => self.options.keyframe_bytes,
@@ -1003,7 +1018,7 @@ impl Run {
         let number = wire::number_bytes(self.frames);
         let mut data = Vec::new();
         if keyframe {
-            // Where a large picture follows, the parameter sets have a packet of their own.
+            // Before a large slice the parameter sets are in a packet of their own.
             data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0x8c]);
             data.extend_from_slice(&[&[0, 0, 0, 1, 0x68], &number[..]].concat());
         }
@@ -1013,7 +1028,7 @@ impl Run {
         (self.sent_frame(Codec::H264, keyframe), Frame::h264(data, self.now))
     }
 
-    /// The source makes key frames only.
+    /// The VP8 source makes key frames only.
     fn vp8_frame(&self, huge: bool) -> (SentFrame, Frame) {
         let bytes = if huge { HUGE_FRAME_BYTES } else { self.options.keyframe_bytes };
         let mut data = [&wire::VP8_HEADER[..], &wire::number_bytes(self.frames)].concat();
@@ -1021,17 +1036,17 @@ impl Run {
         (self.sent_frame(Codec::Vp8, true), Frame::vp8(data, self.now))
     }
 
-    /// Whatever the others do, a viewer on a good network gets every frame in its moment.
-    fn healthy_viewer_was_served(&mut self) -> Verdict {
+    /// The viewer on a good network must be sent every frame, whatever faults the others have.
+    fn check_healthy_viewer(&mut self) -> RuleResult {
         let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
-        // A key frame after a failed send may have to wait for its second.
-        let fine = past(self.failing_until, SETTLES_WITHIN)
-            && past(self.deaf_until, SETTLES_WITHIN)
-            && past(self.slept_until, HEALS_WITHIN);
-        let Some(viewer) = self.people[HEALTHY].viewer.as_ref().filter(|_| fine) else {
+        // The key frame after a failed send may have to wait for the rate limit.
+        let fine = past(self.sends_fail_until, PICTURE_WITHIN)
+            && past(self.keyframe_requests_ignored_until, PICTURE_WITHIN)
+            && past(self.suspended_until, RECOVERS_WITHIN);
+        let Some(viewer) = self.users[HEALTHY].viewer.as_ref().filter(|_| fine) else {
             return Ok(());
         };
-        let settled = viewer.decoded.first().is_some_and(|at| *at + SETTLES_WITHIN < self.now);
+        let settled = viewer.decoded.first().is_some_and(|at| *at + PICTURE_WITHIN < self.now);
         let id = self.server.viewer_at(viewer.mapped);
         if let Some(id) = id.filter(|_| self.options.healthy && settled && !viewer.closed) {
             let last = self.rules.last_frame(id);
@@ -1040,9 +1055,9 @@ impl Run {
         Ok(())
     }
 
-    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> Verdict {
+    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> RuleResult {
         let wire = wire::read(&bytes);
-        self.mix(&format!("{to} {} {wire:?}", bytes.len()));
+        self.add_to_trace(&format!("{to} {} {wire:?}", bytes.len()));
         rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
         let viewer = self.server.viewer_at(to);
         let now = self.now;
@@ -1052,20 +1067,20 @@ impl Run {
         }
         let now = self.now;
         let index = self
-            .people
+            .users
             .iter()
-            .position(|person| person.viewer.as_ref().is_some_and(|viewer| viewer.mapped == to));
+            .position(|user| user.viewer.as_ref().is_some_and(|viewer| viewer.mapped == to));
         let Some(index) = index else { return Ok(()) };
-        let link = &mut self.people[index].down;
-        let arrivals = link.carry(now, bytes, &mut self.rng, &mut self.tally);
+        let link = &mut self.users[index].down;
+        let arrivals = link.send(now, bytes, &mut self.rng, &mut self.tally);
         for Arrival { at, bytes, .. } in arrivals {
             self.at(at, Event::ToViewer { viewer: index, bytes });
         }
         Ok(())
     }
 
-    fn respond(&mut self, id: ConnId, bytes: &[u8]) -> Verdict {
-        self.mix(&format!("{id:?} {}", bytes.len()));
+    fn respond(&mut self, id: ConnId, bytes: &[u8]) -> RuleResult {
+        self.add_to_trace(&format!("{id:?} {}", bytes.len()));
         rule!(self.is_open(id), "S9: {id:?} is answered and is closed");
         if let Some(connection) = self.connections.get_mut(&id) {
             let begins = bytes.starts_with(b"HTTP/1.1 ") && !bytes.starts_with(b"HTTP/1.1 100");
@@ -1073,22 +1088,23 @@ impl Run {
             let (responses, requests) = (connection.responses, connection.requests);
             rule!(responses <= requests, "S9: {responses} responses to {requests} requests");
         }
-        let slow = !self.healed && self.options.bad_http.is_some() && self.rng.u8(..20) == 0;
+        let slow =
+            !self.faults_removed && self.options.bad_http.is_some() && self.rng.u8(..20) == 0;
         let wait = if slow { 12_000 } else { self.rng.u64(1..50) };
         self.after(Duration::from_millis(wait), Event::HttpFlushed(id));
-        let person = self.connections.get(&id).and_then(|connection| connection.person);
-        let Some(index) = person else {
+        let user = self.connections.get(&id).and_then(|connection| connection.user);
+        let Some(index) = user else {
             return crate::browser::note_refusals(bytes, &mut self.tally);
         };
         let now = self.now;
-        let person = &mut self.people[index];
-        let Some((status, body)) = person.browser.receive(id, bytes)? else {
+        let user = &mut self.users[index];
+        let Some((status, body)) = user.browser.receive(id, bytes)? else {
             return Ok(());
         };
-        match (status, &mut person.viewer) {
+        match (status, &mut user.viewer) {
             (200, Some(viewer)) if !viewer.is_answered() => {
                 let answer = body["sdp"].as_str().ok_or("S9: an answer without an SDP")?;
-                viewer.accept(answer, now);
+                viewer.accept_answer(answer, now);
                 self.send_from(index);
             }
             (200, _) => {}
@@ -1098,7 +1114,7 @@ impl Run {
                     self.tally.happened(Happening::CapRefusal);
                 }
                 self.tally.refused(&reason);
-                person.viewer = None;
+                user.viewer = None;
                 let wait = Duration::from_millis(self.rng.u64(500..3_000));
                 self.after(wait, Event::Join(index));
             }
@@ -1106,8 +1122,8 @@ impl Run {
         Ok(())
     }
 
-    /// The trace: everything that is decided, as one number.
-    fn mix(&mut self, text: &str) {
+    /// Adds an event to the trace, which is a hash of all inputs and outputs and their times.
+    fn add_to_trace(&mut self, text: &str) {
         let micros = (self.now - self.start).as_micros() as u64;
         for byte in text.bytes().chain(micros.to_be_bytes()) {
             self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

@@ -1,4 +1,4 @@
-//! A simulated viewer: str0m's client, and what its owner has in mind for it.
+//! A simulated viewer: str0m's client, its network address and what it has decoded.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-/// libwebrtc asks again for a key frame after this long.
+/// The interval at which libwebrtc repeats a PLI.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 pub struct Viewer {
@@ -19,16 +19,16 @@ pub struct Viewer {
     mid: Mid,
     deadline: Instant,
     pub address: SocketAddr,
-    /// Where it really sends from and listens: a NAT or a new network changes it.
+    /// The address that the server sees: a NAT or a new network changes it.
     pub mapped: SocketAddr,
-    /// The user fragments of its checks: the server's and its own.
+    /// The USERNAME of its connectivity checks: the server's ufrag and its own.
     pub username: Option<String>,
     own_ufrag: String,
-    pub born: Instant,
+    pub created_at: Instant,
     pub answered: Option<Instant>,
     pub connected: bool,
     pub closed: bool,
-    /// The decoder has everything it needs.
+    /// The decoder has a key frame and every frame since.
     pub decodes: bool,
     /// When frames were decoded.
     pub decoded: Vec<Instant>,
@@ -37,7 +37,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A viewer, and its offer's SDP.
+    /// A viewer and the SDP of its offer.
     pub fn new(
         address: SocketAddr,
         codec: Codec,
@@ -69,7 +69,7 @@ impl Viewer {
             mapped: address,
             username: None,
             own_ufrag: ufrag(&offer.to_sdp_string()),
-            born: now,
+            created_at: now,
             answered: None,
             connected: false,
             closed: false,
@@ -81,7 +81,7 @@ impl Viewer {
         (viewer, offer.to_sdp_string())
     }
 
-    pub fn accept(&mut self, answer: &str, now: Instant) {
+    pub fn accept_answer(&mut self, answer: &str, now: Instant) {
         self.username = Some(format!("{}:{}", ufrag(answer), self.own_ufrag));
         let answer = SdpAnswer::from_sdp_string(answer).expect("our answers parse");
         let pending = self.pending.take().expect("one answer for each offer");

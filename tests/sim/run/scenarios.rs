@@ -4,12 +4,12 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::{Event, GOOD_DELAY, HEALTHY, LOOK_INTERVAL, Outcome, Run, Verdict};
+use super::{Event, GOOD_DELAY, HEALTHY, Outcome, PAGE_CHECK_INTERVAL, RuleResult, Run};
 use crate::options::Options;
 use crate::rules::rule;
 
 /// A scenario: its name, the number of users, and the function that plays it.
-pub type Scenario = (&'static str, usize, fn(&mut Run) -> Verdict);
+pub type Scenario = (&'static str, usize, fn(&mut Run) -> RuleResult);
 
 pub const SCENARIOS: [Scenario; 9] = [
     ("a-late-joiner-sees-a-picture-at-once", 4, late_joiner),
@@ -24,10 +24,10 @@ pub const SCENARIOS: [Scenario; 9] = [
 ];
 
 /// Plays one scenario until all viewers have left.
-pub fn play((_, people, scenario): Scenario, verbose: bool) -> Outcome {
-    let mut run = Run::new(Options::calm(people), verbose);
-    run.healed = true;
-    run.healed_at = Some(run.now);
+pub fn play((_, users, scenario): Scenario, verbose: bool) -> Outcome {
+    let mut run = Run::new(Options::without_faults(users), verbose);
+    run.faults_removed = true;
+    run.faults_removed_at = Some(run.now);
     let failure = scenario(&mut run).and_then(|()| run.leave_all()).err();
     run.tally.add(&crate::log::happenings());
     Outcome { trace: run.trace, tally: run.tally, failure }
@@ -36,146 +36,147 @@ pub fn play((_, people, scenario): Scenario, verbose: bool) -> Outcome {
 const SETTLED: Duration = Duration::from_secs(2);
 const ROUND_TRIP: Duration = Duration::from_millis(2 * GOOD_DELAY.as_millis() as u64);
 
-fn late_joiner(run: &mut Run) -> Verdict {
+fn late_joiner(run: &mut Run) -> RuleResult {
     run.all_join(0..3)?;
-    run.pass(Duration::from_secs(10))?;
+    run.advance(Duration::from_secs(10))?;
     let joined = run.now;
     run.join(3)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let first = run.frames_since(3, joined).next();
     let wait = first.map(|at| at - joined);
     // The request and its answer, checks, the handshake in two round trips, and a frame's time.
     let limit = Duration::from_millis(40) + ROUND_TRIP * 5 + run.period();
     rule!(wait.is_some_and(|wait| wait <= limit), "the first picture came after {wait:?}");
-    (0..3).try_for_each(|person| run.saw_no_gap(person, joined))
+    (0..3).try_for_each(|user| run.check_no_gap(user, joined))
 }
 
-fn vanishing(run: &mut Run) -> Verdict {
+fn vanishing(run: &mut Run) -> RuleResult {
     run.all_join(0..3)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let vanished = run.now;
-    run.people[2].dead = true;
-    run.pass(Duration::from_secs(12))?;
+    run.users[2].powered_off = true;
+    run.advance(Duration::from_secs(12))?;
     rule!(run.server.viewers() == 2, "{} viewers are left", run.server.viewers());
-    (0..2).try_for_each(|person| run.saw_no_gap(person, vanished))
+    (0..2).try_for_each(|user| run.check_no_gap(user, vanished))
 }
 
-fn wifi_drop(run: &mut Run) -> Verdict {
+fn wifi_drop(run: &mut Run) -> RuleResult {
     run.all_join(0..2)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let dropped = run.now;
     let back = dropped + Duration::from_secs(5);
-    let person = &mut run.people[1];
-    for link in [&mut person.up, &mut person.down] {
+    let user = &mut run.users[1];
+    for link in [&mut user.up, &mut user.down] {
         link.conditions.down_until = Some(back);
     }
-    run.pass(Duration::from_secs(8))?;
+    run.advance(Duration::from_secs(8))?;
     let first = run.frames_since(1, back).next();
     let wait = first.map(|at| at - back);
     let limit = ROUND_TRIP + Duration::from_millis(200);
     rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
-    rule!(run.people[1].offers == 1, "without a new offer");
-    run.saw_no_gap(HEALTHY, dropped)
+    rule!(run.users[1].offers == 1, "a new offer was needed");
+    run.check_no_gap(HEALTHY, dropped)
 }
 
-fn network_change(run: &mut Run) -> Verdict {
+fn network_change(run: &mut Run) -> RuleResult {
     run.all_join(0..2)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let moved = run.now;
     run.change_address(1);
-    run.pass(Duration::from_secs(10))?;
-    rule!(run.people[1].offers == 1, "without a new offer");
+    run.advance(Duration::from_secs(10))?;
+    rule!(run.users[1].offers == 1, "a new offer was needed");
     let first = run.frames_since(1, moved).next();
     let wait = first.map(|at| at - moved);
-    // Nobody knows of the new address before the next connectivity check.
+    // The server learns the new address from the next connectivity check.
     let limit = Duration::from_secs(3);
     rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
-    run.saw_no_gap(HEALTHY, moved)
+    run.check_no_gap(HEALTHY, moved)
 }
 
-fn pli_storm(run: &mut Run) -> Verdict {
+fn pli_storm(run: &mut Run) -> RuleResult {
     run.all_join(0..4)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let began = run.now;
     for _ in 0..500 {
         let now = run.now;
-        for person in 0..4 {
-            if let Some(viewer) = &mut run.people[person].viewer {
+        for user in 0..4 {
+            if let Some(viewer) = &mut run.users[user].viewer {
                 viewer.request_keyframe(now);
                 viewer.handle_timeout(now);
             }
-            run.send_from(person);
+            run.send_from(user);
         }
-        run.pass(Duration::from_millis(10))?;
+        run.advance(Duration::from_millis(10))?;
     }
-    (0..4).try_for_each(|person| run.saw_no_gap(person, began))
+    (0..4).try_for_each(|user| run.check_no_gap(user, began))
 }
 
-fn reload_loop(run: &mut Run) -> Verdict {
+fn reload_loop(run: &mut Run) -> RuleResult {
     run.pages_reconnect();
     run.all_join(0..2)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let began = run.now;
     for round in 0..100 {
-        // A browser says goodbye, one that crashes does not.
+        // A browser that is closed sends close_notify, one that crashes does not.
         if round % 3 > 0 {
             run.leave(1);
         }
-        run.people[1].viewer = None;
+        run.users[1].viewer = None;
         run.join(1)?;
-        run.pass(Duration::from_millis(100))?;
+        run.advance(Duration::from_millis(100))?;
     }
-    run.saw_no_gap(HEALTHY, began)?;
-    run.pass(Duration::from_secs(15))?;
+    run.check_no_gap(HEALTHY, began)?;
+    run.advance(Duration::from_secs(15))?;
     rule!(run.server.viewers() == 2, "{} viewers are left", run.server.viewers());
-    run.saw_no_gap(1, run.now - SETTLED)
+    run.check_no_gap(1, run.now - SETTLED)
 }
 
-fn host_sleeps(run: &mut Run) -> Verdict {
+fn host_sleeps(run: &mut Run) -> RuleResult {
     run.pages_reconnect();
     run.all_join(0..3)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     run.suspend_for(Duration::from_secs(3_600))?;
-    run.pass(Duration::from_secs(8))?;
+    run.advance(Duration::from_secs(8))?;
     rule!(run.server.viewers() == 3, "{} viewers are left", run.server.viewers());
-    (0..3).try_for_each(|person| run.saw_no_gap(person, run.now - SETTLED))
+    (0..3).try_for_each(|user| run.check_no_gap(user, run.now - SETTLED))
 }
 
-fn slow_viewer(run: &mut Run) -> Verdict {
-    // Half of what the pictures need, and a router that hoards them: nobody promises it a picture.
-    run.healed_at = None;
+fn slow_viewer(run: &mut Run) -> RuleResult {
+    // Half of the rate that the frames need, and a large queue in the router: this viewer need not
+    // get a picture.
+    run.faults_removed_at = None;
     run.options.delta_bytes = 3_000;
-    let person = &mut run.people[9];
-    for link in [&mut person.down, &mut person.up] {
+    let user = &mut run.users[9];
+    for link in [&mut user.down, &mut user.up] {
         link.conditions.rate = Some((350_000, 64_000));
     }
     run.all_join(0..10)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     let began = run.now;
-    run.pass(Duration::from_secs(30))?;
-    (0..9).try_for_each(|person| run.saw_no_gap(person, began))
+    run.advance(Duration::from_secs(30))?;
+    (0..9).try_for_each(|user| run.check_no_gap(user, began))
 }
 
-fn server_restarts(run: &mut Run) -> Verdict {
+fn server_restarts(run: &mut Run) -> RuleResult {
     run.pages_reconnect();
     run.all_join(0..3)?;
-    run.pass(SETTLED)?;
+    run.advance(SETTLED)?;
     run.restart_server()?;
-    run.pass(Duration::from_secs(10))?;
+    run.advance(Duration::from_secs(10))?;
     rule!(run.server.viewers() == 3, "{} viewers are back", run.server.viewers());
-    (0..3).try_for_each(|person| run.saw_no_gap(person, run.now - SETTLED))
+    (0..3).try_for_each(|user| run.check_no_gap(user, run.now - SETTLED))
 }
 
 /// Steps and checks that the scenarios share.
 impl Run {
-    fn all_join(&mut self, mut people: Range<usize>) -> Verdict {
-        people.try_for_each(|person| self.join(person))
+    fn all_join(&mut self, mut users: Range<usize>) -> RuleResult {
+        users.try_for_each(|user| self.join(user))
     }
 
     /// From now on the pages reconnect by themselves. In the other scenarios they do not.
     fn pages_reconnect(&mut self) {
-        for person in 0..self.people.len() {
-            self.after(LOOK_INTERVAL, Event::Look(person));
+        for user in 0..self.users.len() {
+            self.after(PAGE_CHECK_INTERVAL, Event::PageCheck(user));
         }
     }
 
@@ -183,19 +184,19 @@ impl Run {
         Duration::from_secs(1) / self.options.frames_per_second
     }
 
-    fn frames_since(&self, person: usize, since: Instant) -> impl Iterator<Item = Instant> {
-        let viewer = self.people[person].viewer.as_ref();
+    fn frames_since(&self, user: usize, since: Instant) -> impl Iterator<Item = Instant> {
+        let viewer = self.users[user].viewer.as_ref();
         let decoded = viewer.map(|viewer| viewer.decoded.as_slice()).unwrap_or_default();
         decoded.iter().copied().filter(move |at| *at >= since)
     }
 
-    /// Nothing that happened since then cost this person more than a frame.
-    fn saw_no_gap(&self, person: usize, since: Instant) -> Verdict {
+    /// Since then this user has missed at most one frame.
+    fn check_no_gap(&self, user: usize, since: Instant) -> RuleResult {
         let times: Vec<Instant> =
-            [since].into_iter().chain(self.frames_since(person, since)).chain([self.now]).collect();
+            [since].into_iter().chain(self.frames_since(user, since)).chain([self.now]).collect();
         let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
         let limit = self.period() * 2;
-        rule!(longest <= limit, "person {person} saw no new picture for {longest:?}");
+        rule!(longest <= limit, "user {user} saw no new picture for {longest:?}");
         Ok(())
     }
 }
