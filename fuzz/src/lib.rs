@@ -1,7 +1,8 @@
-//! What the fuzz targets run: ordinary functions from bytes to what came of them.
+//! The functions that the fuzz targets run.
 //!
-//! Each module has one `run`, which panics when a law is broken and returns the names of what it
-//! has seen, so that the replay of the corpus can tell whether everything still occurs.
+//! Each module has one `run`, which panics when a property is violated and returns the names of the
+//! outcomes of its input, so that the replay of the corpus can check whether all of them still
+//! occur.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ pub mod http_reference;
 pub mod offer;
 pub mod server;
 
-/// The tests' own client, null cryptography and world in virtual time.
+/// The client, the null cryptography and the server in virtual time that the tests use too.
 #[path = "../../tests/support"]
 #[allow(dead_code, reason = "each program uses its own part of this")]
 mod support {
@@ -21,5 +22,5 @@ mod support {
     pub mod world;
 }
 
-/// Names of what happened: refusals, accepted shapes, endings.
+/// Names of what occurred: refusals, accepted input shapes, how a connection ended.
 pub type Outcomes = BTreeSet<String>;

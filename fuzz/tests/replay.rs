@@ -1,5 +1,5 @@
-//! The committed corpus on the stable toolchain: every input keeps the laws, and everything that
-//! the inputs are there for still occurs.
+//! The committed corpus on the stable toolchain: no input violates a property, and every outcome
+//! that the corpus covers still occurs.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,8 @@ use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, server};
 use flate2::read::GzDecoder;
 use tar::Archive;
 
-/// The outcomes of all inputs of a target. A law that is broken panics, and the input is named.
+/// The outcomes of all inputs of a target. Panics with the name of an input that violates a
+/// property.
 fn replay(target: &str, run: fn(&[u8]) -> Outcomes) -> Outcomes {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let packed = File::open(corpus.join(format!("{target}.tar.gz"))).unwrap();
@@ -24,7 +25,9 @@ fn replay(target: &str, run: fn(&[u8]) -> Outcomes) -> Outcomes {
         entry.read_to_end(&mut data).unwrap();
         match std::panic::catch_unwind(|| run(&data)) {
             Ok(of_input) => outcomes.extend(of_input),
-            Err(_) => panic!("{target} breaks a law with {}", entry.path().unwrap().display()),
+            Err(_) => {
+                panic!("{target} violates a property with {}", entry.path().unwrap().display())
+            }
         }
         inputs += 1;
     }
@@ -32,7 +35,7 @@ fn replay(target: &str, run: fn(&[u8]) -> Outcomes) -> Outcomes {
     outcomes
 }
 
-fn occur(outcomes: &Outcomes, wanted: &[&str]) {
+fn check_occur(outcomes: &Outcomes, wanted: &[&str]) {
     let missing: Vec<&&str> = wanted.iter().filter(|name| !outcomes.contains(**name)).collect();
     assert!(missing.is_empty(), "the corpus lacks {missing:?}; it has {outcomes:?}");
 }
@@ -83,7 +86,7 @@ fn every_input_of_http() {
         "status 204",
         "status 304",
     ];
-    occur(&replay("http", http::run), &wanted);
+    check_occur(&replay("http", http::run), &wanted);
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn every_input_of_http_diff() {
         "request PUT",
         "unwanted",
     ];
-    occur(&replay("http_diff", http_diff::run), &wanted);
+    check_occur(&replay("http_diff", http_diff::run), &wanted);
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn every_input_of_offer() {
         "refused video-not-receiving 422",
         "structured",
     ];
-    occur(&replay("offer", offer::run), &wanted);
+    check_occur(&replay("offer", offer::run), &wanted);
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn every_input_of_datagram() {
         "true check",
         "unharmed",
     ];
-    occur(&replay("datagram", datagram::run), &wanted);
+    check_occur(&replay("datagram", datagram::run), &wanted);
 }
 
 #[test]
@@ -210,5 +213,5 @@ fn every_input_of_server() {
         "refused shutting-down",
         "refused viewers",
     ];
-    occur(&replay("server", server::run), &wanted);
+    check_occur(&replay("server", server::run), &wanted);
 }
