@@ -1,17 +1,17 @@
-//! One connection's bytes, in one piece, in several and byte by byte, with the real admission and
-//! real answers: the events must be the same, and each answer one that a strict client accepts.
+//! The bytes of one connection, in one piece, in several and byte by byte, with the real admission
+//! and real responses: the events must be the same, and a strict client must accept each response.
 //!
 //! The first byte of the input says how the peer behaves, so that a readable seed starts with NUL
-//! and goes on with what is sent:
+//! and continues with the bytes that are sent:
 //!
-//! - Its low six bits are the number of cut bytes that follow. A cut byte `c` is a piece of `c + 1`
-//!   bytes; what is left after the cuts is one piece.
-//! - With [`DEAF`], the peer takes no answer before it has sent everything.
-//! - With [`SILENT`], the peer does not half-close after the last byte, but waits until the server
-//!   closes. With both, it never takes any answer.
+//! - Its low six bits are the number of cut bytes that follow. A cut byte `c` stands for a piece of
+//!   `c + 1` bytes; the bytes after the last cut are one piece.
+//! - With [`READS_LATE`], the peer reads no response before it has sent everything.
+//! - With [`NO_HALF_CLOSE`], the peer does not half-close after the last byte, but waits until the
+//!   server closes. With both, it never reads a response.
 //!
-//! If there are cuts, there is one more run, in which time passes before each piece. Its events are
-//! others, but keep the same laws.
+//! If there are cuts, there is one more run, in which time passes before each piece. Its events
+//! differ, but must have the same properties.
 
 use std::cell::RefCell;
 use std::iter::Peekable;
@@ -33,29 +33,30 @@ use serde_json::Value;
 
 use crate::Outcomes;
 
-pub const DEAF: u8 = 0x40;
-pub const SILENT: u8 = 0x80;
+pub const READS_LATE: u8 = 0x40;
+pub const NO_HALF_CLOSE: u8 = 0x80;
 
-/// More than the longest request. What is sent while nothing is read must stay below
-/// [`INPUT_MAX_BYTES`], or the size of the pieces would decide what is too much.
+/// More than the longest request, and less than [`INPUT_MAX_BYTES`], so that the size of the pieces
+/// has no influence on whether the input overflows.
 const BYTES_MAX: usize = 104 * 1024;
 const _: () = assert!(BYTES_MAX < INPUT_MAX_BYTES);
 
-/// A head and what may come before it, with room for line ends.
+/// A head and what may precede it, including line ends.
 const HEAD_MAX_BYTES: usize =
     DISCARD_MAX_BYTES + 2 * BLANK_LINES_MAX + REQUEST_LINE_MAX_BYTES + HEADERS_MAX_BYTES + 8;
 
-/// For each unit of a cut byte, so that all times of the connection can run out.
+/// The pause for each unit of a cut byte: long enough that every timeout of a connection can
+/// expire.
 const PAUSE_UNIT: Duration = Duration::from_millis(60);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Refusals after which nothing is sent: nobody takes it.
-const MUTE_REFUSALS: [Reason; 2] = [Reason::AnswerLate, Reason::InputOverflow];
+/// Refusals without a response, because the peer does not read it.
+const UNANSWERED_REFUSALS: [Reason; 2] = [Reason::AnswerLate, Reason::InputOverflow];
 
-/// Where every run begins. Only differences matter.
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The time at which every run starts. Only differences matter.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub fn run(data: &[u8]) -> Outcomes {
     let Some(script) = Script::parse(data) else {
@@ -63,22 +64,22 @@ pub fn run(data: &[u8]) -> Outcomes {
     };
     let whole = script.play(&[], Pace::Fast);
     let bytewise = script.play(&vec![0; script.bytes.len()], Pace::Fast);
-    agree(&whole, &bytewise);
+    check_same_events(&whole, &bytewise);
     let mut outcomes = Outcomes::new();
-    script.judge(&whole, &mut outcomes);
+    script.check(&whole, &mut outcomes);
     if bytewise.continues > 0 {
         outcomes.insert("continue".to_owned());
     }
     if !script.cuts.is_empty() {
-        agree(&script.play(script.cuts, Pace::Fast), &bytewise);
-        script.judge(&script.play(script.cuts, Pace::Slow), &mut outcomes);
+        check_same_events(&script.play(script.cuts, Pace::Fast), &bytewise);
+        script.check(&script.play(script.cuts, Pace::Slow), &mut outcomes);
     }
     outcomes
 }
 
 struct Script<'a> {
-    is_deaf: bool,
-    is_silent: bool,
+    reads_late: bool,
+    no_half_close: bool,
     cuts: &'a [u8],
     bytes: &'a [u8],
 }
@@ -86,76 +87,81 @@ struct Script<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     Fast,
-    /// A piece is the later the larger it is.
+    /// The pause before a piece grows with its size.
     Slow,
 }
 
 impl<'a> Script<'a> {
     fn parse(data: &'a [u8]) -> Option<Self> {
         let (&first, rest) = data.split_first()?;
-        let cuts = usize::from(first & !(DEAF | SILENT)).min(rest.len());
+        let cuts = usize::from(first & !(READS_LATE | NO_HALF_CLOSE)).min(rest.len());
         let (cuts, bytes) = rest.split_at(cuts);
         let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
-        Some(Self { is_deaf: first & DEAF != 0, is_silent: first & SILENT != 0, cuts, bytes })
+        Some(Self {
+            reads_late: first & READS_LATE != 0,
+            no_half_close: first & NO_HALF_CLOSE != 0,
+            cuts,
+            bytes,
+        })
     }
 
     fn play(&self, cuts: &[u8], pace: Pace) -> Record {
-        let mut peer = Peer::new(!self.is_deaf);
+        let mut peer = Peer::new(!self.reads_late);
         let mut rest = self.bytes;
         for &cut in cuts {
             if pace == Pace::Slow {
-                peer.pass(PAUSE_UNIT * u32::from(cut));
+                peer.advance(PAUSE_UNIT * u32::from(cut));
             }
             let (piece, after) = rest.split_at(rest.len().min(usize::from(cut) + 1));
             peer.send(piece);
             rest = after;
         }
         peer.send(rest);
-        if !self.is_silent {
+        if !self.no_half_close {
             peer.half_close();
         }
-        if self.is_deaf && !self.is_silent {
+        if self.reads_late && !self.no_half_close {
             peer.take_answers();
         }
-        peer.pass_to_the_end();
+        peer.advance_to_end();
         peer.record
     }
 
-    fn judge(&self, record: &Record, outcomes: &mut Outcomes) {
+    fn check(&self, record: &Record, outcomes: &mut Outcomes) {
         for admission in &record.admissions {
-            judge_head(&admission.head, self.bytes);
+            check_head(&admission.head, self.bytes);
         }
-        let mut judge = Judge {
-            events: record.story.iter().peekable(),
+        let mut checker = AnswerChecker {
+            events: record.events.iter().peekable(),
             admissions: record.admissions.iter(),
             bytes: self.bytes,
             outcomes,
         };
-        judge.story();
+        checker.check_all();
     }
 }
 
-/// The pieces in which something came decide nothing but whether `100 Continue` is worth sending.
-fn agree(pieces: &Record, bytewise: &Record) {
-    assert_eq!(pieces.story, bytewise.story, "the pieces decide");
-    assert_eq!(pieces.admissions, bytewise.admissions, "the pieces decide who is admitted");
+/// The pieces in which the bytes arrive influence only whether `100 Continue` is sent.
+fn check_same_events(pieces: &Record, bytewise: &Record) {
+    assert_eq!(pieces.events, bytewise.events, "the pieces change the events");
+    assert_eq!(pieces.admissions, bytewise.admissions, "the pieces change what is admitted");
     assert!(pieces.continues <= bytewise.continues, "100 Continue in large pieces only");
 }
 
 // -------------------------------------------------------------------------------------------------
 // The peer, its server and the clock.
 
-/// What happened on a connection.
+/// The events of a connection.
 #[derive(Default)]
 struct Record {
-    /// All events but `100 Continue`, and adjacent `Send`s as one: where they are cut is not the
-    /// client's business.
-    story: Vec<Event>,
+    /// All events but `100 Continue`, with adjacent `Send`s joined: the client cannot see where
+    /// they are cut.
+    events: Vec<Event>,
     admissions: Vec<Admission>,
     continues: usize,
 }
 
-/// A head, and why its request is not wanted.
+/// A head that was offered for admission, and the refusal of its request.
 #[derive(Debug, PartialEq, Eq)]
 struct Admission {
     head: Head,
@@ -174,7 +180,7 @@ struct Peer {
 
 impl Peer {
     fn new(takes_answers: bool) -> Self {
-        let now = *BEGINNING;
+        let now = *START;
         let connection = Connection::new(now);
         Self { connection, now, takes_answers, sent: 0, unanswered: 0, record: Record::default() }
     }
@@ -190,7 +196,7 @@ impl Peer {
         }
         let is_bounded = self.unanswered <= HEAD_MAX_BYTES + self.record.body_due();
         let is_held_back = !self.takes_answers || self.record.has_ended();
-        assert!(is_bounded || is_held_back, "{} bytes without a sign", self.unanswered);
+        assert!(is_bounded || is_held_back, "{} bytes without an event", self.unanswered);
     }
 
     fn half_close(&mut self) {
@@ -198,15 +204,15 @@ impl Peer {
         self.drain();
     }
 
-    /// Takes what was sent so far and, from now on, everything.
+    /// Reads what was sent so far and, from now on, everything.
     fn take_answers(&mut self) {
         self.takes_answers = true;
         self.connection.flushed(self.now);
         self.drain();
     }
 
-    /// Lets `time` pass as the driver would: sleeping until each deadline on the way.
-    fn pass(&mut self, time: Duration) {
+    /// Advances the time as the driver would, handling each timeout when it is due.
+    fn advance(&mut self, time: Duration) {
         let until = self.now + time;
         while self.connection.poll_timeout().is_some_and(|at| at <= until) {
             self.fire();
@@ -214,7 +220,7 @@ impl Peer {
         self.now = until;
     }
 
-    fn pass_to_the_end(&mut self) {
+    fn advance_to_end(&mut self) {
         while self.connection.poll_timeout().is_some() {
             self.fire();
         }
@@ -241,8 +247,12 @@ impl Peer {
             self.connection.flushed(self.now);
         }
         match self.connection.poll_timeout() {
-            Some(at) => assert!(at > self.now, "a deadline that does not move on"),
-            None => assert_eq!(self.record.story.last(), Some(&Event::Close), "nothing due"),
+            Some(at) => assert!(at > self.now, "a deadline that is not in the future"),
+            None => assert_eq!(
+                self.record.events.last(),
+                Some(&Event::Close),
+                "open without a deadline"
+            ),
         }
     }
 
@@ -258,17 +268,17 @@ impl Peer {
     }
 
     fn take(&mut self, event: Event) {
-        let story = &mut self.record.story;
-        assert_ne!(story.last(), Some(&Event::Close), "{event:?} after the end");
-        assert!(story.len() < self.sent + 8, "events without end");
-        match (story.last_mut(), event) {
+        let events = &mut self.record.events;
+        assert_ne!(events.last(), Some(&Event::Close), "{event:?} after Close");
+        assert!(events.len() < self.sent + 8, "endless events");
+        match (events.last_mut(), event) {
             (_, Event::Send(bytes)) if *bytes == *CONTINUE => self.record.continues += 1,
             (Some(Event::Send(sent)), Event::Send(more)) => sent.to_mut().extend_from_slice(&more),
             (_, event) => {
                 if let Event::Request(request) = &event {
                     self.connection.respond(answer(request));
                 }
-                story.push(event);
+                events.push(event);
             }
         }
     }
@@ -276,20 +286,20 @@ impl Peer {
 
 impl Record {
     fn progress(&self) -> (usize, usize) {
-        (self.story.len(), self.admissions.len())
+        (self.events.len(), self.admissions.len())
     }
 
-    /// The length of a body that has been waited for.
+    /// The length of the body that the last admitted request announced.
     fn body_due(&self) -> usize {
         self.admissions.last().map_or(0, |admission| admission.head.content_length)
     }
 
     fn has_ended(&self) -> bool {
-        self.story.iter().rev().take(3).any(|e| matches!(e, Event::Finish | Event::Close))
+        self.events.iter().rev().take(3).any(|e| matches!(e, Event::Finish | Event::Close))
     }
 }
 
-/// A whole second, as Date is.
+/// A whole second, as in the Date header.
 fn date() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
@@ -316,9 +326,9 @@ fn answer(request: &Request) -> Response {
 }
 
 // -------------------------------------------------------------------------------------------------
-// The laws of requests.
+// The properties of requests.
 
-fn judge_head(head: &Head, bytes: &[u8]) {
+fn check_head(head: &Head, bytes: &[u8]) {
     let is_visible = |text: &str| text.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#');
     let is_for_server = head.method == Method::Options && head.path == "*";
     assert!(head.path.starts_with('/') || is_for_server, "path {:?}", head.path);
@@ -341,71 +351,76 @@ fn judge_head(head: &Head, bytes: &[u8]) {
     }
 }
 
-/// What may be the name of a field.
+/// Every part of the input that may be a field name.
 fn names(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let lines = bytes.split(|&byte| byte == b'\n').take(80);
     lines.filter_map(|line| std::str::from_utf8(line.split(|&byte| byte == b':').next()?).ok())
 }
 
 // -------------------------------------------------------------------------------------------------
-// The laws of answers: for each request or refusal one, in order, until the connection ends.
+// The properties of responses: one for each request or refusal, in order, until the connection
+// ends.
 
-struct Judge<'a> {
+struct AnswerChecker<'a> {
     events: Peekable<slice::Iter<'a, Event>>,
     admissions: slice::Iter<'a, Admission>,
     bytes: &'a [u8],
     outcomes: &'a mut Outcomes,
 }
 
-impl<'a> Judge<'a> {
-    fn story(&mut self) {
+impl<'a> AnswerChecker<'a> {
+    fn check_all(&mut self) {
         let mut answers = 0;
         loop {
             let closes = match self.events.next().expect("a connection ends with Close") {
                 Event::Request(request) => self.request(request),
-                Event::Refused(reason) if MUTE_REFUSALS.contains(reason) => {
-                    return self.mute(*reason);
+                Event::Refused(reason) if UNANSWERED_REFUSALS.contains(reason) => {
+                    return self.closed_unanswered(*reason);
                 }
                 Event::Refused(reason) => self.refused(*reason),
-                Event::Send(bytes) => panic!("an answer to nothing: {bytes:?}"),
+                Event::Send(bytes) => panic!("a response without a request: {bytes:?}"),
                 Event::Finish => return self.finish(),
                 Event::Close => return self.close(),
             };
             answers += 1;
             if answers > 1 {
-                self.saw("pipelined");
+                self.note("pipelined");
             }
             if closes {
-                assert_eq!(self.events.next(), Some(&Event::Finish), "said close, and did not");
+                assert_eq!(
+                    self.events.next(),
+                    Some(&Event::Finish),
+                    "Connection: close, and it stays open"
+                );
                 return self.finish();
             }
-            self.saw("kept");
+            self.note("kept");
         }
     }
 
-    /// Whether the connection ends here; so do the next two.
+    /// Returns whether the connection ends here, as do the next two functions.
     fn request(&mut self, request: &Request) -> bool {
         let admission = self.admissions.next().expect("a request that was admitted");
         assert_eq!(admission.head, request.head, "another request than the one admitted");
         assert_eq!(admission.refusal, None, "a request that was not admitted");
         assert_eq!(request.body.len(), request.head.content_length, "length of the body");
-        self.saw(&format!("request {}", request.head.method.as_str()));
+        self.note(&format!("request {}", request.head.method.as_str()));
         let answer = answer(request);
         if let Some(reason) = answer.refusal {
             assert_eq!(self.events.next(), Some(&Event::Refused(reason)));
-            self.saw(&format!("refused {reason}"));
+            self.note(&format!("refused {reason}"));
         }
         self.answer(&answer, &request.head)
     }
 
     fn refused(&mut self, reason: Reason) -> bool {
-        self.saw(&format!("refused {reason}"));
+        self.note(&format!("refused {reason}"));
         match self.admissions.next() {
             Some(Admission { head, refusal: Some(answer) }) => {
                 assert_eq!(answer.refusal, Some(reason), "refused for another reason");
                 self.answer(answer, head)
             }
-            // The head, or the body of a request that was admitted, is not as it should be.
+            // The head, or the body of an admitted request, is malformed.
             admission => {
                 let method = admission.map(|admission| admission.head.method);
                 let bytes = self.bytes;
@@ -414,8 +429,8 @@ impl<'a> Judge<'a> {
                     None => body.is_empty() && mentions_head(bytes),
                 });
                 assert_eq!(self.admissions.next(), None, "parsed after a refusal of {reason}");
-                assert!(reply.closes(), "kept after {reason}");
-                judge_problem(&reply, reason);
+                assert!(reply.closes(), "kept open after {reason}");
+                check_problem(&reply, reason);
                 true
             }
         }
@@ -428,13 +443,13 @@ impl<'a> Judge<'a> {
             assert_eq!(reply.header(name), Some(value.as_ref()), "{name}");
         }
         match reply.is_bodiless {
-            true => assert!(reply.body.is_empty(), "a body where none may be"),
+            true => assert!(reply.body.is_empty(), "a body where none is allowed"),
             false => assert_eq!(reply.body, answer.body.as_ref(), "another body"),
         }
         if let Some(reason) = answer.refusal {
-            judge_problem(&reply, reason);
+            check_problem(&reply, reason);
         }
-        assert!(reply.closes() || !says_close(head), "kept though the client closes");
+        assert!(reply.closes() || !says_close(head), "kept open though the client closes");
         reply.closes()
     }
 
@@ -443,24 +458,24 @@ impl<'a> Judge<'a> {
             panic!("no answer");
         };
         let reply = Reply::parse(bytes, is_to_head);
-        reply.judge();
-        self.saw(&format!("status {}", reply.status));
+        reply.check();
+        self.note(&format!("status {}", reply.status));
         reply
     }
 
-    /// Nothing is sent any more.
+    /// The end of the responses: nothing more is sent.
     fn finish(&mut self) {
-        assert_eq!(self.admissions.next(), None, "admitted and left");
-        self.saw("finish");
+        assert_eq!(self.admissions.next(), None, "admitted and not answered");
+        self.note("finish");
         match self.events.next() {
-            Some(Event::Refused(reason @ Reason::AnswerLate)) => self.mute(*reason),
+            Some(Event::Refused(reason @ Reason::AnswerLate)) => self.closed_unanswered(*reason),
             Some(Event::Close) => self.close(),
             event => panic!("{event:?} after Finish"),
         }
     }
 
-    fn mute(&mut self, reason: Reason) {
-        self.saw(&format!("refused {reason}"));
+    fn closed_unanswered(&mut self, reason: Reason) {
+        self.note(&format!("refused {reason}"));
         let is_finish = |event: &&Event| **event == Event::Finish;
         assert_eq!(self.events.next_if(is_finish).is_some(), reason == Reason::InputOverflow);
         assert_eq!(self.events.next(), Some(&Event::Close), "after {reason}");
@@ -469,18 +484,19 @@ impl<'a> Judge<'a> {
 
     fn close(&mut self) {
         assert_eq!(self.events.next(), None, "after Close");
-        assert_eq!(self.admissions.next(), None, "admitted and left");
-        self.saw("close");
+        assert_eq!(self.admissions.next(), None, "admitted and not answered");
+        self.note("close");
     }
 
-    fn saw(&mut self, outcome: &str) {
+    fn note(&mut self, outcome: &str) {
         if !self.outcomes.contains(outcome) {
             self.outcomes.insert(outcome.to_owned());
         }
     }
 }
 
-/// A refusal of a HEAD request has no body, and whose request was refused is not always said.
+/// A refusal of a HEAD request has no body, and a refusal of a malformed head does not tell its
+/// method.
 fn mentions_head(bytes: &[u8]) -> bool {
     bytes.windows(5).any(|word| word == b"HEAD ")
 }
@@ -491,7 +507,7 @@ fn says_close(head: &Head) -> bool {
 }
 
 /// RFC 9457.
-fn judge_problem(reply: &Reply, reason: Reason) {
+fn check_problem(reply: &Reply, reason: Reason) {
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"));
     assert!((400..600).contains(&reply.status), "status {}", reply.status);
     if reply.is_bodiless {
@@ -512,12 +528,12 @@ struct Reply<'a> {
     status: u16,
     headers: Vec<(&'a str, &'a str)>,
     body: &'a [u8],
-    /// As every answer to HEAD, and every 204 and 304.
+    /// A response to HEAD, a 204 or a 304.
     is_bodiless: bool,
 }
 
 impl<'a> Reply<'a> {
-    /// Everything served is text. `is_to_head` sees what follows the head.
+    /// All responses are text. `is_to_head` is given what follows the head.
     fn parse(bytes: &'a [u8], is_to_head: impl Fn(&[u8]) -> bool) -> Self {
         let text = std::str::from_utf8(bytes).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an end of the head");
@@ -540,8 +556,8 @@ impl<'a> Reply<'a> {
         self.header("Connection").inspect(|option| assert_eq!(*option, "close")).is_some()
     }
 
-    /// What holds of every answer.
-    fn judge(&self) {
+    /// Checks what must hold for every response.
+    fn check(&self) {
         let sent = self.header("Date").map(httpdate::parse_http_date);
         assert_eq!(sent.and_then(Result::ok), Some(date()), "Date");
         for (name, value) in [
@@ -557,7 +573,7 @@ impl<'a> Reply<'a> {
         for name in ["Server", "Transfer-Encoding", "Access-Control-Allow-Origin"] {
             assert_eq!(self.header(name), None, "{name}");
         }
-        self.judge_length();
+        self.check_length();
         match self.status {
             304 => assert!(self.header("ETag").is_some(), "304 without ETag"),
             405 => assert!(self.header("Allow").is_some(), "405 without Allow"),
@@ -566,7 +582,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    fn judge_length(&self) {
+    fn check_length(&self) {
         let length = self.header("Content-Length").map(|length| length.parse().expect("a number"));
         match (length, self.status) {
             (None, 204 | 304) => {}
@@ -609,20 +625,20 @@ mod tests {
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: camera\r\n\r\n";
 
     fn record(bytes: &[u8]) -> Record {
-        Script { is_deaf: false, is_silent: false, cuts: &[], bytes }.play(&[], Pace::Fast)
+        Script { reads_late: false, no_half_close: false, cuts: &[], bytes }.play(&[], Pace::Fast)
     }
 
-    /// Whether the laws are broken once `change` has been made to what happened.
-    fn breaks(bytes: &[u8], change: impl FnOnce(&mut Record)) -> bool {
+    /// Whether a property is violated once `change` has been made to the record.
+    fn is_violated(bytes: &[u8], change: impl FnOnce(&mut Record)) -> bool {
         let mut record = record(bytes);
         change(&mut record);
-        let script = Script { is_deaf: false, is_silent: false, cuts: &[], bytes };
-        let judge = std::panic::AssertUnwindSafe(|| script.judge(&record, &mut Outcomes::new()));
-        std::panic::catch_unwind(judge).is_err()
+        let script = Script { reads_late: false, no_half_close: false, cuts: &[], bytes };
+        let check = std::panic::AssertUnwindSafe(|| script.check(&record, &mut Outcomes::new()));
+        std::panic::catch_unwind(check).is_err()
     }
 
     fn replace(record: &mut Record, from: &str, to: &str) {
-        for event in &mut record.story {
+        for event in &mut record.events {
             if let Event::Send(bytes) = event {
                 let text = String::from_utf8_lossy(bytes);
                 assert!(text.contains(from), "{from:?} is not in {text:?}");
@@ -632,13 +648,13 @@ mod tests {
     }
 
     #[test]
-    fn http_laws_hold_of_an_honest_exchange() {
-        assert!(!breaks(GET, |_| {}));
-        assert!(!breaks(b"GET / HTTP/1.1\r\n\r\n", |_| {}));
+    fn http_properties_hold_for_a_valid_exchange() {
+        assert!(!is_violated(GET, |_| {}));
+        assert!(!is_violated(b"GET / HTTP/1.1\r\n\r\n", |_| {}));
     }
 
     #[test]
-    fn http_laws_are_broken_by_answers_that_are_not_strict() {
+    fn http_properties_are_violated_by_answers_that_are_not_strict() {
         let changes = [
             ("Date: ", "Date : "),
             ("Date: Sun", "Date: Mon, "),
@@ -650,24 +666,24 @@ mod tests {
             ("ETag", "Server"),
         ];
         for (from, to) in changes {
-            assert!(breaks(GET, |record| replace(record, from, to)), "{from:?} to {to:?}");
+            assert!(is_violated(GET, |record| replace(record, from, to)), "{from:?} to {to:?}");
         }
     }
 
     #[test]
-    fn http_laws_are_broken_by_events_out_of_order() {
-        assert!(breaks(GET, |record| record.story.truncate(1)));
-        assert!(breaks(GET, |record| record.story.swap(0, 1)));
-        assert!(breaks(GET, |record| {
-            record.story.remove(1);
+    fn http_properties_are_violated_by_events_out_of_order() {
+        assert!(is_violated(GET, |record| record.events.truncate(1)));
+        assert!(is_violated(GET, |record| record.events.swap(0, 1)));
+        assert!(is_violated(GET, |record| {
+            record.events.remove(1);
         }));
-        assert!(breaks(GET, |record| record.story.push(Event::Close)));
-        assert!(breaks(GET, |record| record.story.insert(2, Event::Finish)));
-        assert!(breaks(GET, |record| record.admissions.clear()));
-        assert!(breaks(b"GET / HTTP/1.1\r\n\r\n", |record| {
+        assert!(is_violated(GET, |record| record.events.push(Event::Close)));
+        assert!(is_violated(GET, |record| record.events.insert(2, Event::Finish)));
+        assert!(is_violated(GET, |record| record.admissions.clear()));
+        assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
             replace(record, "Connection: close\r\n", "");
         }));
-        assert!(breaks(b"GET / HTTP/1.1\r\n\r\n", |record| {
+        assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
             replace(record, "host-missing", "host-malformed");
         }));
     }
