@@ -1,11 +1,11 @@
-//! Raw UDP into a server with live viewers: nobody is harmed, and nobody is answered who has proved
-//! nothing.
+//! Raw UDP datagrams to a server with live viewers: no viewer is harmed, and no address is answered
+//! that has not sent an authenticated check.
 //!
-//! Three viewers: a bystander, whose address nothing is sent from but copies of what others sent; a
-//! target, which everything is aimed at; and one that never connects. Datagrams are made up, or
-//! copied from the target with changes, or checks under a right or a wrong password, or sealed as
-//! by the target itself. Only the last two come from somebody who holds secrets: they may cost the
-//! target its session, but nobody else anything.
+//! There are three viewers: a bystander; a target, whose datagrams are copied and whose keys are
+//! used; and one that never connects. A datagram is random, or copied from the target with changes,
+//! or a connectivity check with the right or a wrong password, or sealed with the target's keys.
+//! Checks with the right password and sealed packets need the target's secrets: they may end the
+//! target's session, but must harm no other viewer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,15 +22,15 @@ const SERVER: ([u8; 4], u16) = ([10, 0, 0, 254], 8080);
 const BYSTANDER: usize = 0;
 const TARGET: usize = 1;
 /// More than this add time, not coverage.
-const MOST_DATAGRAMS: usize = 24;
+const MAX_DATAGRAMS: usize = 24;
 /// How many of the target's own datagrams are kept for copying.
 const COPIES: usize = 32;
-const SETTLING: Duration = Duration::from_millis(150);
-const WATCHING: Duration = Duration::from_millis(400);
-/// Of 12 in that time, but for the one at either end.
-const FEWEST_FRAMES: usize = 11;
-/// Whom nobody could say goodbye to is gone by then.
-const EVERYBODY_IS_GONE: Duration = Duration::from_secs(12);
+const CONNECT_TIME: Duration = Duration::from_millis(150);
+const OBSERVATION_TIME: Duration = Duration::from_millis(400);
+/// Of the 12 frames in that time, less one at the boundary.
+const MIN_FRAMES: usize = 11;
+/// Long enough that viewers whose close_notify was lost are freed too.
+const ALL_FREED_AFTER: Duration = Duration::from_secs(12);
 
 #[derive(Arbitrary, Debug)]
 struct Datagram<'a> {
@@ -52,7 +52,7 @@ enum Source {
 #[derive(Arbitrary, Debug)]
 enum Contents<'a> {
     Raw(&'a [u8]),
-    /// What the target sent, with bytes changed and the end cut off.
+    /// A datagram of the target, with bytes changed and the end cut off.
     Copy {
         index: u8,
         changes: Vec<(u8, u8)>,
@@ -86,8 +86,8 @@ enum Class {
     Error,
 }
 
-/// Whether a datagram shows a secret of the target's.
-fn is_insiders(datagram: &Datagram) -> bool {
+/// Whether a datagram can be made only with a secret of the target.
+fn uses_target_keys(datagram: &Datagram) -> bool {
     matches!(datagram.contents, Contents::Sealed { .. } | Contents::Check { key: Key::Target, .. })
 }
 
@@ -95,7 +95,7 @@ pub fn run(data: &[u8]) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let mut input = Unstructured::new(data);
     let mut datagrams = Vec::new();
-    while !input.is_empty() && datagrams.len() < MOST_DATAGRAMS {
+    while !input.is_empty() && datagrams.len() < MAX_DATAGRAMS {
         let Ok(datagram) = Datagram::arbitrary(&mut input) else {
             break;
         };
@@ -108,15 +108,15 @@ pub fn run(data: &[u8]) -> Outcomes {
         let copied = attack.send(datagram);
         outcomes.insert(name(&datagram.contents, copied).into());
     }
-    let insider = datagrams.iter().any(is_insiders);
-    attack.judge(insider, &mut outcomes);
+    let has_keys = datagrams.iter().any(uses_target_keys);
+    attack.check(has_keys, &mut outcomes);
     outcomes
 }
 
-fn name(contents: &Contents, genuine: bool) -> &'static str {
+fn name(contents: &Contents, authentic: bool) -> &'static str {
     match contents {
         Contents::Raw(_) => "raw",
-        Contents::Copy { .. } if genuine => "replayed",
+        Contents::Copy { .. } if authentic => "replayed",
         Contents::Copy { .. } => "changed copy",
         Contents::Check { key: Key::Target, .. } => "true check",
         Contents::Check { .. } => "forged check",
@@ -129,8 +129,8 @@ struct Attack {
     world: World,
     /// The target's own datagrams.
     sent: Vec<Vec<u8>>,
-    /// Who has shown a check with the true password, copied or not.
-    proved: Vec<SocketAddr>,
+    /// Addresses that have sent a check with the right password, copied or not.
+    verified: Vec<SocketAddr>,
     half_open: SocketAddr,
 }
 
@@ -143,13 +143,13 @@ impl Attack {
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         assert_eq!(world.post_offer(client.address, &body).0, 200);
         world.clients[TARGET].sent_limit = COPIES;
-        world.run(SETTLING);
+        world.run(CONNECT_TIME);
         assert!(world.clients.iter().all(|member| member.client.connected));
         let sent = std::mem::take(&mut world.clients[TARGET].sent);
-        Attack { world, sent, proved: Vec::new(), half_open: client.address }
+        Attack { world, sent, verified: Vec::new(), half_open: client.address }
     }
 
-    /// Whether it was a copy without a change.
+    /// Returns whether the datagram was an unchanged copy.
     fn send(&mut self, datagram: &Datagram) -> bool {
         let source = match datagram.source {
             Source::Stranger(port) => SocketAddr::from(([10, 9, 9, 9], 1_000 + u16::from(port))),
@@ -157,10 +157,10 @@ impl Attack {
             Source::HalfOpen => self.half_open,
             Source::Bystander => self.world.clients[BYSTANDER].client.address,
         };
-        let (contents, genuine) = self.contents(&datagram.contents);
+        let (contents, authentic) = self.contents(&datagram.contents);
         let key = matches!(datagram.contents, Contents::Check { key: Key::Target, .. });
-        if key || genuine && contents.first().is_some_and(|byte| *byte < 4) {
-            self.proved.push(source);
+        if key || authentic && contents.first().is_some_and(|byte| *byte < 4) {
+            self.verified.push(source);
         }
         self.world.input(Input::Datagram {
             source,
@@ -168,7 +168,7 @@ impl Attack {
             contents: &contents,
         });
         self.world.run(Duration::from_millis(datagram.pause_ms.into()));
-        genuine
+        authentic
     }
 
     fn contents(&self, contents: &Contents) -> (Vec<u8>, bool) {
@@ -182,8 +182,8 @@ impl Attack {
                     bytes[at] ^= xor;
                 }
                 bytes.truncate(keep.map_or(bytes.len(), usize::from));
-                let genuine = is_authentic(original, &bytes);
-                (bytes, genuine)
+                let authentic = is_authentic(original, &bytes);
+                (bytes, authentic)
             }
             Contents::Check { key, class, attributes } => {
                 let target = &self.world.clients[TARGET];
@@ -192,37 +192,37 @@ impl Attack {
                     Key::Guessed => Some("a guess"),
                     Key::Missing => None,
                 };
-                (check(class, &target.username, attributes, password), false)
+                (binding_message(class, &target.username, attributes, password), false)
             }
             Contents::Sealed { head, body, rtcp } => (sealed(head, body, *rtcp), false),
         }
     }
 
-    fn judge(mut self, insider: bool, outcomes: &mut Outcomes) {
+    fn check(mut self, has_keys: bool, outcomes: &mut Outcomes) {
         for stray in &self.world.undeliverable {
-            assert!(self.proved.contains(stray), "{stray} is answered and has proved nothing");
+            assert!(self.verified.contains(stray), "{stray} is answered and is not verified");
         }
         let before: Vec<usize> = self.frames();
-        self.world.run(WATCHING);
+        self.world.run(OBSERVATION_TIME);
         let after = self.frames();
         let (bystander, target) =
             (after[BYSTANDER] - before[BYSTANDER], after[TARGET] - before[TARGET]);
-        assert!(bystander >= FEWEST_FRAMES, "the bystander got {bystander} frames");
-        if !insider {
-            assert!(target >= FEWEST_FRAMES, "the target got {target} frames");
+        assert!(bystander >= MIN_FRAMES, "the bystander got {bystander} frames");
+        if !has_keys {
+            assert!(target >= MIN_FRAMES, "the target got {target} frames");
         }
         for (_, state) in self.world.server.viewer_states() {
             outcomes.insert(state.into());
         }
-        let harmed = target < FEWEST_FRAMES;
+        let harmed = target < MIN_FRAMES;
         outcomes.insert(if harmed { "the insider harmed itself" } else { "unharmed" }.into());
         let now = self.world.now;
         for member in &mut self.world.clients {
             member.client.close(now);
         }
-        self.world.run(EVERYBODY_IS_GONE);
-        assert_eq!(self.world.server.viewers(), 0, "all are gone in the end");
-        assert_eq!(self.world.deadline(), None, "and nothing is left to do");
+        self.world.run(ALL_FREED_AFTER);
+        assert_eq!(self.world.server.viewers(), 0, "viewers are left");
+        assert_eq!(self.world.deadline(), None, "a timer is left");
     }
 
     fn frames(&self) -> Vec<usize> {
@@ -230,8 +230,8 @@ impl Attack {
     }
 }
 
-/// Whether a copy passes where the original does. The fingerprint of a STUN message, its last
-/// attribute, is outside of its integrity (RFC 8489, section 14.7).
+/// Whether a copy is as authentic as the original. MESSAGE-INTEGRITY does not cover the FINGERPRINT
+/// of a STUN message, which is its last attribute (RFC 8489, section 14.7).
 fn is_authentic(original: &[u8], copy: &[u8]) -> bool {
     const FINGERPRINT_BYTES: usize = 8;
     let is_stun = original.first().is_some_and(|first| *first < 4);
@@ -239,9 +239,14 @@ fn is_authentic(original: &[u8], copy: &[u8]) -> bool {
     copy.len() == original.len() && copy[..covered] == original[..covered]
 }
 
-/// A STUN binding message (RFC 8489) with these attributes between the user name and the
-/// integrity, if there is a password.
-fn check(class: &Class, username: &str, attributes: &[u8], password: Option<&str>) -> Vec<u8> {
+/// A STUN binding message (RFC 8489) with these attributes after USERNAME and, if there is a
+/// password, MESSAGE-INTEGRITY at the end.
+fn binding_message(
+    class: &Class,
+    username: &str,
+    attributes: &[u8],
+    password: Option<&str>,
+) -> Vec<u8> {
     const USERNAME: u16 = 0x0006;
     const MESSAGE_INTEGRITY: u16 = 0x0008;
     const INTEGRITY_BYTES: usize = 20;
@@ -274,7 +279,7 @@ fn append(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-/// SRTP or SRTCP under AEAD (RFC 7714) with the tag that the null cipher takes from anybody.
+/// SRTP or SRTCP with AEAD (RFC 7714), with the tag that the null cipher always accepts.
 fn sealed(head: &[u8; 12], body: &[u8], rtcp: bool) -> Vec<u8> {
     const RTP_VERSION_2: u8 = 0x80;
     const ENCRYPTED: u32 = 0x8000_0000;

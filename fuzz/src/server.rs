@@ -1,8 +1,8 @@
-//! Whole scenarios, decoded from bytes, in virtual time: connections, viewers, frames, failures and
-//! their order are the fuzzer's.
+//! Whole scenarios in virtual time: the input determines connections, viewers, frames, failures and
+//! their order.
 //!
-//! The world asserts after each input what must always hold; at the end everybody is gone, and the
-//! server has nothing left to do.
+//! `World` asserts after each server input what must always hold. In the end all clients are gone,
+//! and the server must have no viewers, connections or timers left.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -18,12 +18,12 @@ use crate::support::crypto;
 use crate::support::world::World;
 
 /// More than this add time, not coverage.
-const MOST_STEPS: usize = 64;
-const MOST_VIEWERS: usize = 5;
-/// After so many pictures no more time passes with somebody watching.
-const MOST_CAPTURES: u64 = 300;
-/// The longest of all times that the server waits for somebody, and more.
-const EVERYBODY_IS_GONE: Duration = Duration::from_secs(60);
+const MAX_STEPS: usize = 64;
+const MAX_VIEWERS: usize = 5;
+/// After this many captures `Wait` steps are skipped.
+const MAX_CAPTURES: u64 = 300;
+/// More than the longest timeout of the server.
+const ALL_FREED_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
@@ -96,15 +96,15 @@ pub fn run(data: &[u8]) -> Outcomes {
         lossy: false,
         outcomes: Outcomes::new(),
     };
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         if input.is_empty() {
             break;
         }
         let Ok(step) = Step::arbitrary(&mut input) else {
             break;
         };
-        scenario.take(&step);
-        scenario.look();
+        scenario.apply(&step);
+        scenario.check_viewers();
     }
     scenario.end()
 }
@@ -112,13 +112,13 @@ pub fn run(data: &[u8]) -> Outcomes {
 struct Scenario {
     world: World,
     connections: Vec<ConnId>,
-    /// Something that was sent may not have arrived.
+    /// Something that was sent may have been lost.
     lossy: bool,
     outcomes: Outcomes,
 }
 
 impl Scenario {
-    fn take(&mut self, step: &Step) {
+    fn apply(&mut self, step: &Step) {
         let name = format!("{step:?}");
         let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
         self.outcomes.insert(name.to_owned());
@@ -127,8 +127,8 @@ impl Scenario {
             Step::PowerOff { .. } | Step::Rejoin { .. } | Step::Move { .. } | Step::SendsFail(_)
         );
         match step {
-            Step::Wait { ms } => self.pass(Duration::from_millis(u64::from(*ms) % 3_000)),
-            Step::Sleep { minutes } => self.sleep(Duration::from_secs(60 * u64::from(*minutes))),
+            Step::Wait { ms } => self.advance(Duration::from_millis(u64::from(*ms) % 3_000)),
+            Step::Sleep { minutes } => self.suspend(Duration::from_secs(60 * u64::from(*minutes))),
             Step::Connect { from } => {
                 let id = self.world.connect(address(*from));
                 self.connections.push(id);
@@ -138,8 +138,8 @@ impl Scenario {
                     self.world.input(Input::Received(id, &request.bytes()));
                 }
             }
-            Step::Flush { connection } => self.tell(*connection, Input::Flushed),
-            Step::HalfClose { connection } => self.tell(*connection, Input::HalfClosed),
+            Step::Flush { connection } => self.connection_input(*connection, Input::Flushed),
+            Step::HalfClose { connection } => self.connection_input(*connection, Input::HalfClosed),
             Step::Disconnect { connection } => {
                 if let Some(id) = self.connection(*connection) {
                     self.connections.retain(|known| *known != id);
@@ -209,25 +209,25 @@ impl Scenario {
         }
     }
 
-    fn pass(&mut self, duration: Duration) {
-        if self.world.captures < MOST_CAPTURES {
+    fn advance(&mut self, duration: Duration) {
+        if self.world.captures < MAX_CAPTURES {
             self.world.run(duration);
         }
     }
 
-    /// The host stops: nothing happens to it, and then everything is late at once.
-    fn sleep(&mut self, duration: Duration) {
+    /// The host is suspended: everything that falls due meanwhile is handled late, all at once.
+    fn suspend(&mut self, duration: Duration) {
         self.world.now += duration;
         self.world.input(Input::Timeout);
     }
 
     fn join(&mut self) {
-        if self.world.clients.len() >= MOST_VIEWERS {
+        if self.world.clients.len() >= MAX_VIEWERS {
             return;
         }
-        // One in three has no H.264.
-        let third = self.world.clients.len() % 3 == 2;
-        self.world.codec = if third { Codec::Vp8 } else { Codec::H264 };
+        // Every third viewer has no H.264.
+        let is_vp8 = self.world.clients.len() % 3 == 2;
+        self.world.codec = if is_vp8 { Codec::Vp8 } else { Codec::H264 };
         match self.world.try_join() {
             Ok(_) => self.outcomes.insert("joined".into()),
             Err((status, problem)) => {
@@ -244,9 +244,9 @@ impl Scenario {
         (!open.is_empty()).then(|| open[usize::from(index) % open.len()])
     }
 
-    fn tell(&mut self, connection: u8, fact: fn(ConnId) -> Input<'static>) {
+    fn connection_input(&mut self, connection: u8, input: fn(ConnId) -> Input<'static>) {
         if let Some(id) = self.connection(connection) {
-            self.world.input(fact(id));
+            self.world.input(input(id));
         }
     }
 
@@ -256,15 +256,15 @@ impl Scenario {
         (!self.world.clients[viewer].powered_off).then_some(viewer)
     }
 
-    fn power(&mut self, index: u8, dead: bool) {
+    fn power(&mut self, index: u8, off: bool) {
         let count = self.world.clients.len();
         if count > 0 {
             let member = &mut self.world.clients[usize::from(index) % count];
-            member.powered_off = dead || member.client.closed;
+            member.powered_off = off || member.client.closed;
         }
     }
 
-    /// The next datagrams of a viewer do not arrive as they were sent.
+    /// Changes, repeats, reorders or drops the next datagrams of a viewer.
     fn tamper(&mut self, viewer: u8, tampering: &Tampering) {
         let Some(viewer) = self.viewer(viewer) else {
             return;
@@ -292,13 +292,13 @@ impl Scenario {
         }
     }
 
-    fn look(&mut self) {
+    fn check_viewers(&mut self) {
         let states: Vec<&str> = self.world.server.viewer_states().map(|(_, state)| state).collect();
         self.outcomes.extend(states.into_iter().map(str::to_owned));
         for member in &self.world.clients {
             let first = member.client.frames.first();
             let decodes = first.is_none_or(|frame| frame.is_keyframe());
-            assert!(self.lossy || decodes, "the first frame is a key frame");
+            assert!(self.lossy || decodes, "the first frame is no key frame");
         }
     }
 
@@ -309,12 +309,12 @@ impl Scenario {
         for member in &mut self.world.clients {
             member.powered_off = true;
         }
-        self.world.run(EVERYBODY_IS_GONE);
-        assert_eq!(self.world.server.viewers(), 0, "no viewer is left");
-        assert_eq!(self.world.server.connections(), 0, "no connection is left");
-        assert_eq!(self.world.deadline(), None, "nothing is left to do");
+        self.world.run(ALL_FREED_AFTER);
+        assert_eq!(self.world.server.viewers(), 0, "viewers are left");
+        assert_eq!(self.world.server.connections(), 0, "connections are left");
+        assert_eq!(self.world.deadline(), None, "a timer is left");
         for id in self.connections {
-            assert!(self.world.is_closed(id), "{id:?} is closed");
+            assert!(self.world.is_closed(id), "{id:?} is not closed");
         }
         self.outcomes
     }
