@@ -1,8 +1,8 @@
-//! Our parser against a second reading of the same bytes ([`http_reference`](crate::http_reference)):
-//! where two parsers disagree about where a request ends, requests are smuggled.
+//! Our parser compared with a reference parser ([`http_reference`](crate::http_reference)): two
+//! parsers that disagree about the end of a request allow request smuggling.
 //!
-//! The input is what the peer sends, in one piece, before it half-closes. Everything is admitted but
-//! DELETE, so that bodies are skipped as well as taken.
+//! The input is what the peer sends, in one piece, before it half-closes. Every method but DELETE
+//! is admitted, so that bodies are discarded as well as read.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -13,10 +13,10 @@ use ballcast::refusal::Reason;
 use crate::Outcomes;
 use crate::http_reference::{self as reference, End, Stream};
 
-/// More than the longest request, so that every limit can be met.
+/// More than the longest request, so that every limit can be exceeded.
 const INPUT_MAX_BYTES: usize = 104 * 1024;
 
-/// Why DELETE is not admitted.
+/// The reason with which DELETE is refused.
 const UNWANTED: Reason = Reason::ForeignOrigin;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -38,16 +38,16 @@ fn is_wanted(method: &str) -> bool {
     method != "DELETE"
 }
 
-/// What our connection made of a stream.
+/// The requests that our connection parsed from a stream, and how the stream ended.
 #[derive(Default)]
 struct Reading {
-    /// Bodies are empty where they are not wanted.
+    /// The body of a request that is not admitted is empty.
     requests: Vec<Request>,
-    /// Whether the answer to the last request was the last of all.
+    /// The response to the last request closes the connection.
     closed: bool,
-    /// `100 Continue` is the last that was sent before the end.
+    /// `100 Continue` was sent, and no response after it.
     awaits_body: bool,
-    /// The reason and the status.
+    /// The reason and the status of the refusal that ended the stream.
     end: Option<(Reason, u16)>,
 }
 
@@ -60,7 +60,7 @@ impl Reading {
         reading.drain(&mut connection, now);
         connection.half_closed();
         reading.drain(&mut connection, now);
-        assert_eq!(connection.poll_timeout(), None, "open at the end of everything");
+        assert_eq!(connection.poll_timeout(), None, "open after both sides are done");
         reading
     }
 
@@ -106,7 +106,7 @@ impl Reading {
             Event::Send(bytes) => match &mut self.end {
                 Some((_, status)) => *status = status_code(&bytes),
                 None => {
-                    assert!(matches!(status_code(&bytes), 200 | 403), "the answer was another");
+                    assert!(matches!(status_code(&bytes), 200 | 403), "neither 200 nor 403");
                     self.closed = bytes.windows(17).any(|part| part == b"Connection: close");
                 }
             },
@@ -117,7 +117,7 @@ impl Reading {
     fn request(&mut self, request: Request) {
         assert_eq!(self.end, None, "a request after a refusal");
         assert!(!self.closed, "a request after the last answer");
-        assert!(!self.awaits_body, "100 Continue for a body that had come, or is not wanted");
+        assert!(!self.awaits_body, "100 Continue for a body that has arrived or is not wanted");
         self.requests.push(request);
     }
 }
@@ -147,13 +147,13 @@ fn agree_on_request(ours: &Request, theirs: &reference::Request) {
 
 fn agree_on_end(ours: &Reading, theirs: &Stream) {
     match (&theirs.end, ours.end) {
-        (End::Consumed, None) => assert!(!ours.closed, "closed though it may be kept"),
-        (End::Closed, None) => assert!(ours.closed, "kept though it is to close"),
+        (End::Consumed, None) => assert!(!ours.closed, "closed though it may stay open"),
+        (End::Closed, None) => assert!(ours.closed, "kept open though it must close"),
         (&End::Incomplete { awaits_body }, Some((Reason::Incomplete, 400))) => {
             assert_eq!(ours.awaits_body, awaits_body, "100 Continue");
         }
         (End::Faulty(statuses), Some((_, status))) if statuses.contains(&status) => {}
-        (theirs, ours) => panic!("the end is {ours:?}, and by the grammar {theirs:?}"),
+        (theirs, ours) => panic!("the end is {ours:?}, and in the reference {theirs:?}"),
     }
 }
 

@@ -1,12 +1,12 @@
-//! A second reading of HTTP/1.1 requests, from the grammar alone: RFC 9112 for messages, RFC 9110
-//! for fields, RFC 3986 for targets and hosts.
+//! A reference parser of HTTP/1.1 requests, written from the grammar alone: RFC 9112 for messages,
+//! RFC 9110 for fields, RFC 3986 for targets and hosts.
 //!
-//! It has the whole stream before it and nothing else to care for: no time, no pieces, no memory to
-//! save. Functions are named for the rules of the ABNF. Where the server means to differ from the
-//! RFCs, a constant or a function under *Policy* says so, and why.
+//! It parses the whole stream at once, without regard for time, pieces or memory. Functions are
+//! named after the rules of the ABNF. Where the server differs from the RFCs on purpose, a constant
+//! or a function under *Policy* says so, and why.
 //!
-//! A faulty head may have several faults, and which of them is answered is the server's choice: the
-//! reference finds all, and names every status that fits one of them.
+//! A head may have several faults, and the server chooses which of them it answers: the reference
+//! finds all, and returns every status that fits one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,14 +14,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ballcast::http::{BLANK_LINES_MAX, BODY_MAX_BYTES, DISCARD_MAX_BYTES};
 use ballcast::http::{HEADERS_MAX, HEADERS_MAX_BYTES, REQUEST_LINE_MAX_BYTES, TARGET_MAX_BYTES};
 
-/// What a stream of bytes says, read by the grammar.
+/// The requests in a stream of bytes, and how the stream ends.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
     pub requests: Vec<Request>,
     pub end: End,
 }
 
-/// One request, whole.
+/// One complete request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -29,9 +29,9 @@ pub struct Request {
     pub query: Option<String>,
     pub host: Host,
     pub fields: Fields,
-    /// `None` if it is not wanted.
+    /// `None` if the server does not want it.
     pub body: Option<Vec<u8>>,
-    /// Nothing after this request is one.
+    /// Nothing after this request is parsed.
     pub closes: bool,
 }
 
@@ -47,20 +47,20 @@ pub struct Host {
 pub enum End {
     /// After a request, or before any.
     Consumed,
-    /// After a request that closes the connection; whatever follows means nothing.
+    /// After a request that closes the connection; what follows is ignored.
     Closed,
-    /// Within a request that has no fault as far as it goes. With `awaits_body`, its head is whole
-    /// and asks for `100 Continue`, and nothing has followed it.
+    /// Within a request that has no fault so far. With `awaits_body`, its head is complete and
+    /// expects `100 Continue`, and nothing has followed it.
     Incomplete { awaits_body: bool },
     /// Within a request with faults, each of which is answered by one of these.
     Faulty(Statuses),
 }
 
-/// The values of all lines, in order, by name in lower case.
+/// The values of all field lines, in order, by lower-case name.
 pub type Fields = BTreeMap<String, Vec<String>>;
 pub type Statuses = BTreeSet<u16>;
 
-/// Reads all that the peer ever sends to a server that wants the bodies of some methods.
+/// Parses everything that a peer sends. The server reads the bodies of the methods that it wants.
 pub fn stream(mut bytes: &[u8], is_wanted: fn(&str) -> bool) -> Stream {
     let mut requests = Vec::new();
     let end = loop {
@@ -85,18 +85,17 @@ pub fn stream(mut bytes: &[u8], is_wanted: fn(&str) -> bool) -> Stream {
 /// CONNECT and TRACE are left out: no target here has a tunnel or an echo.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A request with this method has content, so that its length must be said (RFC 9110 section
-/// 15.5.12).
+/// A request with this method has content and must have a length (RFC 9110 section 15.5.12).
 fn needs_length(method: &str) -> bool {
     method == "POST"
 }
 
-/// RFC 9110 section 2.5 would take HTTP/1.2 for HTTP/1.1. There is none, and nobody sends it.
+/// RFC 9110 section 2.5 would treat HTTP/1.2 as HTTP/1.1. That version does not exist.
 fn is_known_version(version: &[u8]) -> bool {
     matches!(version, b"HTTP/1.0" | b"HTTP/1.1")
 }
 
-/// RFC 9112 section 9.3 leaves it to the server whether to keep a connection of HTTP/1.0.
+/// RFC 9112 section 9.3 leaves it to the server whether an HTTP/1.0 connection persists.
 fn version_closes(version: &[u8]) -> bool {
     version == b"HTTP/1.0"
 }
@@ -112,7 +111,7 @@ fn is_name_character(byte: u8) -> bool {
     is_unreserved(byte)
 }
 
-/// The grammar has no bound; TCP has.
+/// The grammar has no upper bound; TCP has.
 fn port_number(digits: &[u8]) -> Option<u16> {
     let number = digits.iter().try_fold(0_u32, |number, digit| {
         Some(number * 10 + u32::from(digit - b'0')).filter(|&number| number <= 65_535)
@@ -125,8 +124,8 @@ fn size_bytes(field_lines: &[Line]) -> usize {
     field_lines.iter().map(|line| line.text.len() + 2).sum::<usize>() + 2
 }
 
-/// A body that is not wanted is read all the same if it is small and sure to come. A client that
-/// waits for 100 may leave it out (RFC 9110 section 10.1.1).
+/// A body that is not wanted is discarded if it is small and certain to follow. A client that waits
+/// for 100 may omit it (RFC 9110 section 10.1.1).
 fn is_discarded(framing: &Framing) -> bool {
     match framing.length {
         0 => true,
@@ -134,8 +133,8 @@ fn is_discarded(framing: &Framing) -> bool {
     }
 }
 
-/// RFC 9112 section 6.1 would have 501 for a coding that is not known, and section 6.3 allows 411
-/// for `chunked`. To all but plain `chunked`, 400 says as well that a body is taken without coding.
+/// RFC 9112 section 6.1 asks for 501 for an unknown coding, and section 6.3 allows 411 for
+/// `chunked`. The server answers all but plain `chunked` with 400.
 fn is_plain_chunked(values: &[String]) -> bool {
     matches!(values, [value] if value.eq_ignore_ascii_case("chunked"))
 }
@@ -166,7 +165,7 @@ fn http_message(
         if faults.is_empty() {
             return Err(End::Incomplete { awaits_body: false });
         }
-        // What is there is wrong, and what is missing is missing.
+        // Besides its faults, the head is incomplete.
         faults.insert(400);
         return Err(End::Faulty(faults));
     };
@@ -182,7 +181,7 @@ fn http_message(
             let awaits_body = framing.expects_continue && after.is_empty();
             return Err(End::Incomplete { awaits_body });
         }
-        // It was answered without its body, and nothing comes after that.
+        // It is answered before its body is complete, and nothing follows.
         None => (None, &[][..]),
     };
     let closes = framing.closes || !(is_wanted || is_discarded(&framing));
@@ -206,16 +205,16 @@ fn after_empty_lines(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// A head in lines. The request line may be empty, which is a fault; the field lines end with the
-/// first empty one.
+/// The lines of a head. The request line may be empty, which is a fault; the field lines end with
+/// the first empty line.
 struct Lines<'a> {
     first: Line<'a>,
     rest: Vec<Line<'a>>,
-    /// What follows the head, if the head has an end.
+    /// What follows the head, if the head is complete.
     after: Option<&'a [u8]>,
 }
 
-/// A line without its end, which has not come when the line is not whole.
+/// A line without its line end. It is not whole if the line end is missing.
 struct Line<'a> {
     text: &'a [u8],
     is_whole: bool,
@@ -237,9 +236,9 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The first line, and what follows it if it is whole. RFC 9112 section 2.2: a bare CR is invalid,
-/// and a bare LF, which a recipient MAY take for a line end, is taken for one only to find what
-/// else is wrong.
+/// The first line, and what follows it if it is whole. RFC 9112 section 2.2: a bare CR is invalid.
+/// A recipient MAY accept a bare LF as a line end; here it is a fault, and accepted only to find
+/// further faults.
 fn line<'a>(bytes: &'a [u8], faults: &mut Statuses) -> (Line<'a>, Option<&'a [u8]>) {
     let end = bytes.iter().position(|&byte| byte == b'\n');
     let raw = &bytes[..end.unwrap_or(bytes.len())];
@@ -261,9 +260,9 @@ struct RequestLine {
     version: Vec<u8>,
 }
 
-/// Judges as much of the line as is there.
+/// Parses a request line, which may be incomplete.
 fn request_line(line: &Line, faults: &mut Statuses) -> Option<RequestLine> {
-    // A line without an end is a long target, if it is nothing else.
+    // An endless line has a target that is too long.
     if line.text.len() + 2 > REQUEST_LINE_MAX_BYTES {
         faults.insert(414);
     }
@@ -299,7 +298,7 @@ fn method(text: &[u8], is_whole: bool, faults: &mut Statuses) -> Option<String> 
         return None;
     }
     let known = METHODS.into_iter().find(|known| known.as_bytes() == text);
-    // RFC 9112 section 3: a method longer than any that is known is not known, however it ends.
+    // RFC 9112 section 3: a method longer than every known method is unknown, however it ends.
     let is_long = METHODS.iter().all(|known| text.len() > known.len());
     if known.is_none() && (is_whole || is_long) {
         faults.insert(501);
@@ -391,7 +390,7 @@ fn field_lines(lines: &[Line], faults: &mut Statuses) -> Fields {
 
 struct Malformed;
 
-/// `None` if the line is not whole and not wrong so far.
+/// `None` if the line is incomplete and has no fault so far.
 fn field_line(line: &Line) -> Result<Option<(String, String)>, Malformed> {
     let mut parts = line.text.splitn(2, |&byte| byte == b':');
     let name = parts.next().unwrap_or_default();
@@ -416,7 +415,7 @@ fn list(values: &[String]) -> impl Iterator<Item = &str> {
 }
 
 // -------------------------------------------------------------------------------------------------
-// What the fields say of the message.
+// Framing and the other fields that the server reads.
 
 struct Framing {
     host: Host,
@@ -427,25 +426,25 @@ struct Framing {
 
 fn framing(line: Option<&RequestLine>, fields: &Fields, faults: &mut Statuses) -> Option<Framing> {
     let values = |name: &str| fields.get(name).map_or(&[][..], Vec::as_slice);
-    let is_old = line.is_some_and(|line| version_closes(&line.version));
+    let is_http_1_0 = line.is_some_and(|line| version_closes(&line.version));
     let host = host(values("host"), faults);
     let length = content_length(values("content-length"), faults);
-    transfer_encoding(values("transfer-encoding"), length, is_old, faults);
+    transfer_encoding(values("transfer-encoding"), length, is_http_1_0, faults);
     if length.is_none() && line.is_some_and(|line| needs_length(&line.method)) {
         faults.insert(411);
     }
-    let expects_continue = expect(values("expect"), is_old, faults);
+    let expects_continue = expect(values("expect"), is_http_1_0, faults);
     let closes = list(values("connection")).any(|option| option.eq_ignore_ascii_case("close"));
     Some(Framing {
         host: host?,
         length: length.unwrap_or(0),
-        closes: closes || is_old,
+        closes: closes || is_http_1_0,
         expects_continue,
     })
 }
 
 /// `Host = uri-host [ ":" port ]`. RFC 9112 section 3.2: 400 unless there is one, and it is valid.
-/// Asked of HTTP/1.0 too, because a page of another site is known by it.
+/// Required of HTTP/1.0 too, because the server recognises pages of other sites by it.
 fn host(values: &[String], faults: &mut Statuses) -> Option<Host> {
     let host = match values {
         [value] => uri_host_and_port(value.as_bytes()),
@@ -457,8 +456,8 @@ fn host(values: &[String], faults: &mut Statuses) -> Option<Host> {
     host
 }
 
-/// `Content-Length = 1*DIGIT`. RFC 9110 section 8.6 lets a recipient refuse a list of equal
-/// lengths, and this one does.
+/// `Content-Length = 1*DIGIT`. RFC 9110 section 8.6 allows a recipient to reject a list of equal
+/// lengths, and the server does.
 fn content_length(values: &[String], faults: &mut Statuses) -> Option<usize> {
     let digits = match values {
         [] => return None,
@@ -467,7 +466,7 @@ fn content_length(values: &[String], faults: &mut Statuses) -> Option<usize> {
         }
         _ => {
             faults.insert(400);
-            // A length was said, if badly.
+            // There is a length, even if it is malformed.
             return Some(0);
         }
     };
@@ -482,19 +481,19 @@ fn content_length(values: &[String], faults: &mut Statuses) -> Option<usize> {
     Some(length)
 }
 
-/// `Transfer-Encoding = #transfer-coding`. None is taken: RFC 9112 section 6.3 lets a server answer
-/// 411 to a body without a length.
+/// `Transfer-Encoding = #transfer-coding`. None is supported: RFC 9112 section 6.3 allows 411 for a
+/// body without a length.
 fn transfer_encoding(
     values: &[String],
     length: Option<usize>,
-    is_old: bool,
+    is_http_1_0: bool,
     faults: &mut Statuses,
 ) {
     if values.is_empty() {
         return;
     }
     // RFC 9112 section 6.1: with a length, or in HTTP/1.0, the framing is faulty.
-    if length.is_some() || is_old {
+    if length.is_some() || is_http_1_0 {
         faults.insert(400);
     }
     let codings: Vec<&str> = list(values).collect();
@@ -515,8 +514,8 @@ fn transfer_encoding(
 
 /// `Expect = #expectation`. RFC 9110 section 10.1.1: 417 for any other than `100-continue`, and
 /// nothing is expected in HTTP/1.0.
-fn expect(values: &[String], is_old: bool, faults: &mut Statuses) -> bool {
-    if values.is_empty() || is_old {
+fn expect(values: &[String], is_http_1_0: bool, faults: &mut Statuses) -> bool {
+    if values.is_empty() || is_http_1_0 {
         return false;
     }
     if !is_continue(values) {
@@ -648,7 +647,7 @@ fn without_ows(text: &[u8]) -> &[u8] {
     &text[start..=end]
 }
 
-/// RFC 9110 section 5.5: obs-text is opaque, and this keeps every byte of it apart.
+/// RFC 9110 section 5.5: obs-text is opaque. Latin-1 keeps its bytes distinct.
 fn latin_1(text: &[u8]) -> String {
     text.iter().map(|&byte| char::from(byte)).collect()
 }
