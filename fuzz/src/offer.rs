@@ -1,8 +1,8 @@
-//! An offer's SDP on the whole way to its answer: `POST /offer` of a server in virtual time.
+//! An SDP offer and its answer: `POST /offer` to a server in virtual time.
 //!
-//! Input that begins with `v=0` is an SDP as it is, so that recorded offers are seeds. Anything
-//! else describes one: a recorded or a built offer, and edits of its text. Whatever comes back is
-//! judged against the offer by a reading of both that shares nothing with the server's.
+//! Input that begins with `v=0` is the SDP itself, so that recorded offers are seeds. Any other
+//! input describes one: a recorded or a generated offer, and edits of its text. The response is
+//! checked against the offer with an SDP parser that shares no code with the server's.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use crate::Outcomes;
 use crate::support::crypto;
 use crate::support::world::World;
 
-/// More than the server waits for a viewer that does not connect.
-const UNTIL_GIVEN_UP: Duration = Duration::from_secs(11);
-/// One offer in so many is made twice, by its length: str0m's reading of it is most of the work.
-const AGAIN: usize = 4;
-/// What every world's randomness starts from.
+/// Longer than the server keeps a viewer that does not connect.
+const UNCONNECTED_FREED_AFTER: Duration = Duration::from_secs(11);
+/// An offer whose length is a multiple of this is posted twice. Not every one is, because most of
+/// the time is spent in str0m's parser.
+const REPEAT_EVERY: usize = 4;
+/// The seed of every server's random numbers.
 const SEED: u64 = 0x0ff3;
 
 pub fn run(data: &[u8]) -> Outcomes {
@@ -32,24 +33,24 @@ pub fn run(data: &[u8]) -> Outcomes {
         return outcomes;
     }
     let (mut world, response) = post(&body);
-    if body.len().is_multiple_of(AGAIN) {
+    if body.len().is_multiple_of(REPEAT_EVERY) {
         let (_, again) = post(&body);
         assert_eq!(response, again, "the same offer gives the same answer");
     }
 
     let response = Response::read(&response);
     let viewers = usize::from(response.status == 200);
-    assert_eq!(world.server.viewers(), viewers, "a viewer for each answer, and only then");
-    let judge = Judge { offer: &sdp, response: &response, outcomes };
+    assert_eq!(world.server.viewers(), viewers, "a viewer if and only if there is an answer");
+    let checker = ResponseChecker { offer: &sdp, response: &response, outcomes };
     let outcomes = match response.status {
-        200 => judge.answer(),
-        _ => judge.refusal(),
+        200 => checker.answer(),
+        _ => checker.refusal(),
     };
 
-    world.run(UNTIL_GIVEN_UP);
-    assert_eq!(world.server.viewers(), 0, "nobody connected");
+    world.run(UNCONNECTED_FREED_AFTER);
+    assert_eq!(world.server.viewers(), 0, "viewers are left");
     assert_eq!(world.server.connections(), 0);
-    assert_eq!(world.deadline(), None, "nothing is left to wait for");
+    assert_eq!(world.deadline(), None, "a timer is left");
     assert!(
         world.undeliverable.is_empty(),
         "an offer makes the server send nothing: {:?}",
@@ -58,7 +59,7 @@ pub fn run(data: &[u8]) -> Outcomes {
     outcomes
 }
 
-/// A fresh server's whole response.
+/// A new server and its response.
 fn post(body: &str) -> (World, Vec<u8>) {
     fastrand::seed(SEED);
     let mut world = World::with_crypto(Limits::default(), crypto::provider());
@@ -100,14 +101,14 @@ impl Response {
     }
 }
 
-/// One offer and what came of it.
-struct Judge<'a> {
+/// Checks the response to one offer.
+struct ResponseChecker<'a> {
     offer: &'a str,
     response: &'a Response,
     outcomes: Outcomes,
 }
 
-impl Judge<'_> {
+impl ResponseChecker<'_> {
     fn refusal(mut self) -> Outcomes {
         const REASONS: [(u16, &str); 4] = [
             (400, "offer-malformed"),
@@ -116,25 +117,25 @@ impl Judge<'_> {
             (422, "no-codec"),
         ];
         let (status, reason) = (self.response.status, self.response.text("reason"));
-        self.law("a refusal has a known reason", REASONS.contains(&(status, reason)));
-        self.law("a refusal is a problem", self.response.has_type("application/problem+json"));
+        self.check("a refusal has a known reason", REASONS.contains(&(status, reason)));
+        self.check("a refusal is a problem", self.response.has_type("application/problem+json"));
         let detail = self.response.text("detail");
-        self.law("a refusal's detail is prose", is_prose(detail));
-        self.law("a refusal quotes no secret", !quotes_secret(detail, self.offer));
-        self.see(format!("refused {reason} {status}"));
+        self.check("a refusal's detail is prose", is_prose(detail));
+        self.check("a refusal quotes no secret", !quotes_secret(detail, self.offer));
+        self.note(format!("refused {reason} {status}"));
         self.outcomes
     }
 
     fn answer(mut self) -> Outcomes {
-        self.law("an answer is JSON", self.response.has_type("application/json"));
-        self.law("an answer says so", self.response.text("type") == "answer");
+        self.check("an answer is JSON", self.response.has_type("application/json"));
+        self.check("an answer has the type answer", self.response.text("type") == "answer");
         let text = self.response.text("sdp");
-        self.law("an answer's lines are lines", has_whole_lines(text));
-        self.law("an answer quotes no secret", !quotes_secret(text, self.offer));
+        self.check("an answer's lines are well-formed", has_whole_lines(text));
+        self.check("an answer quotes no secret", !quotes_secret(text, self.offer));
 
         let (offer, answer) = (Description::read(self.offer), Description::read(text));
-        self.see("answered");
-        self.law("an answer has the offer's m-lines", offer.media.len() == answer.media.len());
+        self.note("answered");
+        self.check("an answer has the offer's m-lines", offer.media.len() == answer.media.len());
         if offer.media.len() != answer.media.len() {
             return self.outcomes;
         }
@@ -147,11 +148,14 @@ impl Judge<'_> {
             .zip(&answer.media)
             .filter(|(_, answered)| answered.kind() == "video" && answered.is_used());
         let video = accepted.next();
-        self.law("one video is accepted", video.is_some() && accepted.next().is_none());
+        self.check("one video is accepted", video.is_some() && accepted.next().is_none());
         if let Some((offered, answered)) = video {
-            // Other sections repeat what the offer has there, which not everybody can read.
+            // The other sections repeat parts of the offer, which str0m may not be able to parse.
             let ours = [&answer.session[..], &answered.lines].concat().join("\r\n") + "\r\n";
-            self.law("the video's answer can be read", SdpAnswer::from_sdp_string(&ours).is_ok());
+            self.check(
+                "the video's answer can be parsed",
+                SdpAnswer::from_sdp_string(&ours).is_ok(),
+            );
             self.direction(&offer, offered, answered);
             self.codecs(offered, answered);
             self.extensions(offered, answered);
@@ -160,16 +164,17 @@ impl Judge<'_> {
         self.outcomes
     }
 
-    /// RFC 3264, section 6: as many m-lines, each of its kind; RFC 8829, section 5.3.1: the mid.
+    /// RFC 3264, section 6: the same number of m-lines, each with the same media type; RFC 8829,
+    /// section 5.3.1: the mid.
     fn sections(&mut self, offer: &Description, answer: &Description) {
         let mut videos = 0;
         for (offered, answered) in offer.media.iter().zip(&answer.media) {
-            self.law("an m-line keeps its kind", offered.kind() == answered.kind());
+            self.check("an m-line keeps its kind", offered.kind() == answered.kind());
             let mid = answered.value("mid");
             let is_name = |mid: &&str| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic());
-            self.law("an m-line keeps its mid", mid == offered.value("mid").filter(is_name));
-            self.law("an m-line keeps its protocol", offered.protocol() == answered.protocol());
-            // RFC 9143, section 7.3: the first of a bundle brings the transport of all.
+            self.check("an m-line keeps its mid", mid == offered.value("mid").filter(is_name));
+            self.check("an m-line keeps its protocol", offered.protocol() == answered.protocol());
+            // RFC 9143, section 7.3: the first section of a bundle has the transport of all.
             let brings = mid.is_some_and(|mid| {
                 offer.bundles().iter().any(|bundle| bundle.first() == Some(&mid))
             });
@@ -178,138 +183,144 @@ impl Judge<'_> {
                 "video" => {
                     videos += 1;
                     if videos == 2 {
-                        self.see("answered second video");
+                        self.note("answered second video");
                     }
                 }
                 kind => {
-                    self.law("what is no video is not used", unused);
+                    self.check("only video is used", unused);
                     let known = matches!(kind, "audio" | "application");
                     let kind = if known { kind } else { "another kind" };
                     let how = if answered.is_refused() { "refused" } else { "inactive" };
-                    self.see(format!("answered {kind} {how}"));
+                    self.note(format!("answered {kind} {how}"));
                 }
             }
         }
     }
 
-    /// RFC 3264, section 6: port 0 is answered with port 0, but for a section that shares a port
-    /// (RFC 9143, section 6).
+    /// RFC 3264, section 6: port 0 is answered with port 0, except for a bundle-only section (RFC
+    /// 9143, section 6).
     fn refusals(&mut self, offer: &Description, answer: &Description) {
         let bundle = offer.bundled();
         for (offered, answered) in offer.media.iter().zip(&answer.media) {
             let shares = offered.value("mid").is_some_and(|mid| bundle.contains(&mid));
             let kept = !offered.is_refused() || shares || answered.is_refused();
-            self.law("what the offer refuses stays refused", kept);
+            self.check("what the offer refuses stays refused", kept);
         }
     }
 
     /// RFC 9143, section 7.3.
     fn bundle(&mut self, offer: &Description, answer: &Description) {
         let (offered, answered) = (offer.bundled(), answer.bundled());
-        self.law("a bundle is offered", answered.is_empty() || !offered.is_empty());
+        self.check("an answered bundle was offered", answered.is_empty() || !offered.is_empty());
         let known = offered.is_empty() || answered.iter().all(|mid| offered.contains(mid));
-        self.law("a bundle has only mids of the offer's", known);
+        self.check("a bundle has only mids of the offer's", known);
         for media in &answer.media {
             let is_in =
                 |bundle: &[&str]| media.value("mid").is_some_and(|mid| bundle.contains(&mid));
             let (bundled, wanted) = (is_in(&answered), is_in(&offered) && !media.is_refused());
-            self.law("a bundle has what is accepted, and that only", bundled == wanted);
+            self.check("a bundle has exactly the accepted sections", bundled == wanted);
         }
     }
 
     fn direction(&mut self, offer: &Description, offered: &Media, answered: &Media) {
-        self.law("video is sendonly", answered.directions() == ["sendonly"]);
+        self.check("video is sendonly", answered.directions() == ["sendonly"]);
         let of_session = directions(&offer.session).first().copied().unwrap_or("sendrecv");
         let offered = offered.directions().first().copied().unwrap_or(of_session);
-        self.law("video is asked for", matches!(offered, "recvonly" | "sendrecv"));
-        self.see(format!("answered {offered}"));
+        self.check("the offer can receive video", matches!(offered, "recvonly" | "sendrecv"));
+        self.note(format!("answered {offered}"));
     }
 
-    /// RFC 3264, section 6.1, and RFC 6184, section 8.2.2: numbers, mode and profile are the
-    /// offer's.
+    /// RFC 3264, section 6.1, and RFC 6184, section 8.2.2: payload types, packetization mode and
+    /// profile are the offer's.
     fn codecs(&mut self, offered: &Media, answered: &Media) {
         let types = answered.payload_types();
-        self.law("video has one codec and its repair", matches!(types.len(), 1 | 2));
+        self.check("video has one codec and at most its RTX", matches!(types.len(), 1 | 2));
         let Some(&video) = types.first() else { return };
         let known = types.iter().all(|pt| offered.payload_types().contains(pt));
-        self.law("a payload type is the offer's", known);
+        self.check("a payload type is the offer's", known);
         for rtpmap in answered.values("rtpmap") {
             let (pt, name) = rtpmap.split_once(' ').unwrap_or((rtpmap, ""));
             let mut named = offered.of_type("rtpmap", pt.parse().unwrap_or(u8::MAX));
             let same = named.any(|other| other.eq_ignore_ascii_case(name));
-            self.law("an rtpmap is the offer's", same);
+            self.check("an rtpmap is the offer's", same);
         }
-        self.law("the codec is the offer's", answered.codec(video) == offered.codec(video));
+        self.check("the codec is the offer's", answered.codec(video) == offered.codec(video));
         match answered.codec(video).as_deref() {
             Some("h264/90000") => self.h264(video, offered, answered),
             Some("vp8/90000") => self.vp8(offered),
-            _ => self.law("the codec is H.264 or VP8", false),
+            _ => self.check("the codec is H.264 or VP8", false),
         }
         let repairs = |media: &Media, pt: u8| {
             media.codec(pt).as_deref() == Some("rtx/90000")
                 && media.parameter(pt, "apt").as_deref() == Some(&video.to_string())
         };
         let possible = offered.payload_types().into_iter().any(|pt| repairs(offered, pt));
-        self.law("the repair is taken if there is one", possible == (types.len() == 2));
+        self.check("RTX is accepted if it is offered", possible == (types.len() == 2));
         if let Some(&rtx) = types.get(1) {
-            self.law("the repair is the codec's", repairs(answered, rtx) && repairs(offered, rtx));
-            self.see("answered with rtx");
+            self.check(
+                "RTX is for the accepted codec",
+                repairs(answered, rtx) && repairs(offered, rtx),
+            );
+            self.note("answered with rtx");
         }
         self.feedback(video, offered, answered);
     }
 
     fn h264(&mut self, h264: u8, offered: &Media, answered: &Media) {
         let modes = [offered, answered].map(|media| media.parameter(h264, "packetization-mode"));
-        self.law("the mode is 1", modes.iter().all(|mode| mode.as_deref() == Some("1")));
+        self.check("the mode is 1", modes.iter().all(|mode| mode.as_deref() == Some("1")));
         self.profile(h264, offered, answered);
         let asymmetry = [offered, answered]
             .map(|media| media.parameter(h264, "level-asymmetry-allowed").as_deref() == Some("1"));
-        self.law("levels may differ if the offer says so", asymmetry[0] == asymmetry[1]);
+        self.check("levels may differ if the offer says so", asymmetry[0] == asymmetry[1]);
     }
 
     fn vp8(&mut self, offered: &Media) {
         let h264 = |pt| offered.parameter(pt, "profile-level-id");
         let mut profiles = offered.h264_types().filter_map(h264);
         let has_h264 = profiles.any(|profile| is_constrained_baseline(&profile));
-        self.law("VP8 is for those who have no H.264", !has_h264);
-        self.see("answered VP8");
+        self.check("VP8 is accepted only without usable H.264", !has_h264);
+        self.note("answered VP8");
     }
 
-    /// The level too is the offer's, as we send one that every level allows.
+    /// The level is the offer's too: our stream conforms to every level.
     fn profile(&mut self, h264: u8, offered: &Media, answered: &Media) {
         let of = |media: &Media, pt| {
             media.parameter(pt, "profile-level-id").unwrap_or_else(|| "42000a".to_owned())
         };
         let profile = of(answered, h264);
-        self.law("the profile is the offer's", profile == of(offered, h264));
+        self.check("the profile is the offer's", profile == of(offered, h264));
         let possible = offered.h264_types().any(|pt| is_constrained_baseline(&of(offered, pt)));
         let nearest = !possible || is_constrained_baseline(&profile);
-        self.law("constrained baseline comes first", nearest);
-        // The level has no bearing on what happens.
-        self.see(format!("answered profile {}", profile.get(..4).unwrap_or(&profile)));
+        self.check("constrained baseline comes first", nearest);
+        // Without the level, which changes nothing.
+        self.note(format!("answered profile {}", profile.get(..4).unwrap_or(&profile)));
     }
 
-    /// RFC 4585, section 4.2: an answer has no feedback that the offer has not.
+    /// RFC 4585, section 4.2: an answer has only feedback types of the offer.
     fn feedback(&mut self, video: u8, offered: &Media, answered: &Media) {
         for feedback in answered.values("rtcp-fb") {
             let (pt, kind) = feedback.split_once(' ').unwrap_or((feedback, ""));
             let for_all = format!("* {kind}");
             let same = offered.of_type("rtcp-fb", video).any(|other| other == kind)
                 || offered.values("rtcp-fb").any(|other| other == for_all);
-            self.law("feedback is for the codec", pt == video.to_string());
-            self.law("feedback is the offer's", same);
-            self.law("bandwidth is not estimated", !kind.ends_with("-cc") && kind != "goog-remb");
+            self.check("feedback is for the codec", pt == video.to_string());
+            self.check("feedback is the offer's", same);
+            self.check("bandwidth is not estimated", !kind.ends_with("-cc") && kind != "goog-remb");
         }
     }
 
-    /// RFC 8285, section 6: an answer's extensions are the offer's, by number and by name.
+    /// RFC 8285, section 6: an answer's extensions are the offer's, with the same ID and URI.
     fn extensions(&mut self, offered: &Media, answered: &Media) {
         let mut numbers = Vec::new();
         for (number, uri) in answered.extensions() {
-            self.law("an extension is the offer's", offered.extensions().contains(&(number, uri)));
-            self.law("an extension has a number of its own", !numbers.contains(&number));
+            self.check(
+                "an extension is the offer's",
+                offered.extensions().contains(&(number, uri)),
+            );
+            self.check("an extension ID is unique", !numbers.contains(&number));
             numbers.push(number);
-            self.see(format!(
+            self.note(format!(
                 "answered extension {}",
                 uri.rsplit(['/', ':']).next().unwrap_or(uri)
             ));
@@ -318,15 +329,15 @@ impl Judge<'_> {
 
     fn transport(&mut self, offer: &Description, answered: &Media) {
         let long = |name, least| answered.value(name).is_some_and(|value| value.len() >= least);
-        self.law("there are ICE credentials", long("ice-ufrag", 4) && long("ice-pwd", 22));
+        self.check("there are ICE credentials", long("ice-ufrag", 4) && long("ice-pwd", 22));
         let fingerprint = answered.value("fingerprint").unwrap_or_default();
-        self.law("there is a fingerprint", fingerprint.starts_with("sha-256 "));
-        self.law("RTP and RTCP share a port", answered.lines.contains(&"a=rtcp-mux"));
+        self.check("there is a fingerprint", fingerprint.starts_with("sha-256 "));
+        self.check("RTP and RTCP share a port", answered.lines.contains(&"a=rtcp-mux"));
         let candidates: Vec<&str> = answered.values("candidate").collect();
         let ours = matches!(&candidates[..], [one] if one.contains(" 1 udp ")
             && one.contains(" 10.0.0.254 8080 typ host"));
-        self.law("the candidate is ours, where the video is", ours);
-        // A session that contradicts itself may be answered either way.
+        self.check("the video section has exactly our candidate", ours);
+        // A session with contradicting setup attributes may be answered either way.
         let mut setups: Vec<&str> = offer.every("setup").collect();
         setups.dedup();
         let setup = answered.value("setup").unwrap_or_default();
@@ -335,20 +346,20 @@ impl Judge<'_> {
             ["passive"] => &["active"],
             _ => &["active", "passive"],
         };
-        self.law("the DTLS roles fit", possible.contains(&setup));
-        self.see(format!("answered {setup}"));
+        self.check("the DTLS roles fit", possible.contains(&setup));
+        self.note(format!("answered {setup}"));
     }
 
-    fn see(&mut self, what: impl Into<String>) {
+    fn note(&mut self, what: impl Into<String>) {
         self.outcomes.insert(what.into());
     }
 
-    fn law(&mut self, law: &str, kept: bool) {
-        if kept {
+    fn check(&mut self, property: &str, holds: bool) {
+        if holds {
             return;
         }
         panic!(
-            "broken: {law}\n--- offer\n{}\n--- response\n{}\n{}",
+            "violated: {property}\n--- offer\n{}\n--- response\n{}\n{}",
             self.offer.escape_debug().to_string().replace("\\n", "\\n\n"),
             self.response.head,
             self.response.document.to_string().replace("\\r\\n", "\n"),
@@ -356,13 +367,13 @@ impl Judge<'_> {
     }
 }
 
-/// Something to show to a person.
+/// Whether a detail is a sentence that a page can show.
 fn is_prose(detail: &str) -> bool {
     detail.len() > 20 && detail.ends_with('.') && !detail.contains(char::is_control)
 }
 
-/// Whether a text has one of the offer's credentials in it. One that the offer itself has elsewhere
-/// too, or that could be a word, is none.
+/// Whether a text contains one of the offer's credentials. Values that occur elsewhere in the offer
+/// too, or that could be a word, do not count.
 fn quotes_secret(text: &str, offer: &str) -> bool {
     const NAMES: [&str; 3] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 "];
     let mut secrets = offer
@@ -378,7 +389,7 @@ fn quotes_secret(text: &str, offer: &str) -> bool {
     })
 }
 
-/// `x=…` and CRLF, each and every one (RFC 8866, section 5).
+/// Whether every line is `x=…` and ends with CRLF (RFC 8866, section 5).
 fn has_whole_lines(text: &str) -> bool {
     let Some(lines) = text.strip_suffix("\r\n") else {
         return false;
@@ -402,7 +413,7 @@ fn is_constrained_baseline(profile_level_id: &str) -> bool {
     }
 }
 
-/// An SDP by its lines.
+/// The lines of an SDP, by section.
 struct Description<'a> {
     session: Vec<&'a str>,
     media: Vec<Media<'a>>,
@@ -557,16 +568,16 @@ fn sdp_of(data: &[u8], outcomes: &mut Outcomes) -> String {
         return text;
     }
     outcomes.insert("noise".to_owned());
-    let text = edits.iter().take(MOST_EDITS).fold(text.into_bytes(), |text, edit| edit.apply(text));
+    let text = edits.iter().take(MAX_EDITS).fold(text.into_bytes(), |text, edit| edit.apply(text));
     String::from_utf8_lossy(&text).into_owned()
 }
 
-const MOST_EDITS: usize = 16;
-const MOST_SECTIONS: usize = 5;
-const MOST_TYPES: usize = 8;
-const MOST_EXTRAS: usize = 6;
+const MAX_EDITS: usize = 16;
+const MAX_SECTIONS: usize = 5;
+const MAX_TYPES: usize = 8;
+const MAX_EXTRAS: usize = 6;
 
-/// With H.264 all of them, small ones most.
+/// All of them offer H.264; most of them are small.
 const RECORDED: &[&str] = &[
     include_str!("../../tests/offers/chromium-156.sdp"),
     include_str!("../../tests/offers/chromium-156-audio-video.sdp"),
@@ -580,8 +591,8 @@ const RECORDED: &[&str] = &[
     include_str!("../../tests/offers/pion.sdp"),
 ];
 
-/// Numbers choose from the tables below, so that every input means something, and an input of
-/// zeros is as good an offer as can be.
+/// Numbers are indices into the tables below, so that every input is an offer, and an input of
+/// zeros is a valid one.
 #[derive(Debug, Arbitrary)]
 struct Plan {
     source: Source,
@@ -597,7 +608,7 @@ enum Source {
 #[derive(Debug, Arbitrary)]
 struct Model {
     group: Group,
-    /// Bits of [`IDENTITY`]: what the session has for all sections.
+    /// Bits of [`IDENTITY`]: the attributes at session level.
     shared: u8,
     setup: u8,
     direction: Option<u8>,
@@ -608,7 +619,7 @@ struct Model {
 #[derive(Debug, Arbitrary)]
 enum Group {
     All,
-    /// Without the sections of these bits.
+    /// All but the sections of these bits.
     Some(u8),
     Reversed,
     None,
@@ -623,7 +634,7 @@ struct Section {
     protocol: u8,
     mid: MidForm,
     direction: u8,
-    /// Bits of [`IDENTITY`]: what it has not.
+    /// Bits of [`IDENTITY`]: the attributes that are missing.
     lacks: u8,
     setup: u8,
     types: Vec<PayloadType>,
@@ -649,7 +660,7 @@ enum Port {
 #[derive(Debug, Arbitrary)]
 enum MidForm {
     Index,
-    /// As another section's.
+    /// The same as the first section's.
     Index0,
     Named(u8),
     Missing,
@@ -658,7 +669,7 @@ enum MidForm {
 #[derive(Debug, Arbitrary)]
 struct PayloadType {
     codec: CodecForm,
-    /// 0 is the next that is free.
+    /// 0 stands for the next free number.
     number: u8,
     repaired: bool,
     feedback: u8,
@@ -769,7 +780,7 @@ impl Model {
             ["v=0", "o=- 4611731400430051336 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
                 .map(str::to_owned)
                 .into();
-        let sections = &self.sections[..self.sections.len().min(MOST_SECTIONS)];
+        let sections = &self.sections[..self.sections.len().min(MAX_SECTIONS)];
         lines.extend(self.group.render(sections));
         lines.extend(identity(self.shared));
         push_value(
@@ -844,14 +855,14 @@ impl Section {
         if self.kind != Kind::Application {
             push_value(lines, "a=", pick(DIRECTIONS, self.direction));
         }
-        for (number, uri) in self.extensions.iter().take(MOST_TYPES) {
+        for (number, uri) in self.extensions.iter().take(MAX_TYPES) {
             let direction = if number & 0x80 == 0 { "" } else { "/recvonly" };
             lines.push(format!("a=extmap:{}{direction} {}", number & 0x1f, pick(EXTENSIONS, *uri)));
         }
         lines.append(&mut details);
     }
 
-    /// One codec at least: H.264 as every browser that has it offers it, or Opus.
+    /// At least one codec: H.264 as browsers offer it, or Opus.
     fn render_types(&self, formats: &mut Vec<String>, details: &mut Vec<String>) {
         let codec = match self.kind {
             Kind::Audio => CodecForm::Other(7),
@@ -859,7 +870,7 @@ impl Section {
         };
         let usual = [PayloadType { codec, number: 0, repaired: true, feedback: 0b111 }];
         let types = if self.types.is_empty() { &usual[..] } else { &self.types[..] };
-        for (index, payload_type) in types.iter().take(MOST_TYPES).enumerate() {
+        for (index, payload_type) in types.iter().take(MAX_TYPES).enumerate() {
             let number = match payload_type.number {
                 0 => 96 + 2 * index as u8,
                 number => number,
@@ -896,7 +907,7 @@ impl PayloadType {
     }
 }
 
-/// The parameters that have a value, in one of the orders and spellings that are in use.
+/// The parameters that have a value, in an order and a spelling that are in use.
 fn h264_parameters(values: [&str; 3], style: u8) -> String {
     let names = ["level-asymmetry-allowed", "packetization-mode", "profile-level-id"];
     let mut parameters: Vec<String> = names
@@ -922,7 +933,7 @@ fn identity(bits: u8) -> impl Iterator<Item = String> {
 }
 
 fn extras(which: &[u8]) -> impl Iterator<Item = String> {
-    which.iter().take(MOST_EXTRAS).map(|which| pick(EXTRAS, *which).to_owned())
+    which.iter().take(MAX_EXTRAS).map(|which| pick(EXTRAS, *which).to_owned())
 }
 
 /// Nothing for an empty value.
@@ -938,7 +949,7 @@ enum Edit {
     DeleteLine(u16),
     DoubleLine(u16),
     SwapLines(u16, u16),
-    /// A line from the tables, before another.
+    /// Inserts a line from the tables before another.
     InsertLine(u16, u8),
     Overwrite(u16, u8),
     Insert(u16, u8),
@@ -1000,18 +1011,18 @@ impl Edit {
 mod tests {
     use super::*;
 
-    /// Zeros, but for the flag that there is a section.
+    /// All zeros except the flag that there is a section.
     const ONE_VIDEO: [u8; 13] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
     #[test]
-    fn an_offer_of_zeros_has_nothing_wrong() {
+    fn an_offer_of_zeros_is_valid() {
         let outcomes = run(&ONE_VIDEO);
         assert!(outcomes.contains("answered with rtx"), "{outcomes:?}");
         assert!(outcomes.contains("structured"), "{outcomes:?}");
     }
 
     #[test]
-    fn recorded_offers_are_taken_as_they_are() {
+    fn recorded_offers_are_answered() {
         for offer in RECORDED {
             let outcomes = run(offer.as_bytes());
             assert!(outcomes.contains("answered"), "{outcomes:?}\n{offer}");
