@@ -1,0 +1,79 @@
+//! Forged datagrams and malformed requests.
+
+use std::net::SocketAddr;
+
+use ballcast::server::Input;
+use is::stun::{StunMessage, TransId};
+
+use super::Run;
+use crate::browser::HttpFault;
+use crate::rules::{RuleResult, rule};
+use crate::tally::Fault;
+
+/// The message type of a STUN binding request.
+const BINDING_REQUEST_START: &[u8] = &[0, 1];
+
+impl Run {
+    pub(super) fn send_forged_datagram(&mut self, index: usize) -> RuleResult {
+        let stranger = SocketAddr::from(([10, 9, 9, self.rng.u8(..)], 9));
+        let victim = self.users[index].viewer.as_ref().map(|viewer| viewer.mapped);
+        let (from, fault) = match victim.filter(|_| self.rng.bool()) {
+            Some(victim) => (victim, None),
+            None => (stranger, Some(Fault::Stranger)),
+        };
+        let mut bytes = vec![0; self.rng.usize(1..1_400)];
+        self.rng.fill(&mut bytes);
+        if let Some(check) = self.forged_check(index).filter(|_| self.rng.u8(..4) == 0) {
+            bytes = check;
+        }
+        let (kind, first): (Fault, &[u8]) = match self.rng.u8(..4) {
+            0 => (Fault::ForgedStun, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]),
+            1 => (Fault::ForgedDtls, &[22, 254, 253]),
+            2 => (Fault::ForgedRtp, &[0x80, 108]),
+            _ => (Fault::ForgedRtcp, &[0x81, 206, 0, 2]),
+        };
+        if bytes.starts_with(BINDING_REQUEST_START) {
+            self.tally.fault(Fault::ForgedStun);
+        } else {
+            let prefix = first.len().min(bytes.len());
+            bytes[..prefix].copy_from_slice(&first[..prefix]);
+            self.tally.fault(kind);
+        }
+        if let Some(fault) = fault {
+            self.tally.fault(fault);
+        }
+        // First handle what is due anyway, so that it is not taken for an effect of the datagram.
+        self.input(Input::Timeout)?;
+        let before = (self.server.viewers(), self.server.viewer_at(from));
+        let sent = self.datagram(from, &bytes, false)?;
+        let after = (self.server.viewers(), self.server.viewer_at(from));
+        rule!(before == after, "S6: a forged datagram changed {before:?} to {after:?}");
+        rule!(
+            sent == 0 || victim == Some(from),
+            "S5: a datagram from an unknown address was answered"
+        );
+        Ok(())
+    }
+
+    /// A connectivity check with the USERNAME of another viewer, which is not secret, and a wrong
+    /// password.
+    pub(super) fn forged_check(&mut self, victim: usize) -> Option<Vec<u8>> {
+        let others = self.users.iter().enumerate().filter(|(index, _)| *index != victim);
+        let mut usernames = others.filter_map(|(_, user)| user.viewer.as_ref()?.username.clone());
+        let username = usernames.next()?;
+        let check = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+        let crypto = str0m::crypto::from_feature_flags();
+        let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+        let mut bytes = vec![0; 512];
+        let length = check.to_bytes(Some(b"a guess"), &mut bytes, hmac).ok()?;
+        bytes.truncate(length);
+        Some(bytes)
+    }
+
+    pub(super) fn send_malformed_request(&mut self) -> RuleResult {
+        let from = SocketAddr::from(([10, 8, 0, self.rng.u8(..4)], 1_000));
+        let (request, ends) = crate::browser::malformed_request(&mut self.rng, &mut self.tally);
+        let fault = HttpFault::draw(&mut self.rng);
+        self.connect(None, from, request, ends, fault)
+    }
+}

@@ -1,0 +1,304 @@
+//! The server's inputs and outputs, the source's frames and the trace.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ballcast::media::{Codec, Frame};
+use ballcast::server::{ConnId, Input, Output};
+
+use super::{Event, HEALTHY, PICTURE_WITHIN, RECOVERS_WITHIN, Run, SERVER};
+use crate::crypto::{FINISHED, HELLO};
+use crate::link::Arrival;
+use crate::rules::{RuleResult, SentFrame, rule};
+use crate::tally::{Fault, Happening};
+use crate::viewer::Viewer;
+use crate::wire::{self, Wire};
+
+/// More outputs than this in one drain are taken for an endless loop.
+const MAX_OUTPUTS: usize = 20_000;
+const HUGE_FRAME_BYTES: usize = 150_000;
+
+impl Run {
+    /// A datagram arrives. Returns how many datagrams the server sends.
+    pub(super) fn datagram(
+        &mut self,
+        from: SocketAddr,
+        bytes: &[u8],
+        authentic: bool,
+    ) -> Result<usize, String> {
+        let destination = SERVER.parse().unwrap();
+        self.authentic = authentic;
+        self.rules.note_datagram(self.server.viewer_at(from), authentic, self.now);
+        self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
+    }
+
+    /// Records what follows from an unchanged datagram, before the server handles it.
+    pub(super) fn note_arrival(&mut self, from: SocketAddr, wire: &Wire) {
+        let now = self.now;
+        let viewer = self.server.viewer_at(from);
+        let states: BTreeMap<_, _> = self.server.viewer_states().collect();
+        let is = |wanted| viewer.filter(|viewer| states.get(viewer) == Some(&wanted));
+        match wire {
+            Wire::Stun { request: true } => {
+                let moved = |viewer: &Viewer| viewer.connected && viewer.mapped == from;
+                let known = self.users.iter().filter_map(|p| p.viewer.as_ref()).any(moved);
+                if !self.rules.is_verified(from) && known {
+                    self.tally.happened(Happening::AddressChange);
+                }
+                self.rules.note_verified(from);
+            }
+            Wire::Rtcp { pli, ssrc, index } => {
+                let is_new = self.rules.is_new_srtcp_packet(*ssrc, *index);
+                if let (Some(stream), Some(viewer), true) = (*pli, is("live"), is_new) {
+                    self.rules.keyframe_requested(viewer, stream, now, &mut self.tally);
+                }
+            }
+            Wire::Dtls { handshake: Some(FINISHED) } => {
+                if let Some(viewer) = is("half-open") {
+                    self.rules.connected(viewer, now);
+                }
+            }
+            Wire::Dtls { handshake: Some(HELLO) } if !self.client_hellos.insert(from) => {
+                self.tally.happened(Happening::DtlsRetransmit);
+            }
+            Wire::Dtls { handshake: None } => {
+                if let Some(viewer) = is("live") {
+                    self.rules.note_close_notify(viewer, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) -> RuleResult {
+        self.input_counting(input).map(drop)
+    }
+
+    /// Gives the server an input and handles all its outputs. Returns how many datagrams it sent.
+    pub(super) fn input_counting(&mut self, input: Input) -> Result<usize, String> {
+        self.add_to_trace(&format!("{:?}", std::mem::discriminant(&input)));
+        if self.verbose {
+            let text = format!("{input:?}");
+            println!("{:>12?} in  {}", self.now - self.start, &text[..text.len().min(160)]);
+        }
+        let source = match &input {
+            Input::Datagram { source, .. } => Some(*source),
+            _ => None,
+        };
+        self.server.handle_input(self.now, input);
+        // This datagram may be the one that made its source address a viewer's.
+        let viewer = source.and_then(|from| self.server.viewer_at(from));
+        self.rules.note_datagram(viewer, self.authentic, self.now);
+        let mut sent = 0;
+        let mut capture = None;
+        let mut failed = Vec::new();
+        for _ in 0..MAX_OUTPUTS {
+            let output = self.server.poll_output();
+            if self.verbose && !matches!(output, Output::Timeout(_)) {
+                let text = format!("{output:?}");
+                println!("{:>12?} out {}", self.now - self.start, &text[..text.len().min(160)]);
+            }
+            match output {
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    let moves = deadline.is_none_or(|deadline| deadline > self.now);
+                    rule!(moves, "S10: the deadline is not in the future");
+                    self.after_drain(capture, failed)?;
+                    return Ok(sent);
+                }
+                Output::Transmit(transmit) => {
+                    sent += 1;
+                    let to = transmit.destination;
+                    let fails = self.sends_fail_until.is_some_and(|until| self.now < until);
+                    self.transmit(to, transmit.contents, fails)?;
+                    if fails {
+                        failed.push(to);
+                    }
+                }
+                Output::Send(id, bytes) => self.respond(id, &bytes)?,
+                Output::Finish(_) => {}
+                Output::Close(id) => self.set_closed(id)?,
+                Output::ForceKeyframe(codec) => {
+                    self.keyframe_forced |= codec == Codec::H264;
+                    self.rules.forced_keyframe(codec, self.now)?;
+                }
+                Output::Capture(codecs) => {
+                    rule!(capture.is_none(), "S11: two captures in one drain");
+                    rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
+                    capture = Some(codecs);
+                }
+            }
+        }
+        Err("S10: the outputs do not end".into())
+    }
+
+    pub(super) fn after_drain(
+        &mut self,
+        capture: Option<Vec<Codec>>,
+        failed: Vec<SocketAddr>,
+    ) -> RuleResult {
+        for destination in failed {
+            self.tally.fault(Fault::SendFailed);
+            self.tally.happened(Happening::FailedSend);
+            self.input(Input::TransmitFailed { destination })?;
+        }
+        if let Some(codecs) = capture {
+            self.rules.captured(self.now, self.server.viewers())?;
+            if self.stalled_until.is_none_or(|until| self.now > until) {
+                self.deliver_picture(&codecs)?;
+            } else if self.options.reports_stall {
+                self.input(Input::CaptureFailed)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn deliver_picture(&mut self, codecs: &[Codec]) -> RuleResult {
+        self.frames += 1;
+        let huge = std::mem::take(&mut self.huge_frame);
+        if huge {
+            self.tally.fault(Fault::SourceHuge);
+        }
+        if codecs.len() > 1 {
+            self.tally.happened(Happening::TwoCodecs);
+        }
+        for codec in codecs {
+            let (frame, bytes) = match codec {
+                Codec::H264 => self.h264_frame(huge),
+                Codec::Vp8 => self.vp8_frame(huge),
+            };
+            self.rules.source_delivered(frame);
+            self.input(Input::Frame(bytes))?;
+        }
+        self.check_healthy_viewer()
+    }
+
+    pub(super) fn sent_frame(&self, codec: Codec, keyframe: bool) -> SentFrame {
+        SentFrame { codec, number: self.frames, keyframe, captured: self.now }
+    }
+
+    pub(super) fn h264_frame(&mut self, huge: bool) -> (SentFrame, Frame) {
+        let ignores_requests =
+            self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until);
+        let keyframe = !ignores_requests && std::mem::take(&mut self.keyframe_forced);
+        let bytes = match keyframe {
+            _ if huge => HUGE_FRAME_BYTES,
+            true => self.options.keyframe_bytes,
+            false => self.options.delta_bytes,
+        };
+        let number = wire::number_bytes(self.frames);
+        let mut data = Vec::new();
+        if keyframe {
+            // Before a large slice the parameter sets are in a packet of their own.
+            data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0x8c]);
+            data.extend_from_slice(&[&[0, 0, 0, 1, 0x68], &number[..]].concat());
+        }
+        data.extend_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
+        data.extend_from_slice(&number);
+        data.resize(data.len() + bytes, 0x9a);
+        (self.sent_frame(Codec::H264, keyframe), Frame::h264(data, self.now))
+    }
+
+    /// The VP8 source makes key frames only.
+    pub(super) fn vp8_frame(&self, huge: bool) -> (SentFrame, Frame) {
+        let bytes = if huge { HUGE_FRAME_BYTES } else { self.options.keyframe_bytes };
+        let mut data = [&wire::VP8_HEADER[..], &wire::number_bytes(self.frames)].concat();
+        data.resize(data.len() + bytes, 0x9a);
+        (self.sent_frame(Codec::Vp8, true), Frame::vp8(data, self.now))
+    }
+
+    /// The viewer on a good network must be sent every frame, whatever faults the others have.
+    pub(super) fn check_healthy_viewer(&mut self) -> RuleResult {
+        let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
+        // The key frame after a failed send may have to wait for the rate limit.
+        let fine = past(self.sends_fail_until, PICTURE_WITHIN)
+            && past(self.keyframe_requests_ignored_until, PICTURE_WITHIN)
+            && past(self.suspended_until, RECOVERS_WITHIN);
+        let Some(viewer) = self.users[HEALTHY].viewer.as_ref().filter(|_| fine) else {
+            return Ok(());
+        };
+        let settled = viewer.decoded.first().is_some_and(|at| *at + PICTURE_WITHIN < self.now);
+        let id = self.server.viewer_at(viewer.mapped);
+        if let Some(id) = id.filter(|_| self.options.healthy && settled && !viewer.closed) {
+            let last = self.rules.last_frame(id);
+            rule!(last == Some(self.frames), "L6: {id} had frame {last:?}, not {}", self.frames);
+        }
+        Ok(())
+    }
+
+    pub(super) fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> RuleResult {
+        let wire = wire::read(&bytes);
+        self.add_to_trace(&format!("{to} {} {wire:?}", bytes.len()));
+        rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
+        let viewer = self.server.viewer_at(to);
+        let now = self.now;
+        self.rules.transmitted(now, to, viewer, &wire, fails, &mut self.tally)?;
+        if fails {
+            return Ok(());
+        }
+        let now = self.now;
+        let index = self
+            .users
+            .iter()
+            .position(|user| user.viewer.as_ref().is_some_and(|viewer| viewer.mapped == to));
+        let Some(index) = index else { return Ok(()) };
+        let link = &mut self.users[index].down;
+        let arrivals = link.send(now, bytes, &mut self.rng, &mut self.tally);
+        for Arrival { at, bytes, .. } in arrivals {
+            self.at(at, Event::ToViewer { viewer: index, bytes });
+        }
+        Ok(())
+    }
+
+    pub(super) fn respond(&mut self, id: ConnId, bytes: &[u8]) -> RuleResult {
+        self.add_to_trace(&format!("{id:?} {}", bytes.len()));
+        rule!(self.is_open(id), "S9: {id:?} is answered and is closed");
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let begins = bytes.starts_with(b"HTTP/1.1 ") && !bytes.starts_with(b"HTTP/1.1 100");
+            connection.responses += usize::from(begins);
+            let (responses, requests) = (connection.responses, connection.requests);
+            rule!(responses <= requests, "S9: {responses} responses to {requests} requests");
+        }
+        let slow =
+            !self.faults_removed && self.options.bad_http.is_some() && self.rng.u8(..20) == 0;
+        let wait = if slow { 12_000 } else { self.rng.u64(1..50) };
+        self.after(Duration::from_millis(wait), Event::HttpFlushed(id));
+        let user = self.connections.get(&id).and_then(|connection| connection.user);
+        let Some(index) = user else {
+            return crate::browser::note_refusals(bytes, &mut self.tally);
+        };
+        let now = self.now;
+        let user = &mut self.users[index];
+        let Some((status, body)) = user.browser.receive(id, bytes)? else {
+            return Ok(());
+        };
+        match (status, &mut user.viewer) {
+            (200, Some(viewer)) if !viewer.is_answered() => {
+                let answer = body["sdp"].as_str().ok_or("S9: an answer without an SDP")?;
+                viewer.accept_answer(answer, now);
+                self.send_from(index);
+            }
+            (200, _) => {}
+            (status, _) => {
+                let reason = body["reason"].as_str().unwrap_or("none").to_owned();
+                if status == 503 {
+                    self.tally.happened(Happening::CapRefusal);
+                }
+                self.tally.refused(&reason);
+                user.viewer = None;
+                let wait = Duration::from_millis(self.rng.u64(500..3_000));
+                self.after(wait, Event::Join(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an event to the trace, which is a hash of all inputs and outputs and their times.
+    pub(super) fn add_to_trace(&mut self, text: &str) {
+        let micros = (self.now - self.start).as_micros() as u64;
+        for byte in text.bytes().chain(micros.to_be_bytes()) {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}
