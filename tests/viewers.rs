@@ -468,6 +468,30 @@ fn a_connection_above_the_limit_of_its_address_is_refused() {
 }
 
 #[test]
+fn every_viewer_that_ends_is_sent_an_rtcp_bye() {
+    let mut world = World::new();
+    let [leaves, vanishes, replaced, stays] = std::array::from_fn(|_| {
+        let (client, sdp) = world.offer();
+        let client_id = format!("page {}", world.clients.len());
+        let (_, answer) = post_with_client_id(&mut world, &client_id, &sdp);
+        world.add(client, &sdp, answer["sdp"].as_str().unwrap())
+    });
+    world.run(seconds(1));
+    assert!(world.clients.iter().all(|host| host.client.connected && !host.bye));
+    let (_, sdp) = world.offer();
+    assert_eq!(post_with_client_id(&mut world, &format!("page {replaced}"), &sdp).0, 200);
+    assert!(world.clients[replaced].bye && world.clients[replaced].client.closed);
+    let now = world.now;
+    world.clients[leaves].client.close(now);
+    world.clients[vanishes].powered_off = true;
+    world.run(seconds(10));
+    assert!(world.clients[leaves].bye && world.clients[vanishes].bye);
+    assert!(!world.clients[stays].bye);
+    world.input(Input::Shutdown);
+    assert!(world.clients[stays].bye);
+}
+
+#[test]
 fn the_server_sends_close_notify_to_all_viewers_on_shutdown() {
     let mut world = World::new();
     let viewers = [world.join(), world.join()];

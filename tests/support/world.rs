@@ -26,6 +26,9 @@ const DELTA_FRAME: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a];
 /// The same for a VP8 key frame. The source here makes no other VP8 frames.
 const VP8_FRAME: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01, 0x9a];
 
+/// The packet type of RTCP BYE (RFC 3550, section 6.6), which SRTCP leaves readable.
+const RTCP_BYE: u8 = 203;
+
 /// More outputs than this for one input mean an endless loop.
 const MOST_OUTPUTS: usize = 20_000;
 
@@ -72,6 +75,8 @@ pub struct ClientHost {
     pub powered_off: bool,
     /// When each datagram to this host was sent, media and everything else.
     pub datagrams: Vec<Instant>,
+    /// The server has sent it an RTCP BYE.
+    pub bye: bool,
     /// How many of the first datagrams that the client sends are kept in `sent`.
     pub sent_limit: usize,
     pub sent: Vec<Vec<u8>>,
@@ -174,6 +179,7 @@ impl World {
             password,
             powered_off: false,
             datagrams: Vec::new(),
+            bye: false,
             sent_limit: 0,
             sent: Vec::new(),
         });
@@ -308,14 +314,15 @@ impl World {
                 Output::Transmit(transmit) => {
                     let to = transmit.destination;
                     let mut hosts = self.clients.iter_mut();
-                    match hosts.find(|host| host.address == to) {
-                        Some(host) if !host.powered_off => {
-                            host.datagrams.push(self.now);
-                            let Transmit { source, contents, .. } = transmit;
-                            host.client.handle_datagram(self.now, source, &contents);
-                        }
-                        Some(host) => host.datagrams.push(self.now),
-                        None => self.undeliverable.push(to),
+                    let Some(host) = hosts.find(|host| host.address == to) else {
+                        self.undeliverable.push(to);
+                        continue;
+                    };
+                    let Transmit { source, contents, .. } = transmit;
+                    host.datagrams.push(self.now);
+                    host.bye |= matches!(contents[..], [128..=191, RTCP_BYE, ..]);
+                    if !host.powered_off {
+                        host.client.handle_datagram(self.now, source, &contents);
                     }
                 }
                 Output::Timeout(deadline) => {
