@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// How long a test waits before it fails. Nothing takes this long unless it hangs.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
+/// No log line is under way for longer.
+const LOG_PAUSE: Duration = Duration::from_millis(500);
 
 pub struct Server {
     child: Child,
@@ -79,9 +81,10 @@ impl Server {
         panic!("the server does not end");
     }
 
-    /// The log lines since the last call.
+    /// The log lines since the last call. They come through a pipe and a thread of their own, so
+    /// this waits until no more have come for a moment.
     pub fn log(&self) -> Vec<String> {
-        self.log.try_iter().collect()
+        std::iter::from_fn(|| self.log.recv_timeout(LOG_PAUSE).ok()).collect()
     }
 
     pub fn stats(&self) -> Value {
