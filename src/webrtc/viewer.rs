@@ -3,8 +3,8 @@
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
 //! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
-//! [`SILENT_AFTER`](super::SILENT_AFTER). A live viewer gets every frame that its *gate* lets through: the gate is shut
-//! at first and after each drop, and only a key frame opens it.
+//! [`SILENT_AFTER`](super::SILENT_AFTER). A live viewer gets every frame that its *gate* lets
+//! through: the gate is shut at first and after each drop, and only a key frame opens it.
 //!
 //! str0m asks that each change of an `Rtc` be followed by a complete drain of its outputs: `drive`
 //! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
