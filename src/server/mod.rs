@@ -297,9 +297,7 @@ impl Server {
 
     /// Changes a viewer, then does what it wants and sets its timer; an ended one is removed.
     fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
-        let Some(entry) = self.viewers.get(id) else { return };
-        let watched = entry.viewer.is_watching();
-        let Some(entry) = self.viewers.change(id, change) else { return };
+        let Some((watched, entry)) = self.viewers.change(id, change) else { return };
         let keyframes = &mut self.keyframes[entry.viewer.codec() as usize];
         let mut connected = false;
         while let Some(effect) = entry.viewer.poll_effect() {

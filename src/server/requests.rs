@@ -137,6 +137,7 @@ impl Server {
         let local = self.secrets.ice_credentials();
         log::info!("{id} restarts ICE");
         self.with_viewer(now, id, |viewer| viewer.restart_ice(now, local, remote));
+        self.viewers.update_ufrag(id);
     }
 
     /// An offer in, an answer out, and a viewer more.

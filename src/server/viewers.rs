@@ -180,23 +180,29 @@ impl ViewerTable {
         id
     }
 
-    /// Changes a viewer, and keeps what it is counted and found by.
+    /// Changes a viewer, and keeps what it is counted by. Returns whether it was watching before,
+    /// too.
     pub fn change(
         &mut self,
         id: ViewerId,
         change: impl FnOnce(&mut Viewer),
-    ) -> Option<&mut ViewerEntry> {
+    ) -> Option<(bool, &mut ViewerEntry)> {
         let entry = self.entries.get_mut(&id)?;
+        let watched = entry.viewer.is_watching();
         self.counts.remove(&entry.viewer);
         change(&mut entry.viewer);
         self.counts.add(&entry.viewer);
+        Some((watched, entry))
+    }
+
+    /// Finds a viewer by its new ICE user fragment after an ICE restart, and no longer by the old
+    /// one.
+    pub fn update_ufrag(&mut self, id: ViewerId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let ufrag = &entry.viewer.local_credentials().ufrag;
-        if entry.ufrag != *ufrag {
-            self.by_ufrag.remove(&entry.ufrag);
-            entry.ufrag.clone_from(ufrag);
-            self.by_ufrag.insert(ufrag.clone(), id);
-        }
-        Some(entry)
+        self.by_ufrag.remove(&entry.ufrag);
+        entry.ufrag.clone_from(ufrag);
+        self.by_ufrag.insert(ufrag.clone(), id);
     }
 
     pub fn set_whep(&mut self, id: ViewerId, session: WhepSession) {
