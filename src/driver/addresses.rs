@@ -1,5 +1,6 @@
 //! The host's side of things: its addresses, its names, and word of their change.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -32,14 +33,37 @@ fn is_virtual(interface: &str) -> bool {
         || Path::new("/sys/class/net").join(interface).join("bridge").exists()
 }
 
-/// The names that a Host header may carry: the host's own, and that name in mDNS.
+/// Where the resolver is configured (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// The names that a Host header may carry: the host's own, that name in mDNS, and in the search
+/// domains of the network, as home routers give them (`camera.lan`, `camera.fritz.box`).
 pub fn names() -> Vec<String> {
     let name = gethostname::gethostname().to_string_lossy().to_lowercase();
+    names_of(&name, &fs::read_to_string(RESOLVER).unwrap_or_default())
+}
+
+fn names_of(name: &str, resolver: &str) -> Vec<String> {
     let short = name.split('.').next().unwrap_or_default();
-    let mut names = vec![name.clone(), short.to_owned(), format!("{short}.local")];
-    names.retain(|name| !name.is_empty() && !name.starts_with('.'));
+    if short.is_empty() {
+        return Vec::new();
+    }
+    let mut names = vec![name.to_owned(), short.to_owned(), format!("{short}.local")];
+    names.extend(search_domains(resolver).map(|domain| format!("{short}.{domain}")));
+    names.sort();
     names.dedup();
     names
+}
+
+/// The domains in which names are looked up that have none.
+fn search_domains(resolver: &str) -> impl Iterator<Item = String> {
+    let lines = resolver.lines().map(str::split_ascii_whitespace);
+    let lists = lines
+        .filter_map(|mut words| matches!(words.next(), Some("search" | "domain")).then_some(words));
+    lists.flatten().filter_map(|domain| {
+        let domain = domain.trim_matches('.').to_lowercase();
+        (!domain.is_empty()).then_some(domain)
+    })
 }
 
 /// Tells when an address comes or goes: a subscription to the kernel's notices (rtnetlink(7)).
@@ -104,6 +128,19 @@ mod tests {
         for name in ["lo", "eth0", "enp3s0", "wlan0", "wlp2s0", "usb0", "tailscale0", "end0"] {
             assert!(!is_virtual(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_host_has_its_own_names_and_those_of_the_search_domains() {
+        let resolver = "# comment\nnameserver 192.168.1.1\nsearch fritz.box. Lan\ndomain home\n";
+        let names = names_of("camera", resolver);
+        for name in ["camera", "camera.local", "camera.fritz.box", "camera.lan", "camera.home"] {
+            assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
+        }
+        assert!(!names.iter().any(|known| known == "camera."), "{names:?}");
+        let names = names_of("camera.example.org", "");
+        assert_eq!(names, ["camera", "camera.example.org", "camera.local"]);
+        assert!(names_of("", "search lan").is_empty());
     }
 
     #[test]

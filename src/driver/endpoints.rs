@@ -31,8 +31,8 @@ impl Endpoint {
 /// The bound sockets, before the server that will use them exists.
 pub struct Endpoints {
     pub(super) endpoints: Vec<Endpoint>,
-    /// Whether they follow the host's addresses as these come and go.
-    pub(super) following: bool,
+    /// What was asked for: addresses, or none for the host's own.
+    pub(super) bind: Vec<IpAddr>,
 }
 
 /// Why nothing could be bound.
@@ -75,7 +75,6 @@ impl Endpoints {
     /// none. What cannot be bound is logged and left out; a taken port is an error.
     pub fn bind(bind: &[IpAddr], port: u16) -> Result<Endpoints, BindError> {
         let addresses = expand(bind).map_err(BindError::Interfaces)?;
-        let following = bind.is_empty() || bind.iter().any(IpAddr::is_unspecified);
         let tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
         let mut result = Err(BindError::NoAddress);
         for _ in 0..tries {
@@ -84,7 +83,7 @@ impl Endpoints {
                 break;
             }
         }
-        Ok(Endpoints { endpoints: result?, following })
+        Ok(Endpoints { endpoints: result?, bind: bind.to_vec() })
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -92,8 +91,13 @@ impl Endpoints {
     }
 }
 
+/// Whether what was asked for changes as the host's addresses come and go.
+pub(super) fn follows_host(bind: &[IpAddr]) -> bool {
+    bind.is_empty() || bind.iter().any(IpAddr::is_unspecified)
+}
+
 /// The addresses to bind: none means the host's, an unspecified one all of its family.
-fn expand(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
+pub(super) fn expand(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
     if bind.is_empty() {
         return addresses::addresses();
     }

@@ -5,13 +5,15 @@
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
 pub mod addresses;
+mod descriptors;
 mod endpoints;
+mod errors;
 mod tcp;
 mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
@@ -22,6 +24,7 @@ use signal_hook_mio::v1_0::Signals;
 use self::addresses::AddressWatch;
 use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
+use self::errors::{Warnings, is_of_one};
 use self::tcp::{Connection, Flush};
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Server};
@@ -37,6 +40,9 @@ const READS_A_TURN: usize = 64;
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
+
+/// How long until a socket that the kernel could not serve is read again.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 const SIGNALS: Token = Token(0);
 const WATCH: Token = Token(1);
@@ -56,6 +62,8 @@ pub struct Driver<S> {
     poll: Poll,
     signals: Signals,
     watch: Option<AddressWatch>,
+    /// The addresses that were asked for.
+    bind: Vec<IpAddr>,
     port: u16,
     endpoints: BTreeMap<Token, Endpoint>,
     next_endpoint: usize,
@@ -63,6 +71,10 @@ pub struct Driver<S> {
     next_connection: u64,
     /// Sockets that were not read dry in their turn.
     unread: BTreeSet<Token>,
+    /// Sockets that the kernel could not serve, and when to read them again.
+    troubled: BTreeSet<Token>,
+    retry_at: Option<Instant>,
+    warnings: Warnings,
     server: Server,
     source: S,
     source_failing: bool,
@@ -81,6 +93,7 @@ impl<S: Source> Driver<S> {
         make_server: impl FnOnce(Vec<SocketAddr>, Instant, SystemTime) -> Server,
         source: S,
     ) -> io::Result<Driver<S>> {
+        descriptors::raise_limit();
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -90,12 +103,16 @@ impl<S: Source> Driver<S> {
             poll,
             signals,
             watch: None,
+            bind: endpoints.bind,
             port: addresses.first().map_or(0, SocketAddr::port),
             endpoints: BTreeMap::new(),
             next_endpoint: FIRST_ENDPOINT,
             connections: BTreeMap::new(),
             next_connection: 0,
             unread: BTreeSet::new(),
+            retry_at: None,
+            troubled: BTreeSet::new(),
+            warnings: Warnings::default(),
             server: make_server(addresses, now, wall),
             source,
             source_failing: false,
@@ -108,7 +125,7 @@ impl<S: Source> Driver<S> {
         for endpoint in endpoints.endpoints {
             driver.add_endpoint(endpoint)?;
         }
-        if endpoints.following {
+        if endpoints::follows_host(&driver.bind) {
             driver.watch_addresses();
         }
         Ok(driver)
@@ -122,6 +139,10 @@ impl<S: Source> Driver<S> {
             for event in &events {
                 self.handle_event(event);
             }
+            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.retry_at = None;
+                self.unread.append(&mut self.troubled);
+            }
             for token in std::mem::take(&mut self.unread) {
                 self.read(token);
             }
@@ -131,7 +152,8 @@ impl<S: Source> Driver<S> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let until = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let next = self.deadline.into_iter().chain(self.retry_at).min();
+        let until = next.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if self.unread.is_empty() { until } else { Some(Duration::ZERO) };
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
@@ -289,7 +311,7 @@ impl<S: Source> Driver<S> {
         if let Some(watch) = &mut self.watch {
             watch.clear();
         }
-        let Ok(wanted) = addresses::addresses() else { return };
+        let Ok(wanted) = endpoints::expand(&self.bind) else { return };
         let before = self.endpoints.len();
         self.endpoints.retain(|_, endpoint| {
             let stays = wanted.contains(&endpoint.address.ip());
@@ -320,6 +342,7 @@ impl<S: Source> Driver<S> {
 
     /// Reads a socket until it is dry or its turn is over.
     fn read(&mut self, token: Token) {
+        let mut any_read = false;
         for _ in 0..READS_A_TURN {
             let read = match token.0 {
                 FIRST_CONNECTION.. => {
@@ -329,16 +352,26 @@ impl<S: Source> Driver<S> {
                 number => self.receive(Token(number - 1)),
             };
             match read {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(()) => any_read = true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_of_one(&error) => {}
                 Err(error) => {
-                    log::debug!("reading: {error}");
-                    return;
+                    self.warnings.warn(&error, "a socket cannot be read; it is tried again");
+                    return self.read_later(token);
                 }
             }
         }
-        self.unread.insert(token);
+        if any_read {
+            self.unread.insert(token);
+        } else {
+            self.read_later(token);
+        }
+    }
+
+    /// The kernel tells of readiness once, and could not serve the socket then.
+    fn read_later(&mut self, token: Token) {
+        self.troubled.insert(token);
+        self.retry_at.get_or_insert(Instant::now() + RETRY_AFTER);
     }
 
     fn receive(&mut self, token: Token) -> io::Result<()> {
@@ -356,8 +389,12 @@ impl<S: Source> Driver<S> {
     fn transmit(&mut self) {
         let transmits = std::mem::take(&mut self.transmits);
         for alike in transmits.chunk_by(|a, b| a.source == b.source) {
-            let failed = |to, error| {
+            let warnings = &mut self.warnings;
+            let failed = |to, error: io::Error| {
                 log::debug!("to {to}: {error}");
+                if !is_of_one(&error) {
+                    warnings.warn(&error, "datagrams cannot be sent");
+                }
                 self.pending.push_back(Pending::TransmitFailed(to));
             };
             match self.endpoints.values_mut().find(|e| e.address == alike[0].source) {
@@ -399,10 +436,12 @@ impl<S: Source> Driver<S> {
             Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => {
+            Err(error) if is_of_one(error) => {
                 self.close(id);
                 self.input(Input::Disconnected(id));
             }
+            // It is read again later.
+            Err(_) => {}
         }
         self.buffer = buffer;
         match read {

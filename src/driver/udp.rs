@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use mio::net::UdpSocket;
 use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 
 use crate::webrtc::Transmit;
@@ -44,6 +44,12 @@ impl Socket {
             .or_else(|_| sockopt::set_socket_send_buffer_size(&socket, BUFFER_BYTES));
         if let Err(error) = receive.and(send) {
             log::debug!("the buffers of {address} keep their size: {error}");
+        }
+        // A router on the way may have a smaller MTU, and tell nobody: it cuts what is too large.
+        if address.is_ipv4()
+            && let Err(error) = sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)
+        {
+            log::debug!("datagrams of {address} are not cut on their way: {error}");
         }
         Ok(Socket { socket, offload: true, segment: 0 })
     }

@@ -26,6 +26,8 @@ impl AccessPolicy {
     /// Whether a Host header may carry `host`. A page of another site can point its own name at
     /// our address (DNS rebinding); its requests carry that name.
     pub(super) fn allows_host(&self, host: &str, addresses: &[IpAddr]) -> bool {
+        // A name with a dot at its end is the same name, and complete (RFC 1034, section 3.1).
+        let host = host.strip_suffix('.').unwrap_or(host);
         if host == "localhost" || self.names.iter().any(|name| name == host) {
             return true;
         }
