@@ -45,6 +45,7 @@
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
+//! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | where pictures come from, and their encoders | I/O |
 //! | [`driver`] | the mio loop: sockets, signals, the clock, the host's addresses | I/O |
 //! | [`cli`] | the command line | I/O |
@@ -69,3 +70,4 @@ pub mod sdp;
 pub mod server;
 pub mod web;
 pub mod webrtc;
+pub mod work;

@@ -50,6 +50,8 @@ reasons! {
     // Without an answer.
     AnswerLate = "answer-late",
     InputOverflow = "input-overflow",
+    // Our fault: something panicked on the request.
+    Internal = "internal",
 
     // Requests that are welcome to nobody, or not to this client.
     NotFound = "not-found",
@@ -63,6 +65,8 @@ reasons! {
 
     // Offers and sessions.
     OfferMalformed = "offer-malformed",
+    OfferTooLarge = "offer-too-large",
+    FormatChanged = "format-changed",
     NoVideo = "no-video",
     NoCodec = "no-codec",
     VideoNotReceiving = "video-not-receiving",
@@ -77,7 +81,6 @@ reasons! {
     Connections = "connections",
     Viewers = "viewers",
     ViewersPerAddress = "viewers-per-address",
-    HalfOpenViewers = "half-open-viewers",
     OfferRate = "offer-rate",
 }
 

@@ -413,18 +413,6 @@ fn the_viewer_limits_hold_and_refusals_name_the_limit() {
 }
 
 #[test]
-fn half_open_viewers_have_their_own_limit() {
-    let mut world = World::with_limits(Limits { half_open: 2, ..Limits::default() });
-    for expected in [200, 200, 503] {
-        let (client, sdp) = world.offer();
-        let body = json!({"type": "offer", "sdp": sdp}).to_string();
-        assert_eq!(world.post_offer(client.address, &body).0, expected);
-    }
-    world.run(seconds(10));
-    world.join();
-}
-
-#[test]
 fn offers_from_one_address_are_rate_limited() {
     let limits = Limits { offers_per_second: 1, ..Limits::default() };
     let mut world = World::with_limits(limits);

@@ -208,7 +208,6 @@ fn every_input_of_server() {
         "silent",
         "refused answer-late",
         "refused connections",
-        "refused half-open-viewers",
         "refused body-late",
         "refused shutting-down",
         "refused viewers",

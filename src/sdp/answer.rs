@@ -95,7 +95,8 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     answer.push(format!("a=msid:{STREAM} {TRACK}"));
     answer.push("a=rtcp-mux".into());
     answer.push(format!("a=rtpmap:{payload_type} {}/90000", offer.format.codec.name()));
-    let feedback = offer.feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}"));
+    let feedback =
+        offer.format.feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}"));
     answer.extend(feedback);
     let parameters = offer.format.parameters.as_ref();
     answer.extend(parameters.map(|parameters| format!("a=fmtp:{payload_type} {parameters}")));

@@ -12,6 +12,8 @@ pub enum OfferError {
     NotReceiving,
     /// Video in these codecs only, none of which is ours.
     NoCodec(Vec<String>),
+    /// There is more of something than any browser has; what, and the most that is read.
+    TooLarge(&'static str, usize),
 }
 
 impl fmt::Display for OfferError {
@@ -35,6 +37,9 @@ impl fmt::Display for OfferError {
                  usual settings.",
                 if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
             ),
+            OfferError::TooLarge(what, most) => {
+                write!(f, "The offer has too many {what}: at most {most} are read.")
+            }
         }
     }
 }

@@ -5,11 +5,18 @@
 //! codecs, candidates (`.local` names or a stranger's address; the browser's checks teach us where
 //! it is), and feedback for a bandwidth estimation that we do not do.
 
+pub use super::description::{Peer, Section, Setup};
 pub use super::error::OfferError;
+pub use super::formats::Format;
+pub use super::section::{Extension, PLAYOUT_DELAY};
+
+use super::description::Description;
 use super::error::lacks;
-use super::sections::{Description, SdpSection};
-pub use super::sections::{Extension, Format, PLAYOUT_DELAY, Peer, Section, Setup};
+use super::section::SdpSection;
 use crate::media::Codec;
+
+/// Codecs that a sentence names when it says that none of them is ours.
+const MAX_NAMES: usize = 12;
 
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +33,6 @@ pub struct Offer {
     /// Header extensions may be of either kind in one stream (RFC 8285, section 6).
     pub extmap_allow_mixed: bool,
     pub peer: Peer,
-    /// The kinds of RTCP feedback that are offered and that we know: repair and key frame requests.
-    pub feedback: Vec<&'static str>,
     /// The header extension `playout-delay`.
     pub playout_delay: Option<Extension>,
 }
@@ -41,50 +46,50 @@ pub struct SessionKey {
 }
 
 impl Offer {
+    /// The work is proportional to the length of the text.
+    ///
+    /// # Errors
+    /// The text is no offer that can be answered with video, or has more of something than is read.
     pub fn parse(sdp: &str) -> Result<Offer, OfferError> {
         let description = Description::read(sdp)?;
-        let Description { session, sections } = &description;
-        let is_video = |lines: &SdpSection| lines.is_video() && !description.is_refused(lines);
-        let videos = || sections.iter().filter(|lines| is_video(lines));
+        let Description { session, sections, .. } = &description;
+        let is_video =
+            |section: &SdpSection| section.is_video() && !description.is_refused(section);
+        let videos = || sections.iter().filter(|section| is_video(section));
         if videos().next().is_none() {
             return Err(OfferError::NoVideo);
         }
-        let of_session = session.direction().unwrap_or("sendrecv");
-        let receives = |lines: &SdpSection| {
-            matches!(lines.direction().unwrap_or(of_session), "recvonly" | "sendrecv")
+        let of_session = session.direction.unwrap_or("sendrecv");
+        let receives = |section: &SdpSection| {
+            matches!(section.direction.unwrap_or(of_session), "recvonly" | "sendrecv")
         };
         if !videos().any(&receives) {
             return Err(OfferError::NotReceiving);
         }
         let numbered = sections.iter().enumerate();
         let wanted: Vec<(usize, &SdpSection)> =
-            numbered.filter(|(_, lines)| is_video(lines) && receives(lines)).collect();
+            numbered.filter(|(_, section)| is_video(section) && receives(section)).collect();
         let best = |codec| {
             let mut found = wanted.iter();
-            found.find_map(|(index, lines)| Some((*index, lines.best_format(codec)?)))
+            found.find_map(|(index, section)| Some((*index, section.formats.best(codec)?)))
         };
         let Some((video_index, format)) = Codec::ALL.into_iter().find_map(best) else {
-            let mut names: Vec<String> = videos().flat_map(SdpSection::codec_names).collect();
-            names.dedup();
-            return Err(OfferError::NoCodec(names));
+            return Err(OfferError::NoCodec(codec_names(videos())));
         };
         let video = &sections[video_index];
         let mid = video.mid().ok_or_else(|| lacks("mid"))?;
-        let bundle = description.bundle_of(mid);
-        let peer = description.peer(video, &bundle)?;
+        let peer = description.peer(video)?;
         Ok(Offer {
             session_key: SessionKey {
                 session: session.origin().to_owned(),
                 fingerprint: peer.fingerprint,
             },
-            sections: sections.iter().map(|lines| description.section(lines)).collect(),
+            sections: sections.iter().map(|section| description.section(section)).collect(),
             video_index,
-            extmap_allow_mixed: session.has("extmap-allow-mixed")
-                || video.has("extmap-allow-mixed"),
+            extmap_allow_mixed: session.extmap_allow_mixed || video.extmap_allow_mixed,
             peer,
-            feedback: video.feedback(format.payload_type),
             playout_delay: video.playout_delay(),
-            bundle: bundle.into_iter().map(str::to_owned).collect(),
+            bundle: description.bundle_of(mid).iter().map(|mid| (*mid).to_owned()).collect(),
             format,
         })
     }
@@ -93,4 +98,15 @@ impl Offer {
     pub fn video(&self) -> &Section {
         &self.sections[self.video_index]
     }
+}
+
+/// The first codecs that are offered, each once.
+fn codec_names<'a>(videos: impl Iterator<Item = &'a SdpSection<'a>>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in videos.flat_map(|section| section.formats.codec_names()) {
+        if names.len() < MAX_NAMES && !names.iter().any(|seen| seen == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }

@@ -1,49 +1,75 @@
 //! TCP connections: each is an HTTP machine, whose requests are answered by the whole server.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::{ConnId, Output, Server, Timer};
+use super::client::Client;
+use super::{ConnId, Output, Server, Timer, catch_panic};
 use crate::http::{self, Head, Response};
 use crate::refusal::Reason;
 use crate::server::admission::RETRY_AFTER;
 use crate::web::auth::TokenCheck;
 use crate::web::routes;
+use crate::work;
 
 pub(super) struct Connection {
     http: http::Connection,
     peer: SocketAddr,
+    client: Client,
     last_used: Instant,
 }
 
 impl Server {
     pub(super) fn connected(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
         let limits = &self.config.limits;
-        let of_peer = |c: &&Connection| c.peer.ip() == peer.ip();
-        let from_address = self.connections.values().filter(of_peer).count();
+        let client = self.client_at(peer.ip());
+        let of_client = |c: &&Connection| {
+            work::step();
+            c.client == client
+        };
+        let count = self.connections.values().filter(of_client).count();
         let full = self.connections.len() >= limits.connections;
-        if from_address >= limits.connections_per_address || full && !self.close_oldest_idle() {
-            self.count_refusal(now, Reason::Connections, peer);
+        if count >= limits.connections_per_address || full && !self.make_room() {
+            self.count_refusal(now, Reason::Connections, peer.ip());
             let sentence = "Too many connections. Close some tabs, or try again in a moment.";
             let refusal =
                 Response::problem(503, Reason::Connections, sentence).retry_after(RETRY_AFTER);
-            let bytes = refusal.into_closing_bytes(self.date(now));
-            let outputs = [Output::Send(id, bytes), Output::Finish(id), Output::Close(id)];
-            return self.outbox.extend(outputs);
+            return self.refuse_connection(now, id, refusal);
         }
         let http = http::Connection::new(now);
         self.timers.set(Timer::Connection(id), http.poll_timeout());
-        self.connections.insert(id, Connection { http, peer, last_used: now });
+        self.connections.insert(id, Connection { http, peer, client, last_used: now });
     }
 
-    fn close_oldest_idle(&mut self) -> bool {
+    /// Answers on a connection that is in the table no more, or never was, and ends it.
+    fn refuse_connection(&mut self, now: Instant, id: ConnId, refusal: Response) {
+        let bytes = refusal.into_closing_bytes(self.date(now));
+        self.outbox.extend([Output::Send(id, bytes), Output::Finish(id), Output::Close(id)]);
+    }
+
+    /// Closes the connection that is idle for longest, or else the oldest of the client that has
+    /// most of them, if that is more than one.
+    fn make_room(&mut self) -> bool {
         let idle = self.connections.iter().filter(|(_, c)| c.http.is_idle());
-        let Some((&id, _)) = idle.min_by_key(|(_, c)| c.last_used) else {
+        let idle = idle.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
+        let Some(id) = idle.or_else(|| self.oldest_of_largest_client()) else {
             return false;
         };
         self.forget_connection(id);
         self.outbox.push_back(Output::Close(id));
         true
+    }
+
+    fn oldest_of_largest_client(&self) -> Option<ConnId> {
+        let mut of_client: BTreeMap<Client, (usize, ConnId)> = BTreeMap::new();
+        for (id, connection) in &self.connections {
+            work::step();
+            of_client.entry(connection.client).or_insert((0, *id)).0 += 1;
+        }
+        let most = of_client.values().map(|(count, _)| *count).max().filter(|most| *most > 1)?;
+        of_client.values().filter(|(count, _)| *count == most).map(|(_, id)| *id).min()
     }
 
     pub(super) fn forget_connection(&mut self, id: ConnId) {
@@ -63,43 +89,78 @@ impl Server {
             return;
         };
         connection.last_used = now;
-        change(&mut connection.http);
-        while let Some(event) = self.poll_connection(now, &mut connection) {
+        let peer = connection.peer.ip();
+        let served = catch_panic(|| {
+            change(&mut connection.http);
+            self.serve(now, id, &mut connection)
+        });
+        match served {
+            Some(true) => {
+                self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
+                self.connections.insert(id, connection);
+            }
+            Some(false) => self.timers.set(Timer::Connection(id), None),
+            None => {
+                self.timers.set(Timer::Connection(id), None);
+                self.count_refusal(now, Reason::Internal, peer);
+                let sentence = "The server failed on this request. Its log says more; please \
+                                report it.";
+                let refusal = Response::problem(500, Reason::Internal, sentence);
+                self.refuse_connection(now, id, refusal);
+                self.recover(now);
+            }
+        }
+    }
+
+    /// Answers what a connection asks and does what it wants; whether it is still open.
+    fn serve(&mut self, now: Instant, id: ConnId, connection: &mut Connection) -> bool {
+        let peer = connection.peer;
+        while let Some(event) = self.poll_connection(now, connection) {
             match event {
                 http::Event::Request(request) => {
-                    let response = self.respond(now, connection.peer, &request);
+                    let response = self.respond(now, peer.ip(), &request);
                     connection.http.respond(response);
                 }
-                http::Event::Refused(reason) => self.count_refusal(now, reason, connection.peer),
+                http::Event::Refused(reason) => self.count_refusal(now, reason, peer.ip()),
                 http::Event::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),
                 http::Event::Finish => self.outbox.push_back(Output::Finish(id)),
                 http::Event::Close => {
                     self.outbox.push_back(Output::Close(id));
-                    self.timers.set(Timer::Connection(id), None);
-                    return;
+                    return false;
                 }
             }
         }
-        self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
-        self.connections.insert(id, connection);
+        true
     }
 
-    fn poll_connection(&self, now: Instant, connection: &mut Connection) -> Option<http::Event> {
-        let peer = connection.peer.ip();
+    fn poll_connection(
+        &mut self,
+        now: Instant,
+        connection: &mut Connection,
+    ) -> Option<http::Event> {
+        let client = connection.client;
+        let guessed_wrong = Cell::new(false);
         let admit = |head: &Head| {
             let addresses: Vec<IpAddr> = self.config.addresses.iter().map(|a| a.ip()).collect();
-            let wait = || self.admission.wrong_token_wait(peer, now);
-            let token = self.config.token.as_ref();
-            let check = token.map(|token| TokenCheck { token, wait: wait() });
+            let check = self.config.token.as_ref().map(|token| TokenCheck {
+                token,
+                wait: self.admission.wrong_token_wait(client, now),
+                guessed_wrong: &guessed_wrong,
+            });
             routes::admit(head, &self.config.access, &addresses, check)
         };
-        connection.http.poll(&http::Context { now, date: self.date(now), admit: &admit })
+        let context = http::Context { now, date: self.date(now), admit: &admit };
+        let event = connection.http.poll(&context);
+        if guessed_wrong.get() {
+            self.admission.note_wrong_token(client, now);
+        }
+        event
     }
 
-    fn count_refusal(&mut self, now: Instant, reason: Reason, peer: SocketAddr) {
+    fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {
         self.counters.count_refusal(reason);
-        if self.admission.note_refusal(reason, peer.ip(), now) {
-            log::info!("refused {}: {}", peer.ip(), reason.name());
+        if self.admission.note_refusal(self.client_at(peer), now) {
+            log::info!("refused {peer}: {}", reason.name());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use is::stun::StunMessage;
 
 use super::Server;
+use super::viewers::TransactionId;
 use crate::webrtc::AddressPair;
 use crate::webrtc::ViewerId;
 
@@ -30,8 +31,8 @@ impl Server {
         }
     }
 
-    /// A binding request names its viewer by our user fragment and must prove that it may, any other
-    /// STUN message comes from an address that has proved itself before.
+    /// A binding request names its viewer by our user fragment, a response by the transaction of our
+    /// request; anything else comes from an address that is known.
     fn handle_stun(
         &mut self,
         now: Instant,
@@ -39,22 +40,33 @@ impl Server {
         contents: &[u8],
     ) -> Option<ViewerId> {
         let message = StunMessage::parse(contents).ok()?;
-        let known = self.viewers.at(pair.remote);
+        let is_response = message.is_successful_binding_response();
         let id = if message.is_binding_request() {
             self.viewers.with_ufrag(message.split_username()?.0)?
+        } else if is_response {
+            self.viewers.with_check(transaction_of(contents)?, pair.remote)?
         } else {
-            known?
+            self.viewers.at(pair.remote)?
         };
-        let viewer = &self.viewers.get(id)?.viewer;
-        if !viewer.authenticates(now, pair.local, contents) {
+        let entry = self.viewers.get_mut(id)?;
+        if !entry.viewer.authenticates(now, pair.local, contents) {
             return None;
         }
-        let answers = message.is_successful_binding_response();
-        if answers && viewer.has_moved(now, pair.remote) {
-            self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
-        }
-        if known != Some(id) {
-            self.viewers.learn_address(pair.remote, id);
+        if is_response {
+            if !entry.viewer.admits_response(pair.remote, message.mapped_address()?) {
+                return None;
+            }
+            if entry.viewer.has_moved(now, pair.remote) {
+                self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
+            }
+            self.viewers.complete_check(transaction_of(contents)?);
+        } else {
+            let mut admitted = false;
+            self.with_viewer(now, id, |viewer| admitted = viewer.admits_address(now, pair.remote));
+            if !admitted {
+                return None;
+            }
+            self.viewers.claim_address(pair.remote, id);
         }
         self.with_viewer(now, id, |viewer| viewer.handle_stun(now, pair, contents));
         Some(id)
@@ -68,4 +80,15 @@ impl Server {
             self.keyframes[entry.viewer.codec() as usize].request();
         }
     }
+}
+
+/// The transaction of a datagram that may be STUN (RFC 8489, section 5).
+fn transaction_of(datagram: &[u8]) -> Option<&TransactionId> {
+    datagram.get(8..20)?.try_into().ok()
+}
+
+/// The transaction of one of our connectivity checks, if the datagram is one.
+pub(super) fn check_of(datagram: &[u8]) -> Option<TransactionId> {
+    let is_request = matches!(datagram, [0, 1, ..]);
+    transaction_of(datagram).filter(|_| is_request).copied()
 }

@@ -10,15 +10,17 @@
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes` | a frame: when it is due, when it is a key frame, who gets it |
 //! | `viewers` | the table of viewers and everything that they are found by |
-//! | [`admission`] | limits and rates |
+//! | [`admission`], `client`, `rate_limit` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
 pub mod admission;
+mod client;
 mod connections;
 mod demux;
 pub mod frame_clock;
 mod frames;
 mod keyframes;
+mod rate_limit;
 mod requests;
 mod secrets;
 pub mod stats;
@@ -27,13 +29,15 @@ mod viewers;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use self::admission::{Admission, Limits};
+use self::client::Client;
 use self::connections::Connection;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
@@ -45,8 +49,8 @@ use self::viewers::ViewerTable;
 use crate::media::{Codec, Frame};
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
-use crate::webrtc::viewer::{Effect, Viewer};
-use crate::webrtc::{AddressPair, EndReason, Transmit, ViewerId, resend_packets};
+use crate::webrtc::viewer::Viewer;
+use crate::webrtc::{AddressPair, Effect, EndReason, Transmit, ViewerId, resend_packets};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,7 +209,10 @@ impl Server {
             Input::Disconnected(id) => self.forget_connection(id),
             Input::Datagram { source, destination, contents } => {
                 let pair = AddressPair { local: destination, remote: source };
-                self.handle_datagram(now, pair, contents);
+                if catch_panic(|| self.handle_datagram(now, pair, contents)).is_none() {
+                    self.counters.datagrams_dropped += 1;
+                    self.recover(now);
+                }
             }
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
@@ -300,11 +307,17 @@ impl Server {
         let Some((watched, entry)) = self.viewers.change(id, change) else { return };
         let keyframes = &mut self.keyframes[entry.viewer.codec() as usize];
         let mut connected = false;
+        let (mut checks, mut dropped_addresses) = (Vec::new(), Vec::new());
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
-                Effect::Transmit(transmit) => self.outbox.push_back(Output::Transmit(transmit)),
+                Effect::Transmit(transmit) => {
+                    let check = demux::check_of(&transmit.contents);
+                    checks.extend(check.map(|check| (check, transmit.destination)));
+                    self.outbox.push_back(Output::Transmit(transmit));
+                }
                 Effect::Connected => connected = true,
                 Effect::KeyframeRequested => keyframes.request(),
+                Effect::AddressDropped(address) => dropped_addresses.push(address),
             }
         }
         let watches = entry.viewer.is_watching();
@@ -330,6 +343,12 @@ impl Server {
                 }
             }
         }
+        for (transaction, to) in checks {
+            self.viewers.add_check(id, transaction, to);
+        }
+        for address in dropped_addresses {
+            self.viewers.release_address(address, id);
+        }
         if watched != watches {
             self.update_clock(now);
         }
@@ -339,12 +358,30 @@ impl Server {
         self.timers.set(Timer::Viewer(id), None);
         let Some(entry) = self.viewers.remove(id) else { return };
         let seconds = entry.viewer.age(now).as_secs_f32();
-        let frames = entry.viewer.counters().frames;
+        let frames = entry.viewer.stream().counters.frames;
+        self.counters.count_end(reason);
+        let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
+        let failure = entry.viewer.failure().filter(|_| failed);
         log::info!(
-            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {reason}{}",
+            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {reason}{}{}",
             entry.address(),
-            entry.viewer.reception()
+            failure.map_or(String::new(), |failure| format!(": {failure}")),
+            entry.viewer.stream().reception
         );
+    }
+
+    /// After a panic: whatever it has left half done for a viewer, such as its timer, is done.
+    fn recover(&mut self, now: Instant) {
+        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
+        for id in viewers {
+            self.with_viewer(now, id, |_| {});
+        }
+        self.update_clock(now);
+    }
+
+    /// Whom the limits count a peer as.
+    fn client_at(&self, peer: IpAddr) -> Client {
+        Client::at(peer, self.config.addresses.iter().map(SocketAddr::ip))
     }
 
     fn date(&self, now: Instant) -> SystemTime {
@@ -364,4 +401,10 @@ impl Server {
             self.with_connection(now, id, |http| http.shutdown(now));
         }
     }
+}
+
+/// What something returns, or nothing if it panics. Hostile input has caused panics in the libraries
+/// that read it: the input is given up, and everything else goes on.
+fn catch_panic<T>(act: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(act)).ok()
 }

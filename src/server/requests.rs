@@ -1,11 +1,12 @@
 //! What requests ask of the server: offers become viewers, sessions change and end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use str0m::IceCreds;
 
 use super::Server;
+use super::client::Client;
 use super::viewers::WhepSession;
 use crate::http::{Method, Request, Response};
 use crate::sdp::offer::Offer;
@@ -16,18 +17,12 @@ use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, LocalParameters};
 
 impl Server {
-    pub(super) fn respond(
-        &mut self,
-        now: Instant,
-        peer: SocketAddr,
-        request: &Request,
-    ) -> Response {
-        let client = peer.ip();
+    pub(super) fn respond(&mut self, now: Instant, peer: IpAddr, request: &Request) -> Response {
         let answered = match routes::route(&request.head) {
             Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head)),
-            Ok(Route::Offer) => self.offer(now, client, request),
-            Ok(Route::Whep) => self.whep(now, client, request),
-            Ok(Route::WhepSession(key)) => self.whep_session(now, key, request),
+            Ok(Route::Offer) => self.offer(now, peer, request),
+            Ok(Route::Whep) => self.whep(now, peer, request),
+            Ok(Route::WhepSession(key)) => self.whep_session(now, peer, key, request),
             Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
             Ok(Route::Server) => Ok(routes::server_options()),
             Err(refusal) => Err(refusal),
@@ -41,38 +36,59 @@ impl Server {
     fn offer(
         &mut self,
         now: Instant,
-        client: IpAddr,
+        peer: IpAddr,
         request: &Request,
     ) -> Result<Response, Response> {
+        self.admit_offer(now, self.client_at(peer))?;
         let offer = offer_api::read(&request.body)?;
-        if let Some(sdp) = self.renegotiate(now, &offer) {
-            return Ok(offer_api::answer(&sdp));
-        }
         let client_id = offer_api::client_id(&request.head);
+        if let Some(id) = self.viewer_of_session(&offer, self.client_at(peer), client_id) {
+            return self.renegotiate(now, id, &offer);
+        }
         if let Some(id) = client_id.and_then(|client_id| self.viewers.with_client_id(client_id)) {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
         }
-        let (id, sdp) = self.add_viewer(now, client, &offer)?;
+        let (id, sdp) = self.add_viewer(now, peer, &offer)?;
         if let Some(client_id) = client_id {
             self.viewers.set_client_id(id, client_id);
         }
         Ok(offer_api::answer(&sdp))
     }
 
-    /// The answer to a further offer of a connection that is a viewer already.
-    fn renegotiate(&mut self, now: Instant, offer: &Offer) -> Option<String> {
+    /// The viewer whose connection a further offer is of. An offer is readable on its way (plain
+    /// HTTP): only its own client, or the page that knows its id, is answered by that viewer.
+    fn viewer_of_session(
+        &self,
+        offer: &Offer,
+        client: Client,
+        client_id: Option<&str>,
+    ) -> Option<ViewerId> {
         let id = self.viewers.with_session_key(&offer.session_key)?;
-        let entry = self.viewers.get(id).filter(|entry| entry.viewer.matches_format(offer))?;
+        let is_own = self.viewers.get(id)?.client == client;
+        let is_page = client_id.is_some_and(|it| self.viewers.with_client_id(it) == Some(id));
+        (is_own || is_page).then_some(id)
+    }
+
+    /// The answer to a further offer of a connection that is a viewer already.
+    fn renegotiate(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        offer: &Offer,
+    ) -> Result<Response, Response> {
+        let entry = self.viewers.get(id).filter(|entry| entry.viewer.matches_format(offer));
+        let entry = entry.ok_or_else(offer_api::format_changed)?;
         if !entry.viewer.has_remote_credentials(&offer.peer.credentials) {
             self.restart_ice(now, id, offer.peer.credentials.clone());
         }
-        Some(self.viewers.get_mut(id)?.viewer.answer_to(offer))
+        let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
+        Ok(offer_api::answer(&entry.viewer.answer_to(offer)))
     }
 
     fn whep(
         &mut self,
         now: Instant,
-        client: IpAddr,
+        peer: IpAddr,
         request: &Request,
     ) -> Result<Response, Response> {
         match request.head.method {
@@ -80,8 +96,9 @@ impl Server {
             Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
             _ => return Ok(whep::presence()),
         }
+        self.admit_offer(now, self.client_at(peer))?;
         let offer = whep::read_offer(&request.body)?;
-        let (id, sdp) = self.add_viewer(now, client, &offer)?;
+        let (id, sdp) = self.add_viewer(now, peer, &offer)?;
         let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
         let mid = offer.video().mid.clone().unwrap_or_default();
         let response = whep::created(&key, &etag, sdp);
@@ -92,12 +109,13 @@ impl Server {
     fn whep_session(
         &mut self,
         now: Instant,
+        peer: IpAddr,
         key: &str,
         request: &Request,
     ) -> Result<Response, Response> {
         let id = self.viewers.with_whep_key(key).ok_or_else(whep::no_session)?;
         match request.head.method {
-            Method::Patch => self.change_session(now, id, request),
+            Method::Patch => self.change_session(now, peer, id, request),
             Method::Delete => {
                 self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
                 Ok(Response::new(200))
@@ -111,25 +129,26 @@ impl Server {
     fn change_session(
         &mut self,
         now: Instant,
+        peer: IpAddr,
         id: ViewerId,
         request: &Request,
     ) -> Result<Response, Response> {
-        let etag = self.secrets.etag();
-        let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
-        let session = entry.whep.as_mut().ok_or_else(whep::no_session)?;
+        let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
+        let session = entry.whep.as_ref().ok_or_else(whep::no_session)?;
         whep::check_match(&request.head, &session.etag)?;
         let remote = whep::read_fragment(&request.body)?;
         let Some(remote) = remote.filter(|remote| !entry.viewer.has_remote_credentials(remote))
         else {
             return Ok(Response::new(204));
         };
-        session.etag.clone_from(&etag);
-        let mid = session.mid.clone();
+        self.admit_offer(now, self.client_at(peer))?;
         self.restart_ice(now, id, remote);
-        let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
-        let viewer = &entry.viewer;
-        let candidates = viewer.local_candidates();
-        Ok(whep::restarted(&etag, &mid, viewer.local_credentials(), &candidates))
+        let etag = self.secrets.etag();
+        let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
+        let session = entry.whep.as_mut().ok_or_else(whep::no_session)?;
+        session.etag.clone_from(&etag);
+        let candidates = entry.viewer.local_candidates();
+        Ok(whep::restarted(&etag, &session.mid, entry.viewer.local_credentials(), &candidates))
     }
 
     /// An ICE restart with the viewer's new credentials and new ones of ours.
@@ -144,9 +163,10 @@ impl Server {
     fn add_viewer(
         &mut self,
         now: Instant,
-        client: IpAddr,
+        peer: IpAddr,
         offer: &Offer,
     ) -> Result<(ViewerId, String), Response> {
+        let client = self.client_at(peer);
         self.admit_viewer(now, client)?;
         let local = LocalParameters {
             crypto: &self.config.crypto,
@@ -158,8 +178,8 @@ impl Server {
         };
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
-        let id = self.viewers.add_viewer(viewer, client, offer.session_key.clone());
-        log::info!("{id} asks from {client}");
+        let id = self.viewers.add_viewer(viewer, peer, client, offer.session_key.clone());
+        log::info!("{id} asks from {peer}");
         self.with_viewer(now, id, |_| {});
         Ok((id, sdp))
     }

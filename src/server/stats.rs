@@ -9,8 +9,7 @@ use super::Server;
 use super::viewers::ViewerEntry;
 use crate::media::Frame;
 use crate::refusal::Reason;
-use crate::webrtc::ViewerId;
-use crate::webrtc::{Counters as ViewerCounters, Reception};
+use crate::webrtc::{Counters as ViewerCounters, EndReason, Reception, ViewerId};
 
 /// What has been counted since the start.
 #[derive(Debug, Default, Clone)]
@@ -26,6 +25,8 @@ pub struct Counters {
     pub datagrams_dropped: u64,
     pub transmits_failed: u64,
     pub refusals: BTreeMap<Reason, u64>,
+    /// Viewers that have ended, by why.
+    pub ended: BTreeMap<EndReason, u64>,
 }
 
 impl Counters {
@@ -34,6 +35,10 @@ impl Counters {
         self.keyframes += u64::from(frame.is_keyframe());
         self.encode_total += frame.cost;
         self.encode_max = self.encode_max.max(frame.cost);
+    }
+
+    pub fn count_end(&mut self, reason: EndReason) {
+        *self.ended.entry(reason).or_default() += 1;
     }
 
     pub fn count_refusal(&mut self, reason: Reason) {
@@ -61,6 +66,8 @@ pub struct ViewerStatistics {
     pub age: Duration,
     pub counters: ViewerCounters,
     pub reception: Reception,
+    /// What has gone wrong with its connection last.
+    pub failure: Option<String>,
 }
 
 impl ViewerStatistics {
@@ -72,8 +79,9 @@ impl ViewerStatistics {
             codec: viewer.codec().name(),
             address: entry.address(),
             age: viewer.age(now),
-            counters: viewer.counters(),
-            reception: viewer.reception(),
+            counters: viewer.stream().counters,
+            reception: viewer.stream().reception,
+            failure: viewer.failure().map(str::to_owned),
         }
     }
 
@@ -90,10 +98,12 @@ impl ViewerStatistics {
             "keyframes_sent": counters.keyframes,
             "keyframe_requests": counters.keyframe_requests,
             "packets_resent": counters.resends,
+            "packets_repeated": counters.repeats,
             "drops": counters.drops,
             "round_trip_ms": reception.round_trip.map(milliseconds),
             "loss": reception.loss,
             "jitter_ms": reception.jitter.map(milliseconds),
+            "failure": self.failure,
         })
     }
 }
@@ -103,6 +113,7 @@ impl Statistics {
         let counters = &self.counters;
         let frames = counters.frames.max(1) as f64;
         let refusals = counters.refusals.iter().map(|(reason, count)| (reason.name(), count));
+        let ended = counters.ended.iter().map(|(reason, count)| (reason.name(), count));
         json!({
             "uptime_s": self.uptime.as_secs_f64(),
             "stamp": self.stamped,
@@ -113,6 +124,7 @@ impl Statistics {
             "encode_max_ms": milliseconds(counters.encode_max),
             "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
             "viewers_served": counters.viewers_served,
+            "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
             "connections": self.connections,
             "datagrams_dropped": counters.datagrams_dropped,
             "transmits_failed": counters.transmits_failed,

@@ -32,16 +32,23 @@ impl<K: Ord + Copy> Timers<K> {
         }
     }
 
+    pub fn of(&self, key: K) -> Option<Instant> {
+        self.by_key.get(&key).copied()
+    }
+
     pub fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(deadline, _)| *deadline)
     }
 
     /// Removes and returns the earliest key whose deadline has come.
     pub fn take_due(&mut self, now: Instant) -> Option<K> {
-        let (deadline, key) = *self.by_time.first()?;
-        if deadline > now {
-            return None;
-        }
+        self.next().filter(|deadline| *deadline <= now)?;
+        self.take_first()
+    }
+
+    /// Removes and returns the earliest key, whether or not its deadline has come.
+    pub fn take_first(&mut self) -> Option<K> {
+        let (_, key) = *self.by_time.first()?;
         self.set(key, None);
         Some(key)
     }

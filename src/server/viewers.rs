@@ -1,23 +1,30 @@
 //! The table of viewers: one struct owns the entries and everything that they are found by.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::client::Client;
 use crate::media::Codec;
 use crate::sdp::offer::SessionKey;
-use crate::webrtc::State;
-use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
+use crate::webrtc::{MAX_ADDRESSES, State, ViewerId};
+use crate::work;
 
-/// The addresses that one viewer is found by. A phone that changes networks uses a few.
-const ADDRESSES_PER_VIEWER: usize = 8;
+/// The checks of one viewer that may be under way, the latest ones: one for each of its addresses
+/// and each of ours, and some that are repeated.
+const CHECKS_PER_VIEWER: usize = 64;
+
+/// A STUN transaction id (RFC 8489, section 6).
+pub type TransactionId = [u8; 12];
 
 pub struct ViewerEntry {
     pub viewer: Viewer,
-    /// Where its offer came from; the limits count by it.
-    pub client: IpAddr,
+    /// Where its offer came from.
+    pub peer: IpAddr,
+    /// Whom the limits count it for.
+    pub client: Client,
     /// As a resource of WHEP, if it came that way.
     pub whep: Option<WhepSession>,
     /// Our own ICE user fragment.
@@ -26,8 +33,10 @@ pub struct ViewerEntry {
     client_id: Option<String>,
     /// Whose offers are its own.
     session_key: SessionKey,
-    /// Addresses that proved themselves by an authenticated check, oldest first.
+    /// The addresses that it owns.
     addresses: Vec<SocketAddr>,
+    /// Our connectivity checks that may still be answered, oldest first.
+    checks: VecDeque<TransactionId>,
     /// Its timer, as it was set last.
     pub deadline: Option<Instant>,
 }
@@ -37,7 +46,7 @@ impl ViewerEntry {
     pub fn address(&self) -> String {
         match self.viewer.remote() {
             Some(address) => address.to_string(),
-            None => self.client.to_string(),
+            None => self.peer.to_string(),
         }
     }
 }
@@ -90,9 +99,12 @@ pub struct ViewerTable {
     counts: ViewerCounts,
     /// How many viewers have been in the table.
     admitted: u64,
-    /// How many viewers each address has.
-    by_client: BTreeMap<IpAddr, usize>,
+    /// How many viewers each client has.
+    by_client: BTreeMap<Client, usize>,
+    half_open: BTreeMap<ViewerId, Client>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
+    /// Whose a check is, and where it was sent.
+    by_check: BTreeMap<TransactionId, (ViewerId, SocketAddr)>,
     by_ufrag: BTreeMap<String, ViewerId>,
     by_whep_key: BTreeMap<String, ViewerId>,
     by_client_id: BTreeMap<String, ViewerId>,
@@ -126,12 +138,32 @@ impl ViewerTable {
         rest.find(|(_, entry)| entry.viewer.codec() == codec).map(|(id, _)| *id)
     }
 
-    /// How many viewers an address has.
-    pub fn count_from(&self, client: IpAddr) -> usize {
+    /// How many viewers a client has.
+    pub fn count_of(&self, client: Client) -> usize {
         self.by_client.get(&client).copied().unwrap_or(0)
     }
 
-    /// Whose an address is that has proved itself.
+    /// The viewer that makes room for another: the oldest half-open one of the client that has most
+    /// of them.
+    pub fn half_open_to_end(&self) -> Option<ViewerId> {
+        let mut of_client: BTreeMap<Client, (usize, ViewerId)> = BTreeMap::new();
+        for (id, client) in &self.half_open {
+            work::step();
+            of_client.entry(*client).or_insert((0, *id)).0 += 1;
+        }
+        let most = of_client.values().map(|(count, _)| *count).max()?;
+        let oldest = of_client.values().filter(|(count, _)| *count == most).map(|(_, id)| *id);
+        oldest.min()
+    }
+
+    /// Whose check a STUN response from `source` answers: it comes from where the check went (RFC
+    /// 8445, section 7.2.5.2.1), or its sender could name any address.
+    pub fn with_check(&self, transaction: &TransactionId, source: SocketAddr) -> Option<ViewerId> {
+        let (id, destination) = self.by_check.get(transaction)?;
+        (*destination == source).then_some(*id)
+    }
+
+    /// Who owns an address.
     pub fn at(&self, address: SocketAddr) -> Option<ViewerId> {
         self.by_address.get(&address).copied()
     }
@@ -152,11 +184,15 @@ impl ViewerTable {
         self.by_session_key.get(key).copied()
     }
 
-    /// Adds a viewer, whose offer came from `client`. Its id is a new one.
+    /// Adds a viewer, whose offer came from `peer`. Its id is a new one.
+    ///
+    /// A session key that another viewer has stays that one's: whoever has read an offer can send
+    /// it, too.
     pub fn add_viewer(
         &mut self,
         viewer: Viewer,
-        client: IpAddr,
+        peer: IpAddr,
+        client: Client,
         session_key: SessionKey,
     ) -> ViewerId {
         self.admitted += 1;
@@ -165,15 +201,18 @@ impl ViewerTable {
         self.counts.add(&viewer);
         *self.by_client.entry(client).or_default() += 1;
         self.by_ufrag.insert(ufrag.clone(), id);
-        self.by_session_key.insert(session_key.clone(), id);
+        self.by_session_key.entry(session_key.clone()).or_insert(id);
+        self.half_open.insert(id, client);
         let entry = ViewerEntry {
             viewer,
+            peer,
             client,
             whep: None,
             ufrag,
             client_id: None,
             session_key,
             addresses: Vec::new(),
+            checks: VecDeque::new(),
             deadline: None,
         };
         self.entries.insert(id, entry);
@@ -189,9 +228,13 @@ impl ViewerTable {
     ) -> Option<(bool, &mut ViewerEntry)> {
         let entry = self.entries.get_mut(&id)?;
         let watched = entry.viewer.is_watching();
+        let was_half_open = entry.viewer.state() == State::HalfOpen;
         self.counts.remove(&entry.viewer);
         change(&mut entry.viewer);
         self.counts.add(&entry.viewer);
+        if was_half_open && entry.viewer.state() != State::HalfOpen {
+            self.half_open.remove(&id);
+        }
         Some((watched, entry))
     }
 
@@ -218,24 +261,58 @@ impl ViewerTable {
         entry.client_id = Some(client_id.to_owned());
     }
 
-    /// An address has proved itself to be this viewer's, and no longer another's.
-    pub fn learn_address(&mut self, address: SocketAddr, id: ViewerId) {
-        if let Some(before) = self.by_address.insert(address, id)
-            && let Some(entry) = self.entries.get_mut(&before)
+    /// A viewer with authentic checks is at an address that nobody owns. A request may come with a
+    /// forged source address, so that it takes nobody's.
+    pub fn claim_address(&mut self, address: SocketAddr, id: ViewerId) {
+        if let Entry::Vacant(vacant) = self.by_address.entry(address)
+            && let Some(entry) = self.entries.get_mut(&id)
         {
+            vacant.insert(id);
+            entry.addresses.push(address);
+        }
+    }
+
+    /// A check is answered, and its viewer owns the address that it was sent to, whoever claimed it
+    /// before.
+    pub fn complete_check(&mut self, transaction: &TransactionId) {
+        let Some((id, address)) = self.by_check.remove(transaction) else { return };
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.checks.retain(|check| check != transaction);
+        }
+        if let Some(owner) = self.at(address).filter(|owner| *owner != id) {
+            self.release_address(address, owner);
+        }
+        self.claim_address(address, id);
+    }
+
+    /// A viewer does not own the address any more, if it did.
+    pub fn release_address(&mut self, address: SocketAddr, id: ViewerId) {
+        if self.at(address) == Some(id) {
+            self.by_address.remove(&address);
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
             entry.addresses.retain(|known| *known != address);
         }
+    }
+
+    /// A connectivity check of ours is on its way for a viewer.
+    pub fn add_check(&mut self, id: ViewerId, transaction: TransactionId, to: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.addresses.push(address);
-        if entry.addresses.len() > ADDRESSES_PER_VIEWER {
-            let oldest = entry.addresses.remove(0);
-            self.by_address.remove(&oldest);
+        if self.by_check.insert(transaction, (id, to)).is_some() {
+            return;
+        }
+        entry.checks.push_back(transaction);
+        if entry.checks.len() > CHECKS_PER_VIEWER
+            && let Some(oldest) = entry.checks.pop_front()
+        {
+            self.by_check.remove(&oldest);
         }
     }
 
     pub fn remove(&mut self, id: ViewerId) -> Option<ViewerEntry> {
         let entry = self.entries.remove(&id)?;
         self.counts.remove(&entry.viewer);
+        self.half_open.remove(&id);
         self.by_ufrag.remove(&entry.ufrag);
         if let Some(session) = &entry.whep {
             self.by_whep_key.remove(&session.key);
@@ -243,7 +320,7 @@ impl ViewerTable {
         if let Some(client_id) = &entry.client_id {
             self.by_client_id.remove(client_id);
         }
-        // A later viewer may have the same key.
+        // An earlier viewer may have the same key.
         if self.by_session_key.get(&entry.session_key) == Some(&id) {
             self.by_session_key.remove(&entry.session_key);
         }
@@ -255,6 +332,9 @@ impl ViewerTable {
         }
         for address in &entry.addresses {
             self.by_address.remove(address);
+        }
+        for transaction in &entry.checks {
+            self.by_check.remove(transaction);
         }
         Some(entry)
     }
@@ -283,6 +363,12 @@ impl ViewerTable {
         for (address, id) in &self.by_address {
             assert!(entries[id].addresses.contains(address));
         }
+        assert!(entries.values().all(|entry| entry.addresses.len() <= MAX_ADDRESSES));
+        assert!(entries.values().all(|entry| entry.checks.len() <= CHECKS_PER_VIEWER));
+        let checks = entries.values().map(|entry| entry.checks.len()).sum::<usize>();
+        assert_eq!(self.by_check.len(), checks);
+        let half_open = entries.iter().filter(|(_, e)| e.viewer.state() == State::HalfOpen);
+        assert!(half_open.map(|(id, _)| id).eq(self.half_open.keys()));
         assert!(entries.values().all(|entry| entry.viewer.end_reason().is_none()));
     }
 }

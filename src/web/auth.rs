@@ -1,5 +1,6 @@
 //! The secret that viewers have to know, if the operator has set one: a bearer token (RFC 6750).
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct TokenCheck<'a> {
     pub token: &'a Token,
     /// How long the peer has to wait, after too many wrong ones.
     pub wait: Option<Duration>,
+    /// Set when a token was compared and is wrong, which the peer may do a few times only.
+    pub guessed_wrong: &'a Cell<bool>,
 }
 
 impl TokenCheck<'_> {
@@ -70,6 +73,7 @@ impl TokenCheck<'_> {
         if Token::parse(given).is_some_and(|given| given == *self.token) {
             return Ok(());
         }
+        self.guessed_wrong.set(true);
         let sentence = "The token is not this server's. Ask its operator for the right one.";
         Err(challenge(
             Reason::TokenWrong,

@@ -50,8 +50,16 @@ pub fn refusal(error: &OfferError) -> Response {
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
         OfferError::NoCodec(_) => (422, Reason::NoCodec),
+        OfferError::TooLarge(..) => (413, Reason::OfferTooLarge),
     };
     Response::problem(status, reason, &error.to_string())
+}
+
+/// A further offer of a connection asks for the video in another format than it has.
+pub fn format_changed() -> Response {
+    let sentence = "A connection keeps the format that its video began with. Close it, and offer \
+                    the other format in a new RTCPeerConnection.";
+    Response::problem(409, Reason::FormatChanged, sentence)
 }
 
 pub fn answer(sdp: &str) -> Response {

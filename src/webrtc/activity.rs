@@ -8,12 +8,21 @@ use std::time::{Duration, Instant};
 
 use super::AddressPair;
 
+/// A viewer that is not connected this long after its answer is given up. Browsers give up a
+/// connection of their own after 15 s.
+pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// Nothing authentic for this long: no more media. We check the path every second
 /// (`CHECK_INTERVAL`), browsers every 2.5 s (libwebrtc's
 /// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`).
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Nothing authentic for this long: the path was interrupted. More than `CHECK_INTERVAL` and a round
+/// trip.
+const INTERRUPTED_AFTER: Duration = Duration::from_millis(1_500);
 /// Nothing authentic for this long: gone.
 pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
+/// How long media goes to an address after the last authentic STUN message from that very pair,
+/// whatever comes from elsewhere: consent to receive it (RFC 7675, section 5.1).
+pub const CONSENT: Duration = Duration::from_secs(30);
 /// A viewer that answers a check from a new address, and of which no authentic STUN message came
 /// from the selected pair for this long, has moved: it changed networks, or a NAT forgot it. More
 /// than `CHECK_INTERVAL` and a round trip.
@@ -48,13 +57,16 @@ impl Activity {
         self.last = self.last.max(at);
     }
 
-    /// An authentic STUN message came.
-    pub fn note_stun(&mut self, now: Instant, pair: AddressPair) {
+    /// An authentic STUN message came. Returns whether there was nothing for so long before that the
+    /// path must have been interrupted.
+    pub fn note_stun(&mut self, now: Instant, pair: AddressPair) -> bool {
+        let interrupted = now >= self.last + INTERRUPTED_AFTER;
         self.note(now);
         if self.selected == Some(pair) {
             self.pair_last = now;
             self.ice_restarting = false;
         }
+        interrupted
     }
 
     /// str0m made its statistics; `reported` says whether a receiver report has come since the last
@@ -70,10 +82,11 @@ impl Activity {
         self.ice_restarting = true;
     }
 
-    /// Media goes here, as a datagram that leaves has told.
-    pub fn select(&mut self, now: Instant, pair: AddressPair) {
+    /// Media goes here, as a datagram that leaves has told. An authentic STUN message last came from
+    /// there at `last`.
+    pub fn select(&mut self, pair: AddressPair, last: Instant) {
         if self.selected.replace(pair) != Some(pair) {
-            self.pair_last = now;
+            self.pair_last = last;
             self.ice_restarting = false;
         }
     }
@@ -88,8 +101,10 @@ impl Activity {
         elsewhere && (self.ice_restarting || now >= self.pair_last + MOVED_AFTER)
     }
 
+    /// When media stops.
     pub fn silent_at(&self) -> Instant {
-        self.last + SILENT_AFTER
+        let silent_at = self.last + SILENT_AFTER;
+        if self.selected.is_none() { silent_at } else { silent_at.min(self.pair_last + CONSENT) }
     }
 
     pub fn gone_at(&self) -> Instant {

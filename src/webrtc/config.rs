@@ -83,9 +83,8 @@ fn payload_params(offer: &Offer) -> PayloadParams {
     params
 }
 
-/// Far enough from the end of the 16 bits that the first packets, should they be lost, leave no
-/// doubt about how often the number has rolled over (RFC 3711, section 3.3.1).
+/// In the lower half of the 16 bits: should the number roll over while the first packets are lost, a
+/// receiver could not tell how often it has (RFC 3711, section 3.3.1; libwebrtc begins there, too).
 pub fn first_sequence_number(random: u32) -> u16 {
-    const MARGIN: u32 = 256;
-    (random % (u32::from(u16::MAX) - MARGIN)) as u16
+    (random & 0x7fff) as u16
 }

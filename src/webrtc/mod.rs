@@ -2,19 +2,28 @@
 
 mod activity;
 mod config;
+mod effect;
+mod learnt_addresses;
+mod local_side;
 pub mod payload;
 mod playout_delay;
+mod repeats;
+mod resends;
 mod state;
 mod statistics;
+mod stream;
 pub mod viewer;
 
 use std::fmt;
 use std::net::SocketAddr;
 
-pub use activity::{GONE_AFTER, SILENT_AFTER};
+pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
 pub use config::{LocalParameters, resend_packets};
+pub use effect::Effect;
+pub use learnt_addresses::MAX_ADDRESSES;
 pub use state::{EndReason, State};
 pub use statistics::{Counters, Reception};
+pub use stream::Stream;
 
 /// Names a viewer for the life of the process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

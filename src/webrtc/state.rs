@@ -3,19 +3,36 @@
 use std::fmt;
 
 /// Why a viewer has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndReason {
     /// A DTLS close_notify arrived, a player deleted its session, or a page has replaced it.
     PeerClosed,
     ConnectTimeout,
     /// Nothing authentic came from it for [`GONE_AFTER`](super::activity::GONE_AFTER).
     Silent,
-    /// DTLS gave up, for instance because the certificate was not the offer's.
+    /// DTLS gave up: the peer sent a fatal alert, or its certificate was not the offer's.
     Failed,
+    /// It had not connected when another needed its place.
+    Displaced,
     /// str0m panicked on something that this viewer sent.
     Panicked,
     /// The server ended.
     Shutdown,
+}
+
+impl EndReason {
+    /// As in the statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            EndReason::PeerClosed => "peer-closed",
+            EndReason::ConnectTimeout => "connect-timeout",
+            EndReason::Silent => "silent",
+            EndReason::Failed => "failed",
+            EndReason::Displaced => "displaced",
+            EndReason::Panicked => "panicked",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
 }
 
 impl fmt::Display for EndReason {
@@ -25,6 +42,7 @@ impl fmt::Display for EndReason {
             EndReason::ConnectTimeout => "it never connected",
             EndReason::Silent => "nothing authentic came from it any more",
             EndReason::Failed => "the connection failed",
+            EndReason::Displaced => "it had not connected when another needed its place",
             EndReason::Panicked => "something that it sent made its connection panic",
             EndReason::Shutdown => "the server ended",
         })

@@ -19,6 +19,8 @@ pub struct Counters {
     pub keyframe_requests: u64,
     /// RTP packets sent once more.
     pub resends: u64,
+    /// RTP packets sent twice unasked, as the viewer loses some.
+    pub repeats: u64,
     /// Frames not sent because the gate was shut.
     pub drops: u64,
 }

@@ -10,7 +10,6 @@
 //! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
 //! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,23 +21,20 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
 
-use super::activity::Activity;
+use super::activity::{Activity, HALF_OPEN_LIMIT};
 use super::config::{self, LocalParameters};
+use super::effect::{Effect, Effects};
+use super::learnt_addresses::{Admission, LearntAddresses};
+use super::local_side::LocalSide;
 use super::payload::Packets;
+use super::resends;
 use super::state::{EndReason, State};
-use super::statistics::{Counters, Reception};
+use super::stream::{FrameNumbers, Passage, Stream};
 use super::{AddressPair, Transmit};
 use crate::media::Codec;
-use crate::sdp::answer::{self, Local, StreamFormat};
+use crate::sdp::answer::StreamFormat;
 use crate::sdp::offer::{Format, Offer, OfferError, Peer, Setup};
 
-/// A viewer that is not connected this long after its answer is given up. Browsers give up a
-/// connection of their own after 15 s.
-pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// What is older is of no use to a viewer that waits for it.
-const RESEND_AGE: Duration = Duration::from_secs(1);
-/// Retransmissions that a viewer may ask for beyond as many packets as it was sent.
-const RESEND_CREDIT: u32 = 256;
 /// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);
 /// How often one drain may meet a deadline that is due already before it is put off.
@@ -48,42 +44,23 @@ const MAX_ERRORS: usize = 8;
 /// str0m's name for the one media section. The offer's own mid may be too long for it.
 const MID: &str = "video";
 
-/// What a viewer wants done, in order.
-#[derive(Debug)]
-pub enum Effect {
-    Transmit(Transmit),
-    /// ICE and DTLS are up.
-    Connected,
-    /// A PLI or FIR arrived.
-    KeyframeRequested,
-}
-
 pub struct Viewer {
     /// Boxed: it is 10 kB, and tables of viewers are moved.
     rtc: Box<Rtc>,
     codec: Codec,
-    format: StreamFormat,
-    /// Names the session in our answers (RFC 8866, section 5.2).
-    session: u64,
-    /// How many answers there were.
-    answers: u64,
-    is_dtls_client: bool,
-    fingerprint: String,
-    local_candidates: Box<[Candidate]>,
-    local_credentials: IceCreds,
+    stream: Stream,
+    resend_packets: usize,
+    local: LocalSide,
     remote_credentials: IceCreds,
     state: State,
-    gate_open: bool,
     created_at: Instant,
     activity: Activity,
+    learnt_addresses: LearntAddresses,
+    /// What str0m has complained of last.
+    failure: Option<String>,
     /// When str0m's machine wants to be called.
     rtc_deadline: Instant,
-    next_sequence_number: u64,
-    timestamp_offset: u32,
-    resend_credit: u32,
-    effects: VecDeque<Effect>,
-    counters: Counters,
-    reception: Reception,
+    effects: Effects,
 }
 
 impl Viewer {
@@ -138,53 +115,43 @@ impl Viewer {
             cname,
         };
         let rtx = format.rtx.map(|_| Ssrc::from(format.rtx_ssrc));
-        let stream = api.declare_stream_tx(ssrc.into(), rtx, mid, None);
-        stream.set_rtx_cache(local.resend_packets, RESEND_AGE, None);
+        let sent = api.declare_stream_tx(ssrc.into(), rtx, mid, None);
+        sent.set_rtx_cache(local.resend_packets, resends::MAX_AGE, None);
+        let sequence = config::first_sequence_number(sequence);
         let fingerprint = api.local_dtls_fingerprint().to_string();
         Ok(Viewer {
             rtc: Box::new(rtc),
             codec: offer.format.codec,
-            format,
-            session: u64::from(session >> 1) << 32 | u64::from(session_low),
-            answers: 0,
-            is_dtls_client,
-            fingerprint,
-            local_candidates: local_candidates.into(),
-            local_credentials: local.credentials,
+            stream: Stream::new(format, sequence, timestamp_offset),
+            resend_packets: local.resend_packets,
+            local: LocalSide {
+                session: u64::from(session >> 1) << 32 | u64::from(session_low),
+                answers: 0,
+                is_dtls_client,
+                fingerprint,
+                candidates: local_candidates.into(),
+                credentials: local.credentials,
+            },
             remote_credentials: credentials.clone(),
             state: State::HalfOpen,
-            gate_open: false,
             created_at: now,
             activity: Activity::new(now),
+            learnt_addresses: LearntAddresses::new(),
+            failure: None,
             rtc_deadline: now,
-            next_sequence_number: u64::from(config::first_sequence_number(sequence)),
-            timestamp_offset,
-            resend_credit: RESEND_CREDIT,
-            effects: VecDeque::new(),
-            counters: Counters::default(),
-            reception: Reception::default(),
+            effects: Effects::default(),
         })
     }
 
     /// The answer to one more offer of the same connection.
     pub fn answer_to(&mut self, offer: &Offer) -> String {
-        self.answers += 1;
-        let local = Local {
-            session: self.session,
-            version: self.answers,
-            is_client: self.is_dtls_client,
-            credentials: &self.local_credentials,
-            candidates: &self.local_candidates(),
-            fingerprint: &self.fingerprint,
-            stream: &self.format,
-        };
-        answer::write(offer, &local)
+        self.local.answer(offer, &self.stream.format)
     }
 
     /// Whether what it is sent is what the offer asks for.
     pub fn matches_format(&self, offer: &Offer) -> bool {
         let Format { codec, payload_type, rtx, .. } = offer.format;
-        let format = &self.format;
+        let format = &self.stream.format;
         (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
 
@@ -199,10 +166,34 @@ impl Viewer {
         receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(now, receive)))
     }
 
+    /// Whether an authentic check may come from this address. A viewer has a few addresses at a
+    /// time, and new ones now and then.
+    pub fn admits_address(&mut self, now: Instant, remote: SocketAddr) -> bool {
+        match self.learnt_addresses.admit(now, remote, self.remote()) {
+            Admission::Known | Admission::New(None) => true,
+            Admission::New(Some(dropped)) => {
+                self.effects.push(Effect::AddressDropped(dropped));
+                self.discard_candidate(now, dropped);
+                true
+            }
+            Admission::TooMany => false,
+        }
+    }
+
+    /// Whether an authentic response may come from this address, and tell that one of ours.
+    pub fn admits_response(&mut self, remote: SocketAddr, mapped: SocketAddr) -> bool {
+        let addresses = &mut self.learnt_addresses;
+        addresses.last_check(remote).is_some() && addresses.admit_mapped(mapped)
+    }
+
     /// Takes in a STUN message that it authenticates.
     pub fn handle_stun(&mut self, now: Instant, pair: AddressPair, message: &[u8]) {
-        self.activity.note_stun(now, pair);
-        self.wake();
+        let interrupted = self.activity.note_stun(now, pair);
+        if interrupted && self.state == State::Live {
+            // More was lost than can be resent, and Chromium would ask after 3 s only.
+            self.effects.push(Effect::KeyframeRequested);
+        }
+        self.wake(now);
         self.handle_datagram(now, pair, message);
     }
 
@@ -218,8 +209,8 @@ impl Viewer {
     }
 
     /// Something authentic came.
-    fn wake(&mut self) {
-        if self.state == State::Silent {
+    fn wake(&mut self, now: Instant) {
+        if self.state == State::Silent && now < self.activity.silent_at() {
             self.state = State::Live;
         }
     }
@@ -232,7 +223,12 @@ impl Viewer {
     /// Gives up the address that media goes to, for one that has answered a check of ours. ICE by
     /// itself keeps a pair for seconds after its last answered check.
     pub fn drop_selected_pair(&mut self, now: Instant) {
-        let Some(remote) = self.remote() else { return };
+        if let Some(remote) = self.remote() {
+            self.discard_candidate(now, remote);
+        }
+    }
+
+    fn discard_candidate(&mut self, now: Instant, remote: SocketAddr) {
         // A remote candidate is known by its kind and address; the rest is not compared.
         let (ip, port) = (remote.ip(), remote.port());
         let candidate = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
@@ -247,8 +243,7 @@ impl Viewer {
     ///
     /// `DirectApi` has no restart: new credentials for both sides come nearest.
     pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
-        self.local_candidates.iter_mut().for_each(|candidate| candidate.set_ufrag(&local.ufrag));
-        self.local_credentials = local.clone();
+        self.local.set_credentials(local.clone());
         self.remote_credentials = remote.clone();
         self.activity.note_ice_restart();
         self.drive(now, |rtc| {
@@ -266,15 +261,18 @@ impl Viewer {
 
     /// Our own ICE credentials.
     pub fn local_credentials(&self) -> &IceCreds {
-        &self.local_credentials
+        &self.local.credentials
     }
 
     /// Our candidates, each `candidate:…`.
     pub fn local_candidates(&self) -> Vec<String> {
-        self.local_candidates.iter().map(Candidate::to_sdp_string).collect()
+        self.local.candidates()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(repeat) = self.stream.take_repeat(now) {
+            self.effects.push(Effect::Transmit(repeat));
+        }
         if now >= self.rtc_deadline {
             self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
@@ -287,7 +285,8 @@ impl Viewer {
             }
             State::Live if now >= self.activity.silent_at() => {
                 self.state = State::Silent;
-                self.gate_open = false;
+                self.stream.stop();
+                self.forget_resends();
             }
             _ => {}
         }
@@ -298,27 +297,16 @@ impl Viewer {
         if self.state != State::Live {
             return;
         }
-        self.gate_open |= frame.keyframe;
-        if !self.gate_open {
-            self.counters.drops += 1;
-            return;
-        }
-        let count = frame.payloads.len() as u32;
-        self.counters.frames += 1;
-        self.counters.keyframes += u64::from(frame.keyframe);
-        self.counters.packets += u64::from(count);
-        self.resend_credit = self.resend_credit.saturating_add(count).min(RESEND_CREDIT + count);
-        let first = self.next_sequence_number;
-        self.next_sequence_number += u64::from(count);
-        let ssrc = Ssrc::from(self.format.ssrc);
-        let payload_type = Pt::from(self.format.payload_type);
-        let timestamp = frame.timestamp.wrapping_add(self.timestamp_offset);
+        let Some(numbers) = self.stream.begin_frame(now, frame) else { return };
+        let FrameNumbers { first_sequence_number, timestamp } = numbers;
+        let ssrc = self.stream.ssrc();
+        let payload_type = Pt::from(self.stream.format.payload_type);
         self.drive(now, |rtc| {
             let mut api = rtc.direct_api();
             let Some(stream) = api.stream_tx(&ssrc) else { return Ok(()) };
             let last = frame.payloads.len().saturating_sub(1);
             for (index, payload) in frame.payloads.iter().enumerate() {
-                let number = (first + index as u64).into();
+                let number = (first_sequence_number + index as u64).into();
                 let payload = Arc::clone(payload);
                 let packet =
                     RtpWrite::new(payload_type, number, timestamp, frame.captured, payload);
@@ -327,11 +315,12 @@ impl Viewer {
             // What was written leaves when time has passed.
             rtc.handle_input(Input::Timeout(now))
         });
+        self.stream.end_frame();
     }
 
     /// A packet to this viewer was lost on our side: nothing more until the next key frame.
     pub fn shut_gate(&mut self) {
-        self.gate_open = false;
+        self.stream.shut_gate();
     }
 
     /// Says goodbye (RTCP BYE, DTLS close_notify) and ends.
@@ -344,7 +333,7 @@ impl Viewer {
 
     /// What is to be done, until `None`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        self.effects.pop()
     }
 
     /// When `handle_timeout` is next due; `None` once ended.
@@ -355,7 +344,7 @@ impl Viewer {
             State::Silent => self.activity.gone_at(),
             State::Ended(_) => return None,
         };
-        Some(own.min(self.rtc_deadline))
+        Some(self.stream.next_repeat().into_iter().fold(own.min(self.rtc_deadline), Instant::min))
     }
 
     /// What its frames are encoded in.
@@ -370,7 +359,7 @@ impl Viewer {
 
     /// Whether it watches but waits for a key frame.
     pub fn awaits_keyframe(&self) -> bool {
-        self.is_watching() && !self.gate_open
+        self.is_watching() && !self.stream.is_gate_open()
     }
 
     pub fn state(&self) -> State {
@@ -386,26 +375,31 @@ impl Viewer {
         self.activity.selected().map(|pair| pair.remote)
     }
 
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    pub fn reception(&self) -> Reception {
-        self.reception
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.created_at)
     }
 
-    /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone.
+    /// What has gone wrong with its connection last.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone, as does an
+    /// error of DTLS once it is connected: what comes then is authentic, and the error fatal. Before
+    /// that anybody can send a record that DTLS cannot go on with, and the handshake has its time.
     fn drive(&mut self, now: Instant, change: impl FnOnce(&mut Rtc) -> Result<(), RtcError>) {
         if self.end_reason().is_some() {
             return;
         }
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            if let Err(error) = change(&mut self.rtc) {
-                log::debug!("str0m: {error}");
+            let fatal = change(&mut self.rtc).is_err_and(|error| self.note_failure(&error));
+            if fatal && self.state != State::HalfOpen {
+                self.rtc.close().unwrap_or_else(|error| log::debug!("str0m: {error}"));
+                self.state = State::Ended(EndReason::Failed);
             }
             self.drain(now);
         }));
@@ -416,8 +410,16 @@ impl Viewer {
         }
     }
 
+    /// Keeps what str0m complains of, and says whether it is of DTLS.
+    fn note_failure(&mut self, error: &RtcError) -> bool {
+        log::debug!("str0m: {error}");
+        self.failure = Some(error.to_string());
+        matches!(error, RtcError::Dtls(_))
+    }
+
     fn drain(&mut self, now: Instant) {
         let (mut errors, mut due) = (0, 0);
+        self.stream.begin_drain();
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Transmit(transmit)) => self.transmit(now, transmit),
@@ -433,7 +435,7 @@ impl Viewer {
                     }
                 }
                 Err(error) if errors < MAX_ERRORS => {
-                    log::debug!("str0m: {error}");
+                    self.note_failure(&error);
                     errors += 1;
                 }
                 Ok(Output::Timeout(_)) | Err(_) => {
@@ -448,20 +450,22 @@ impl Viewer {
         let str0m::net::Transmit { source, destination, contents, .. } = transmit;
         let contents = Vec::from(contents);
         if !is_stun(&contents) {
-            self.activity.select(now, AddressPair { local: source, remote: destination });
+            let last = self.learnt_addresses.last_check(destination).unwrap_or(now);
+            self.activity.select(AddressPair { local: source, remote: destination }, last);
         }
-        if self.is_resend(&contents) {
-            let Some(rest) = self.resend_credit.checked_sub(1) else { return };
-            self.resend_credit = rest;
-            self.counters.resends += 1;
+        let transmit = Transmit { source, destination, contents };
+        match self.stream.pass(now, &transmit) {
+            Passage::Send => self.effects.push(Effect::Transmit(transmit)),
+            Passage::Skip => {}
+            Passage::ForgetResends => self.forget_resends(),
         }
-        self.effects.push_back(Effect::Transmit(Transmit { source, destination, contents }));
     }
 
-    /// Whether a datagram of ours is RTP of the stream for retransmissions (RFC 4588).
-    fn is_resend(&self, datagram: &[u8]) -> bool {
-        let is_rtp = datagram.get(1).is_some_and(|second| Some(second & 0x7f) == self.format.rtx);
-        is_rtp && datagram.get(8..12) == Some(&self.format.rtx_ssrc.to_be_bytes())
+    /// There is no way to take packets back from str0m but a new RTX cache.
+    fn forget_resends(&mut self) {
+        if let Some(stream) = self.rtc.direct_api().stream_tx(&self.stream.ssrc()) {
+            stream.set_rtx_cache(self.resend_packets, resends::MAX_AGE, None);
+        }
     }
 
     fn handle_event(&mut self, now: Instant, event: Event) {
@@ -469,19 +473,19 @@ impl Viewer {
             Event::Connected if self.state == State::HalfOpen => {
                 self.state = State::Live;
                 self.activity.note(now);
-                self.effects.push_back(Effect::Connected);
+                self.effects.push(Effect::Connected);
             }
             // SRTCP has authenticated it.
             Event::KeyframeRequest(_) => {
                 self.activity.note(now);
-                self.wake();
-                self.counters.keyframe_requests += 1;
-                self.effects.push_back(Effect::KeyframeRequested);
+                self.wake(now);
+                self.stream.counters.keyframe_requests += 1;
+                self.effects.push(Effect::KeyframeRequested);
             }
             Event::MediaEgressStats(stats) => {
                 // There is a loss if a receiver report came, which SRTCP has authenticated.
                 self.activity.note_statistics(stats.timestamp, stats.loss.is_some());
-                self.reception.update(&stats);
+                self.stream.note_statistics(now, &stats);
             }
             // str0m answers with a goodbye of its own, which the rest of this drain sends.
             Event::Closed if self.end_reason().is_none() => {

@@ -36,7 +36,7 @@ const GATE: Range<u64> = 1..1_001;
 const GATE_SECONDS: u64 = 60;
 /// Refusal reasons that must occur in the gate's seeds. `input-overflow` cannot occur here: no
 /// connection carries two requests that are large enough.
-const REFUSALS: [&str; 41] = [
+const REFUSALS: [&str; 40] = [
     "answer-late",
     "bare-cr",
     "bare-lf",
@@ -49,7 +49,6 @@ const REFUSALS: [&str; 41] = [
     "control-character",
     "expectation",
     "foreign-origin",
-    "half-open-viewers",
     "head-late",
     "header-malformed",
     "headers-too-large",

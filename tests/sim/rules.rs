@@ -1,8 +1,8 @@
 //! The rules that must hold after every event. Messages begin with the number of the rule: S for
 //! safety, L for liveness.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,12 @@ struct Stream {
     frame: u64,
     /// A packet of this frame could not be sent: the next frame must be a key frame.
     send_failed: bool,
+    /// Sequence number and timestamp of the last packets that were not sent twice.
+    single: VecDeque<(u16, u32)>,
 }
+
+/// A packet that is sent twice is one of the last so many.
+const MAX_SINGLE: usize = 8;
 
 #[derive(Debug, Default)]
 pub struct Rules {
@@ -197,6 +202,13 @@ impl Rules {
             tally.happened(Happening::Resend);
             return Ok(());
         };
+        if let Some(stream) = self.streams.get_mut(&ssrc)
+            && let Some(index) = stream.single.iter().position(|it| *it == (sequence, timestamp))
+        {
+            stream.single.remove(index);
+            tally.happened(Happening::Repeat);
+            return Ok(());
+        }
         let number = frame.or_else(|| Some(self.streams.get(&ssrc)?.frame));
         let frame = number.and_then(|number| self.frames.get(&(number, codec)).copied());
         let frame = frame.ok_or("S1: media that belongs to no frame")?;
@@ -216,8 +228,9 @@ impl Rules {
         match self.streams.get_mut(&ssrc) {
             None => {
                 rule!(frame.keyframe, "S1: the first frame to {to} is no key frame");
-                let send_failed = fails;
-                let stream = Stream { sequence, timestamp, frame: frame.number, send_failed };
+                let single = VecDeque::from([(sequence, timestamp)]);
+                let (frame, send_failed) = (frame.number, fails);
+                let stream = Stream { sequence, timestamp, frame, send_failed, single };
                 self.streams.insert(ssrc, stream);
             }
             Some(stream) => {
@@ -225,9 +238,6 @@ impl Rules {
                 rule!(sequence == next, "S3: {sequence} follows {} to {to}", stream.sequence);
                 let step = timestamp.wrapping_sub(stream.timestamp) as i32;
                 rule!(step >= 0, "S3: the timestamp goes back by {step} to {to}");
-                if sequence == 0 {
-                    tally.happened(Happening::SequenceWrap);
-                }
                 if timestamp < stream.timestamp {
                     tally.happened(Happening::TimestampWrap);
                 }
@@ -242,6 +252,10 @@ impl Rules {
                     stream.send_failed = false;
                 }
                 stream.send_failed |= fails;
+                stream.single.push_back((sequence, timestamp));
+                if stream.single.len() > MAX_SINGLE {
+                    stream.single.pop_front();
+                }
                 (stream.sequence, stream.timestamp, stream.frame) =
                     (sequence, timestamp, frame.number);
             }

@@ -29,8 +29,8 @@ kinds! {
     /// An event that must occur in some seeds, or the simulation does not test what it should.
     Happening {
         FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
-        DtlsRetransmit, SequenceWrap, TimestampWrap, ShutdownInHandshake, CleanLeave,
-        SilentViewer, HalfOpenExpired, Resend, TwoCodecs,
+        DtlsRetransmit, TimestampWrap, ShutdownInHandshake, CleanLeave,
+        SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs,
     }
 }
 

@@ -2,8 +2,10 @@
 //! are rejected, but packets are readable, and it is fast and deterministic.
 //!
 //! DTLS is three messages (hello, reply, finished) with retransmission, a certificate in each
-//! direction, and an authenticated close_notify alert. A message that is not understood is dropped
-//! without an error, as in the real implementation: str0m treats every DTLS error as fatal. SRTP is
+//! direction, an authenticated close_notify alert, and fatal alerts. The contract is that of the
+//! real implementation (dimpl): what is not understood or not authentic is dropped without an
+//! error; a fatal alert is an error, in plain text only before the peer has finished, and changes
+//! nothing in the machine. SRTP is
 //! the plain text and a 16-byte tag, so that a test can read every packet that the server sends, and
 //! a flipped bit is still detected. STUN keeps its real HMAC.
 
@@ -18,19 +20,42 @@ use str0m::crypto::dtls::{
     ProtocolVersion, SrtpProfile,
 };
 use str0m::crypto::{
-    AeadAes256GcmCipher, CryptoError, CryptoProvider, SrtpProvider, SupportedAeadAes128Gcm,
-    SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
+    AeadAes256GcmCipher, CryptoError, CryptoProvider, Sha1HmacProvider, SrtpProvider,
+    SupportedAeadAes128Gcm, SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
 /// The crypto provider for the `Rtc` of both sides.
 pub fn provider() -> Arc<CryptoProvider> {
-    let real = str0m::crypto::from_feature_flags();
-    Arc::new(CryptoProvider { srtp_provider: &NullSrtp, dtls_provider: &NullDtls, ..real })
+    Arc::new(CryptoProvider {
+        srtp_provider: &NullSrtp,
+        dtls_provider: &NullDtls,
+        sha1_hmac_provider: &Hmac,
+        ..str0m::crypto::from_feature_flags()
+    })
 }
 
 thread_local! {
     static MASTER_TAG: Cell<bool> = const { Cell::new(false) };
     static PANICS: Cell<bool> = const { Cell::new(false) };
+    static HMAC_PANICS: Cell<bool> = const { Cell::new(false) };
+    static REAL: CryptoProvider = str0m::crypto::from_feature_flags();
+}
+
+/// The real HMAC, which can be made to panic.
+#[derive(Debug)]
+struct Hmac;
+
+impl Sha1HmacProvider for Hmac {
+    fn sha1_hmac(&self, key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
+        assert!(!HMAC_PANICS.get(), "a planted panic");
+        REAL.with(|real| real.sha1_hmac_provider.sha1_hmac(key, payloads))
+    }
+}
+
+/// Makes the HMAC of every STUN message panic on this thread, as long as this is set.
+#[allow(dead_code, reason = "for the test of panics")]
+pub fn plant_hmac_panic(planted: bool) {
+    HMAC_PANICS.set(planted);
 }
 
 /// An SRTP tag that is valid for every key while [`accept_master_tag`] is on.
@@ -41,6 +66,15 @@ pub const MASTER_TAG_BYTES: [u8; TAG_BYTES] = [0xa5; TAG_BYTES];
 #[allow(dead_code, reason = "the simulator has no attacker with session keys")]
 pub fn accept_master_tag(accept: bool) {
     MASTER_TAG.set(accept);
+}
+
+/// A fatal alert in plain text, as anybody can forge it, or one that passes for authentic while
+/// [`accept_master_tag`] is on.
+#[allow(dead_code, reason = "the replay of the corpus has its own datagrams")]
+pub fn fatal_alert(authentic: bool) -> Vec<u8> {
+    const HANDSHAKE_FAILURE: u8 = 40;
+    let rest: &[u8] = if authentic { &MASTER_TAG_BYTES } else { &[HANDSHAKE_FAILURE] };
+    [&[ALERT, FATAL], rest].concat()
 }
 
 /// Makes code that str0m calls panic on this thread: the start of every DTLS handshake and the
@@ -82,6 +116,8 @@ fn digest<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 // The first byte of a DTLS record is 20 to 63 (RFC 7983, section 7).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+/// The level of an alert (RFC 5246, section 7.2).
+const FATAL: u8 = 2;
 pub const HELLO: u8 = 1;
 const REPLY: u8 = 2;
 pub const FINISHED: u8 = 3;
@@ -242,6 +278,12 @@ impl DtlsInstance for Instance {
                     == self.authentication_tag(b"close_notify").as_ref().map(|t| &t[..]) =>
             {
                 self.events.push_back(Event::Closed);
+            }
+            [ALERT, FATAL, rest @ ..] => {
+                let plain = rest.len() == 1 && !self.connected;
+                if plain || rest == MASTER_TAG_BYTES && MASTER_TAG.get() {
+                    return Err(DtlsImplError::ConnectionClosed);
+                }
             }
             _ => {}
         }

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod crypto;
+pub mod dear_offers;
 #[cfg(feature = "driver")]
 pub mod firefox;
 #[cfg(feature = "driver")]

@@ -11,6 +11,7 @@ use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::web::auth::Token;
 use ballcast::web::cors::AccessPolicy;
 use ballcast::webrtc::Transmit;
+use ballcast::work::steps_of;
 use serde_json::{Value, json};
 use str0m::config::CryptoProvider;
 
@@ -28,6 +29,10 @@ const VP8_FRAME: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01,
 
 /// The packet type of RTCP BYE (RFC 3550, section 6.6), which SRTCP leaves readable.
 const RTCP_BYE: u8 = 203;
+
+/// The steps that an input may take beyond one for each of its bytes: as much as looking at each
+/// connection and each viewer that is half-open.
+pub const MOST_STEPS: u64 = 512;
 
 /// More outputs than this for one input mean an endless loop.
 const MOST_OUTPUTS: usize = 20_000;
@@ -77,6 +82,8 @@ pub struct ClientHost {
     pub datagrams: Vec<Instant>,
     /// The server has sent it an RTCP BYE.
     pub bye: bool,
+    /// Of the first RTP packet that was sent to it.
+    pub first_sequence_number: Option<u16>,
     /// How many of the first datagrams that the client sends are kept in `sent`.
     pub sent_limit: usize,
     pub sent: Vec<Vec<u8>>,
@@ -180,6 +187,7 @@ impl World {
             powered_off: false,
             datagrams: Vec::new(),
             bye: false,
+            first_sequence_number: None,
             sent_limit: 0,
             sent: Vec::new(),
         });
@@ -287,7 +295,14 @@ impl World {
     }
 
     pub fn input(&mut self, input: Input) {
-        self.server.handle_input(self.now, input);
+        let bytes = match &input {
+            Input::Received(_, bytes) => bytes.len(),
+            Input::Datagram { contents, .. } => contents.len(),
+            _ => 0,
+        };
+        let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
+        let most = MOST_STEPS + bytes as u64;
+        assert!(steps <= most, "the work for an input is limited: {steps} steps, {bytes} bytes");
         let mut capture = None;
         let mut failed = Vec::new();
         for count in 0.. {
@@ -321,6 +336,10 @@ impl World {
                     let Transmit { source, contents, .. } = transmit;
                     host.datagrams.push(self.now);
                     host.bye |= matches!(contents[..], [128..=191, RTCP_BYE, ..]);
+                    if let [128..=191, 0..192 | 224.., high, low, ..] = contents[..] {
+                        let number = u16::from_be_bytes([high, low]);
+                        host.first_sequence_number.get_or_insert(number);
+                    }
                     if !host.powered_off {
                         host.client.handle_datagram(self.now, source, &contents);
                     }

@@ -7,6 +7,7 @@ use is::stun::{StunMessage, TransId};
 
 use super::Run;
 use crate::browser::HttpFault;
+use crate::crypto;
 use crate::rules::{RuleResult, rule};
 use crate::tally::Fault;
 
@@ -28,6 +29,10 @@ impl Run {
         }
         let (kind, first): (Fault, &[u8]) = match self.rng.u8(..4) {
             0 => (Fault::ForgedStun, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]),
+            1 if self.rng.bool() => {
+                bytes = crypto::fatal_alert(false);
+                (Fault::ForgedDtls, &[])
+            }
             1 => (Fault::ForgedDtls, &[22, 254, 253]),
             2 => (Fault::ForgedRtp, &[0x80, 108]),
             _ => (Fault::ForgedRtcp, &[0x81, 206, 0, 2]),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ballcast::media::{Codec, Frame};
 use ballcast::server::{ConnId, Input, Output};
+use ballcast::work::steps_of;
 
 use super::{Event, HEALTHY, PICTURE_WITHIN, RECOVERS_WITHIN, Run, SERVER};
 use crate::crypto::{FINISHED, HELLO};
@@ -17,6 +18,9 @@ use crate::wire::{self, Wire};
 
 /// More outputs than this in one drain are taken for an endless loop.
 const MAX_OUTPUTS: usize = 20_000;
+/// The steps of work that an input may take beyond one for each of its bytes: as much as looking at
+/// each connection and each viewer that is half-open.
+const MAX_STEPS: u64 = 512;
 const HUGE_FRAME_BYTES: usize = 150_000;
 
 impl Run {
@@ -86,7 +90,16 @@ impl Run {
             Input::Datagram { source, .. } => Some(*source),
             _ => None,
         };
-        self.server.handle_input(self.now, input);
+        let bytes = match &input {
+            Input::Received(_, bytes) => bytes.len(),
+            Input::Datagram { contents, .. } => contents.len(),
+            _ => 0,
+        };
+        let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
+        rule!(
+            steps <= MAX_STEPS + bytes as u64,
+            "S14: {steps} steps of work for an input of {bytes} bytes"
+        );
         // This datagram may be the one that made its source address a viewer's.
         let viewer = source.and_then(|from| self.server.viewer_at(from));
         self.rules.note_datagram(viewer, self.authentic, self.now);

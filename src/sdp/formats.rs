@@ -1,0 +1,179 @@
+//! The payload types of an m-line, and which of them gets the video.
+
+use std::collections::BTreeMap;
+
+use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, PROFILES, profile_rank};
+use crate::media::Codec;
+use crate::work;
+
+/// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
+const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
+/// What repairs other payload types, and is no codec.
+const REPAIR: [&str; 4] = ["rtx", "red", "ulpfec", "flexfec-03"];
+/// The longest name of a codec that a sentence repeats.
+const MAX_NAME_BYTES: usize = 32;
+
+/// A payload type of an offer, in a codec of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    pub codec: Codec,
+    pub payload_type: u8,
+    /// The payload type that retransmissions of it use (RFC 4588).
+    pub rtx: Option<u8>,
+    /// What the answer says of it in a=fmtp.
+    pub parameters: Option<String>,
+    /// The kinds of RTCP feedback that are offered for it and that we know: repair and key frame
+    /// requests.
+    pub feedback: Vec<&'static str>,
+}
+
+/// What a section says of its payload types.
+#[derive(Default)]
+pub(super) struct Formats<'a> {
+    /// Those of the m-line, in the order of preference that the offer gives them.
+    listed: Vec<u8>,
+    described: BTreeMap<u8, Description<'a>>,
+    /// Of [`FEEDBACK`], for all payload types.
+    feedback: [bool; FEEDBACK.len()],
+}
+
+/// What rtpmap, fmtp and rtcp-fb say of one payload type. Where something is said twice, the first
+/// counts.
+#[derive(Default)]
+struct Description<'a> {
+    rtpmap: Option<&'a str>,
+    packetization_mode: Option<&'a str>,
+    profile_level_id: Option<&'a str>,
+    level_asymmetry_allowed: Option<&'a str>,
+    /// The payload type that this one repairs.
+    apt: Option<&'a str>,
+    /// Of [`FEEDBACK`].
+    feedback: [bool; FEEDBACK.len()],
+}
+
+impl<'a> Formats<'a> {
+    /// One of the formats of the m-line. What is no payload type is no format of ours.
+    pub fn list(&mut self, format: &str) {
+        work::step();
+        self.listed.extend(payload_type(format));
+    }
+
+    pub fn read_rtpmap(&mut self, value: &'a str) {
+        if let Some((description, codec)) = self.describe(value) {
+            description.rtpmap.get_or_insert(codec);
+        }
+    }
+
+    pub fn read_fmtp(&mut self, value: &'a str) {
+        let Some((description, parameters)) = self.describe(value) else { return };
+        for parameter in parameters.split(';') {
+            work::step();
+            let Some((key, value)) = parameter.split_once('=') else { continue };
+            let known = match key.trim() {
+                key if key.eq_ignore_ascii_case("packetization-mode") => {
+                    &mut description.packetization_mode
+                }
+                key if key.eq_ignore_ascii_case("profile-level-id") => {
+                    &mut description.profile_level_id
+                }
+                key if key.eq_ignore_ascii_case("level-asymmetry-allowed") => {
+                    &mut description.level_asymmetry_allowed
+                }
+                key if key.eq_ignore_ascii_case("apt") => &mut description.apt,
+                _ => continue,
+            };
+            known.get_or_insert(value.trim());
+        }
+    }
+
+    pub fn read_feedback(&mut self, value: &'a str) {
+        let (feedback, offered) = match value.strip_prefix("* ") {
+            Some(offered) => (&mut self.feedback, offered),
+            None => {
+                let Some((description, offered)) = self.describe(value) else { return };
+                (&mut description.feedback, offered)
+            }
+        };
+        if let Some(known) = FEEDBACK.iter().position(|known| *known == offered) {
+            feedback[known] = true;
+        }
+    }
+
+    /// What `payload-type rest` is said of, and the rest.
+    fn describe(&mut self, value: &'a str) -> Option<(&mut Description<'a>, &'a str)> {
+        let (format, rest) = value.split_once(' ')?;
+        Some((self.described.entry(payload_type(format)?).or_default(), rest.trim()))
+    }
+
+    /// Payload types of the m-line, and what is said of them.
+    fn iter(&self) -> impl Iterator<Item = (u8, &Description<'a>)> {
+        let described = |pt: &u8| Some((*pt, self.described.get(pt)?));
+        self.listed.iter().inspect(|_| work::step()).filter_map(described)
+    }
+
+    /// The codecs' names, as long as they may be part of a sentence.
+    pub fn codec_names(&self) -> impl Iterator<Item = &'a str> {
+        let names = self.iter().filter_map(|(_, description)| Some(description.codec()?.0));
+        names.filter(|name| {
+            let is_name =
+                name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_graphic());
+            is_name && !REPAIR.iter().any(|known| name.eq_ignore_ascii_case(known))
+        })
+    }
+
+    /// The best of a codec that the section offers; the first of equals, as the offer prefers it.
+    pub fn best(&self, codec: Codec) -> Option<Format> {
+        let mut formats = self.iter().filter(|(_, format)| format.is_codec(codec.name()));
+        let (payload_type, parameters) = match codec {
+            Codec::H264 => {
+                let h264 = formats.filter_map(|(pt, format)| Some((pt, format.h264()?)));
+                let (pt, h264) =
+                    h264.min_by_key(|(_, h264)| profile_rank(h264.profile_level_id))?;
+                (pt, Some(h264.to_string()))
+            }
+            Codec::Vp8 => (formats.next()?.0, None),
+        };
+        let repairs = |(pt, format): &(u8, &Description)| {
+            let repaired = || format.apt?.parse().ok();
+            *pt != payload_type && format.is_codec("rtx") && repaired() == Some(payload_type)
+        };
+        let rtx = self.iter().find(repairs).map(|(pt, _)| pt);
+        let of_format = self.described.get(&payload_type).map(|format| format.feedback);
+        let offered = |index: usize| self.feedback[index] || of_format.is_some_and(|f| f[index]);
+        let feedback = FEEDBACK.iter().enumerate().filter(|(index, _)| offered(*index));
+        let feedback = feedback.map(|(_, kind)| *kind).collect();
+        Some(Format { codec, payload_type, rtx, parameters, feedback })
+    }
+}
+
+impl<'a> Description<'a> {
+    /// Name and clock rate.
+    fn codec(&self) -> Option<(&'a str, &'a str)> {
+        self.rtpmap?.split_once('/')
+    }
+
+    fn is_codec(&self, name: &str) -> bool {
+        self.codec()
+            .is_some_and(|(codec, clock)| codec.eq_ignore_ascii_case(name) && clock == "90000")
+    }
+
+    fn h264(&self) -> Option<H264> {
+        if self.packetization_mode != Some("1") {
+            return None;
+        }
+        let profile_level_id = match self.profile_level_id {
+            Some(id) if id.len() == 6 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                u32::from_str_radix(id, 16).ok()?
+            }
+            Some(_) => return None,
+            None => DEFAULT_PROFILE_LEVEL_ID,
+        };
+        let level_asymmetry_allowed = self.level_asymmetry_allowed == Some("1");
+        let known = PROFILES.contains(&(profile_level_id >> 16));
+        known.then_some(H264 { profile_level_id, level_asymmetry_allowed })
+    }
+}
+
+fn payload_type(format: &str) -> Option<u8> {
+    format.parse().ok().filter(|payload_type| *payload_type < 128)
+}

@@ -1,0 +1,149 @@
+//! One section of an SDP: the session's lines, or an m-line and what follows it, read line by line.
+
+use super::formats::Formats;
+use crate::work;
+
+pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// The longest name of a session; those of browsers are shorter.
+const MAX_ORIGIN_BYTES: usize = 64;
+
+/// A header extension of an offer (RFC 8285).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    pub number: u8,
+    /// The offer says which way it goes, so the answer has to (section 7).
+    pub directed: bool,
+}
+
+/// What the lines of a section say. Where something is said twice, the first counts.
+#[derive(Default)]
+pub(super) struct SdpSection<'a> {
+    /// `audio`, `video`, `application` or another; empty in the session's section, as are the next
+    /// three.
+    pub media: &'a str,
+    port: &'a str,
+    pub protocol: &'a str,
+    /// The first of the m-line's formats.
+    pub format: &'a str,
+    pub formats: Formats<'a>,
+    /// What that first format is.
+    pub rtpmap: Option<&'a str>,
+    origin: Option<&'a str>,
+    mid: Option<&'a str>,
+    pub direction: Option<&'a str>,
+    pub rtcp_mux: bool,
+    pub ice_lite: bool,
+    pub bundle_only: bool,
+    pub extmap_allow_mixed: bool,
+    pub ufrag: Option<&'a str>,
+    pub password: Option<&'a str>,
+    /// Of several, the first that everybody can check.
+    pub fingerprint: Option<&'a str>,
+    pub setup: Option<&'a str>,
+    playout_delay: Option<(u8, &'a str)>,
+}
+
+impl<'a> SdpSection<'a> {
+    /// A section that begins with these parts of an m-line; `None` if there are fewer than four.
+    pub fn of_media(m_line: &'a str) -> Option<SdpSection<'a>> {
+        let mut parts = m_line.split_ascii_whitespace();
+        let (media, port, protocol) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut rest = parts.peekable();
+        let format = *rest.peek()?;
+        let mut formats = Formats::default();
+        rest.for_each(|format| formats.list(format));
+        Some(SdpSection { media, port, protocol, format, formats, ..SdpSection::default() })
+    }
+
+    /// Takes in a line that is no m-line.
+    pub fn read(&mut self, line: &'a str) {
+        work::step();
+        if let Some(origin) = line.strip_prefix("o=") {
+            self.origin.get_or_insert(origin);
+        }
+        let Some(attribute) = line.strip_prefix("a=") else { return };
+        match attribute.split_once(':') {
+            Some((name, value)) => self.read_attribute(name, value),
+            None => self.read_property(attribute),
+        }
+    }
+
+    fn read_property(&mut self, name: &'a str) {
+        match name {
+            "recvonly" | "sendonly" | "sendrecv" | "inactive" => {
+                self.direction.get_or_insert(name);
+            }
+            "rtcp-mux" => self.rtcp_mux = true,
+            "ice-lite" => self.ice_lite = true,
+            "bundle-only" => self.bundle_only = true,
+            "extmap-allow-mixed" => self.extmap_allow_mixed = true,
+            _ => {}
+        }
+    }
+
+    fn read_attribute(&mut self, name: &str, value: &'a str) {
+        let first = match name {
+            "mid" => &mut self.mid,
+            "ice-ufrag" => &mut self.ufrag,
+            "ice-pwd" => &mut self.password,
+            "setup" => &mut self.setup,
+            "fingerprint" => {
+                let is_sha256 = |value: &str| value.starts_with("sha-256 ");
+                if is_sha256(value) && !self.fingerprint.is_some_and(is_sha256) {
+                    self.fingerprint = None;
+                }
+                &mut self.fingerprint
+            }
+            "rtpmap" => {
+                self.formats.read_rtpmap(value);
+                match value.split_once(' ') {
+                    Some((format, _)) if format == self.format => &mut self.rtpmap,
+                    _ => return,
+                }
+            }
+            "fmtp" => return self.formats.read_fmtp(value),
+            "rtcp-fb" => return self.formats.read_feedback(value),
+            "extmap" => return self.read_extension(value),
+            _ => return,
+        };
+        first.get_or_insert(value);
+    }
+
+    fn read_extension(&mut self, value: &'a str) {
+        let Some((number, PLAYOUT_DELAY)) = value.split_once(' ') else { return };
+        let (number, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
+        if let Ok(number) = number.parse() {
+            self.playout_delay.get_or_insert((number, direction));
+        }
+    }
+
+    pub fn is_video(&self) -> bool {
+        let secure = ["RTP/SAVPF", "RTP/SAVP"].iter().any(|known| self.protocol.ends_with(known));
+        self.media == "video" && secure
+    }
+
+    /// Whether its port is 0.
+    pub fn has_no_port(&self) -> bool {
+        self.port == "0"
+    }
+
+    /// The user name and number of the session's `o=`, no longer than those of any browser.
+    pub fn origin(&self) -> &'a str {
+        let origin = self.origin.unwrap_or_default();
+        let parts = origin.match_indices(' ').nth(1).map_or(origin, |(end, _)| &origin[..end]);
+        parts.get(..MAX_ORIGIN_BYTES).unwrap_or(parts)
+    }
+
+    /// What is no token names nothing (RFC 5888, section 4).
+    pub fn mid(&self) -> Option<&'a str> {
+        self.mid.filter(|mid| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic()))
+    }
+
+    pub fn playout_delay(&self) -> Option<Extension> {
+        let (number, direction) = self.playout_delay?;
+        let receives = matches!(direction, "recvonly" | "sendrecv");
+        // The numbers of one-byte headers (RFC 8285, section 4.2).
+        let extension = Extension { number, directed: direction == "recvonly" };
+        (receives && (1..=14).contains(&number)).then_some(extension)
+    }
+}

@@ -1,0 +1,60 @@
+//! Whom limits count as one.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,
+/// and by the /64 network that it draws its addresses from otherwise (RFC 4291, section 2.5.4).
+///
+/// All hosts of one local network share a /64, so that there the network alone would make them one
+/// client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(IpAddr);
+
+impl Client {
+    /// Who is at an address, for a server that is at these.
+    pub fn at(address: IpAddr, own: impl IntoIterator<Item = IpAddr>) -> Client {
+        let IpAddr::V6(address) = address.to_canonical() else {
+            return Client(address.to_canonical());
+        };
+        let network = network(address);
+        let is_on_link = own.into_iter().any(|own| match own {
+            IpAddr::V6(own) => self::network(own) == network,
+            IpAddr::V4(_) => false,
+        });
+        let is_link_local = address.is_unicast_link_local() || address.is_loopback();
+        Client(if is_on_link || is_link_local { address } else { network }.into())
+    }
+}
+
+/// The /64.
+fn network(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: &str) -> Client {
+        let own = ["10.0.0.254", "fd00::20"].map(|own| own.parse().unwrap());
+        Client::at(address.parse().unwrap(), own)
+    }
+
+    #[test]
+    fn ipv4_addresses_are_told_apart_and_are_the_same_when_mapped() {
+        assert_ne!(client("10.0.0.1"), client("10.0.0.2"));
+        assert_eq!(client("10.0.0.1"), client("::ffff:10.0.0.1"));
+    }
+
+    #[test]
+    fn an_ipv6_host_elsewhere_is_its_network() {
+        assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:1:ffff::2"));
+        assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
+    }
+
+    #[test]
+    fn ipv6_hosts_of_our_own_network_are_told_apart() {
+        assert_ne!(client("fd00::1"), client("fd00::2"));
+        assert_ne!(client("fe80::1"), client("fe80::2"));
+    }
+}

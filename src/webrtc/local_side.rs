@@ -1,0 +1,44 @@
+//! Our end of a viewer's connection, as its answers describe it.
+
+use str0m::{Candidate, IceCreds};
+
+use crate::sdp::answer::{self, Local, StreamFormat};
+use crate::sdp::offer::Offer;
+
+pub struct LocalSide {
+    /// Names the session in our answers (RFC 8866, section 5.2).
+    pub session: u64,
+    /// How many answers there were.
+    pub answers: u64,
+    pub is_dtls_client: bool,
+    pub fingerprint: String,
+    pub candidates: Box<[Candidate]>,
+    pub credentials: IceCreds,
+}
+
+impl LocalSide {
+    /// The answer to one more offer.
+    pub fn answer(&mut self, offer: &Offer, stream: &StreamFormat) -> String {
+        self.answers += 1;
+        let local = Local {
+            session: self.session,
+            version: self.answers,
+            is_client: self.is_dtls_client,
+            credentials: &self.credentials,
+            candidates: &self.candidates(),
+            fingerprint: &self.fingerprint,
+            stream,
+        };
+        answer::write(offer, &local)
+    }
+
+    /// Each `candidate:…`.
+    pub fn candidates(&self) -> Vec<String> {
+        self.candidates.iter().map(Candidate::to_sdp_string).collect()
+    }
+
+    pub fn set_credentials(&mut self, credentials: IceCreds) {
+        self.candidates.iter_mut().for_each(|candidate| candidate.set_ufrag(&credentials.ufrag));
+        self.credentials = credentials;
+    }
+}

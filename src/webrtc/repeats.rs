@@ -1,0 +1,80 @@
+//! Small frames a second time, for a viewer that loses packets.
+//!
+//! The loss of a frame of one packet is noticed when the next one comes, a period later, and with no
+//! playout delay two frames are then shown at once. A viewer that reports loss gets the datagrams of
+//! small frames again some milliseconds later, so that most losses are never noticed: a receiver
+//! drops the copy (RFC 3711, section 3.3.2). It costs such a viewer's own path twice the small
+//! frames, and nobody else anything.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::Transmit;
+
+/// Later than what is lost together, and well before the next frame.
+const DELAY: Duration = Duration::from_millis(8);
+/// Packets of the largest frame that is sent twice. What a larger one loses is noticed at once by
+/// the packets that follow.
+const MAX_PACKETS: usize = 2;
+/// How long after the last sign of loss. Copies hide loss from the reports, so that it ends slowly.
+const HOLD: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default)]
+pub struct Repeats {
+    active_until: Option<Instant>,
+    /// In the order of their times.
+    queue: VecDeque<(Instant, Transmit)>,
+}
+
+impl Repeats {
+    /// The viewer has lost something.
+    pub fn note_loss(&mut self, now: Instant) {
+        self.active_until = Some(now + HOLD);
+    }
+
+    /// Whether frames of so many packets are sent twice.
+    pub fn wants(&self, now: Instant, packets: usize) -> bool {
+        packets <= MAX_PACKETS && self.active_until.is_some_and(|until| now < until)
+    }
+
+    pub fn push(&mut self, now: Instant, transmit: Transmit) {
+        self.queue.push_back((now + DELAY, transmit));
+    }
+
+    /// A datagram whose time has come.
+    pub fn take_due(&mut self, now: Instant) -> Option<Transmit> {
+        self.next().filter(|at| *at <= now)?;
+        self.queue.pop_front().map(|(_, transmit)| transmit)
+    }
+
+    pub fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|(at, _)| *at)
+    }
+
+    /// Nothing more is sent.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_made_while_there_is_loss_and_some_time_after() {
+        let start = Instant::now();
+        let mut repeats = Repeats::default();
+        assert!(!repeats.wants(start, 1));
+        repeats.note_loss(start);
+        assert!(repeats.wants(start, 2) && !repeats.wants(start, 3));
+        let address = "10.0.0.1:1".parse().unwrap();
+        let copy = Transmit { source: address, destination: address, contents: vec![1] };
+        repeats.push(start, copy.clone());
+        assert_eq!(repeats.next(), Some(start + DELAY));
+        assert_eq!(repeats.take_due(start), None);
+        assert_eq!(repeats.take_due(start + DELAY), Some(copy));
+        assert_eq!(repeats.next(), None);
+        assert!(!repeats.wants(start + HOLD, 1));
+    }
+}

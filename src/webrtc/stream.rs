@@ -1,0 +1,154 @@
+//! The RTP stream to one viewer: its gate and its numbers, what is sent once more, what is sent
+//! twice, and what is counted of it.
+
+use std::time::Instant;
+
+use str0m::rtp::Ssrc;
+use str0m::stats::MediaEgressStats;
+
+use super::Transmit;
+use super::payload::Packets;
+use super::repeats::Repeats;
+use super::resends::{Resend, ResendBudget};
+use super::statistics::{Counters, Reception};
+use crate::sdp::answer::StreamFormat;
+
+pub struct Stream {
+    pub format: StreamFormat,
+    /// Shut at first and after each drop; a key frame opens it.
+    gate_open: bool,
+    next_sequence_number: u64,
+    timestamp_offset: u32,
+    resends: ResendBudget,
+    repeats: Repeats,
+    /// The packets of the frame that is being sent are sent twice.
+    repeating: bool,
+    /// NACKs that were counted when the last statistics came.
+    nacks: u64,
+    pub counters: Counters,
+    pub reception: Reception,
+}
+
+/// The numbers of a frame's packets.
+pub struct FrameNumbers {
+    pub first_sequence_number: u64,
+    pub timestamp: u32,
+}
+
+/// What becomes of a datagram that str0m wants to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    Send,
+    /// It is a retransmission, and there were too many.
+    Skip,
+    /// There were so many that all that are still to come are to be forgotten.
+    ForgetResends,
+}
+
+impl Stream {
+    pub fn new(format: StreamFormat, first_sequence_number: u16, timestamp_offset: u32) -> Stream {
+        Stream {
+            format,
+            gate_open: false,
+            next_sequence_number: u64::from(first_sequence_number),
+            timestamp_offset,
+            resends: ResendBudget::new(),
+            repeats: Repeats::default(),
+            repeating: false,
+            nacks: 0,
+            counters: Counters::default(),
+            reception: Reception::default(),
+        }
+    }
+
+    pub fn ssrc(&self) -> Ssrc {
+        self.format.ssrc.into()
+    }
+
+    /// A frame is about to be sent: its numbers, if the gate lets it through.
+    pub fn begin_frame(&mut self, now: Instant, frame: &Packets) -> Option<FrameNumbers> {
+        self.gate_open |= frame.keyframe;
+        if !self.gate_open {
+            self.counters.drops += 1;
+            return None;
+        }
+        let count = frame.payloads.len() as u32;
+        self.counters.frames += 1;
+        self.counters.keyframes += u64::from(frame.keyframe);
+        self.counters.packets += u64::from(count);
+        self.resends.note_sent(count);
+        self.repeating = self.repeats.wants(now, frame.payloads.len());
+        let first_sequence_number = self.next_sequence_number;
+        self.next_sequence_number += u64::from(count);
+        let timestamp = frame.timestamp.wrapping_add(self.timestamp_offset);
+        Some(FrameNumbers { first_sequence_number, timestamp })
+    }
+
+    pub fn end_frame(&mut self) {
+        self.repeating = false;
+    }
+
+    pub fn shut_gate(&mut self) {
+        self.gate_open = false;
+    }
+
+    pub fn is_gate_open(&self) -> bool {
+        self.gate_open
+    }
+
+    /// Media stops.
+    pub fn stop(&mut self) {
+        self.gate_open = false;
+        self.repeats.clear();
+    }
+
+    /// str0m is about to tell what it wants to send.
+    pub fn begin_drain(&mut self) {
+        self.resends.begin_drain();
+    }
+
+    /// Whether a datagram is sent. One that is sent twice is kept for the second time.
+    pub fn pass(&mut self, now: Instant, transmit: &Transmit) -> Passage {
+        let datagram = &transmit.contents;
+        if self.is_resend(datagram) {
+            match self.resends.take() {
+                Resend::Send => self.counters.resends += 1,
+                Resend::Skip => return Passage::Skip,
+                Resend::Forget => return Passage::ForgetResends,
+            }
+        } else if self.repeating && is_rtp_of(datagram, self.format.ssrc) {
+            self.repeats.push(now, transmit.clone());
+        }
+        Passage::Send
+    }
+
+    /// A datagram that is due a second time.
+    pub fn take_repeat(&mut self, now: Instant) -> Option<Transmit> {
+        let repeat = self.repeats.take_due(now)?;
+        self.counters.repeats += 1;
+        Some(repeat)
+    }
+
+    pub fn next_repeat(&self) -> Option<Instant> {
+        self.repeats.next()
+    }
+
+    pub fn note_statistics(&mut self, now: Instant, stats: &MediaEgressStats) {
+        self.reception.update(stats);
+        if stats.loss.is_some_and(|loss| loss > 0.0) || stats.nacks > self.nacks {
+            self.repeats.note_loss(now);
+        }
+        self.nacks = stats.nacks;
+    }
+
+    /// Whether a datagram of ours is RTP of the stream for retransmissions (RFC 4588).
+    fn is_resend(&self, datagram: &[u8]) -> bool {
+        let is_rtp = datagram.get(1).is_some_and(|second| Some(second & 0x7f) == self.format.rtx);
+        is_rtp && is_rtp_of(datagram, self.format.rtx_ssrc)
+    }
+}
+
+/// Whether a datagram that is RTP, if anything of RTP, is of a stream (RFC 3550, section 5.1).
+fn is_rtp_of(datagram: &[u8], ssrc: u32) -> bool {
+    datagram.get(8..12) == Some(&ssrc.to_be_bytes())
+}

@@ -1,0 +1,388 @@
+//! Hostile input: what it may cost, and that it costs nobody but its sender anything.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ballcast::sdp::offer::{Offer, OfferError};
+use ballcast::server::Input;
+use ballcast::server::admission::Limits;
+use ballcast::work::steps_of;
+use is::stun::{StunMessage, TransId};
+use serde_json::{Value, json};
+use support::crypto;
+use support::dear_offers::{BODY_BYTES, dear_offers};
+use support::world::World;
+
+const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
+const SERVER: &str = "10.0.0.254:8080";
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn reading_an_offer_takes_work_in_proportion_to_its_length() {
+    for bytes in [8_192, 16_384, BODY_BYTES] {
+        for (what, sdp) in dear_offers(bytes) {
+            let (steps, _) = steps_of(|| Offer::parse(&sdp));
+            let most = 100 + sdp.len() as u64;
+            assert!(steps <= most, "{what}: {steps} steps for {} bytes", sdp.len());
+        }
+    }
+}
+
+#[test]
+fn an_offer_with_too_much_of_something_is_refused_with_a_sentence() {
+    let refused = |what: &str| {
+        let offers = dear_offers(BODY_BYTES);
+        let (_, sdp) = offers.into_iter().find(|(name, _)| *name == what).unwrap();
+        Offer::parse(&sdp)
+    };
+    assert_eq!(refused("short lines"), Err(OfferError::TooLarge("lines", 2_048)));
+    assert_eq!(refused("sections"), Err(OfferError::TooLarge("m-lines", 64)));
+    assert_eq!(refused("one long line"), Err(OfferError::TooLarge("bytes in a line", 2_048)));
+    let formats = CHROMIUM.replacen("SAVPF ", &format!("SAVPF {}", "96 ".repeat(200)), 1);
+    let refused = Offer::parse(&formats);
+    assert_eq!(refused, Err(OfferError::TooLarge("formats in an m-line", 128)));
+
+    let mut world = World::new();
+    let body = json!({"type": "offer", "sdp": formats}).to_string();
+    let (status, problem) = world.post_offer("10.1.1.1:1".parse().unwrap(), &body);
+    assert_eq!((status, &problem["reason"]), (413, &json!("offer-too-large")));
+    let sentence = "The offer has too many formats in an m-line: at most 128 are read.";
+    assert_eq!(problem["detail"], sentence);
+    assert_eq!(world.stats()["refusals"]["offer-too-large"], 1);
+}
+
+#[test]
+fn the_rate_limit_is_charged_before_an_offer_is_read() {
+    let mut world = World::new();
+    let from = "10.1.1.1:1".parse().unwrap();
+    let body = "x".repeat(BODY_BYTES);
+    for count in 0..40 {
+        let (steps, (status, problem)) = steps_of(|| world.post_offer(from, &body));
+        let expected = if count < 20 { "offer-malformed" } else { "offer-rate" };
+        assert_eq!(problem["reason"], expected, "{status} {problem}");
+        assert!(steps < 100, "{steps}");
+    }
+}
+
+/// A further offer of a connection costs as much as the first, and is charged as much.
+#[test]
+fn the_rate_limit_holds_for_further_offers_of_a_connection() {
+    let mut world = World::new();
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let statuses: Vec<u16> = (0..40).map(|_| world.post_offer(client.address, &body).0).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 20);
+    assert_eq!(world.server.viewers(), 1);
+}
+
+#[test]
+fn who_has_read_an_offer_cannot_restart_the_ice_of_its_viewer() {
+    let mut world = World::new();
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let (_, answer) = world.post_offer(client.address, &body);
+    let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    world.run(seconds(1));
+    let forged = sdp.replacen("a=ice-ufrag:", "a=ice-ufrag:zzzz", 1);
+    let body = json!({"type": "offer", "sdp": forged}).to_string();
+    let (status, answer) = world.post_offer("10.6.6.6:1".parse().unwrap(), &body);
+    assert_eq!(status, 200);
+    let own_ufrag = world.clients[viewer].username.split(':').next().unwrap().to_owned();
+    assert!(!answer["sdp"].as_str().unwrap().contains(&own_ufrag), "another viewer's answer");
+    assert_eq!(world.server.viewers(), 2);
+    let before = world.clients[viewer].client.frames.len();
+    // The viewer's own further offer is still answered by its own viewer.
+    let again = world.clients[viewer].client.offer_again(|api| {
+        api.ice_restart(true);
+    });
+    let body = json!({"type": "offer", "sdp": again}).to_string();
+    let from = world.clients[viewer].address;
+    let (status, answer) = world.post_offer(from, &body);
+    assert_eq!(status, 200, "{answer}");
+    let now = world.now;
+    world.clients[viewer].client.accept(answer["sdp"].as_str().unwrap(), now);
+    world.run(seconds(2));
+    let after = world.clients[viewer].client.frames.len();
+    assert!(after - before >= 58, "{}", after - before);
+}
+
+/// A connectivity check of a viewer of the world, with its own password.
+fn check(world: &World, viewer: usize) -> Vec<u8> {
+    let client = &world.clients[viewer];
+    let check = StunMessage::binding_request(&client.username, TransId::new(), true, 1, 1, false);
+    sign(&check, &client.password)
+}
+
+fn sign(message: &StunMessage, password: &str) -> Vec<u8> {
+    let crypto = str0m::crypto::from_feature_flags();
+    let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+    let mut bytes = vec![0; 512];
+    let length = message.to_bytes(Some(password.as_bytes()), &mut bytes, hmac).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+fn deliver(world: &mut World, source: SocketAddr, contents: &[u8]) {
+    world.input(Input::Datagram { source, destination: SERVER.parse().unwrap(), contents });
+}
+
+fn frames_of(world: &World, viewer: usize) -> usize {
+    world.clients[viewer].client.frames.len()
+}
+
+#[test]
+fn a_viewer_that_checks_from_thousands_of_ports_has_sixteen_addresses() {
+    let mut world = World::new();
+    let (bystander, insider) = (world.join(), world.join());
+    world.run(seconds(1));
+    let before = (frames_of(&world, bystander), frames_of(&world, insider));
+    let id = world.server.viewer_at(world.clients[insider].address);
+    let port = |port: u16| SocketAddr::from(([10, 66, 0, 1], 1_024 + port));
+    for number in 0..10_000 {
+        let check = check(&world, insider);
+        deliver(&mut world, port(number), &check);
+    }
+    world.run(seconds(2));
+    let owned = (0..10_000).filter(|number| world.server.viewer_at(port(*number)) == id).count();
+    assert!(owned <= 15, "{owned}");
+    let dropped = world.stats()["datagrams_dropped"].as_u64().unwrap();
+    assert!(dropped >= 9_980, "{dropped}");
+    // Not one address more than it may have is answered or checked.
+    let mut answered = world.undeliverable.clone();
+    answered.sort();
+    answered.dedup();
+    assert!(answered.len() <= 16, "{}", answered.len());
+    assert!(frames_of(&world, bystander) - before.0 >= 58);
+    assert!(frames_of(&world, insider) - before.1 >= 58, "its own path still works");
+}
+
+/// The limits of one client hold for an IPv6 host, whichever of its addresses it uses.
+#[test]
+fn an_ipv6_host_elsewhere_is_one_client() {
+    let mut world = World::new();
+    let ask = |world: &mut World, host: u16| {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let from: SocketAddr = format!("[2001:db8:0:1::{host:x}]:1").parse().unwrap();
+        world.post_offer(from, &body)
+    };
+    for host in 1..=10 {
+        assert_eq!(ask(&mut world, host).0, 200);
+    }
+    assert_eq!(ask(&mut world, 11).1["reason"], "viewers-per-address");
+}
+
+#[test]
+fn half_open_viewers_of_the_largest_client_make_room() {
+    let mut world = World::with_limits(Limits { half_open: 3, ..Limits::default() });
+    let ask = |world: &mut World, from: &str| -> Value {
+        let (_, sdp) = world.offer();
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (status, answer) = world.post_offer(from.parse().unwrap(), &body);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    ask(&mut world, "10.7.7.7:1");
+    for _ in 0..9 {
+        ask(&mut world, "10.6.6.6:1");
+    }
+    assert_eq!(world.server.viewers(), 3);
+    let viewers = world.stats()["viewers"].clone();
+    assert_eq!(viewers[0]["address"], "10.7.7.7", "the one of the smaller client is still there");
+    assert_eq!(world.stats()["viewers_ended"]["displaced"], 7);
+    let joined = world.join();
+    world.run(seconds(1));
+    assert!(frames_of(&world, joined) >= 28);
+}
+
+/// Who floods the server with wrong tokens from many addresses does not lock out who has the right
+/// one: the table of clients is full, and the right token is compared all the same.
+#[test]
+fn a_flood_of_wrong_tokens_locks_out_nobody_else() {
+    let token = ballcast::web::auth::Token::parse("open-sesame");
+    let mut world = World::with_token(token);
+    let ask = |world: &mut World, from: [u8; 4], token: &str| {
+        let request = format!(
+            "GET /stats HTTP/1.1\r\nHost: camera\r\nAuthorization: Bearer {token}\r\n\
+             Connection: close\r\n\r\n"
+        );
+        world.http(SocketAddr::from((from, 1)), &request).0
+    };
+    for number in 0..5_000u16 {
+        let [high, low] = number.to_be_bytes();
+        assert_eq!(ask(&mut world, [10, 66, high, low], "a-wrong-one"), 401);
+    }
+    assert_eq!(ask(&mut world, [10, 1, 1, 1], "open-sesame"), 200);
+}
+
+/// An insider names another's address as the source of its own checks: the other's RTCP and checks
+/// still reach the other's viewer, and the insider owns what has answered a check of its own only.
+#[test]
+fn an_address_belongs_to_the_viewer_whose_check_it_answers() {
+    let mut world = World::new();
+    let (victim, insider) = (world.join(), world.join());
+    world.run(seconds(1));
+    let address = world.clients[victim].address;
+    let owner = world.server.viewer_at(address);
+    let forged = check(&world, insider);
+    deliver(&mut world, address, &forged);
+    assert_eq!(world.server.viewer_at(address), owner, "a request takes no address away");
+
+    // It may even come first.
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let (_, answer) = world.post_offer(client.address, &body);
+    let forged = check(&world, insider);
+    deliver(&mut world, client.address, &forged);
+    assert_eq!(
+        world.server.viewer_at(client.address),
+        world.server.viewer_at(world.clients[insider].address)
+    );
+    let late = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    world.run(seconds(2));
+    let address = world.clients[late].address;
+    assert_ne!(
+        world.server.viewer_at(address),
+        world.server.viewer_at(world.clients[insider].address)
+    );
+    // The first flight of DTLS may have gone astray.
+    assert!(frames_of(&world, late) >= 25, "{}", frames_of(&world, late));
+    assert!(frames_of(&world, victim) >= 87, "{}", frames_of(&world, victim));
+}
+
+/// Consent (RFC 7675): whoever keeps a viewer alive from elsewhere does not keep media flowing to an
+/// address that says nothing any more.
+#[test]
+fn media_to_an_address_stops_without_consent_of_that_address() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(seconds(1));
+    world.clients[viewer].powered_off = true;
+    let elsewhere = "10.66.0.1:9".parse().unwrap();
+    let keep_alive = |world: &mut World, seconds: u32| {
+        for _ in 0..2 * seconds {
+            let check = check(world, viewer);
+            deliver(world, elsewhere, &check);
+            world.run(Duration::from_millis(500));
+        }
+        world.stats()["viewers"][0]["frames_sent"].as_u64().unwrap()
+    };
+    let early = keep_alive(&mut world, 20);
+    let late = keep_alive(&mut world, 11);
+    assert!(late > early, "it is kept alive from elsewhere");
+    assert_eq!(keep_alive(&mut world, 20), late, "and without consent there is no media");
+    assert_eq!(world.stats()["viewers"][0]["state"], "silent");
+}
+
+#[test]
+fn a_further_offer_in_another_format_is_refused_and_the_video_goes_on() {
+    let mut world = World::new();
+    let (client, sdp) = world.offer();
+    let body = json!({"type": "offer", "sdp": sdp}).to_string();
+    let (_, answer) = world.post_offer(client.address, &body);
+    let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    world.run(seconds(1));
+    let other = sdp.replace("H264/90000", "VP8/90000");
+    let body = json!({"type": "offer", "sdp": other}).to_string();
+    let from = world.clients[viewer].address;
+    let (status, problem) = world.post_offer(from, &body);
+    assert_eq!((status, &problem["reason"]), (409, &json!("format-changed")), "{problem}");
+    let before = frames_of(&world, viewer);
+    world.run(seconds(1));
+    assert!(frames_of(&world, viewer) - before >= 29);
+    assert_eq!(world.server.viewers(), 1);
+}
+
+/// Once the handshake is over, whatever DTLS fails on is authentic, and the end.
+#[test]
+fn a_fatal_alert_ends_its_viewer_with_a_reason() {
+    crypto::accept_master_tag(true);
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
+    let (viewer, bystander) = (world.join(), world.join());
+    world.run(seconds(1));
+    let source = world.clients[viewer].address;
+    deliver(&mut world, source, &crypto::fatal_alert(false));
+    assert_eq!(world.server.viewers(), 2, "one in plain text may be forged");
+    deliver(&mut world, source, &crypto::fatal_alert(true));
+    assert_eq!(world.server.viewers(), 1);
+    assert!(world.clients[viewer].bye);
+    assert_eq!(world.stats()["viewers_ended"]["failed"], 1);
+    world.clients[viewer].powered_off = true;
+    world.run(seconds(1));
+    assert!(frames_of(&world, bystander) >= 57);
+    crypto::accept_master_tag(false);
+}
+
+#[test]
+fn forged_alerts_before_the_handshake_is_over_end_nothing() {
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
+    let viewer = world.join();
+    let source = world.clients[viewer].address;
+    // The first check makes the address known.
+    let first = check(&world, viewer);
+    deliver(&mut world, source, &first);
+    for _ in 0..100 {
+        deliver(&mut world, source, &crypto::fatal_alert(false));
+    }
+    let told = world.stats()["viewers"][0]["failure"].clone();
+    assert!(told.as_str().is_some_and(|failure| failure.contains("DTLS")), "{told}");
+    world.run(seconds(2));
+    assert!(frames_of(&world, viewer) >= 57, "{}", frames_of(&world, viewer));
+}
+
+/// Against the real DTLS: records that anybody can make, from the address of a viewer.
+#[test]
+fn forged_dtls_records_end_no_viewer() {
+    let mut world = World::new();
+    let early = world.join();
+    let source = world.clients[early].address;
+    let first = check(&world, early);
+    deliver(&mut world, source, &first);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut attack = |world: &mut World, source| {
+        for kind in 20..=26 {
+            for epoch in [0, 1, 2] {
+                for length in [0, 1, 2, 12, 13, 60, 300, 1_200] {
+                    let mut body: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+                    if kind == 21 && length == 2 {
+                        body = vec![2, 40];
+                    }
+                    let mut record = vec![kind, 254, 253, 0, epoch];
+                    record.extend([0, 0, 0, 0, 0, random.u8(..)]);
+                    record.extend((length as u16).to_be_bytes());
+                    record.extend(body);
+                    deliver(world, source, &record);
+                }
+            }
+        }
+    };
+    attack(&mut world, source);
+    world.run(seconds(2));
+    assert!(frames_of(&world, early) >= 50, "during the handshake: {}", frames_of(&world, early));
+    let before = frames_of(&world, early);
+    attack(&mut world, source);
+    world.run(seconds(1));
+    assert_eq!(world.server.viewers(), 1);
+    assert!(frames_of(&world, early) - before >= 29, "after the handshake");
+}
+
+/// Every RTP sequence number begins far from its end: a roll-over that is lost with the first
+/// packets makes a stream undecipherable for ever.
+#[test]
+fn sequence_numbers_begin_in_the_lower_half() {
+    let mut world = World::with_crypto(Limits::default(), crypto::provider());
+    for _ in 0..6 {
+        let viewer = world.join();
+        world.clients[viewer].sent_limit = 0;
+    }
+    world.run(seconds(1));
+    let firsts: Vec<u16> =
+        world.clients.iter().map(|host| host.first_sequence_number.unwrap()).collect();
+    assert!(firsts.iter().all(|first| *first < 0x8000), "{firsts:?}");
+    assert!(firsts.iter().any(|first| *first > 0x1000), "{firsts:?}");
+}
