@@ -2,69 +2,15 @@
 
 mod support;
 
-use std::io::ErrorKind;
-use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::ball;
-use support::client::Client;
-use support::process::{Server, WAIT_LIMIT};
-
-/// A viewer with a real UDP socket.
-struct SocketViewer {
-    client: Client,
-    socket: UdpSocket,
-}
-
-impl SocketViewer {
-    fn join(server: &Server) -> SocketViewer {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let now = Instant::now();
-        let (mut client, sdp) = Client::new(socket.local_addr().unwrap(), Codec::H264, now);
-        let response = server.post_offer(&sdp);
-        assert_eq!(response.status, 200, "{}", response.json());
-        client.accept(response.json()["sdp"].as_str().unwrap(), now);
-        SocketViewer { client, socket }
-    }
-
-    /// Sends what is due, waits up to 20 ms for a datagram, and handles it.
-    fn step(&mut self) {
-        self.send();
-        let wait = self.client.poll_timeout().saturating_duration_since(Instant::now());
-        let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(20));
-        self.socket.set_read_timeout(Some(wait)).unwrap();
-        let mut datagram = [0; 2_048];
-        match self.socket.recv_from(&mut datagram) {
-            Ok((bytes, source)) => {
-                self.client.handle_datagram(Instant::now(), source, &datagram[..bytes]);
-            }
-            Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
-            }
-        }
-        self.client.handle_timeout(Instant::now());
-        self.send();
-    }
-
-    fn send(&mut self) {
-        for transmit in std::mem::take(&mut self.client.outgoing) {
-            self.socket.send_to(&transmit.contents, transmit.destination).unwrap();
-        }
-    }
-}
-
-fn run_until(viewers: &mut [SocketViewer], done: impl Fn(&[SocketViewer]) -> bool) {
-    let end = Instant::now() + WAIT_LIMIT + Duration::from_secs(20);
-    while !done(viewers) {
-        assert!(Instant::now() < end, "{} frames", viewers[0].client.frames.len());
-        viewers.iter_mut().for_each(SocketViewer::step);
-    }
-}
+use support::process::Server;
+use support::socket_viewer::{SocketViewer, run_until};
 
 /// The luma and chroma planes of a decoded picture.
 struct Decoded {

@@ -17,4 +17,6 @@ pub mod process;
 pub mod relay;
 #[cfg(feature = "driver")]
 pub mod scripts;
+#[cfg(feature = "driver")]
+pub mod socket_viewer;
 pub mod world;

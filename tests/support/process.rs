@@ -107,9 +107,13 @@ impl Server {
     }
 
     pub fn post_offer(&self, sdp: &str) -> Response {
+        self.try_post_offer(sdp).unwrap()
+    }
+
+    pub fn try_post_offer(&self, sdp: &str) -> io::Result<Response> {
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         let headers = [("Content-Type", "application/json")];
-        request(self.address, "POST", "/offer", &headers, body.as_bytes())
+        try_request(self.address, "POST", "/offer", &headers, body.as_bytes())
     }
 }
 
@@ -147,6 +151,16 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
+    try_request(address, method, path, headers, body).unwrap()
+}
+
+fn try_request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Response> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -156,7 +170,7 @@ pub fn request(
     }
     let mut bytes = (head + "\r\n").into_bytes();
     bytes.extend_from_slice(body);
-    raw(address, &bytes)
+    try_raw(address, &bytes)
 }
 
 /// The statistics of a server, or `None` if it does not answer.
