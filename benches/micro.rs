@@ -22,6 +22,7 @@ use crate::figures::{Spread, short};
 use crate::large::FixedSizeSource;
 use crate::report::{self, Report};
 use crate::support::client::Client;
+use crate::support::dear_offers::{BODY_BYTES, dear_offers};
 use crate::{Mode, say};
 
 const SIZE: Size = Size { width: 640, height: 480 };
@@ -30,7 +31,7 @@ const SERVER: &str = "10.0.0.254:8080";
 const GROUP: &str = "micro";
 
 /// The reported figures: name of the benchmark, key and description of the figure.
-const FIGURES: [(&str, &str, &str); 13] = [
+const FIGURES: [(&str, &str, &str); 14] = [
     ("render", "micro-render", "render the ball"),
     ("encode", "micro-encode", "render and encode a frame"),
     ("encode-key", "micro-encode-key", "render and encode a key frame"),
@@ -41,6 +42,7 @@ const FIGURES: [(&str, &str, &str); 13] = [
     ("tick-many-large", "micro-tick-many-large", "a tick of 8.3 kB in the core, all viewers"),
     ("http", "micro-http", "HTTP request for the page"),
     ("offer", "micro-offer", "offer to answer"),
+    ("offer-hostile", "micro-offer-hostile", "the dearest of the hostile offers of 64 kB"),
     ("datagram-stranger", "micro-stranger", "demultiplex: a datagram from an unknown address"),
     ("datagram-forged", "micro-forged", "demultiplex: a forged check, known USERNAME"),
     ("datagram-check", "micro-check", "demultiplex and answer a viewer's check"),
@@ -133,23 +135,33 @@ fn requests(group: &mut Group) {
     let (_, sdp) = Client::new(SocketAddr::from(([10, 0, 0, 1], 5_000)), Codec::H264, core.now);
     let request = offer_request(&sdp);
     group.bench_function("offer", |bencher| {
-        bencher.iter_custom(|iterations| {
-            // A new core, so that viewers that never connect do not accumulate.
-            let mut core = Core::with_viewers(0);
-            let connection = core.connect();
-            let mut spent = Duration::ZERO;
-            for _ in 0..iterations {
-                let started = Instant::now();
-                core.server.handle_input(core.now, Input::Received(connection, &request));
-                core.drain();
-                spent += started.elapsed();
-                core.server.handle_input(core.now, Input::Flushed(connection));
-                core.drain();
-                core.expire_half_open();
-            }
-            spent
-        });
+        bencher.iter_custom(|iterations| time_offers(iterations, &request));
     });
+    // In JSON each line ends with two bytes more.
+    let hostile = dear_offers(BODY_BYTES * 3 / 4);
+    let requests = hostile.iter().map(|(_, sdp)| offer_request(sdp));
+    let dearest = requests.max_by_key(|request| time_offers(20, request)).unwrap();
+    group.bench_function("offer-hostile", |bencher| {
+        bencher.iter_custom(|iterations| time_offers(iterations, &dearest));
+    });
+}
+
+/// The time that a server takes for as many offers.
+fn time_offers(count: u64, request: &[u8]) -> Duration {
+    // A new core, so that viewers that never connect do not accumulate.
+    let mut core = Core::with_viewers(0);
+    let connection = core.connect();
+    let mut spent = Duration::ZERO;
+    for _ in 0..count {
+        let started = Instant::now();
+        core.server.handle_input(core.now, Input::Received(connection, request));
+        core.drain();
+        spent += started.elapsed();
+        core.server.handle_input(core.now, Input::Flushed(connection));
+        core.drain();
+        core.expire_half_open();
+    }
+    spent
 }
 
 fn ticks(group: &mut Group, many: &RefCell<Core>) {
@@ -312,7 +324,7 @@ impl Core {
     /// Removes the half-open viewers by a timeout, when there are many.
     fn expire_half_open(&mut self) {
         if self.server.viewers() >= 64 {
-            self.now += ballcast::webrtc::viewer::HALF_OPEN_LIMIT;
+            self.now += ballcast::webrtc::HALF_OPEN_LIMIT;
             self.server.handle_input(self.now, Input::Timeout);
             self.drain();
             let page = format!("GET / HTTP/1.1\r\nHost: {SERVER}\r\n\r\n");

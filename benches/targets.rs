@@ -37,6 +37,7 @@ pub fn of(key: &str) -> Target {
         "idle-before-ticks" | "idle-after-ticks" => Target::AtMost(0.0),
         "soak-descriptors" => Target::AtMost(0.0),
         "soak-memory" => Target::AtMost(1_024.0),
+        "micro-offer-hostile" => Target::AtMost(2_000.0),
         "ball-over-floor" => Target::AtMost(2.4),
         "large-cpu" => Target::AtMost(1.2),
         "ball-memory" | "large-memory" => Target::AtMost(96.0),
