@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// How long a packet can be sent once more: as long as a short interruption lasts, which resending
-/// mends without a key frame. How many are kept is limited as well.
-pub const MAX_AGE: Duration = Duration::from_secs(3);
+/// How long a packet can be sent once more: as long as an interruption lasts that brings no key frame
+/// (`INTERRUPTED_AFTER`). How many are kept is limited as well.
+pub const MAX_AGE: Duration = Duration::from_millis(1_500);
 /// One packet may be sent once more for each of so many that are sent.
 const PACKETS_PER_RESEND: u32 = 5;
 /// So many more at once.

@@ -286,7 +286,6 @@ impl Viewer {
             State::Live if now >= self.activity.silent_at() => {
                 self.state = State::Silent;
                 self.stream.stop();
-                self.forget_resends();
             }
             _ => {}
         }
