@@ -48,8 +48,7 @@ fn an_offer_with_too_much_of_something_is_refused_with_a_sentence() {
     assert_eq!(refused, Err(OfferError::TooLarge("formats in an m-line", 128)));
 
     let mut world = World::new();
-    let body = json!({"type": "offer", "sdp": formats}).to_string();
-    let (status, problem) = world.post_offer("10.1.1.1:1".parse().unwrap(), &body);
+    let (status, problem) = post(&mut world, "10.1.1.1:1".parse().unwrap(), &formats);
     assert_eq!((status, &problem["reason"]), (413, &json!("offer-too-large")));
     let sentence = "The offer has too many formats in an m-line: at most 128 are read.";
     assert_eq!(problem["detail"], sentence);
@@ -83,14 +82,10 @@ fn the_rate_limit_holds_for_further_offers_of_a_connection() {
 #[test]
 fn who_has_read_an_offer_cannot_restart_the_ice_of_its_viewer() {
     let mut world = World::new();
-    let (client, sdp) = world.offer();
-    let body = json!({"type": "offer", "sdp": sdp}).to_string();
-    let (_, answer) = world.post_offer(client.address, &body);
-    let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    let (viewer, sdp) = join(&mut world);
     world.run(seconds(1));
     let forged = sdp.replacen("a=ice-ufrag:", "a=ice-ufrag:zzzz", 1);
-    let body = json!({"type": "offer", "sdp": forged}).to_string();
-    let (status, answer) = world.post_offer("10.6.6.6:1".parse().unwrap(), &body);
+    let (status, answer) = post(&mut world, "10.6.6.6:1".parse().unwrap(), &forged);
     assert_eq!(status, 200);
     let own_ufrag = world.clients[viewer].username.split(':').next().unwrap().to_owned();
     assert!(!answer["sdp"].as_str().unwrap().contains(&own_ufrag), "another viewer's answer");
@@ -109,6 +104,18 @@ fn who_has_read_an_offer_cannot_restart_the_ice_of_its_viewer() {
     world.run(seconds(2));
     let after = world.clients[viewer].client.frames.len();
     assert!(after - before >= 58, "{}", after - before);
+}
+
+/// Posts an offer; the status and the document of the answer.
+fn post(world: &mut World, from: SocketAddr, sdp: &str) -> (u16, Value) {
+    world.post_offer(from, &json!({"type": "offer", "sdp": sdp}).to_string())
+}
+
+/// A viewer, and the SDP of its offer.
+fn join(world: &mut World) -> (usize, String) {
+    let (client, sdp) = world.offer();
+    let (_, answer) = post(world, client.address, &sdp);
+    (world.add(client, &sdp, answer["sdp"].as_str().unwrap()), sdp)
 }
 
 /// A connectivity check of a viewer of the world, with its own password.
@@ -167,9 +174,8 @@ fn an_ipv6_host_elsewhere_is_one_client() {
     let mut world = World::new();
     let ask = |world: &mut World, host: u16| {
         let (_, sdp) = world.offer();
-        let body = json!({"type": "offer", "sdp": sdp}).to_string();
-        let from: SocketAddr = format!("[2001:db8:0:1::{host:x}]:1").parse().unwrap();
-        world.post_offer(from, &body)
+        let from = format!("[2001:db8:0:1::{host:x}]:1").parse().unwrap();
+        post(world, from, &sdp)
     };
     for host in 1..=10 {
         assert_eq!(ask(&mut world, host).0, 200);
@@ -182,8 +188,7 @@ fn half_open_viewers_of_the_largest_client_make_room() {
     let mut world = World::with_limits(Limits { half_open: 3, ..Limits::default() });
     let ask = |world: &mut World, from: &str| -> Value {
         let (_, sdp) = world.offer();
-        let body = json!({"type": "offer", "sdp": sdp}).to_string();
-        let (status, answer) = world.post_offer(from.parse().unwrap(), &body);
+        let (status, answer) = post(world, from.parse().unwrap(), &sdp);
         assert_eq!(status, 200, "{answer}");
         answer
     };
@@ -235,8 +240,7 @@ fn an_address_belongs_to_the_viewer_whose_check_it_answers() {
 
     // It may even come first.
     let (client, sdp) = world.offer();
-    let body = json!({"type": "offer", "sdp": sdp}).to_string();
-    let (_, answer) = world.post_offer(client.address, &body);
+    let (_, answer) = post(&mut world, client.address, &sdp);
     let forged = check(&world, insider);
     deliver(&mut world, client.address, &forged);
     assert_eq!(
@@ -282,10 +286,7 @@ fn media_to_an_address_stops_without_consent_of_that_address() {
 #[test]
 fn a_further_offer_in_another_format_is_refused_and_the_video_goes_on() {
     let mut world = World::new();
-    let (client, sdp) = world.offer();
-    let body = json!({"type": "offer", "sdp": sdp}).to_string();
-    let (_, answer) = world.post_offer(client.address, &body);
-    let viewer = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    let (viewer, sdp) = join(&mut world);
     world.run(seconds(1));
     let other = sdp.replace("H264/90000", "VP8/90000");
     let body = json!({"type": "offer", "sdp": other}).to_string();

@@ -134,7 +134,7 @@ impl Server {
             );
             return Err(busy(Reason::Viewers, RETRY_AFTER, &sentence));
         }
-        if self.viewers.counts().half_open() >= most_half_open
+        if self.viewers.half_open() >= most_half_open
             && let Some(id) = self.viewers.half_open_to_end()
         {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::Displaced));

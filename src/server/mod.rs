@@ -264,12 +264,11 @@ impl Server {
     /// If it does not, which is a bug of ours, never of the network.
     pub fn check_invariants(&self, now: Instant) {
         let limits = &self.config.limits;
-        let counts = self.viewers.counts();
         self.viewers.check_invariants();
         assert!(self.viewers.len() <= limits.viewers);
-        assert!(counts.half_open() <= limits.half_open);
+        assert!(self.viewers.half_open() <= limits.half_open);
         assert!(self.connections.len() <= limits.connections);
-        let watching = counts.any_watching();
+        let watching = self.viewers.counts().any_watching();
         assert_eq!(self.clock.deadline().is_some(), watching, "frames while a viewer watches");
         let timers = self.viewers.len() + self.connections.len() + usize::from(watching);
         assert_eq!(self.timers.len(), timers, "one timer each");

@@ -61,23 +61,20 @@ pub struct WhepSession {
     pub mid: String,
 }
 
-/// How many viewers there are of a kind, so that nobody has to look at all of them.
+/// How many viewers watch, so that nobody has to look at all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ViewerCounts {
     /// By codec.
     watching: [usize; Codec::ALL.len()],
-    half_open: usize,
 }
 
 impl ViewerCounts {
     fn add(&mut self, viewer: &Viewer) {
         self.watching[viewer.codec() as usize] += usize::from(viewer.is_watching());
-        self.half_open += usize::from(viewer.state() == State::HalfOpen);
     }
 
     fn remove(&mut self, viewer: &Viewer) {
         self.watching[viewer.codec() as usize] -= usize::from(viewer.is_watching());
-        self.half_open -= usize::from(viewer.state() == State::HalfOpen);
     }
 
     pub fn watching(&self, codec: Codec) -> usize {
@@ -86,10 +83,6 @@ impl ViewerCounts {
 
     pub fn any_watching(&self) -> bool {
         self.watching.iter().any(|watching| *watching > 0)
-    }
-
-    pub fn half_open(&self) -> usize {
-        self.half_open
     }
 }
 
@@ -141,6 +134,11 @@ impl ViewerTable {
     /// How many viewers a client has.
     pub fn count_of(&self, client: Client) -> usize {
         self.by_client.get(&client).copied().unwrap_or(0)
+    }
+
+    /// How many viewers have an answer and are not connected.
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
     }
 
     /// The viewer that makes room for another: the oldest half-open one of the client that has most
