@@ -1,8 +1,8 @@
 //! The rules that must hold after every event. Messages begin with the number of the rule: S for
 //! safety, L for liveness.
 
+use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -38,12 +38,13 @@ const MAX_SINGLE: usize = 8;
 
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// Addresses that have sent an authenticated connectivity check.
-    verified: BTreeSet<SocketAddr>,
+    /// Addresses that have sent an authenticated connectivity check, and when an authenticated STUN
+    /// message last came from each.
+    verified: BTreeMap<SocketAddr, Instant>,
     /// By SSRC, without RTX streams.
     streams: BTreeMap<u32, Stream>,
-    /// The codec and the SSRC of each viewer's stream.
-    destinations: BTreeMap<ViewerId, (Codec, u32)>,
+    /// The codec and the SSRC of each viewer's stream, and where it went last.
+    destinations: BTreeMap<ViewerId, (Codec, u32, SocketAddr)>,
 
     /// When ICE and DTLS were complete.
     connected_at: BTreeMap<ViewerId, Instant>,
@@ -87,12 +88,19 @@ impl Rules {
         Rules { period, ..Rules::default() }
     }
 
-    pub fn note_verified(&mut self, address: SocketAddr) {
-        self.verified.insert(address);
+    /// An authenticated STUN message came from an address: a request, or the response to one.
+    pub fn note_stun(&mut self, address: SocketAddr, request: bool, now: Instant) {
+        match self.verified.entry(address) {
+            Entry::Occupied(mut last) => *last.get_mut() = now,
+            Entry::Vacant(first) if request => {
+                first.insert(now);
+            }
+            Entry::Vacant(_) => {}
+        }
     }
 
     pub fn is_verified(&self, address: SocketAddr) -> bool {
-        self.verified.contains(&address)
+        self.verified.contains_key(&address)
     }
 
     /// ICE and DTLS have come up for a viewer.
@@ -157,7 +165,7 @@ impl Rules {
         tally: &mut Tally,
     ) {
         // After a corrupted packet a client may request a stream that does not exist.
-        let Some((codec, known)) = self.destinations.get(&viewer).copied() else { return };
+        let Some((codec, known, _)) = self.destinations.get(&viewer).copied() else { return };
         if known != stream {
             return;
         }
@@ -194,7 +202,9 @@ impl Rules {
         fails: bool,
         tally: &mut Tally,
     ) -> RuleResult {
-        rule!(self.verified.contains(&to), "S4: {wire:?} goes to {to}, which is not verified");
+        let Some(last_stun) = self.verified.get(&to).copied() else {
+            return Err(format!("S4: {wire:?} goes to {to}, which is not verified"));
+        };
         let Wire::Rtp { sequence, timestamp, ssrc, codec, frame } = *wire else {
             return Ok(());
         };
@@ -202,6 +212,8 @@ impl Rules {
             tally.happened(Happening::Resend);
             return Ok(());
         };
+        let silent = now - last_stun;
+        rule!(silent <= CONSENT + self.period, "L7: media to {to}, without STUN for {silent:?}");
         if let Some(stream) = self.streams.get_mut(&ssrc)
             && let Some(index) = stream.single.iter().position(|it| *it == (sequence, timestamp))
         {
@@ -215,7 +227,7 @@ impl Rules {
         let age = now - frame.captured;
         rule!(age <= self.period * 2, "S8: a frame leaves that is {age:?} old");
         if let Some(viewer) = viewer {
-            self.destinations.insert(viewer, (codec, ssrc));
+            self.destinations.insert(viewer, (codec, ssrc, to));
             let silent =
                 self.last_datagram.get(&viewer).map(|last| now - *last).unwrap_or_default();
             let limit = SILENCE + self.period;
@@ -289,7 +301,11 @@ impl Rules {
             };
             let time = now - since;
             let authenticated = self.last_authenticated.get(viewer).map(|at| now - *at);
-            let correct = *state != "silent" || authenticated.is_none_or(|time| time > SILENCE / 2);
+            let destination = self.destinations.get(viewer).map(|(_, _, to)| *to);
+            let last_stun = destination.and_then(|to| self.verified.get(&to));
+            let consents = last_stun.is_none_or(|last| now < *last + CONSENT);
+            let lately = authenticated.is_some_and(|time| time <= SILENCE / 2);
+            let correct = *state != "silent" || !lately || !consents;
             rule!(correct, "L3: {viewer} is silent, authenticated {authenticated:?} ago");
             rule!(time <= Duration::from_secs(10), "L4: {viewer} is {state} for {time:?}");
         }
@@ -324,7 +340,7 @@ impl Rules {
         }
         for (viewer, since) in &self.keyframe_requested_at {
             let waits = now - *since;
-            let codec = self.destinations.get(viewer).map(|(codec, _)| *codec);
+            let codec = self.destinations.get(viewer).map(|(codec, ..)| *codec);
             let granted = self
                 .forced_keyframes
                 .iter()
@@ -343,4 +359,6 @@ impl Rules {
 }
 
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long media goes to an address after the last authenticated STUN message from it (RFC 7675).
+const CONSENT: Duration = Duration::from_secs(30);
 const WINDOW: Duration = Duration::from_secs(1);

@@ -23,6 +23,8 @@ pub struct Viewer {
     pub mapped: SocketAddr,
     /// The USERNAME of its connectivity checks: the server's ufrag and its own.
     pub username: Option<String>,
+    /// The key of those checks: the server's password.
+    pub password: String,
     own_ufrag: String,
     pub created_at: Instant,
     pub answered: Option<Instant>,
@@ -68,6 +70,7 @@ impl Viewer {
             address,
             mapped: address,
             username: None,
+            password: String::new(),
             own_ufrag: ufrag(&offer.to_sdp_string()),
             created_at: now,
             answered: None,
@@ -83,6 +86,7 @@ impl Viewer {
 
     pub fn accept_answer(&mut self, answer: &str, now: Instant) {
         self.username = Some(format!("{}:{}", ufrag(answer), self.own_ufrag));
+        self.password = value(answer, "a=ice-pwd:");
         let answer = SdpAnswer::from_sdp_string(answer).expect("our answers parse");
         let pending = self.pending.take().expect("one answer for each offer");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("our answers fit");
@@ -178,6 +182,9 @@ impl Viewer {
 }
 
 fn ufrag(sdp: &str) -> String {
-    let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
-    value.unwrap_or_default().to_owned()
+    value(sdp, "a=ice-ufrag:")
+}
+
+fn value(sdp: &str, name: &str) -> String {
+    sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
 }

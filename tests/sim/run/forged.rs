@@ -66,13 +66,20 @@ impl Run {
         let others = self.users.iter().enumerate().filter(|(index, _)| *index != victim);
         let mut usernames = others.filter_map(|(_, user)| user.viewer.as_ref()?.username.clone());
         let username = usernames.next()?;
-        let check = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
-        let crypto = str0m::crypto::from_feature_flags();
-        let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
-        let mut bytes = vec![0; 512];
-        let length = check.to_bytes(Some(b"a guess"), &mut bytes, hmac).ok()?;
-        bytes.truncate(length);
-        Some(bytes)
+        Some(check(&username, "a guess"))
+    }
+
+    /// Somebody elsewhere has a viewer's credentials, and sends a check of its own.
+    pub(super) fn check_from_elsewhere(&mut self, user: usize, from: SocketAddr) -> RuleResult {
+        let viewer = self.users[user].viewer.as_ref();
+        let Some((username, password)) =
+            viewer.and_then(|v| Some((v.username.as_ref()?, &v.password)))
+        else {
+            return Ok(());
+        };
+        let bytes = check(username, password);
+        self.rules.note_stun(from, true, self.now);
+        self.datagram(from, &bytes, true).map(drop)
     }
 
     pub(super) fn send_malformed_request(&mut self) -> RuleResult {
@@ -81,4 +88,15 @@ impl Run {
         let fault = HttpFault::draw(&mut self.rng);
         self.connect(None, from, request, ends, fault)
     }
+}
+
+/// A connectivity check.
+fn check(username: &str, password: &str) -> Vec<u8> {
+    let check = StunMessage::binding_request(username, TransId::new(), true, 1, 1, false);
+    let crypto = str0m::crypto::from_feature_flags();
+    let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+    let mut bytes = vec![0; 512];
+    let length = check.to_bytes(Some(password.as_bytes()), &mut bytes, hmac);
+    bytes.truncate(length.expect("a check fits"));
+    bytes
 }

@@ -11,7 +11,7 @@ use crate::rules::rule;
 /// A scenario: its name, the number of users, and the function that plays it.
 pub type Scenario = (&'static str, usize, fn(&mut Run) -> RuleResult);
 
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 10] = [
     ("a-late-joiner-sees-a-picture-at-once", 4, late_joiner),
     ("a-viewer-vanishes-and-nobody-else-notices", 3, vanishing),
     ("the-wi-fi-drops-for-five-seconds", 2, wifi_drop),
@@ -21,6 +21,7 @@ pub const SCENARIOS: [Scenario; 9] = [
     ("the-host-sleeps-for-an-hour", 3, host_sleeps),
     ("one-slow-viewer-beside-nine-fast-ones", 10, slow_viewer),
     ("the-server-restarts-under-its-viewers", 3, server_restarts),
+    ("somebody-elsewhere-keeps-a-viewer-alive", 2, kept_alive),
 ];
 
 /// Plays one scenario until all viewers have left.
@@ -165,6 +166,21 @@ fn server_restarts(run: &mut Run) -> RuleResult {
     run.advance(Duration::from_secs(10))?;
     rule!(run.server.viewers() == 3, "{} viewers are back", run.server.viewers());
     (0..3).try_for_each(|user| run.check_no_gap(user, run.now - SETTLED))
+}
+
+/// A viewer vanishes, and somebody with its credentials sends checks from another address: media to
+/// the address that it had must stop (L7).
+fn kept_alive(run: &mut Run) -> RuleResult {
+    run.all_join(0..2)?;
+    run.advance(SETTLED)?;
+    let vanished = run.now;
+    run.users[1].powered_off = true;
+    for _ in 0..60 {
+        run.check_from_elsewhere(1, "10.66.0.1:9".parse().unwrap())?;
+        run.advance(Duration::from_secs(1))?;
+    }
+    rule!(run.server.viewers() == 2, "it is kept alive");
+    run.check_no_gap(HEALTHY, vanished)
 }
 
 /// Steps and checks that the scenarios share.

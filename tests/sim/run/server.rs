@@ -50,8 +50,9 @@ impl Run {
                 if !self.rules.is_verified(from) && known {
                     self.tally.happened(Happening::AddressChange);
                 }
-                self.rules.note_verified(from);
+                self.rules.note_stun(from, true, now);
             }
+            Wire::Stun { request: false } => self.rules.note_stun(from, false, now),
             Wire::Rtcp { pli, ssrc, index } => {
                 let is_new = self.rules.is_new_srtcp_packet(*ssrc, *index);
                 if let (Some(stream), Some(viewer), true) = (*pli, is("live"), is_new) {
