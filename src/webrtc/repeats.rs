@@ -13,6 +13,8 @@ use super::Transmit;
 
 /// Later than what is lost together, and well before the next frame.
 const DELAY: Duration = Duration::from_millis(8);
+/// A copy that is later than this comes after the next frame, and is of no use.
+const MAX_LATENESS: Duration = Duration::from_millis(25);
 /// Packets of the largest frame that is sent twice. What a larger one loses is noticed at once by
 /// the packets that follow.
 const MAX_PACKETS: usize = 2;
@@ -41,8 +43,11 @@ impl Repeats {
         self.queue.push_back((now + DELAY, transmit));
     }
 
-    /// A datagram whose time has come.
+    /// A datagram whose time has come, and is not long past: the host may have slept.
     pub fn take_due(&mut self, now: Instant) -> Option<Transmit> {
+        while self.next().is_some_and(|at| at + MAX_LATENESS < now) {
+            self.queue.pop_front();
+        }
         self.next().filter(|at| *at <= now)?;
         self.queue.pop_front().map(|(_, transmit)| transmit)
     }
@@ -73,7 +78,10 @@ mod tests {
         repeats.push(start, copy.clone());
         assert_eq!(repeats.next(), Some(start + DELAY));
         assert_eq!(repeats.take_due(start), None);
-        assert_eq!(repeats.take_due(start + DELAY), Some(copy));
+        assert_eq!(repeats.take_due(start + DELAY), Some(copy.clone()));
+        assert_eq!(repeats.next(), None);
+        repeats.push(start, copy);
+        assert_eq!(repeats.take_due(start + HOLD), None);
         assert_eq!(repeats.next(), None);
         assert!(!repeats.wants(start + HOLD, 1));
     }
