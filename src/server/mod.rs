@@ -10,11 +10,11 @@
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes` | a frame: when it is due, when it is a key frame, who gets it |
 //! | `viewers` | the table of viewers and everything that they are found by |
-//! | [`admission`], `client`, `rate_limit` | limits and rates, and whom they count as one |
+//! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
 pub mod admission;
-mod client;
+pub mod client;
 mod connections;
 mod demux;
 pub mod frame_clock;
