@@ -1,5 +1,4 @@
-//! One browser or player that watches: its connection, its gate, its timers. The only file that
-//! drives a [`str0m::Rtc`].
+//! One browser or player that watches. The only file that drives a [`str0m::Rtc`].
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
 //! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
