@@ -1,6 +1,9 @@
 //! Whom limits count as one.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+
+use crate::work;
 
 /// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,
 /// and by the /64 network that it draws its addresses from otherwise (RFC 4291, section 2.5.4).
@@ -24,6 +27,20 @@ impl Client {
         let is_link_local = address.is_unicast_link_local() || address.is_loopback();
         Client(if is_on_link || is_link_local { address } else { network }.into())
     }
+}
+
+/// What makes room: of things in the order of their age, the oldest of the client that has most of
+/// them, and how many it has. Of several such clients, the one whose first is oldest.
+pub(super) fn oldest_of_largest<K: Ord>(
+    things: impl IntoIterator<Item = (K, Client)>,
+) -> Option<(usize, K)> {
+    let mut of_client: BTreeMap<Client, (usize, K)> = BTreeMap::new();
+    for (thing, client) in things {
+        work::step();
+        of_client.entry(client).or_insert((0, thing)).0 += 1;
+    }
+    let most = of_client.values().map(|(count, _)| *count).max()?;
+    of_client.into_values().filter(|(count, _)| *count == most).min()
 }
 
 /// The /64.

@@ -1,11 +1,10 @@
 //! TCP connections: each is an HTTP machine, whose requests are answered by the whole server.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, oldest_of_largest};
 use super::{ConnId, Output, Server, Timer, catch_panic};
 use crate::http::{self, Head, Response};
 use crate::refusal::Reason;
@@ -63,13 +62,8 @@ impl Server {
     }
 
     fn oldest_of_largest_client(&self) -> Option<ConnId> {
-        let mut of_client: BTreeMap<Client, (usize, ConnId)> = BTreeMap::new();
-        for (id, connection) in &self.connections {
-            work::step();
-            of_client.entry(connection.client).or_insert((0, *id)).0 += 1;
-        }
-        let most = of_client.values().map(|(count, _)| *count).max().filter(|most| *most > 1)?;
-        of_client.values().filter(|(count, _)| *count == most).map(|(_, id)| *id).min()
+        let connections = self.connections.iter().map(|(id, connection)| (*id, connection.client));
+        oldest_of_largest(connections).filter(|(count, _)| *count > 1).map(|(_, id)| id)
     }
 
     pub(super) fn forget_connection(&mut self, id: ConnId) {

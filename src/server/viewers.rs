@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, oldest_of_largest};
 use crate::media::Codec;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{MAX_ADDRESSES, State, ViewerId};
-use crate::work;
 
 /// The checks of one viewer that may be under way, the latest ones: one for each of its addresses
 /// and each of ours, and some that are repeated.
@@ -144,14 +143,8 @@ impl ViewerTable {
     /// The viewer that makes room for another: the oldest half-open one of the client that has most
     /// of them.
     pub fn half_open_to_end(&self) -> Option<ViewerId> {
-        let mut of_client: BTreeMap<Client, (usize, ViewerId)> = BTreeMap::new();
-        for (id, client) in &self.half_open {
-            work::step();
-            of_client.entry(*client).or_insert((0, *id)).0 += 1;
-        }
-        let most = of_client.values().map(|(count, _)| *count).max()?;
-        let oldest = of_client.values().filter(|(count, _)| *count == most).map(|(_, id)| *id);
-        oldest.min()
+        let half_open = self.half_open.iter().map(|(id, client)| (*id, *client));
+        oldest_of_largest(half_open).map(|(_, id)| id)
     }
 
     /// Whose check a STUN response from `source` answers: it comes from where the check went (RFC
