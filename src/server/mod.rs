@@ -217,7 +217,7 @@ impl Server {
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
-            Input::Addresses(addresses) => self.config.addresses = addresses.to_vec(),
+            Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -381,6 +381,14 @@ impl Server {
     /// Whom the limits count a peer as.
     fn client_at(&self, peer: IpAddr) -> Client {
         Client::at(peer, self.config.addresses.iter().map(SocketAddr::ip))
+    }
+
+    fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        self.config.addresses = addresses.to_vec();
+        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
+        for id in viewers {
+            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
+        }
     }
 
     fn date(&self, now: Instant) -> SystemTime {

@@ -147,8 +147,8 @@ impl Server {
         let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
         let session = entry.whep.as_mut().ok_or_else(whep::no_session)?;
         session.etag.clone_from(&etag);
-        let candidates = entry.viewer.local_candidates();
-        Ok(whep::restarted(&etag, &session.mid, entry.viewer.local_credentials(), &candidates))
+        let candidates = entry.viewer.local().candidates();
+        Ok(whep::restarted(&etag, &session.mid, &entry.viewer.local().credentials, &candidates))
     }
 
     /// An ICE restart with the viewer's new credentials and new ones of ours.

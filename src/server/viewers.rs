@@ -188,7 +188,7 @@ impl ViewerTable {
     ) -> ViewerId {
         self.admitted += 1;
         let id = ViewerId(self.admitted);
-        let ufrag = viewer.local_credentials().ufrag.clone();
+        let ufrag = viewer.local().credentials.ufrag.clone();
         self.counts.add(&viewer);
         *self.by_client.entry(client).or_default() += 1;
         self.by_ufrag.insert(ufrag.clone(), id);
@@ -233,7 +233,7 @@ impl ViewerTable {
     /// one.
     pub fn update_ufrag(&mut self, id: ViewerId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let ufrag = &entry.viewer.local_credentials().ufrag;
+        let ufrag = &entry.viewer.local().credentials.ufrag;
         self.by_ufrag.remove(&entry.ufrag);
         entry.ufrag.clone_from(ufrag);
         self.by_ufrag.insert(ufrag.clone(), id);
@@ -342,7 +342,7 @@ impl ViewerTable {
         assert_eq!(self.by_client.values().sum::<usize>(), entries.len());
         assert_eq!(self.by_ufrag.len(), entries.len());
         for (ufrag, id) in &self.by_ufrag {
-            assert_eq!(entries[id].viewer.local_credentials().ufrag, *ufrag);
+            assert_eq!(entries[id].viewer.local().credentials.ufrag, *ufrag);
         }
         let whep = entries.values().filter(|entry| entry.whep.is_some()).count();
         assert_eq!(self.by_whep_key.len(), whep);

@@ -1,6 +1,9 @@
 //! Our end of a viewer's connection, as its answers describe it.
 
-use str0m::{Candidate, IceCreds};
+use std::net::SocketAddr;
+
+use str0m::net::Protocol;
+use str0m::{Candidate, IceCreds, Rtc};
 
 use crate::sdp::answer::{self, Local, StreamFormat};
 use crate::sdp::offer::Offer;
@@ -10,9 +13,11 @@ pub struct LocalSide {
     pub session: u64,
     /// How many answers there were.
     pub answers: u64,
+    /// Of the two ICE agents, we choose the pair (RFC 8445, section 6.1.1).
+    pub controls_ice: bool,
     pub is_dtls_client: bool,
     pub fingerprint: String,
-    pub candidates: Box<[Candidate]>,
+    pub candidates: Candidates,
     pub credentials: IceCreds,
 }
 
@@ -34,11 +39,38 @@ impl LocalSide {
 
     /// Each `candidate:…`.
     pub fn candidates(&self) -> Vec<String> {
-        self.candidates.iter().map(Candidate::to_sdp_string).collect()
+        self.candidates.0.iter().map(Candidate::to_sdp_string).collect()
     }
 
     pub fn set_credentials(&mut self, credentials: IceCreds) {
-        self.candidates.iter_mut().for_each(|candidate| candidate.set_ufrag(&credentials.ufrag));
+        self.candidates.0.iter_mut().for_each(|candidate| candidate.set_ufrag(&credentials.ufrag));
         self.credentials = credentials;
+    }
+}
+
+/// Our host candidates, one for each of our UDP addresses.
+#[derive(Default)]
+pub struct Candidates(Vec<Candidate>);
+
+impl Candidates {
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|candidate| candidate.addr() == address)
+    }
+
+    /// Our addresses are these: what is new becomes a candidate, what is gone is none any more.
+    pub fn update(&mut self, rtc: &mut Rtc, addresses: &[SocketAddr]) {
+        let gone = self.0.extract_if(.., |candidate| !addresses.contains(&candidate.addr()));
+        for candidate in gone {
+            rtc.direct_api().invalidate_candidate(&candidate);
+        }
+        for address in addresses {
+            if self.contains(*address) {
+                continue;
+            }
+            match Candidate::host(*address, Protocol::Udp) {
+                Ok(candidate) => self.0.extend(rtc.add_local_candidate(candidate).cloned()),
+                Err(error) => log::debug!("{address} is no candidate: {error}"),
+            }
+        }
     }
 }

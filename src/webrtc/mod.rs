@@ -21,6 +21,7 @@ pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
 pub use config::{LocalParameters, resend_packets};
 pub use effect::Effect;
 pub use learnt_addresses::MAX_ADDRESSES;
+pub use local_side::LocalSide;
 pub use state::{EndReason, State};
 pub use statistics::{Counters, Reception};
 pub use stream::Stream;

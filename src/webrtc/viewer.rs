@@ -1,4 +1,4 @@
-//! One browser or player that watches. The only file that drives a [`str0m::Rtc`].
+//! One browser or player that watches. The only part that drives a [`str0m::Rtc`].
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
 //! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
@@ -9,7 +9,9 @@
 //! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
 //! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod ice;
+
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +20,13 @@ use str0m::config::Fingerprint;
 use str0m::media::{MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
-use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
+use str0m::{Event, IceCreds, Input, Output, Rtc, RtcError};
 
 use super::activity::{Activity, HALF_OPEN_LIMIT};
 use super::config::{self, LocalParameters};
 use super::effect::{Effect, Effects};
-use super::learnt_addresses::{Admission, LearntAddresses};
-use super::local_side::LocalSide;
+use super::learnt_addresses::LearntAddresses;
+use super::local_side::{Candidates, LocalSide};
 use super::payload::Packets;
 use super::resends;
 use super::state::{EndReason, State};
@@ -84,20 +86,11 @@ impl Viewer {
         let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = local.random;
         let Peer { credentials, ice_lite, fingerprint, setup } = &offer.peer;
         let mut rtc = config::rtc_config(offer, &local).build(now);
-        let mut local_candidates = Vec::new();
-        for address in local.addresses {
-            match Candidate::host(*address, Protocol::Udp) {
-                Ok(candidate) => {
-                    let added = rtc.add_local_candidate(candidate);
-                    local_candidates.extend(added.cloned());
-                }
-                Err(error) => log::debug!("{address} is no candidate: {error}"),
-            }
-        }
         let is_dtls_client = *setup == Setup::Passive;
         let mut api = rtc.direct_api();
         // The offerer controls, unless it is a lite one (RFC 8445, section 6.1.1).
-        api.set_ice_controlling(*ice_lite);
+        let controls_ice = *ice_lite;
+        api.set_ice_controlling(controls_ice);
         api.set_remote_ice_credentials(credentials.clone());
         let hash_func = "sha-256".to_owned();
         api.set_remote_fingerprint(Fingerprint { hash_func, bytes: fingerprint.to_vec() });
@@ -118,6 +111,8 @@ impl Viewer {
         sent.set_rtx_cache(local.resend_packets, resends::MAX_AGE, None);
         let sequence = config::first_sequence_number(sequence);
         let fingerprint = api.local_dtls_fingerprint().to_string();
+        let mut candidates = Candidates::default();
+        candidates.update(&mut rtc, local.addresses);
         Ok(Viewer {
             rtc: Box::new(rtc),
             codec: offer.format.codec,
@@ -126,9 +121,10 @@ impl Viewer {
             local: LocalSide {
                 session: u64::from(session >> 1) << 32 | u64::from(session_low),
                 answers: 0,
+                controls_ice,
                 is_dtls_client,
                 fingerprint,
-                candidates: local_candidates.into(),
+                candidates,
                 credentials: local.credentials,
             },
             remote_credentials: credentials.clone(),
@@ -154,57 +150,9 @@ impl Viewer {
         (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
 
-    /// Whether a STUN message is for this viewer and authentic: by its integrity (RFC 8489, section
-    /// 14.5), and a response by its transaction as well.
-    ///
-    /// `Rtc::accepts` says yes to anything from the selected pair, but decides by the message where
-    /// the address is nobody's, which is what it is asked with here.
-    pub fn authenticates(&self, now: Instant, local: SocketAddr, message: &[u8]) -> bool {
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let receive = Receive::new(Protocol::Udp, nobody, local, message);
-        receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(now, receive)))
-    }
-
-    /// Whether an authentic check may come from this address. A viewer has a few addresses at a
-    /// time, and new ones now and then.
-    pub fn admits_address(&mut self, now: Instant, remote: SocketAddr) -> bool {
-        match self.learnt_addresses.admit(now, remote, self.remote()) {
-            Admission::Known | Admission::New(None) => true,
-            Admission::New(Some(dropped)) => {
-                self.effects.push(Effect::AddressDropped(dropped));
-                self.discard_candidate(now, dropped);
-                true
-            }
-            Admission::TooMany => false,
-        }
-    }
-
-    /// Whether an authentic response may come from this address, and tell that one of ours.
-    pub fn admits_response(&mut self, remote: SocketAddr, mapped: SocketAddr) -> bool {
-        let addresses = &mut self.learnt_addresses;
-        addresses.last_check(remote).is_some() && addresses.admit_mapped(mapped)
-    }
-
-    /// Takes in a STUN message that it authenticates.
-    pub fn handle_stun(&mut self, now: Instant, pair: AddressPair, message: &[u8]) {
-        let interrupted = self.activity.note_stun(now, pair);
-        if interrupted && self.state == State::Live {
-            // More was lost than can be resent, and Chromium would ask after 3 s only.
-            self.effects.push(Effect::KeyframeRequested);
-        }
-        self.wake(now);
-        self.handle_datagram(now, pair, message);
-    }
-
     /// Takes in a datagram that proves nothing by arriving: DTLS or SRTCP, or a forgery of them.
     pub fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
-        self.drive(now, |rtc| {
-            let AddressPair { local, remote } = pair;
-            let Ok(receive) = Receive::new(Protocol::Udp, remote, local, contents) else {
-                return Ok(());
-            };
-            rtc.handle_input(Input::Receive(now, receive))
-        });
+        self.drive(now, |rtc| receive(rtc, now, pair, contents));
     }
 
     /// Something authentic came.
@@ -214,58 +162,9 @@ impl Viewer {
         }
     }
 
-    /// Whether a viewer that answers a check from `remote` is no longer where its media goes.
-    pub fn has_moved(&self, now: Instant, remote: SocketAddr) -> bool {
-        self.activity.has_moved(now, remote)
-    }
-
-    /// Gives up the address that media goes to, for one that has answered a check of ours. ICE by
-    /// itself keeps a pair for seconds after its last answered check.
-    pub fn drop_selected_pair(&mut self, now: Instant) {
-        if let Some(remote) = self.remote() {
-            self.discard_candidate(now, remote);
-        }
-    }
-
-    fn discard_candidate(&mut self, now: Instant, remote: SocketAddr) {
-        // A remote candidate is known by its kind and address; the rest is not compared.
-        let (ip, port) = (remote.ip(), remote.port());
-        let candidate = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
-        self.drive(now, |rtc| {
-            rtc.direct_api().invalidate_candidate(&Candidate::from_sdp_string(&candidate)?);
-            rtc.handle_input(Input::Timeout(now))
-        });
-    }
-
-    /// An ICE restart (RFC 8445, section 9) with credentials that both sides have exchanged. Media
-    /// goes on where it went until a check of the new session is answered from elsewhere.
-    ///
-    /// `DirectApi` has no restart: new credentials for both sides come nearest.
-    pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
-        self.local.set_credentials(local.clone());
-        self.remote_credentials = remote.clone();
-        self.activity.note_ice_restart();
-        self.drive(now, |rtc| {
-            let mut api = rtc.direct_api();
-            api.set_local_ice_credentials(local);
-            api.set_remote_ice_credentials(remote);
-            rtc.handle_input(Input::Timeout(now))
-        });
-    }
-
-    /// Whether these are the ICE credentials that the viewer has sent last.
-    pub fn has_remote_credentials(&self, credentials: &IceCreds) -> bool {
-        self.remote_credentials == *credentials
-    }
-
-    /// Our own ICE credentials.
-    pub fn local_credentials(&self) -> &IceCreds {
-        &self.local.credentials
-    }
-
-    /// Our candidates, each `candidate:…`.
-    pub fn local_candidates(&self) -> Vec<String> {
-        self.local.candidates()
+    /// Our end of the connection.
+    pub fn local(&self) -> &LocalSide {
+        &self.local
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -491,6 +390,14 @@ impl Viewer {
             }
             _ => {}
         }
+    }
+}
+
+fn receive(rtc: &mut Rtc, now: Instant, pair: AddressPair, bytes: &[u8]) -> Result<(), RtcError> {
+    match Receive::new(Protocol::Udp, pair.remote, pair.local, bytes) {
+        Ok(receive) => rtc.handle_input(Input::Receive(now, receive)),
+        // It is nothing that str0m reads.
+        Err(_) => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ mod namespaces;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use namespaces::Network;
 use serde_json::Value;
 use support::chromium::{Chromium, Tab};
-use support::process::{Server, request};
+use support::process::{Server, request, try_stats};
 use support::scripts::{DISCS, LIVE, follow};
 
 /// Set for the program that runs inside the browser's namespace, to the name of the network.
@@ -29,7 +30,7 @@ const INSIDE: &str = "BALLCAST_TEST_NETWORK";
 /// Its name and itself.
 type Test = (&'static str, fn(&Network));
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 10] = [
     ("the_ball_is_shown_across_a_router", plays),
     ("loss_is_repaired_before_it_is_seen", loss),
     ("a_link_that_was_down_brings_the_picture_back", link_down),
@@ -37,6 +38,7 @@ const TESTS: [Test; 9] = [
     ("ipv6_alone_plays", ipv6),
     ("the_page_says_that_udp_is_blocked", udp_blocked),
     ("a_browser_that_changes_its_address_has_its_picture_back", browser_moves),
+    ("a_server_whose_address_changes_goes_on_with_the_same_viewers", server_moves),
     ("an_address_that_comes_is_served_and_what_was_bound_stays", bind),
     ("a_flood_of_datagrams_does_not_stop_the_picture", flood),
 ];
@@ -222,6 +224,24 @@ fn browser_moves(network: &Network) {
     let back = until_next_frame(&mut chromium, &tab);
     println!("back within {:.2} s", moved.elapsed().as_secs_f32());
     assert!(moved.elapsed() <= Duration::from_secs(6), "{back:?}");
+}
+
+/// As when a DHCP server hands out another address.
+fn server_moves(network: &Network) {
+    let server = start_server(network, "0.0.0.0", &[]);
+    let mut chromium = Chromium::start();
+    let tab = open_live(&server, &mut chromium);
+    sleep(Duration::from_secs(1));
+    let moved = Instant::now();
+    network.move_server();
+    // A frame may still be under way.
+    sleep(Duration::from_millis(50));
+    until_next_frame(&mut chromium, &tab);
+    println!("back within {:.2} s", moved.elapsed().as_secs_f32());
+    assert!(moved.elapsed() <= Duration::from_secs(4), "{:?}", moved.elapsed());
+    let address = namespaces::MOVED_SERVER_IPV4.parse().unwrap();
+    let stats = try_stats(SocketAddr::new(address, server.address.port())).unwrap();
+    assert_eq!(stats["viewers_served"], 1, "the same connection");
 }
 
 fn bind(network: &Network) {

@@ -8,6 +8,8 @@ pub const BROWSER: &str = "browser";
 const ROUTER: &str = "router";
 
 pub const SERVER_IPV4: &str = "10.77.1.1";
+/// Where the server is after [`Network::move_server`].
+pub const MOVED_SERVER_IPV4: &str = "10.77.1.2";
 pub const SERVER_IPV6: &str = "fd77:1::1";
 /// On an interface of the server's whose name is that of a virtual one.
 pub const VIRTUAL_IPV4: &str = "10.78.1.1";
@@ -100,6 +102,13 @@ impl Network {
         self.ip(BROWSER, "route replace default via 10.77.2.254");
     }
 
+    /// The server's host is at another address, and no longer at the one that it had.
+    pub fn move_server(&self) {
+        self.remove_server_address(SERVER_IPV4);
+        self.add_server_address(MOVED_SERVER_IPV4);
+        self.ip(SERVER, "route replace default via 10.77.1.254");
+    }
+
     pub fn add_server_address(&self, address: &str) {
         self.ip(SERVER, &format!("addr add {address}/24 dev lan0"));
     }
@@ -128,6 +137,9 @@ impl Network {
         self.ip(ROUTER, "addr replace fd77:2::ff/64 dev lan2 nodad");
         self.ip(BROWSER, "addr replace fd77:2::1/64 dev lan0 nodad");
         self.ip(BROWSER, "-6 route replace default via fd77:2::ff");
+        self.ip(SERVER, "-4 addr flush dev lan0");
+        self.add_server_address(SERVER_IPV4);
+        self.ip(SERVER, "route replace default via 10.77.1.254");
         self.ip(BROWSER, "-4 addr flush dev lan0");
         self.ip(BROWSER, "addr add 10.77.2.1/24 dev lan0");
         self.ip(BROWSER, "route replace default via 10.77.2.254");
