@@ -10,6 +10,8 @@
 mod browser;
 #[path = "../support/crypto.rs"]
 mod crypto;
+#[path = "../support/dear_offers.rs"]
+mod dear_offers;
 mod link;
 mod log;
 mod options;

@@ -1,6 +1,7 @@
 //! The parameters of a run, drawn from its seed (swarm testing). Each fault is switched off in half
 //! of the runs and has a random rate in the others, so that no two kinds always occur together.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -39,6 +40,7 @@ pub struct Options {
     pub source_huge: Option<Duration>,
     pub suspend: Option<Duration>,
     pub addresses: Option<Duration>,
+    pub insider: Option<Duration>,
     pub shutdown: bool,
     /// One of several viewers is on a good network and has no faults of its own.
     pub healthy: bool,
@@ -46,7 +48,15 @@ pub struct Options {
     pub reports_stall: bool,
     /// Viewers whose index is a multiple of this offer VP8 only.
     pub vp8: Option<usize>,
+    /// Viewers whose index is a multiple of this have IPv6, the others IPv4.
+    pub ipv6: Option<usize>,
+    /// Those of the server, while nothing is wrong.
+    pub server_addresses: Vec<SocketAddr>,
 }
+
+/// Two interfaces of the server.
+pub const SERVER_IPV4: [&str; 2] = ["10.0.0.254:8080", "10.0.1.254:8080"];
+pub const SERVER_IPV6: &str = "[fd00::fe]:8080";
 
 impl Options {
     /// A run without random faults, for the scenarios.
@@ -78,10 +88,13 @@ impl Options {
             source_huge: None,
             suspend: None,
             addresses: None,
+            insider: None,
             shutdown: false,
             healthy: false,
             reports_stall: false,
             vp8: None,
+            ipv6: None,
+            server_addresses: vec![SERVER_IPV4[0].parse().unwrap()],
         }
     }
 
@@ -93,6 +106,11 @@ impl Options {
         };
         let small = rng.u8(..4) == 0;
         let viewers = rng.usize(1..=if small { 2 } else { 12 });
+        let ipv6 = rng.bool().then(|| rng.usize(1..=3));
+        let interfaces = rng.usize(1..=SERVER_IPV4.len());
+        let ipv4 = SERVER_IPV4.into_iter().take(interfaces);
+        let server_addresses = ipv4.chain(ipv6.map(|_| SERVER_IPV6));
+        let server_addresses = server_addresses.map(|address| address.parse().unwrap()).collect();
         Options {
             seed,
             length,
@@ -120,10 +138,13 @@ impl Options {
             source_huge: mean_interval(rng, 10.0),
             suspend: mean_interval(rng, 40.0),
             addresses: mean_interval(rng, 20.0),
+            insider: mean_interval(rng, 10.0),
             shutdown: rng.u8(..4) == 0,
             healthy: viewers > 1 && rng.bool(),
             vp8: rng.bool().then(|| rng.usize(1..=4)),
             reports_stall: rng.bool(),
+            ipv6,
+            server_addresses,
         }
     }
 }

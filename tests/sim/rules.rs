@@ -1,8 +1,8 @@
 //! The rules that must hold after every event. Messages begin with the number of the rule: S for
 //! safety, L for liveness.
 
-use std::collections::VecDeque;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ pub struct Rules {
     last_datagram: BTreeMap<ViewerId, Instant>,
     /// When the last authenticated datagram came from each viewer.
     last_authenticated: BTreeMap<ViewerId, Instant>,
+    /// Viewers whose credentials an attacker uses: from which addresses they are heard cannot be told.
+    hostile: BTreeSet<ViewerId>,
     /// When each half-open viewer was first seen.
     half_open: BTreeMap<ViewerId, Instant>,
     /// The last SRTCP index from each SSRC.
@@ -121,6 +123,10 @@ impl Rules {
     pub fn note_datagram(&mut self, viewer: Option<ViewerId>, authentic: bool, now: Instant) {
         self.last_datagram.extend(viewer.map(|viewer| (viewer, now)));
         self.last_authenticated.extend(viewer.filter(|_| authentic).map(|viewer| (viewer, now)));
+    }
+
+    pub fn note_hostile(&mut self, viewer: ViewerId) {
+        self.hostile.insert(viewer);
     }
 
     /// The number of the frame that went to a viewer last.
@@ -231,7 +237,8 @@ impl Rules {
             let silent =
                 self.last_datagram.get(&viewer).map(|last| now - *last).unwrap_or_default();
             let limit = SILENCE + self.period;
-            rule!(silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
+            let hostile = self.hostile.contains(&viewer);
+            rule!(hostile || silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
             if frame.keyframe {
                 self.awaiting_first_keyframe.remove(&viewer);
                 self.keyframe_requested_at.remove(&viewer);
@@ -294,7 +301,7 @@ impl Rules {
     ) -> RuleResult {
         self.last_datagram.retain(|viewer, _| states.contains_key(viewer));
         self.half_open.retain(|viewer, _| states.get(viewer) == Some(&"half-open"));
-        for (viewer, state) in states {
+        for (viewer, state) in states.iter().filter(|(viewer, _)| !self.hostile.contains(viewer)) {
             let since = match *state {
                 "half-open" => *self.half_open.entry(*viewer).or_insert(now),
                 _ => self.last_datagram.get(viewer).copied().unwrap_or(now),

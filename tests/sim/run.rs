@@ -16,6 +16,7 @@ use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Server};
 use ballcast::web::cors::AccessPolicy;
 use fastrand::Rng;
+use is::stun::TransId;
 
 use crate::browser::{Browser, HttpFault};
 use crate::link::{Conditions, Link};
@@ -24,7 +25,6 @@ use crate::rules::{RuleResult, Rules, rule};
 use crate::tally::Tally;
 use crate::viewer::Viewer;
 
-pub const SERVER: &str = "10.0.0.254:8080";
 /// The user on a good network, in the runs that have one.
 const HEALTHY: usize = 0;
 const GOOD_DELAY: Duration = Duration::from_millis(10);
@@ -42,11 +42,13 @@ const MAX_STEPS_AT_ONE_INSTANT: usize = 20_000;
 enum Event {
     ToServer {
         from: SocketAddr,
+        to: SocketAddr,
         bytes: Vec<u8>,
         intact: bool,
     },
     ToViewer {
         viewer: usize,
+        from: SocketAddr,
         bytes: Vec<u8>,
     },
     HttpBytes {
@@ -78,6 +80,7 @@ enum Script {
     SourceHuge,
     Suspend,
     Addresses,
+    Insider,
     RemoveFaults,
     Shutdown,
 }
@@ -115,6 +118,10 @@ struct User {
     offers: u64,
     browser: Browser,
     pli_storm_until: Option<Instant>,
+    /// It attacks with the credentials of its viewer, whose picture is its own affair.
+    hostile: bool,
+    /// The transaction of the server's last check of it, and where that came from.
+    last_check: Option<(TransId, SocketAddr)>,
 }
 
 /// An accepted HTTP connection.
@@ -124,6 +131,8 @@ struct Connection {
     /// The number of requests sent, up to the first that ends the connection.
     requests: usize,
     responses: usize,
+    /// The bytes of it that have taken no step of work yet.
+    bytes: u64,
 }
 
 pub struct Run {
@@ -151,6 +160,9 @@ pub struct Run {
     faults_removed: bool,
     faults_removed_at: Option<Instant>,
     suspended_until: Option<Instant>,
+    /// Those of the server at the moment.
+    addresses: Vec<SocketAddr>,
+    addresses_changed_at: Option<Instant>,
     /// The datagram that is being handled is authentic: unchanged from what a viewer sent.
     authentic: bool,
     shut_down: bool,
@@ -183,7 +195,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         entropy,
         crypto: crate::crypto::provider(),
         certificate: crate::crypto::certificate(options.seed),
-        addresses: vec![SERVER.parse().unwrap()],
+        addresses: options.server_addresses.clone(),
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         token: None,
         limits,
@@ -215,6 +227,8 @@ impl Run {
                 offers: 0,
                 browser: Browser::default(),
                 pli_storm_until: None,
+                hostile: false,
+                last_check: None,
             })
             .collect();
         let rules = Rules::new(options.frames_per_second);
@@ -242,6 +256,8 @@ impl Run {
             faults_removed: false,
             faults_removed_at: None,
             suspended_until: None,
+            addresses: options.server_addresses.clone(),
+            addresses_changed_at: None,
             authentic: false,
             shut_down: false,
             leaving: false,
@@ -302,7 +318,8 @@ impl Run {
             return Ok(());
         }
         let gap = Duration::from_secs(2) / self.options.frames_per_second;
-        for (index, user) in self.users.iter().enumerate().filter(|(_, p)| !p.powered_off) {
+        let honest = self.users.iter().enumerate().filter(|(_, p)| !p.powered_off && !p.hostile);
+        for (index, user) in honest {
             let settled = |viewer: &&Viewer| viewer.created_at + PICTURE_WITHIN < self.now;
             let Some(viewer) = user.viewer.as_ref().filter(settled) else { continue };
             let last = viewer.decoded.last().copied();

@@ -21,7 +21,7 @@ kinds! {
         PortChanged, AddressChanged, Vanished, Restarted,
         SendFailed, HttpCut, HttpDribbled, HttpPipelined, HttpMalformed,
         ForgedStun, ForgedDtls, ForgedRtp, ForgedRtcp, Stranger, PliStorm,
-        SourceStalled, SourceHuge, HostSuspended, HostAddresses,
+        SourceStalled, SourceHuge, HostSuspended, HostAddresses, Insider, DearOffer,
     }
 }
 

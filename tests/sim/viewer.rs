@@ -26,6 +26,8 @@ pub struct Viewer {
     /// The key of those checks: the server's password.
     pub password: String,
     own_ufrag: String,
+    /// Signs its responses.
+    pub own_password: String,
     pub created_at: Instant,
     pub answered: Option<Instant>,
     pub connected: bool,
@@ -72,6 +74,7 @@ impl Viewer {
             username: None,
             password: String::new(),
             own_ufrag: ufrag(&offer.to_sdp_string()),
+            own_password: value(&offer.to_sdp_string(), "a=ice-pwd:"),
             created_at: now,
             answered: None,
             connected: false,

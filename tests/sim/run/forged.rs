@@ -8,9 +8,11 @@ use is::stun::{StunMessage, TransId};
 use super::Run;
 use crate::browser::HttpFault;
 use crate::crypto;
+use crate::dear_offers::{BODY_BYTES, dear_offers};
 use crate::rules::{RuleResult, rule};
 use crate::tally::Fault;
 
+const DEAR_OFFER_BYTES: usize = BODY_BYTES / 3;
 /// The message type of a STUN binding request.
 const BINDING_REQUEST_START: &[u8] = &[0, 1];
 
@@ -50,7 +52,7 @@ impl Run {
         // First handle what is due anyway, so that it is not taken for an effect of the datagram.
         self.input(Input::Timeout)?;
         let before = (self.server.viewers(), self.server.viewer_at(from));
-        let sent = self.datagram(from, &bytes, false)?;
+        let sent = self.datagram(from, self.addresses[0], &bytes, false)?;
         let after = (self.server.viewers(), self.server.viewer_at(from));
         rule!(before == after, "S6: a forged datagram changed {before:?} to {after:?}");
         rule!(
@@ -79,12 +81,81 @@ impl Run {
         };
         let bytes = check(username, password);
         self.rules.note_stun(from, true, self.now);
-        self.datagram(from, &bytes, true).map(drop)
+        // Where another viewer is, that one has said nothing.
+        let authentic = self.server.viewer_at(from).is_none();
+        self.datagram(from, self.addresses[0], &bytes, authentic).map(drop)
+    }
+
+    /// A user with a viewer does with its credentials what a browser never does.
+    pub(super) fn attack_as_insider(&mut self, index: usize) -> RuleResult {
+        let Some(viewer) = self.users[index].viewer.as_ref().filter(|v| v.is_answered()) else {
+            return Ok(());
+        };
+        self.tally.fault(Fault::Insider);
+        let own_address = viewer.mapped;
+        let own_password = viewer.own_password.clone();
+        self.users[index].hostile = true;
+        if let Some(id) = self.server.viewer_at(own_address) {
+            self.rules.note_hostile(id);
+        }
+        match self.rng.u8(..4) {
+            0 => {
+                for _ in 0..100 {
+                    let host = [10, 66, self.rng.u8(..), self.rng.u8(..)];
+                    let from = SocketAddr::from((host, self.rng.u16(1..)));
+                    self.check_from_elsewhere(index, from)?;
+                }
+            }
+            1 => {
+                let others = self.users.iter().enumerate().filter(|(other, _)| *other != index);
+                let others = others.filter_map(|(_, user)| Some(user.viewer.as_ref()?.mapped));
+                let owned = others.filter(|at| self.server.viewer_at(*at).is_some());
+                for victim in owned.collect::<Vec<_>>() {
+                    let owner = self.server.viewer_at(victim);
+                    self.check_from_elsewhere(index, victim)?;
+                    let after = self.server.viewer_at(victim);
+                    rule!(owner == after, "S15: {victim} went from {owner:?} to {after:?}");
+                }
+            }
+            2 => {
+                let check = self.users[index].last_check;
+                let Some((transaction, to)) = check else { return Ok(()) };
+                for port in 1..100 {
+                    let mapped = SocketAddr::from(([10, 67, 0, 1], port));
+                    let response = StunMessage::binding_reply(transaction, mapped);
+                    let bytes = signed(&response, &own_password);
+                    self.datagram(own_address, to, &bytes, true)?;
+                }
+            }
+            _ => {
+                let bytes = crypto::fatal_alert(true);
+                self.datagram(own_address, self.addresses[0], &bytes, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An offer that is made to be dear to read.
+    fn dear_offer(&mut self) -> Vec<u8> {
+        let offers = dear_offers(DEAR_OFFER_BYTES);
+        let (_, sdp) = &offers[self.rng.usize(..offers.len())];
+        let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+        format!(
+            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
     }
 
     pub(super) fn send_malformed_request(&mut self) -> RuleResult {
         let from = SocketAddr::from(([10, 8, 0, self.rng.u8(..4)], 1_000));
-        let (request, ends) = crate::browser::malformed_request(&mut self.rng, &mut self.tally);
+        let (request, ends) = if self.rng.u8(..10) == 0 {
+            self.tally.fault(Fault::DearOffer);
+            (self.dear_offer(), false)
+        } else {
+            crate::browser::malformed_request(&mut self.rng, &mut self.tally)
+        };
         let fault = HttpFault::draw(&mut self.rng);
         self.connect(None, from, request, ends, fault)
     }
@@ -92,11 +163,14 @@ impl Run {
 
 /// A connectivity check.
 fn check(username: &str, password: &str) -> Vec<u8> {
-    let check = StunMessage::binding_request(username, TransId::new(), true, 1, 1, false);
+    signed(&StunMessage::binding_request(username, TransId::new(), true, 1, 1, false), password)
+}
+
+fn signed(message: &StunMessage, password: &str) -> Vec<u8> {
     let crypto = str0m::crypto::from_feature_flags();
     let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
     let mut bytes = vec![0; 512];
-    let length = check.to_bytes(Some(password.as_bytes()), &mut bytes, hmac);
-    bytes.truncate(length.expect("a check fits"));
+    let length = message.to_bytes(Some(password.as_bytes()), &mut bytes, hmac);
+    bytes.truncate(length.expect("the message fits"));
     bytes
 }

@@ -5,17 +5,18 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{Event, GOOD_DELAY, HEALTHY, Outcome, PAGE_CHECK_INTERVAL, RuleResult, Run};
-use crate::options::Options;
+use crate::options::{Options, SERVER_IPV4};
 use crate::rules::rule;
 
 /// A scenario: its name, the number of users, and the function that plays it.
 pub type Scenario = (&'static str, usize, fn(&mut Run) -> RuleResult);
 
-pub const SCENARIOS: [Scenario; 10] = [
+pub const SCENARIOS: [Scenario; 11] = [
     ("a-late-joiner-sees-a-picture-at-once", 4, late_joiner),
     ("a-viewer-vanishes-and-nobody-else-notices", 3, vanishing),
     ("the-wi-fi-drops-for-five-seconds", 2, wifi_drop),
     ("a-phone-changes-network", 2, network_change),
+    ("the-server-changes-its-address", 2, server_moves),
     ("a-storm-of-pli", 4, pli_storm),
     ("a-page-reloads-every-100-ms", 2, reload_loop),
     ("the-host-sleeps-for-an-hour", 3, host_sleeps),
@@ -92,6 +93,24 @@ fn network_change(run: &mut Run) -> RuleResult {
     let limit = Duration::from_secs(3);
     rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
     run.check_no_gap(HEALTHY, moved)
+}
+
+fn server_moves(run: &mut Run) -> RuleResult {
+    run.all_join(0..2)?;
+    run.advance(SETTLED)?;
+    let moved = run.now;
+    run.set_addresses(vec![SERVER_IPV4[1].parse().unwrap()])?;
+    run.advance(Duration::from_secs(5))?;
+    for user in 0..2 {
+        rule!(run.users[user].offers == 1, "a new offer was needed");
+        let wait = run.frames_since(user, moved).next().map(|at| at - moved);
+        // A check from the new address and its response, and a key frame, which may have to wait for
+        // the next second.
+        let limit = Duration::from_millis(1_200);
+        rule!(wait.is_some_and(|wait| wait <= limit), "the picture was back after {wait:?}");
+        run.check_no_gap(user, moved + limit)?;
+    }
+    Ok(())
 }
 
 fn pli_storm(run: &mut Run) -> RuleResult {

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use ballcast::server::{Input, Server};
 
-use super::{
-    Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, SERVER, Script, User, config,
-};
+use super::{Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, Script, User, config};
 use crate::link::{Conditions, Link};
+use crate::options::{SERVER_IPV4, SERVER_IPV6};
 use crate::rules::{RuleResult, Rules, rule};
 use crate::tally::{Fault, Happening};
 use crate::wire::{self, Wire};
@@ -36,6 +35,7 @@ impl Run {
             (Script::SourceHuge, options.source_huge),
             (Script::Suspend, options.suspend),
             (Script::Addresses, options.addresses),
+            (Script::Insider, options.insider),
         ] {
             if let Some(mean) = mean {
                 self.schedule(script, mean);
@@ -64,20 +64,20 @@ impl Run {
 
     pub(super) fn handle_event(&mut self, event: Event) -> RuleResult {
         match event {
-            Event::ToServer { from, bytes, intact } => {
+            Event::ToServer { from, to, bytes, intact } => {
                 let wire = wire::read(&bytes);
-                if intact {
+                if intact && self.addresses.contains(&to) {
                     self.note_arrival(from, &wire);
                 }
                 // Only a STUN request is certainly authentic when it arrives unchanged.
                 let authentic = intact && wire == Wire::Stun { request: true };
-                self.datagram(from, &bytes, authentic).map(drop)
+                self.datagram(from, to, &bytes, authentic).map(drop)
             }
-            Event::ToViewer { viewer, bytes } => {
+            Event::ToViewer { viewer, from, bytes } => {
                 let now = self.now;
                 let user = &mut self.users[viewer];
                 if let Some(viewer) = user.viewer.as_mut().filter(|_| !user.powered_off) {
-                    viewer.handle_datagram(now, SERVER.parse().unwrap(), &bytes);
+                    viewer.handle_datagram(now, from, &bytes);
                 }
                 Ok(())
             }
@@ -196,18 +196,29 @@ impl Run {
             }
             Script::Addresses => {
                 self.tally.fault(Fault::HostAddresses);
-                let mut addresses: Vec<SocketAddr> = vec![SERVER.parse().unwrap()];
-                if self.rng.bool() {
-                    addresses.push("10.0.1.254:8080".parse().unwrap());
-                }
-                self.input(Input::Addresses(&addresses))?;
+                let ipv4 =
+                    [&SERVER_IPV4[..1], &SERVER_IPV4[1..], &SERVER_IPV4][self.rng.usize(..3)];
+                let ipv6 = options.ipv6.map(|_| SERVER_IPV6);
+                let addresses = ipv4.iter().copied().chain(ipv6);
+                self.set_addresses(addresses.map(|address| address.parse().unwrap()).collect())?;
                 options.addresses
+            }
+            Script::Insider => {
+                self.attack_as_insider(user)?;
+                options.insider
             }
         };
         if let Some(mean) = mean {
             self.schedule(script, mean);
         }
         Ok(())
+    }
+
+    /// The server's host has these addresses now.
+    pub(super) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) -> RuleResult {
+        self.addresses_changed_at = Some(self.now);
+        self.addresses.clone_from(&addresses);
+        self.input(Input::Addresses(&addresses))
     }
 
     /// The host is suspended: everything that falls due meanwhile is handled late, all at once.
@@ -257,7 +268,10 @@ impl Run {
             }
             user.pli_storm_until = None;
         }
-        Ok(())
+        if self.addresses == self.options.server_addresses {
+            return Ok(());
+        }
+        self.set_addresses(self.options.server_addresses.clone())
     }
 
     pub(super) fn shutdown(&mut self) -> RuleResult {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use ballcast::media::{Codec, Frame};
 use ballcast::server::{ConnId, Input, Output};
 use ballcast::work::steps_of;
+use is::stun::StunMessage;
 
-use super::{Event, HEALTHY, PICTURE_WITHIN, RECOVERS_WITHIN, Run, SERVER};
+use super::{Event, HEALTHY, PICTURE_WITHIN, RECOVERS_WITHIN, Run};
 use crate::crypto::{FINISHED, HELLO};
 use crate::link::Arrival;
 use crate::rules::{RuleResult, SentFrame, rule};
@@ -28,10 +29,13 @@ impl Run {
     pub(super) fn datagram(
         &mut self,
         from: SocketAddr,
+        destination: SocketAddr,
         bytes: &[u8],
         authentic: bool,
     ) -> Result<usize, String> {
-        let destination = SERVER.parse().unwrap();
+        if !self.addresses.contains(&destination) {
+            return Ok(0);
+        }
         self.authentic = authentic;
         self.rules.note_datagram(self.server.viewer_at(from), authentic, self.now);
         self.input_counting(Input::Datagram { source: from, destination, contents: bytes })
@@ -91,16 +95,32 @@ impl Run {
             Input::Datagram { source, .. } => Some(*source),
             _ => None,
         };
-        let bytes = match &input {
-            Input::Received(_, bytes) => bytes.len(),
-            Input::Datagram { contents, .. } => contents.len(),
+        let received = match &input {
+            Input::Received(id, bytes) => {
+                let connection = self.connections.get_mut(id);
+                connection.map(|connection| {
+                    connection.bytes += bytes.len() as u64;
+                    (*id, connection.bytes)
+                })
+            }
+            _ => None,
+        };
+        let bytes = match (&input, received) {
+            // What came in pieces may be read with the last of them.
+            (_, Some((_, bytes))) => bytes,
+            (Input::Datagram { contents, .. }, _) => contents.len() as u64,
             _ => 0,
         };
         let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
         rule!(
-            steps <= MAX_STEPS + bytes as u64,
+            steps <= MAX_STEPS + bytes,
             "S14: {steps} steps of work for an input of {bytes} bytes"
         );
+        if let Some((id, _)) = received
+            && let Some(connection) = self.connections.get_mut(&id)
+        {
+            connection.bytes -= steps.min(connection.bytes);
+        }
         // This datagram may be the one that made its source address a viewer's.
         let viewer = source.and_then(|from| self.server.viewer_at(from));
         self.rules.note_datagram(viewer, self.authentic, self.now);
@@ -123,9 +143,10 @@ impl Run {
                 }
                 Output::Transmit(transmit) => {
                     sent += 1;
-                    let to = transmit.destination;
-                    let fails = self.sends_fail_until.is_some_and(|until| self.now < until);
-                    self.transmit(to, transmit.contents, fails)?;
+                    let (from, to) = (transmit.source, transmit.destination);
+                    let fails = self.sends_fail_until.is_some_and(|until| self.now < until)
+                        || !self.addresses.contains(&from);
+                    self.transmit(from, to, transmit.contents, fails)?;
                     if fails {
                         failed.push(to);
                     }
@@ -228,7 +249,8 @@ impl Run {
         // The key frame after a failed send may have to wait for the rate limit.
         let fine = past(self.sends_fail_until, PICTURE_WITHIN)
             && past(self.keyframe_requests_ignored_until, PICTURE_WITHIN)
-            && past(self.suspended_until, RECOVERS_WITHIN);
+            && past(self.suspended_until, RECOVERS_WITHIN)
+            && past(self.addresses_changed_at, PICTURE_WITHIN);
         let Some(viewer) = self.users[HEALTHY].viewer.as_ref().filter(|_| fine) else {
             return Ok(());
         };
@@ -241,7 +263,13 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, fails: bool) -> RuleResult {
+    pub(super) fn transmit(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+        fails: bool,
+    ) -> RuleResult {
         let wire = wire::read(&bytes);
         self.add_to_trace(&format!("{to} {} {wire:?}", bytes.len()));
         rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
@@ -257,10 +285,16 @@ impl Run {
             .iter()
             .position(|user| user.viewer.as_ref().is_some_and(|viewer| viewer.mapped == to));
         let Some(index) = index else { return Ok(()) };
-        let link = &mut self.users[index].down;
+        let user = &mut self.users[index];
+        if wire == (Wire::Stun { request: true })
+            && let Ok(check) = StunMessage::parse(&bytes)
+        {
+            user.last_check = Some((check.trans_id(), from));
+        }
+        let link = &mut user.down;
         let arrivals = link.send(now, bytes, &mut self.rng, &mut self.tally);
         for Arrival { at, bytes, .. } in arrivals {
-            self.at(at, Event::ToViewer { viewer: index, bytes });
+            self.at(at, Event::ToViewer { viewer: index, from, bytes });
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use ballcast::server::{ConnId, Input};
 use super::{Connection, Event, PAGE_CHECK_INTERVAL, RECOVERS_WITHIN, Run};
 use crate::browser::{Browser, HttpFault};
 use crate::link::Arrival;
+use crate::options::Options;
 use crate::rules::{RuleResult, rule};
 use crate::tally::{Fault, Happening};
 use crate::viewer::Viewer;
@@ -28,7 +29,9 @@ impl Run {
             self.tally.happened(Happening::SecondOffer);
         }
         let port = 5_000 + user.offers as u16;
-        let address = SocketAddr::from(([10, 1, index as u8, 1], port));
+        user.hostile = false;
+        user.last_check = None;
+        let address = user_address(&self.options, 1, index, port);
         let is_vp8 = self.options.vp8.is_some_and(|every| index.is_multiple_of(every));
         let codec = if is_vp8 { Codec::Vp8 } else { Codec::H264 };
         let (viewer, sdp) = Viewer::new(address, codec, self.options.check_interval, self.now);
@@ -59,7 +62,8 @@ impl Run {
         let id = ConnId(self.next_connection);
         self.next_connection += 1;
         let pipelined = usize::from(fault == HttpFault::Pipelined && !ends);
-        let connection = Connection { user, closed: false, requests: 1 + pipelined, responses: 0 };
+        let connection =
+            Connection { user, closed: false, requests: 1 + pipelined, responses: 0, bytes: 0 };
         self.connections.insert(id, connection);
         if let Some(index) = user {
             self.users[index].browser = Browser::new(id);
@@ -92,7 +96,7 @@ impl Run {
             let recovered =
                 self.faults_removed_at.is_some_and(|at| self.now - at > RECOVERS_WITHIN);
             let known = self.server.viewer_at(viewer.mapped);
-            let excused = !recovered || self.shut_down || viewer.closed;
+            let excused = !recovered || self.shut_down || viewer.closed || user.hostile;
             rule!(
                 excused || known.is_none(),
                 "L3: user {index} reconnects, and the server has {known:?}"
@@ -125,7 +129,7 @@ impl Run {
             } else {
                 Fault::PortChanged
             });
-            viewer.mapped = SocketAddr::from(([10, network, index as u8, 1], port));
+            viewer.mapped = user_address(&self.options, network, index, port);
         }
     }
 
@@ -139,11 +143,12 @@ impl Run {
         }
         let mut arrivals = Vec::new();
         for transmit in outgoing {
-            let bytes = transmit.contents.to_vec();
-            arrivals.extend(user.up.send(now, bytes, &mut self.rng, &mut self.tally));
+            let (to, bytes) = (transmit.destination, transmit.contents.to_vec());
+            let sent = user.up.send(now, bytes, &mut self.rng, &mut self.tally);
+            arrivals.extend(sent.into_iter().map(|arrival| (to, arrival)));
         }
-        for Arrival { at, bytes, intact } in arrivals {
-            self.at(at, Event::ToServer { from, bytes, intact });
+        for (to, Arrival { at, bytes, intact }) in arrivals {
+            self.at(at, Event::ToServer { from, to, bytes, intact });
         }
     }
 
@@ -158,5 +163,15 @@ impl Run {
         rule!(!connection.closed, "S12: {id:?} is closed twice");
         connection.closed = true;
         Ok(())
+    }
+}
+
+/// Where a user is. Each IPv6 user has a /64 of its own.
+fn user_address(options: &Options, network: u8, index: usize, port: u16) -> SocketAddr {
+    if options.ipv6.is_some_and(|every| index.is_multiple_of(every)) {
+        let (network, index) = (u16::from(network), index as u16);
+        SocketAddr::from(([0xfd00, network, index, 0, 0, 0, 0, 1], port))
+    } else {
+        SocketAddr::from(([10, network, index as u8, 1], port))
     }
 }
