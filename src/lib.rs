@@ -44,6 +44,7 @@
 //! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
+//! | [`pipe`] | the bytes of a camera or an encoder to access units, pictures and JPEGs | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | where pictures come from, and their encoders | I/O |
@@ -65,6 +66,7 @@ pub mod source;
 
 pub mod http;
 pub mod media;
+pub mod pipe;
 pub mod refusal;
 pub mod sdp;
 pub mod server;

@@ -1,9 +1,9 @@
 //! The byte stream of H.264 (ITU-T H.264, Annex B): NAL units with start codes between them.
 
 // nal_unit_type, ITU-T H.264 table 7-1.
-const NAL_IDR: u8 = 5;
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
+pub(crate) const NAL_IDR: u8 = 5;
+pub(crate) const NAL_SPS: u8 = 7;
+pub(crate) const NAL_PPS: u8 = 8;
 
 /// Whether a decoder can start here: an IDR picture that brings its own SPS and PPS.
 pub fn is_keyframe(data: &[u8]) -> bool {

@@ -1,0 +1,541 @@
+//! A byte stream of H.264 to access units.
+//!
+//! A picture begins with the slice whose `first_mb_in_slice` is 0, and its access unit ends before
+//! the next picture, delimiter, parameter set or SEI (ITU-T H.264, 7.4.1.2.3 and 7.4.1.2.4). Slices
+//! in arbitrary order and redundant pictures, which the profiles of browsers do not have, are not
+//! recognised. An access unit here consists of slices and, in front of them, parameter sets;
+//! delimiters, SEI, filler data and end markers are left out.
+//!
+//! Nothing comes out before a key frame: an IDR picture whose parameter sets are known. The same
+//! holds after everything that is left out or damaged, as what follows refers to it.
+//!
+//! # When the source pauses
+//! That a picture is complete can be seen only when the next one begins. To save the time until
+//! then, [`AnnexB::flush`] takes what has come for complete if that is plausible: there are as many
+//! slices as in the last picture, and the source does not write blocks of a buffered stream. Where
+//! this was wrong, the rest of the picture comes later; then there is nothing until the next key
+//! frame, and no flush for a number of pictures that doubles each time.
+
+use super::bits::BitReader;
+use super::parameter_sets::{PARAMETER_SET_MAX_BYTES, ParameterSets, Taken, write_unit};
+use super::start_codes::{Piece, StartCodes};
+use super::{AccessUnit, Item, Output, StreamError};
+use crate::media::h264::{NAL_IDR, NAL_PPS, NAL_SPS};
+use crate::work;
+
+/// An access unit that is larger is left out. An IDR picture of 3840×2160 in high quality has 2 MiB.
+pub const ACCESS_UNIT_MAX_BYTES: usize = 4 << 20;
+
+/// What buffered streams write in: stdio blocks are pages, ffmpeg's are multiples of them. A writer
+/// that stops at a multiple may hold the rest of the picture.
+const WRITE_BLOCK_BYTES: u64 = 4096;
+/// After a flush that was too early, there is none for so many pictures.
+const FLUSH_PAUSE_PICTURES: u32 = 128;
+
+// nal_unit_type, table 7-1.
+const NAL_SLICE: u8 = 1;
+const NAL_SEI: u8 = 6;
+const NAL_DELIMITER: u8 = 9;
+const NAL_END_OF_SEQUENCE: u8 = 10;
+const NAL_END_OF_STREAM: u8 = 11;
+
+// slice_type % 5, table 7-6.
+const SLICE_P: u32 = 0;
+const SLICE_B: u32 = 1;
+const SLICE_I: u32 = 2;
+
+/// The parser of one stream.
+pub struct AnnexB {
+    codes: StartCodes,
+    unit: Unit,
+    sets: ParameterSets,
+    /// The parameter set under way.
+    set: Vec<u8>,
+    /// The slices of the picture under way, each after a start code.
+    slices: Vec<u8>,
+    picture: Option<PictureState>,
+    /// The SPS of the last key frame, until something is left out.
+    active: Option<u8>,
+    flushes: Flushes,
+}
+
+/// The NAL unit under way.
+enum Unit {
+    /// Between two, or one of which nothing is wanted.
+    Ignored,
+    /// Nothing of it has come.
+    Empty,
+    /// A slice of which only this header byte has come.
+    SliceHeader(u8),
+    /// A slice that begins here in `slices`.
+    Slice(usize),
+    Sps,
+    Pps,
+}
+
+/// The picture under way.
+struct PictureState {
+    idr: bool,
+    /// Of the SPS, once a slice is complete.
+    sps_id: Option<u8>,
+    slices: u32,
+}
+
+struct Flushes {
+    /// A picture was completed by a flush, and its successor has not begun.
+    open: bool,
+    /// The slices of the last picture.
+    slices: u32,
+    /// The pictures without a flush to come, and how many they are the next time.
+    pause: u32,
+    next_pause: u32,
+}
+
+impl AnnexB {
+    pub fn new() -> AnnexB {
+        AnnexB {
+            codes: StartCodes::new(),
+            unit: Unit::Ignored,
+            sets: ParameterSets::default(),
+            set: Vec::new(),
+            slices: Vec::new(),
+            picture: None,
+            active: None,
+            flushes: Flushes { open: false, slices: 0, pause: 0, next_pause: FLUSH_PAUSE_PICTURES },
+        }
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// [`StreamError::BFrames`], and those of an SPS that browsers do not decode.
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), StreamError> {
+        while let Some(piece) = self.codes.next(&mut bytes) {
+            match piece {
+                Piece::Start => {
+                    self.end_unit(out)?;
+                    self.unit = Unit::Empty;
+                }
+                Piece::End => self.end_unit(out)?,
+                Piece::Bytes(piece) => self.take(piece, out),
+                Piece::Stray(count) => {
+                    out.counters.stray_bytes += count as u64;
+                    self.flushed_too_early(out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing has come for a while: completes the picture under way if it looks complete.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn flush(&mut self, out: &mut Output) -> Result<(), StreamError> {
+        let under_way = u32::from(matches!(self.unit, Unit::Slice(_)));
+        let looks_complete = match (&self.picture, &self.unit) {
+            (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => false,
+            (Some(picture), _) => picture.slices + under_way >= self.flushes.slices,
+        };
+        let in_blocks = out.counters.bytes.is_multiple_of(WRITE_BLOCK_BYTES);
+        if !looks_complete || in_blocks || self.flushes.pause > 0 {
+            return Ok(());
+        }
+        if under_way > 0 {
+            self.codes.end_unit();
+            self.end_unit(out)?;
+        }
+        self.flushes.open = self.complete(out);
+        Ok(())
+    }
+
+    /// The stream has ended: completes the picture under way.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(&mut self, out: &mut Output) -> Result<(), StreamError> {
+        self.codes.end_unit();
+        self.end_unit(out)?;
+        self.complete(out);
+        Ok(())
+    }
+
+    /// The bytes that are kept, in allocated memory.
+    pub fn bytes(&self) -> usize {
+        self.slices.capacity() + self.set.capacity() + self.sets.bytes()
+    }
+
+    fn take(&mut self, mut bytes: &[u8], out: &mut Output) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            match self.unit {
+                Unit::Ignored => return,
+                Unit::Empty => {
+                    self.begin_unit(first, out);
+                    bytes = rest;
+                }
+                Unit::SliceHeader(header) => {
+                    self.begin_slice(header, first, out);
+                    bytes = rest;
+                }
+                Unit::Slice(_) if self.slices.len() + bytes.len() > ACCESS_UNIT_MAX_BYTES => {
+                    out.counters.oversized += 1;
+                    self.drop_picture();
+                    return;
+                }
+                Unit::Slice(_) => {
+                    self.slices.extend_from_slice(bytes);
+                    return;
+                }
+                Unit::Sps | Unit::Pps => {
+                    // One byte more than the limit tells that it is exceeded.
+                    let room = PARAMETER_SET_MAX_BYTES + 1 - self.set.len();
+                    self.set.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_unit(&mut self, header: u8, out: &mut Output) {
+        work::step();
+        let kind = header & 0x1f;
+        self.unit = match kind {
+            NAL_SLICE | NAL_IDR => Unit::SliceHeader(header),
+            NAL_SPS => Unit::Sps,
+            NAL_PPS => Unit::Pps,
+            _ => Unit::Ignored,
+        };
+        // Only between access units (7.4.1.2.3).
+        let between =
+            [NAL_SEI, NAL_SPS, NAL_PPS, NAL_DELIMITER, NAL_END_OF_SEQUENCE, NAL_END_OF_STREAM];
+        if between.contains(&kind) || (14..=18).contains(&kind) {
+            self.complete(out);
+            self.flushes.open = false;
+        }
+        if let Unit::Sps | Unit::Pps = self.unit {
+            self.set.clear();
+            self.set.push(header);
+        }
+    }
+
+    fn begin_slice(&mut self, header: u8, second: u8, out: &mut Output) {
+        work::step();
+        self.unit = Unit::Ignored;
+        let idr = header & 0x1f == NAL_IDR;
+        // first_mb_in_slice is ue(v), and the single bit 1 is zero.
+        if second & 0x80 != 0 {
+            self.complete(out);
+            self.flushes.open = false;
+            if self.active.is_none() && !idr {
+                out.counters.skipped += 1;
+                return;
+            }
+            self.picture = Some(PictureState { idr, sps_id: None, slices: 0 });
+        } else if self.flushes.open {
+            self.flushes.slices += 1;
+            self.flushed_too_early(out);
+            return;
+        } else if self.picture.as_ref().is_none_or(|picture| picture.idr != idr) {
+            // A further slice of a picture that is skipped, or whose first slice has not come.
+            self.complete(out);
+            if self.active.is_some() {
+                self.drop_damaged(out);
+            }
+            return;
+        }
+        write_unit(&[header, second], &mut self.slices);
+        self.unit = Unit::Slice(self.slices.len() - 2);
+    }
+
+    fn end_unit(&mut self, out: &mut Output) -> Result<(), StreamError> {
+        match std::mem::replace(&mut self.unit, Unit::Ignored) {
+            Unit::Slice(start) => self.end_slice(start, out)?,
+            Unit::SliceHeader(_) => self.drop_damaged(out),
+            Unit::Sps => match self.sets.take_sps(&self.set)? {
+                // The pictures that follow belong to the former one until the next key frame.
+                Taken::Changed(id) if self.active == Some(id) => self.active = None,
+                Taken::Changed(_) | Taken::Unchanged => {}
+                Taken::Unreadable => out.counters.damaged += 1,
+            },
+            Unit::Pps if self.sets.take_pps(&self.set) == Taken::Unreadable => {
+                out.counters.damaged += 1;
+            }
+            Unit::Pps | Unit::Ignored | Unit::Empty => {}
+        }
+        Ok(())
+    }
+
+    /// Checks a complete slice by its header (7.3.3).
+    fn end_slice(&mut self, start: usize, out: &mut Output) -> Result<(), StreamError> {
+        let Some(picture) = &mut self.picture else { return Ok(()) };
+        let mut reader = BitReader::new(&self.slices[start + 1..]);
+        let _first_mb = reader.ue();
+        let slice_type = reader.ue().filter(|slice_type| *slice_type < 10);
+        let (Some(slice_type), Some(pps_id)) = (slice_type, reader.ue()) else {
+            self.drop_damaged(out);
+            return Ok(());
+        };
+        let sps_id = self.sets.sps_id_of(pps_id);
+        let expected = picture.sps_id.or(if picture.idr { sps_id } else { self.active });
+        match slice_type % 5 {
+            SLICE_B => return Err(StreamError::BFrames),
+            SLICE_P | SLICE_I if sps_id.is_some() && sps_id == expected => {
+                picture.sps_id = sps_id;
+                picture.slices += 1;
+            }
+            // Its parameter sets came before the stream was read from.
+            SLICE_P | SLICE_I if picture.idr && sps_id.is_none() => {
+                out.counters.skipped += 1;
+                self.drop_picture();
+            }
+            _ => self.drop_damaged(out),
+        }
+        Ok(())
+    }
+
+    /// The picture under way is complete. Whether there was one.
+    fn complete(&mut self, out: &mut Output) -> bool {
+        let Some(picture) = self.picture.take() else { return false };
+        let Some(sps_id) = picture.sps_id else { return false };
+        let mut data = Vec::new();
+        if picture.idr {
+            self.sets.write_all(sps_id, &mut data);
+            self.active = Some(sps_id);
+            if let Some((sps, size)) = self.sets.sps(sps_id) {
+                out.info.size = Some(size);
+                out.info.frame_rate = sps.frame_rate;
+                out.info.profile_level_id = Some(sps.profile_level_id());
+                out.info.reorders = sps.max_num_reorder_frames.is_some_and(|frames| frames > 0);
+            }
+        } else {
+            self.sets.write_changed(sps_id, &mut data);
+        }
+        data.reserve_exact(self.slices.len());
+        data.extend_from_slice(&self.slices);
+        self.slices.clear();
+        self.flushes.slices = picture.slices;
+        self.flushes.pause = self.flushes.pause.saturating_sub(1);
+        out.add(Item::AccessUnit(AccessUnit { data, keyframe: picture.idr }));
+        true
+    }
+
+    fn drop_damaged(&mut self, out: &mut Output) {
+        out.counters.damaged += 1;
+        self.drop_picture();
+    }
+
+    /// Drops the picture under way, and what refers to it.
+    fn drop_picture(&mut self) {
+        self.picture = None;
+        self.slices = Vec::new();
+        self.unit = Unit::Ignored;
+        self.active = None;
+    }
+
+    /// More of a picture has come after a flush took it for complete.
+    fn flushed_too_early(&mut self, out: &mut Output) {
+        if self.flushes.open && self.flushes.pause == 0 {
+            out.counters.early_flushes += 1;
+            self.flushes.pause = self.flushes.next_pause;
+            self.flushes.next_pause = self.flushes.next_pause.saturating_mul(2);
+            self.drop_picture();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::h264::nal_units;
+
+    const SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 4, 0x7b, 1, 0x10];
+    const WIDER_SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 5, 0x7b, 1, 0x10];
+    const PPS: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x20];
+    const IDR: &[u8] = &[0x65, 0x88, 0x84, 1, 2];
+    /// A further slice, `first_mb_in_slice` is 1.
+    const IDR_MORE: &[u8] = &[0x65, 0x42, 0x20, 1, 2];
+    const P: &[u8] = &[0x41, 0x9a, 0x38, 3];
+    const P_MORE: &[u8] = &[0x41, 0x46, 0x80, 3];
+    const B: &[u8] = &[0x01, 0x9e, 0x38, 3];
+    const SEI: &[u8] = &[0x06, 5, 1, 2, 0x80];
+    const DELIMITER: &[u8] = &[0x09, 0xf0];
+    const FILLER: &[u8] = &[0x0c, 0xff, 0x80];
+    const END: &[u8] = &[0x0a];
+
+    fn stream(units: &[&[u8]]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        units.iter().for_each(|unit| write_unit(unit, &mut stream));
+        stream
+    }
+
+    /// A parser, and what came out of it.
+    struct Reader(AnnexB, Output);
+
+    impl Reader {
+        fn new() -> Reader {
+            Reader(AnnexB::new(), Output::default())
+        }
+
+        fn push(&mut self, bytes: &[u8]) {
+            self.1.counters.bytes += bytes.len() as u64;
+            self.0.push(bytes, &mut self.1).unwrap();
+        }
+
+        fn flush(&mut self) {
+            self.0.flush(&mut self.1).unwrap();
+        }
+
+        /// The NAL units of each access unit so far.
+        fn units(&mut self) -> Vec<Vec<Vec<u8>>> {
+            let units = |item| match item {
+                Item::AccessUnit(unit) => nal_units(&unit.data).map(<[u8]>::to_vec).collect(),
+                other => panic!("{other:?}"),
+            };
+            self.1.items.drain(..).map(units).collect()
+        }
+    }
+
+    /// The access units of a stream that ends, and how many pictures were skipped and damaged.
+    fn read(units: &[&[u8]]) -> (Vec<Vec<Vec<u8>>>, u64, u64) {
+        let mut reader = Reader::new();
+        reader.push(&stream(units));
+        reader.0.finish(&mut reader.1).unwrap();
+        let counters = reader.1.counters;
+        (reader.units(), counters.skipped, counters.damaged)
+    }
+
+    #[test]
+    fn slices_of_a_picture_are_never_apart() {
+        let (units, skipped, damaged) =
+            read(&[SPS, PPS, IDR, IDR_MORE, IDR_MORE, P, P_MORE, DELIMITER, P, FILLER, P_MORE]);
+        assert_eq!(units[0], [SPS, PPS, IDR, IDR_MORE, IDR_MORE]);
+        assert_eq!(units[1..], [[P, P_MORE], [P, P_MORE]]);
+        assert_eq!((skipped, damaged), (0, 0));
+    }
+
+    #[test]
+    fn parameter_sets_are_before_each_key_frame_once() {
+        let key = vec![SPS, PPS, IDR];
+        assert_eq!(read(&[SPS, PPS, IDR, IDR]).0, [key.clone(), key.clone()], "not repeated");
+        let repeated = [SPS, PPS, IDR, SPS, PPS, P, DELIMITER, SPS, PPS, SEI, IDR, END];
+        assert_eq!(read(&repeated).0, [key.clone(), vec![P], key]);
+    }
+
+    #[test]
+    fn parameter_sets_that_change_are_taken_over() {
+        let pps: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x21];
+        let (units, skipped, _) = read(&[SPS, PPS, IDR, pps, P, P, WIDER_SPS, P, pps, IDR, P]);
+        let expected = [&[SPS, PPS, IDR][..], &[pps, P], &[P], &[WIDER_SPS, pps, IDR], &[P]];
+        assert_eq!(units, expected);
+        assert_eq!(skipped, 1, "the picture between the SPS and the key frame");
+    }
+
+    #[test]
+    fn nothing_comes_out_before_a_key_frame_with_known_parameter_sets() {
+        let (units, skipped, damaged) =
+            read(&[P, P_MORE, IDR, P, SPS, IDR, IDR_MORE, PPS, P, P, IDR, P]);
+        assert_eq!(units, [&[SPS, PPS, IDR][..], &[P]]);
+        assert_eq!((skipped, damaged), (6, 0));
+    }
+
+    #[test]
+    fn what_is_damaged_is_dropped_with_all_that_refers_to_it() {
+        let key: &[&[u8]] = &[SPS, PPS, IDR];
+        let other_pps: &[u8] = &[0x41, 0x99, 0x3c, 3];
+        for damaged in [P_MORE, &[0x41][..], &[0x41, 0x80, 0, 2], other_pps, IDR_MORE] {
+            let (units, skipped, count) = read(&[key, &[DELIMITER, damaged, P, IDR, P]].concat());
+            assert_eq!(units, [key, key, &[P]], "{damaged:02x?}");
+            assert_eq!((skipped, count), (1, 1), "{damaged:02x?}");
+        }
+    }
+
+    #[test]
+    fn b_slices_are_an_error() {
+        let mut reader = Reader::new();
+        reader.push(&stream(&[SPS, PPS, IDR, P, B]));
+        let next = reader.0.push(&stream(&[P]), &mut reader.1);
+        assert_eq!(next, Err(StreamError::BFrames));
+        assert_eq!(reader.units().len(), 2);
+    }
+
+    #[test]
+    fn what_is_too_large_is_dropped_up_to_the_next_key_frame() {
+        let large = [P, &[7; ACCESS_UNIT_MAX_BYTES]].concat();
+        let mut reader = Reader::new();
+        for piece in stream(&[SPS, PPS, IDR, &large, P, IDR, P, P]).chunks(64 << 10) {
+            reader.push(piece);
+            assert!(reader.0.bytes() <= super::super::BUFFERED_MAX_BYTES);
+        }
+        assert_eq!(reader.units(), [&[SPS, PPS, IDR][..], &[SPS, PPS, IDR], &[P]]);
+        assert_eq!((reader.1.counters.oversized, reader.1.counters.skipped), (1, 1));
+    }
+
+    #[test]
+    fn a_flush_completes_the_picture_at_once() {
+        let mut reader = Reader::new();
+        reader.push(&stream(&[SPS, PPS, IDR]));
+        assert!(reader.units().is_empty());
+        reader.flush();
+        assert_eq!(reader.units(), [[SPS, PPS, IDR]]);
+        reader.flush();
+        // The first zero byte of the next start code may come early.
+        reader.push(&[0]);
+        reader.push(&stream(&[P])[1..]);
+        reader.flush();
+        assert_eq!(reader.units(), [[P]]);
+        reader.push(&stream(&[P, FILLER]));
+        reader.flush();
+        assert_eq!(reader.units(), [[P]]);
+        assert_eq!(reader.1.counters.early_flushes, 0);
+    }
+
+    #[test]
+    fn a_flush_waits_for_as_many_slices_as_before() {
+        let mut reader = Reader::new();
+        reader.push(&stream(&[SPS, PPS, IDR, IDR_MORE, P]));
+        reader.flush();
+        assert_eq!(reader.units().len(), 1, "the second picture has one slice of two");
+        reader.push(&stream(&[P_MORE]));
+        reader.flush();
+        assert_eq!(reader.units(), [[P, P_MORE]]);
+    }
+
+    #[test]
+    fn a_flush_waits_where_a_buffered_writer_would_pause() {
+        let mut whole = stream(&[SPS, PPS, IDR]);
+        whole.resize(4096, 7);
+        let mut reader = Reader::new();
+        reader.push(&whole);
+        reader.flush();
+        assert!(reader.units().is_empty());
+        reader.push(&[7]);
+        reader.flush();
+        assert_eq!(reader.units().len(), 1);
+    }
+
+    #[test]
+    fn after_an_early_flush_there_is_nothing_until_a_key_frame_and_no_flush_for_a_while() {
+        let picture: &[&[u8]] = &[P, P_MORE];
+        // In the middle of a slice, and between two slices.
+        for rest in [vec![9, 9], stream(&[P_MORE]), [vec![9], stream(&[P_MORE])].concat()] {
+            let mut reader = Reader::new();
+            reader.push(&stream(&[SPS, PPS, IDR, P]));
+            reader.flush();
+            assert_eq!(reader.units().len(), 2);
+            reader.push(&rest);
+            assert_eq!(reader.1.counters.early_flushes, 1);
+            reader.push(&stream(picture));
+            reader.push(&stream(&[IDR, IDR_MORE]));
+            reader.flush();
+            assert!(reader.units().is_empty(), "flushes pause");
+            for _ in 0..FLUSH_PAUSE_PICTURES {
+                reader.push(&stream(picture));
+                assert_eq!(reader.units().len(), 1);
+            }
+            reader.flush();
+            assert_eq!(reader.units(), [[P, P_MORE]], "flushes are back");
+            reader.push(&stream(&[P_MORE]));
+            assert_eq!(reader.0.flushes.pause, 2 * FLUSH_PAUSE_PICTURES);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Why a stream cannot be shown.
+
+use std::fmt;
+
+/// Why a stream cannot be shown. The text is for the person who wrote the command that makes the
+/// stream: it names the flag that mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamError {
+    /// A container, or a codec, of this name.
+    Container(&'static str),
+    /// MJPEG as web servers send it, with a header before each JPEG.
+    Multipart,
+    /// None of the formats; the first bytes.
+    UnknownFormat(Vec<u8>),
+    /// The stream ended before its format was clear.
+    Empty,
+    /// H.264 with B slices.
+    BFrames,
+    /// Fields instead of pictures, or both.
+    Interlaced,
+    /// Samples other than 4:2:0 with 8 bits: what they are.
+    PixelFormat(String),
+    /// A profile of H.264: its profile_idc.
+    Profile(u8),
+    /// No pixels, or more of them than are encoded and decoded.
+    Size(u64, u64),
+    /// Width or height is odd.
+    OddSize(u64, u64),
+    /// A header of yuv4mpeg2: what is wrong with it.
+    Header(&'static str),
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamError::Container(name) => write!(
+                f,
+                "The stream is {name}, which is not read. Make it H.264 without a container: \
+                 ffmpeg … -c:v libx264 -tune zerolatency -f h264 - (with -c:v copy if it is H.264 \
+                 already), or rpicam-vid --libav-format h264."
+            ),
+            StreamError::Multipart => f.write_str(
+                "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
+                 of it: ffmpeg -f mpjpeg -i … -c:v copy -f mjpeg -.",
+            ),
+            StreamError::UnknownFormat(first) => {
+                f.write_str(
+                    "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG: it begins",
+                )?;
+                for (byte, separator) in first.iter().zip([" with ", " ", " ", " ", " ", " ", " "])
+                {
+                    write!(f, "{separator}{byte:02x}")?;
+                }
+                f.write_str(
+                    ". Name the format: ffmpeg … -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; \
+                     pictures without a header need --raw and their size.",
+                )
+            }
+            StreamError::Empty => f.write_str(
+                "The stream ended before its first picture. Run the command that makes it alone, \
+                 and see what it says.",
+            ),
+            StreamError::BFrames => f.write_str(
+                "The H.264 has B-frames, which browsers do not put in order. Make it without: \
+                 rpicam-vid --low-latency, or ffmpeg -bf 0.",
+            ),
+            StreamError::Interlaced => f.write_str(
+                "The video is interlaced, which browsers do not show. Make it progressive: ffmpeg \
+                 -vf yadif (with libx264, no -flags +ildct).",
+            ),
+            StreamError::PixelFormat(what) => write!(
+                f,
+                "The video is {what}, and browsers decode 4:2:0 with 8 bits only: ffmpeg -pix_fmt \
+                 yuv420p."
+            ),
+            StreamError::Profile(profile) => write!(
+                f,
+                "The H.264 has profile {profile}, and browsers decode baseline (66), main (77) and \
+                 high (100): ffmpeg -profile:v baseline, or rpicam-vid --profile baseline."
+            ),
+            StreamError::Size(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and at most 3840x2160 or 2160x3840 is shown: ffmpeg \
+                 -vf scale=1920:-2, or rpicam-vid --width 1920 --height 1080."
+            ),
+            StreamError::OddSize(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and width and height must be even: ffmpeg -vf \
+                 scale={}:{}, or rpicam-vid --width and --height.",
+                width & !1,
+                height & !1
+            ),
+            StreamError::Header(what) => write!(
+                f,
+                "The yuv4mpeg2 stream is damaged: {what}. Nothing else may write to it: ffmpeg … \
+                 -pix_fmt yuv420p -f yuv4mpegpipe - writes one, with its messages on stderr."
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+/// How much of a text from a stream is repeated in a sentence.
+const QUOTE_MAX_CHARS: usize = 16;
+
+/// The start of a text from a stream, without anything that could change a terminal.
+pub(super) fn quote(text: &[u8]) -> String {
+    let printable = |b: &u8| if b.is_ascii_graphic() { char::from(*b) } else { '?' };
+    text.iter().take(QUOTE_MAX_CHARS).map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sentence_names_what_mends_it() {
+        let cases = [
+            (StreamError::Container("MPEG-TS"), "-f h264"),
+            (StreamError::Multipart, "-f mjpeg"),
+            (StreamError::UnknownFormat(vec![1, 0x2f]), "begins with 01 2f. Name"),
+            (StreamError::UnknownFormat(vec![1]), "--raw"),
+            (StreamError::BFrames, "--low-latency, or ffmpeg -bf 0"),
+            (StreamError::Interlaced, "-vf yadif"),
+            (StreamError::PixelFormat(quote(b"C422")), "-pix_fmt yuv420p"),
+            (StreamError::Profile(88), "-profile:v baseline"),
+            (StreamError::Size(7680, 4320), "-vf scale"),
+            (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
+            (StreamError::Header("it has no width"), "-f yuv4mpegpipe"),
+        ];
+        for (error, flag) in cases {
+            let sentence = error.to_string();
+            assert!(sentence.contains(flag), "{sentence}");
+            assert!(sentence.ends_with('.') && !sentence.contains("  "), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_short_and_harmless() {
+        assert_eq!(quote(b"422 \x1b[2J"), "422??[2J");
+        assert_eq!(quote(&[b'x'; 100]).len(), QUOTE_MAX_CHARS);
+    }
+}

@@ -1,0 +1,329 @@
+//! The bytes of a stream of video, cut anywhere, to access units, pictures and JPEGs. Pure.
+//!
+//! A [`Parser`] is told what has come ([`push`](Parser::push)), that nothing has come for a while
+//! ([`flush`](Parser::flush)) and that the stream has ended ([`finish`](Parser::finish)). After
+//! each of these, what is complete is taken out with [`poll`](Parser::poll). It finds the format by
+//! the first bytes: H.264 without a container, yuv4mpeg2, or MJPEG. Pictures without headers have
+//! none, see [`Parser::raw`].
+//!
+//! However the bytes are cut, the items, counters and errors are the same. Work and memory:
+//!
+//! - A push takes at most 1,024 steps ([`work`](crate::work)) and 10 for each of its bytes.
+//! - Between pushes, [`buffered_bytes`](Parser::buffered_bytes) is at most [`BUFFERED_MAX_BYTES`]:
+//!   one picture of 3840×2160, or twice the largest access unit. No more than one picture is kept.
+//! - What a push completes waits for `poll`. It is little more than the bytes of the push, but for
+//!   hostile streams: up to 2 kB of parameter sets before each key frame. Push at most 64 KiB at a
+//!   time, as pipes have them.
+//!
+//! ```
+//! use ballcast::pipe::{Item, Parser};
+//!
+//! let mut parser = Parser::new();
+//! for piece in [&b"YUV4MPEG2 W2 H"[..], b"2 F25:1\nFRAME\nabc", b"def"] {
+//!     parser.push(piece)?;
+//!     while let Some(item) = parser.poll() {
+//!         let Item::Picture(picture) = item else { unreachable!("yuv4mpeg2 has pictures") };
+//!         assert_eq!(picture.y.samples, b"abcd");
+//!     }
+//! }
+//! assert_eq!(parser.counters().items, 1);
+//! # Ok::<(), ballcast::pipe::StreamError>(())
+//! ```
+
+mod annex_b;
+mod bits;
+mod error;
+mod format;
+mod huffman;
+mod jpeg;
+mod parameter_sets;
+mod raw;
+mod sps;
+mod start_codes;
+mod y4m;
+
+use std::collections::VecDeque;
+
+pub use annex_b::ACCESS_UNIT_MAX_BYTES;
+pub use error::StreamError;
+pub use format::{DETECT_MAX_BYTES, Format, detect};
+pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
+pub use sps::Sps;
+
+use crate::media::{Picture, Size};
+use annex_b::AnnexB;
+use jpeg::Mjpeg;
+use raw::Raw;
+use y4m::Y4m;
+
+/// The most that a parser keeps between pushes, without what waits for [`Parser::poll`].
+pub const BUFFERED_MAX_BYTES: usize = 13 << 20;
+
+/// Something complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    AccessUnit(AccessUnit),
+    Picture(Picture),
+    Jpeg(Jpeg),
+}
+
+/// One picture of H.264, as [`Frame::h264`](crate::media::Frame::h264) takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessUnit {
+    /// Slices, each after a start code of four bytes. A key frame has its parameter sets in front.
+    pub data: Vec<u8>,
+    /// An IDR picture.
+    pub keyframe: bool,
+}
+
+/// One JPEG, from SOI to EOI, with Huffman tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jpeg {
+    pub data: Vec<u8>,
+    pub size: Size,
+}
+
+/// Frames per second, as a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameRate {
+    pub numerator: u32,
+    pub denominator: u32,
+}
+
+impl FrameRate {
+    /// A frame rate in lowest terms. `None` unless it is between one frame a minute and 1,000
+    /// frames a second.
+    pub fn new(numerator: u64, denominator: u64) -> Option<FrameRate> {
+        let (mut divisor, mut rest) = (numerator, denominator);
+        while rest != 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        let numerator = u32::try_from(numerator.checked_div(divisor)?).ok()?;
+        let denominator = u32::try_from(denominator / divisor).ok()?;
+        let is_sensible = denominator > 0
+            && u64::from(numerator) * 60 >= u64::from(denominator)
+            && u64::from(numerator) <= u64::from(denominator) * 1_000;
+        is_sensible.then_some(FrameRate { numerator, denominator })
+    }
+}
+
+/// What is known about a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Info {
+    pub format: Option<Format>,
+    /// Of the last item, or of the next one if the stream has a header.
+    pub size: Option<Size>,
+    /// If the stream says one.
+    pub frame_rate: Option<FrameRate>,
+    /// Of H.264: the number whose six hexadecimal digits SDP has (RFC 6184, section 8.1).
+    pub profile_level_id: Option<u32>,
+    /// The stream of H.264 reserves the right to B-frames, which may delay its pictures.
+    pub reorders: bool,
+}
+
+/// What has happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub bytes: u64,
+    pub items: u64,
+    /// Pictures of H.264 that were left out because no key frame came before.
+    pub skipped: u64,
+    /// Pictures and parameter sets that were left out because they are cut off or impossible.
+    pub damaged: u64,
+    /// Pictures that were left out because they are larger than the limit.
+    pub oversized: u64,
+    /// Bytes between pictures that belong to none.
+    pub stray_bytes: u64,
+    /// Pictures of which more came after a [`flush`](Parser::flush): the source holds back the end
+    /// of its pictures (`rpicam-vid` without `--flush`).
+    pub early_flushes: u64,
+}
+
+/// What the parsers of the formats write to.
+#[derive(Default)]
+struct Output {
+    items: VecDeque<Item>,
+    info: Info,
+    counters: Counters,
+}
+
+impl Output {
+    fn add(&mut self, item: Item) {
+        self.counters.items += 1;
+        self.items.push_back(item);
+    }
+}
+
+/// The parser of one stream.
+pub struct Parser {
+    state: State,
+    out: Output,
+    error: Option<StreamError>,
+}
+
+enum State {
+    /// The first bytes, which do not decide yet.
+    Start(Vec<u8>),
+    AnnexB(Box<AnnexB>),
+    Y4m(Y4m),
+    Mjpeg(Mjpeg),
+    Raw(Raw),
+}
+
+impl Default for Parser {
+    fn default() -> Parser {
+        Parser::new()
+    }
+}
+
+impl Parser {
+    /// A parser that finds the format by the first bytes ([`detect`]).
+    pub fn new() -> Parser {
+        Parser { state: State::Start(Vec::new()), out: Output::default(), error: None }
+    }
+
+    /// A parser of I420 pictures without headers. Both sides are even.
+    ///
+    /// # Errors
+    /// [`StreamError::Size`] and [`StreamError::OddSize`].
+    pub fn raw(size: Size) -> Result<Parser, StreamError> {
+        let size = check_size(size.width as u64, size.height as u64)?;
+        let mut out = Output::default();
+        (out.info.format, out.info.size) = (Some(Format::Raw), Some(size));
+        Ok(Parser { state: State::Raw(Raw::new(size)), out, error: None })
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// The stream cannot be shown, which does not change: the same error is returned from now on.
+    /// Items that were complete before it can still be taken out.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.unless_failed(|parser| {
+            parser.out.counters.bytes += bytes.len() as u64;
+            parser.take(bytes)
+        })
+    }
+
+    /// Nothing has come for a while: the picture of H.264 under way is taken for complete if it
+    /// looks so. Without this, it waits for the start of the next one. A pause of 3 ms is enough.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn flush(&mut self) -> Result<(), StreamError> {
+        self.unless_failed(|parser| match &mut parser.state {
+            State::AnnexB(annex_b) => annex_b.flush(&mut parser.out),
+            _ => Ok(()),
+        })
+    }
+
+    /// The stream has ended: completes the picture of H.264 under way. Any other is damaged.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`StreamError::Empty`].
+    pub fn finish(&mut self) -> Result<(), StreamError> {
+        self.unless_failed(|parser| {
+            let out = &mut parser.out;
+            match &mut parser.state {
+                State::Start(_) => return Err(StreamError::Empty),
+                State::AnnexB(annex_b) => return annex_b.finish(out),
+                State::Y4m(y4m) => y4m.finish(out),
+                State::Mjpeg(mjpeg) => mjpeg.finish(out),
+                State::Raw(raw) => raw.finish(out),
+            }
+            Ok(())
+        })
+    }
+
+    /// The next complete item.
+    pub fn poll(&mut self) -> Option<Item> {
+        self.out.items.pop_front()
+    }
+
+    pub fn info(&self) -> &Info {
+        &self.out.info
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.out.counters
+    }
+
+    /// The bytes of memory that are kept for the picture under way.
+    pub fn buffered_bytes(&self) -> usize {
+        match &self.state {
+            State::Start(first) => first.capacity(),
+            State::AnnexB(annex_b) => annex_b.bytes(),
+            State::Y4m(y4m) => y4m.bytes(),
+            State::Mjpeg(mjpeg) => mjpeg.bytes(),
+            State::Raw(raw) => raw.bytes(),
+        }
+    }
+
+    fn unless_failed(
+        &mut self,
+        act: impl FnOnce(&mut Parser) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let result = act(self);
+        self.error = result.as_ref().err().cloned();
+        result
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        let out = &mut self.out;
+        match &mut self.state {
+            State::Start(first) => {
+                let (format, rest) = detect_by_bytes(first, bytes)?;
+                let Some(format) = format else { return Ok(()) };
+                let first = std::mem::take(first);
+                out.info.format = Some(format);
+                self.state = match format {
+                    Format::H264 => State::AnnexB(Box::new(AnnexB::new())),
+                    Format::Y4m => State::Y4m(Y4m::new()),
+                    Format::Mjpeg => State::Mjpeg(Mjpeg::new()),
+                    Format::Raw => unreachable!("pictures without headers are not detected"),
+                };
+                self.take(&first)?;
+                self.take(rest)
+            }
+            State::AnnexB(annex_b) => annex_b.push(bytes, out),
+            State::Y4m(y4m) => y4m.push(bytes, out),
+            State::Mjpeg(mjpeg) => mjpeg.push(bytes, out),
+            State::Raw(raw) => {
+                raw.push(bytes, out);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Takes bytes off the front of `bytes`, to the first ones, until they decide about the format. With
+/// one at a time, what the sentence of an error shows does not depend on how the stream is cut.
+fn detect_by_bytes<'a>(
+    first: &mut Vec<u8>,
+    mut bytes: &'a [u8],
+) -> Result<(Option<Format>, &'a [u8]), StreamError> {
+    while let Some((byte, rest)) = bytes.split_first() {
+        first.push(*byte);
+        bytes = rest;
+        let format = detect(first)?;
+        if format.is_some() {
+            return Ok((format, bytes));
+        }
+    }
+    Ok((None, bytes))
+}
+
+/// The size of a picture, if it is even, and at most 3840×2160 or 2160×3840.
+fn check_size(width: u64, height: u64) -> Result<Size, StreamError> {
+    let (small, large) = (width.min(height), width.max(height));
+    if small == 0 || small > 2_160 || large > 3_840 {
+        return Err(StreamError::Size(width, height));
+    }
+    if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+        return Err(StreamError::OddSize(width, height));
+    }
+    Ok(Size { width: width as usize, height: height as usize })
+}

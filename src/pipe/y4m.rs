@@ -1,0 +1,265 @@
+//! The format yuv4mpeg2 of mjpegtools (yuv4mpeg(5)), as ffmpeg and gst write it: a line of
+//! parameters, then pictures with a line before each.
+
+use super::error::quote;
+use super::raw::PlaneReader;
+use super::{FrameRate, Item, Output, StreamError, check_size};
+use crate::media::Size;
+use crate::work;
+
+/// A line that is longer is an error. Those of ffmpeg are below 100 bytes.
+const LINE_MAX_BYTES: usize = 256;
+
+/// The parser of one stream.
+pub struct Y4m {
+    state: State,
+    line: Vec<u8>,
+}
+
+enum State {
+    Header,
+    /// In the line before a picture.
+    FrameHeader(PlaneReader),
+    Picture(PlaneReader),
+    /// There was an error, which ends the stream.
+    Failed,
+}
+
+impl Y4m {
+    pub fn new() -> Y4m {
+        Y4m { state: State::Header, line: Vec::new() }
+    }
+
+    /// Takes the next bytes of the stream, of which the first are `YUV4MPEG2 `.
+    ///
+    /// # Errors
+    /// [`StreamError::Header`], [`StreamError::PixelFormat`], [`StreamError::Interlaced`],
+    /// [`StreamError::Size`] and [`StreamError::OddSize`].
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), StreamError> {
+        while !bytes.is_empty() {
+            work::step();
+            self.state = match std::mem::replace(&mut self.state, State::Failed) {
+                State::Header => match self.take_line(&mut bytes)? {
+                    false => State::Header,
+                    true => {
+                        let header = Header::parse(&self.line)?;
+                        out.info.size = Some(header.size);
+                        out.info.frame_rate = header.frame_rate;
+                        self.line.clear();
+                        State::FrameHeader(PlaneReader::new(header.size))
+                    }
+                },
+                State::FrameHeader(planes) => match self.take_line(&mut bytes)? {
+                    false => State::FrameHeader(planes),
+                    true if is_frame_header(&self.line) => {
+                        self.line.clear();
+                        State::Picture(planes)
+                    }
+                    true => return Err(StreamError::Header("there is no FRAME before a picture")),
+                },
+                State::Picture(mut planes) => match planes.take(&mut bytes) {
+                    None => State::Picture(planes),
+                    Some(picture) => {
+                        out.add(Item::Picture(picture));
+                        State::FrameHeader(planes)
+                    }
+                },
+                State::Failed => return Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    /// The stream has ended.
+    pub fn finish(&mut self, out: &mut Output) {
+        let is_whole = matches!(self.state, State::FrameHeader(_)) && self.line.is_empty();
+        out.counters.damaged += u64::from(!is_whole);
+    }
+
+    /// The bytes that are kept, in allocated memory.
+    pub fn bytes(&self) -> usize {
+        let planes = match &self.state {
+            State::FrameHeader(planes) | State::Picture(planes) => planes.bytes(),
+            State::Header | State::Failed => 0,
+        };
+        planes + self.line.capacity()
+    }
+
+    /// Takes bytes off the front of `bytes` into `line`, until it is complete, without its newline.
+    fn take_line(&mut self, bytes: &mut &[u8]) -> Result<bool, StreamError> {
+        let room = LINE_MAX_BYTES - self.line.len();
+        let window = &bytes[..bytes.len().min(room)];
+        let end = memchr::memchr(b'\n', window);
+        self.line.extend_from_slice(&window[..end.unwrap_or(window.len())]);
+        *bytes = &bytes[end.map_or(window.len(), |end| end + 1)..];
+        if end.is_none() && self.line.len() == LINE_MAX_BYTES {
+            return Err(StreamError::Header("a header line is longer than 256 bytes"));
+        }
+        Ok(end.is_some())
+    }
+}
+
+fn is_frame_header(line: &[u8]) -> bool {
+    line.strip_prefix(b"FRAME").is_some_and(|rest| rest.is_empty() || rest[0] == b' ')
+}
+
+/// The first line.
+struct Header {
+    size: Size,
+    frame_rate: Option<FrameRate>,
+}
+
+impl Header {
+    fn parse(line: &[u8]) -> Result<Header, StreamError> {
+        let (mut width, mut height, mut frame_rate) = (None, None, None);
+        for parameter in line.split(|byte| *byte == b' ').skip(1) {
+            work::step();
+            let Some((name, value)) = parameter.split_first() else { continue };
+            match name {
+                b'W' => {
+                    width = Some(
+                        number(value).ok_or(StreamError::Header("its width is not a number"))?,
+                    )
+                }
+                b'H' => {
+                    height = Some(
+                        number(value).ok_or(StreamError::Header("its height is not a number"))?,
+                    )
+                }
+                b'F' => {
+                    let rate = rational(value)
+                        .ok_or(StreamError::Header("its frame rate is not a ratio"))?;
+                    frame_rate = FrameRate::new(rate.0, rate.1);
+                }
+                b'I' => check_interlacing(value)?,
+                b'C' => check_chroma(value)?,
+                // The shape of pixels (A), comments (X), and what is not known yet.
+                _ => {}
+            }
+        }
+        let width = width.ok_or(StreamError::Header("it has no width"))?;
+        let height = height.ok_or(StreamError::Header("it has no height"))?;
+        Ok(Header { size: check_size(width, height)?, frame_rate })
+    }
+}
+
+/// At most 9 digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_short = (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    is_short.then(|| digits.iter().fold(0, |value, digit| 10 * value + u64::from(digit - b'0')))
+}
+
+fn rational(text: &[u8]) -> Option<(u64, u64)> {
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    Some((number(&text[..colon])?, number(&text[colon + 1..])?))
+}
+
+fn check_interlacing(value: &[u8]) -> Result<(), StreamError> {
+    match value {
+        b"p" | b"?" => Ok(()),
+        b"t" | b"b" | b"m" => Err(StreamError::Interlaced),
+        _ => Err(StreamError::Header("its interlacing is unknown")),
+    }
+}
+
+/// The kinds of 4:2:0 differ only in where the chroma samples lie.
+fn check_chroma(value: &[u8]) -> Result<(), StreamError> {
+    match value {
+        b"420" | b"420jpeg" | b"420mpeg2" | b"420paldv" => Ok(()),
+        b"mono" => Err(StreamError::PixelFormat("monochrome".to_owned())),
+        other => Err(StreamError::PixelFormat(format!("C{}", quote(other)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pictures of a stream in pieces, and its error.
+    fn read(stream: &[u8], piece_bytes: usize) -> (Output, Result<(), StreamError>) {
+        let (mut y4m, mut out) = (Y4m::new(), Output::default());
+        for piece in stream.chunks(piece_bytes) {
+            if let Err(error) = y4m.push(piece, &mut out) {
+                return (out, Err(error));
+            }
+        }
+        y4m.finish(&mut out);
+        (out, Ok(()))
+    }
+
+    fn error(header: &str) -> Option<StreamError> {
+        let stream = format!("YUV4MPEG2 {header}\nFRAME\n");
+        read(stream.as_bytes(), 9).1.err()
+    }
+
+    #[test]
+    fn pictures_and_parameters_are_the_same_however_the_stream_is_cut() {
+        let mut stream = b"YUV4MPEG2 W4 H2 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG\n".to_vec();
+        stream.extend(b"FRAME\n\n123456789\n!FRAME Ippp\nabcdefghijkl");
+        for piece_bytes in 1..=stream.len() {
+            let (out, result) = read(&stream, piece_bytes);
+            assert_eq!(result, Ok(()), "in pieces of {piece_bytes}");
+            assert_eq!(out.info.size, Some(Size { width: 4, height: 2 }));
+            assert_eq!(out.info.frame_rate, FrameRate::new(30_000, 1_001));
+            let last = |item: &Item| match item {
+                Item::Picture(picture) => picture.v.samples[1],
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(out.items.iter().map(last).collect::<Vec<_>>(), *b"!l");
+            assert_eq!(out.counters.damaged, 0);
+        }
+        assert_eq!(read(&stream[..stream.len() - 1], 5).0.counters.damaged, 1);
+    }
+
+    #[test]
+    fn what_is_not_progressive_420_is_refused_by_name() {
+        assert_eq!(error("W4 H2"), None);
+        for tag in ["420", "420jpeg", "420mpeg2", "420paldv"] {
+            assert_eq!(error(&format!("W4 H2 C{tag}")), None);
+        }
+        for tag in ["422", "444", "411", "420p10", "444alpha", ""] {
+            let refused = StreamError::PixelFormat(format!("C{tag}"));
+            assert_eq!(error(&format!("W4 H2 C{tag}")), Some(refused));
+        }
+        assert_eq!(error("W4 H2 Cmono"), Some(StreamError::PixelFormat("monochrome".to_owned())));
+        for order in ["It", "Ib", "Im"] {
+            assert_eq!(error(&format!("W4 H2 {order}")), Some(StreamError::Interlaced));
+        }
+        assert_eq!(error("W4 H2 I?"), None);
+    }
+
+    #[test]
+    fn sizes_are_bounded_before_memory_is_taken() {
+        assert_eq!(error("W5 H2"), Some(StreamError::OddSize(5, 2)));
+        assert_eq!(error("W0 H2"), Some(StreamError::Size(0, 2)));
+        assert_eq!(error("W3842 H2160"), Some(StreamError::Size(3842, 2160)));
+        assert_eq!(error("W999999999 H999999999"), Some(StreamError::Size(999999999, 999999999)));
+        assert_eq!(error("W9999999999 H2"), Some(StreamError::Header("its width is not a number")));
+        assert_eq!(error("H2"), Some(StreamError::Header("it has no width")));
+        assert_eq!(error("W4"), Some(StreamError::Header("it has no height")));
+        assert_eq!(error("W-4 H2"), Some(StreamError::Header("its width is not a number")));
+    }
+
+    #[test]
+    fn frame_rates_that_make_no_sense_are_none() {
+        let rate = |text: &str| {
+            let (out, result) = read(format!("YUV4MPEG2 W4 H2 F{text}\n").as_bytes(), 100);
+            result.map(|()| out.info.frame_rate)
+        };
+        assert_eq!(rate("25:1"), Ok(FrameRate::new(25, 1)));
+        for text in ["0:0", "25:0", "0:1", "1000000:1", "1:1000000"] {
+            assert_eq!(rate(text), Ok(None));
+        }
+        assert_eq!(rate("25"), Err(StreamError::Header("its frame rate is not a ratio")));
+    }
+
+    #[test]
+    fn lines_are_bounded_and_a_picture_needs_its_header() {
+        let long = format!("W4 H2 X{}", "x".repeat(LINE_MAX_BYTES));
+        assert!(matches!(error(&long), Some(StreamError::Header(_))));
+        let stream = b"YUV4MPEG2 W4 H2\nFRAME\nabcdefghijklFRAMES\n";
+        let (out, result) = read(stream, 7);
+        assert_eq!(out.items.len(), 1);
+        assert_eq!(result, Err(StreamError::Header("there is no FRAME before a picture")));
+    }
+}
