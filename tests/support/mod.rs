@@ -19,4 +19,6 @@ pub mod relay;
 pub mod scripts;
 #[cfg(feature = "driver")]
 pub mod socket_viewer;
+#[cfg(feature = "driver")]
+pub mod usage;
 pub mod world;

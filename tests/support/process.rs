@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -9,10 +10,18 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::usage::Usage;
+
 /// How long a test waits before it fails. Nothing takes this long unless it hangs.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 /// No log line is under way for longer.
 const LOG_PAUSE: Duration = Duration::from_millis(500);
+
+/// The server that is tested: the one that was built with the tests, or the one at `BALLCAST_BINARY`.
+pub fn binary() -> PathBuf {
+    std::env::var_os("BALLCAST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_ballcast").into(), PathBuf::from)
+}
 
 pub struct Server {
     child: Child,
@@ -27,7 +36,7 @@ impl Server {
     }
 
     pub fn start_on(address: &str, port: u16, flags: &[&str]) -> Server {
-        Server::start_command(Command::new(env!("CARGO_BIN_EXE_ballcast")), address, port, flags)
+        Server::start_command(Command::new(binary()), address, port, flags)
     }
 
     pub fn start_command(mut command: Command, address: &str, port: u16, flags: &[&str]) -> Server {
@@ -65,6 +74,10 @@ impl Server {
         self.child.id()
     }
 
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.pid())
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -85,6 +98,11 @@ impl Server {
     /// this waits until no more have come for a moment.
     pub fn log(&self) -> Vec<String> {
         std::iter::from_fn(|| self.log.recv_timeout(LOG_PAUSE).ok()).collect()
+    }
+
+    /// The log lines since the last call that are here already.
+    pub fn log_so_far(&self) -> Vec<String> {
+        self.log.try_iter().collect()
     }
 
     pub fn stats(&self) -> Value {
@@ -111,10 +129,14 @@ impl Server {
     }
 
     pub fn try_post_offer(&self, sdp: &str) -> io::Result<Response> {
-        let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
-        let headers = [("Content-Type", "application/json")];
-        try_request(self.address, "POST", "/offer", &headers, body.as_bytes())
+        try_post_offer(self.address, sdp)
     }
+}
+
+pub fn try_post_offer(address: SocketAddr, sdp: &str) -> io::Result<Response> {
+    let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    try_request(address, "POST", "/offer", &headers, body.as_bytes())
 }
 
 impl Drop for Server {

@@ -1,13 +1,13 @@
 //! A viewer with str0m as its client and a real UDP socket.
 
-use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
 
 use super::client::Client;
-use super::process::{Server, WAIT_LIMIT};
+use super::process::{Response, Server, WAIT_LIMIT, try_post_offer};
 
 /// A viewer with a real UDP socket.
 pub struct SocketViewer {
@@ -22,13 +22,26 @@ impl SocketViewer {
 
     /// `None` if the server does not answer.
     pub fn try_join(server: &Server) -> Option<SocketViewer> {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        match SocketViewer::try_join_at(server.address) {
+            Ok(joined) => Some(joined.unwrap_or_else(|refusal| panic!("{}", refusal.json()))),
+            Err(_) => None,
+        }
+    }
+
+    /// An error if the server does not answer, and what it answers if it refuses.
+    pub fn try_join_at(server: SocketAddr) -> io::Result<Result<SocketViewer, Response>> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
         let now = Instant::now();
-        let (mut client, sdp) = Client::new(socket.local_addr().unwrap(), Codec::H264, now);
-        let response = server.try_post_offer(&sdp).ok().filter(|response| response.status != 0)?;
-        assert_eq!(response.status, 200, "{}", response.json());
-        client.accept(response.json()["sdp"].as_str().unwrap(), now);
-        Some(SocketViewer { client, socket })
+        let (mut client, sdp) = Client::new(socket.local_addr()?, Codec::H264, now);
+        let response = try_post_offer(server, &sdp)?;
+        match response.status {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            200 => {
+                client.accept(response.json()["sdp"].as_str().unwrap(), now);
+                Ok(Ok(SocketViewer { client, socket }))
+            }
+            _ => Ok(Err(response)),
+        }
     }
 
     /// Sends what is due, waits up to 20 ms for a datagram, and handles it.
@@ -36,18 +49,25 @@ impl SocketViewer {
         self.send();
         let wait = self.client.poll_timeout().saturating_duration_since(Instant::now());
         let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(20));
+        self.receive(wait);
+        self.client.handle_timeout(Instant::now());
+        self.send();
+    }
+
+    /// Waits for a datagram and handles it; whether one came.
+    pub fn receive(&mut self, wait: Duration) -> bool {
         self.socket.set_read_timeout(Some(wait)).unwrap();
         let mut datagram = [0; 2_048];
         match self.socket.recv_from(&mut datagram) {
             Ok((bytes, source)) => {
                 self.client.handle_datagram(Instant::now(), source, &datagram[..bytes]);
+                true
             }
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+                false
             }
         }
-        self.client.handle_timeout(Instant::now());
-        self.send();
     }
 
     pub fn send(&mut self) {
