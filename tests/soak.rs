@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
@@ -124,7 +124,7 @@ impl Slot<'_> {
     }
 
     fn join(&self) -> Option<SocketViewer> {
-        match SocketViewer::try_join_at(self.server) {
+        match SocketViewer::try_join_from(Ipv4Addr::LOCALHOST.into(), self.server, &[]) {
             Ok(Ok(viewer)) => return Some(viewer),
             Ok(Err(refusal)) => {
                 println!("refused: {}", refusal.json());

@@ -8,6 +8,7 @@
 //! Run by name: `cargo test --test net`, or `cargo test --test net -- loss` for the tests whose name
 //! contains a word. It needs root, or a `sudo` that asks for no password.
 
+mod floods;
 mod namespaces;
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,9 +20,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use namespaces::Network;
-use serde_json::Value;
 use support::chromium::{Chromium, Tab};
-use support::process::{Server, request, try_stats};
+use support::process::{Server, binary, try_stats};
 use support::scripts::{DISCS, LIVE, follow};
 
 /// Set for the program that runs inside the browser's namespace, to the name of the network.
@@ -30,7 +30,7 @@ const INSIDE: &str = "BALLCAST_TEST_NETWORK";
 /// Its name and itself.
 type Test = (&'static str, fn(&Network));
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 11] = [
     ("the_ball_is_shown_across_a_router", plays),
     ("loss_is_repaired_before_it_is_seen", loss),
     ("a_link_that_was_down_brings_the_picture_back", link_down),
@@ -40,7 +40,8 @@ const TESTS: [Test; 10] = [
     ("a_browser_that_changes_its_address_has_its_picture_back", browser_moves),
     ("a_server_whose_address_changes_goes_on_with_the_same_viewers", server_moves),
     ("an_address_that_comes_is_served_and_what_was_bound_stays", bind),
-    ("a_flood_of_datagrams_does_not_stop_the_picture", flood),
+    ("a_flood_of_datagrams_does_not_stop_the_picture", floods::datagrams),
+    ("a_flood_of_requests_does_not_stop_the_picture", floods::requests),
 ];
 
 fn main() -> ExitCode {
@@ -83,7 +84,7 @@ fn run(network: &Network, words: &[String]) -> ExitCode {
 }
 
 fn start_server(network: &Network, bind: &str, flags: &[&str]) -> Server {
-    let command: Command = network.command(namespaces::SERVER, env!("CARGO_BIN_EXE_ballcast"));
+    let command: Command = network.command(namespaces::SERVER, binary());
     Server::start_command(command, bind, 0, flags)
 }
 
@@ -266,54 +267,4 @@ fn bind(network: &Network) {
         assert!(listens(address), "what was bound stays bound: {}", network.listeners(port));
     }
     assert!(!network.listeners(port).contains('['), "IPv6 was not asked for");
-}
-
-/// Ten seconds of each, as fast as one core sends them.
-fn flood(network: &Network) {
-    let server = start_server(network, namespaces::SERVER_IPV4, &[]);
-    let mut chromium = Chromium::start();
-    let tab = open_live(&server, &mut chromium);
-    let stun = |attributes: &[u8]| {
-        let mut message = vec![0, 1, 0, attributes.len() as u8, 0x21, 0x12, 0xa4, 0x42];
-        message.extend_from_slice(b"transaction!");
-        message.extend_from_slice(attributes);
-        message
-    };
-    let unknown_ufrag = stun(b"\x00\x06\x00\x09nobo:dydy\0\0\0");
-    let client_hello = [&[22, 254, 253][..], &[0; 200]].concat();
-    let floods: [(&str, Vec<u8>); 3] = [
-        ("random bytes", (0..200).map(|n: u32| (n * 7_919 % 251) as u8).collect()),
-        ("STUN with an unknown ufrag", unknown_ufrag),
-        ("ClientHellos from nowhere", client_hello),
-    ];
-    for (what, datagram) in floods {
-        let to = server.address;
-        let before: Value = server.stats();
-        let sender = std::thread::spawn(move || {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-            let end = Instant::now() + Duration::from_secs(10);
-            let mut sent = 0_u64;
-            while Instant::now() < end {
-                for _ in 0..64 {
-                    sent += u64::from(socket.send_to(&datagram, to).is_ok());
-                }
-            }
-            sent
-        });
-        let (rate, freeze) = watch(&mut chromium, &tab, 9);
-        let asked = Instant::now();
-        let response = request(server.address, "GET", "/", &[], b"");
-        let answered = asked.elapsed();
-        let sent = sender.join().unwrap();
-        let dropped = |stats: &Value| stats["datagrams_dropped"].as_u64().unwrap();
-        let read = dropped(&server.stats()) - dropped(&before);
-        println!(
-            "{what}: {sent} sent, {read} read and dropped; {rate:.1} frames/s, longest freeze \
-             {freeze:.3} s, a page within {answered:?}"
-        );
-        assert_eq!(response.status, 200);
-        assert!(rate >= 27.0, "{what}: {rate:.1} frames/s");
-        assert!(freeze <= 0.5, "{what}: {freeze:.3} s");
-        assert!(answered < Duration::from_secs(2), "{what}: {answered:?}");
-    }
 }

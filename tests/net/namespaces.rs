@@ -11,6 +11,9 @@ pub const SERVER_IPV4: &str = "10.77.1.1";
 /// Where the server is after [`Network::move_server`].
 pub const MOVED_SERVER_IPV4: &str = "10.77.1.2";
 pub const SERVER_IPV6: &str = "fd77:1::1";
+pub const BROWSER_IPV4: &str = "10.77.2.1";
+/// Of nobody, until the browser moves there or has it too.
+pub const OTHER_BROWSER_IPV4: &str = "10.77.2.2";
 /// On an interface of the server's whose name is that of a virtual one.
 pub const VIRTUAL_IPV4: &str = "10.78.1.1";
 
@@ -97,8 +100,8 @@ impl Network {
 
     /// The browser is at another address, and no longer at the one that it had.
     pub fn move_browser(&self) {
-        self.ip(BROWSER, "addr del 10.77.2.1/24 dev lan0");
-        self.ip(BROWSER, "addr add 10.77.2.2/24 dev lan0");
+        self.ip(BROWSER, &format!("addr del {BROWSER_IPV4}/24 dev lan0"));
+        self.add_browser_address(OTHER_BROWSER_IPV4);
         self.ip(BROWSER, "route replace default via 10.77.2.254");
     }
 
@@ -107,6 +110,10 @@ impl Network {
         self.remove_server_address(SERVER_IPV4);
         self.add_server_address(MOVED_SERVER_IPV4);
         self.ip(SERVER, "route replace default via 10.77.1.254");
+    }
+
+    pub fn add_browser_address(&self, address: &str) {
+        self.ip(BROWSER, &format!("addr add {address}/24 dev lan0"));
     }
 
     pub fn add_server_address(&self, address: &str) {
@@ -141,7 +148,7 @@ impl Network {
         self.add_server_address(SERVER_IPV4);
         self.ip(SERVER, "route replace default via 10.77.1.254");
         self.ip(BROWSER, "-4 addr flush dev lan0");
-        self.ip(BROWSER, "addr add 10.77.2.1/24 dev lan0");
+        self.add_browser_address(BROWSER_IPV4);
         self.ip(BROWSER, "route replace default via 10.77.2.254");
     }
 

@@ -129,13 +129,18 @@ impl Server {
     }
 
     pub fn try_post_offer(&self, sdp: &str) -> io::Result<Response> {
-        try_post_offer(self.address, sdp)
+        try_post_offer(self.address, &[], sdp)
     }
 }
 
-pub fn try_post_offer(address: SocketAddr, sdp: &str) -> io::Result<Response> {
+/// Posts an offer, with headers of the caller's.
+pub fn try_post_offer(
+    address: SocketAddr,
+    headers: &[(&str, &str)],
+    sdp: &str,
+) -> io::Result<Response> {
     let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
-    let headers = [("Content-Type", "application/json")];
+    let headers = [&[("Content-Type", "application/json")], headers].concat();
     try_request(address, "POST", "/offer", &headers, body.as_bytes())
 }
 

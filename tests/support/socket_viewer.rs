@@ -1,7 +1,7 @@
 //! A viewer with str0m as its client and a real UDP socket.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
@@ -22,18 +22,22 @@ impl SocketViewer {
 
     /// `None` if the server does not answer.
     pub fn try_join(server: &Server) -> Option<SocketViewer> {
-        match SocketViewer::try_join_at(server.address) {
+        match SocketViewer::try_join_from(Ipv4Addr::LOCALHOST.into(), server.address, &[]) {
             Ok(joined) => Some(joined.unwrap_or_else(|refusal| panic!("{}", refusal.json()))),
             Err(_) => None,
         }
     }
 
     /// An error if the server does not answer, and what it answers if it refuses.
-    pub fn try_join_at(server: SocketAddr) -> io::Result<Result<SocketViewer, Response>> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
+    pub fn try_join_from(
+        own: IpAddr,
+        server: SocketAddr,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Result<SocketViewer, Response>> {
+        let socket = UdpSocket::bind((own, 0))?;
         let now = Instant::now();
         let (mut client, sdp) = Client::new(socket.local_addr()?, Codec::H264, now);
-        let response = try_post_offer(server, &sdp)?;
+        let response = try_post_offer(server, headers, &sdp)?;
         match response.status {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             200 => {
