@@ -40,3 +40,8 @@ pub fn is_of_one(error: &io::Error) -> bool {
             | ErrorKind::TimedOut
     )
 }
+
+/// Whether a system call will fail in the same way for ever: what it was given is wrong.
+pub fn is_of_the_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EFAULT | libc::EINVAL))
+}

@@ -24,7 +24,7 @@ use signal_hook_mio::v1_0::Signals;
 use self::addresses::AddressWatch;
 use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
-use self::errors::{Warnings, is_of_one};
+use self::errors::{Warnings, is_of_one, is_of_the_call};
 use self::tcp::{Connection, Flush};
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Server};
@@ -41,7 +41,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 
-/// How long until a socket that the kernel could not serve is read again.
+/// How long until the kernel is asked again for what it could not do.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 const SIGNALS: Token = Token(0);
@@ -74,6 +74,8 @@ pub struct Driver<S> {
     /// Sockets that the kernel could not serve, and when to read them again.
     troubled: BTreeSet<Token>,
     retry_at: Option<Instant>,
+    /// Waits for events that failed one after the other.
+    failed_waits: u32,
     warnings: Warnings,
     server: Server,
     source: S,
@@ -110,8 +112,9 @@ impl<S: Source> Driver<S> {
             connections: BTreeMap::new(),
             next_connection: 0,
             unread: BTreeSet::new(),
-            retry_at: None,
             troubled: BTreeSet::new(),
+            retry_at: None,
+            failed_waits: 0,
             warnings: Warnings::default(),
             server: make_server(addresses, now, wall),
             source,
@@ -155,10 +158,22 @@ impl<S: Source> Driver<S> {
         let next = self.deadline.into_iter().chain(self.retry_at).min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if self.unread.is_empty() { until } else { Some(Duration::ZERO) };
-        match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            result => result,
+        let Err(error) = self.poll.poll(events, timeout) else {
+            self.failed_waits = 0;
+            return Ok(());
+        };
+        if is_of_the_call(&error) {
+            return Err(error);
         }
+        if !is_of_one(&error) {
+            self.warnings.warn(&error, "the kernel cannot wait for events; it is asked again");
+        }
+        // A signal interrupts a wait now and then, and then there is something to do.
+        self.failed_waits += 1;
+        if self.failed_waits > 1 {
+            std::thread::sleep(RETRY_AFTER);
+        }
+        Ok(())
     }
 
     fn stop_requested(&mut self) -> bool {
