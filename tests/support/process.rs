@@ -14,6 +14,8 @@ use super::usage::Usage;
 
 /// How long a test waits before it fails. Nothing takes this long unless it hangs.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a request may take that may fail.
+const TRY_LIMIT: Duration = Duration::from_secs(3);
 /// No log line is under way for longer.
 const LOG_PAUSE: Duration = Duration::from_millis(500);
 
@@ -125,11 +127,7 @@ impl Server {
     }
 
     pub fn post_offer(&self, sdp: &str) -> Response {
-        self.try_post_offer(sdp).unwrap()
-    }
-
-    pub fn try_post_offer(&self, sdp: &str) -> io::Result<Response> {
-        try_post_offer(self.address, &[], sdp)
+        try_post_offer(self.address, &[], sdp).unwrap()
     }
 }
 
@@ -141,7 +139,8 @@ pub fn try_post_offer(
 ) -> io::Result<Response> {
     let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
     let headers = [&[("Content-Type", "application/json")], headers].concat();
-    try_request(address, "POST", "/offer", &headers, body.as_bytes())
+    let bytes = request_bytes(address, "POST", "/offer", &headers, body.as_bytes());
+    try_raw(address, &bytes, TRY_LIMIT)
 }
 
 impl Drop for Server {
@@ -178,16 +177,16 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
-    try_request(address, method, path, headers, body).unwrap()
+    raw(address, &request_bytes(address, method, path, headers, body))
 }
 
-fn try_request(
+fn request_bytes(
     address: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> io::Result<Response> {
+) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -197,24 +196,24 @@ fn try_request(
     }
     let mut bytes = (head + "\r\n").into_bytes();
     bytes.extend_from_slice(body);
-    try_raw(address, &bytes)
+    bytes
 }
 
 /// The statistics of a server, or `None` if it does not answer.
 pub fn try_stats(address: SocketAddr) -> Option<Value> {
-    let head = format!("GET /stats HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let response = try_raw(address, head.as_bytes()).ok()?;
+    let bytes = request_bytes(address, "GET", "/stats", &[], b"");
+    let response = try_raw(address, &bytes, TRY_LIMIT).ok()?;
     serde_json::from_slice(&response.body).ok()
 }
 
 /// Sends bytes on a new connection and reads until the server closes it.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
-    try_raw(address, bytes).unwrap()
+    try_raw(address, bytes, WAIT_LIMIT).unwrap()
 }
 
-fn try_raw(address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
+fn try_raw(address: SocketAddr, bytes: &[u8], limit: Duration) -> io::Result<Response> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(WAIT_LIMIT))?;
+    stream.set_read_timeout(Some(limit))?;
     stream.write_all(bytes)?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response)?;
