@@ -58,9 +58,22 @@ impl SocketViewer {
         self.send();
     }
 
+    /// Handles what has come already, and what is due.
+    pub fn handle_all(&mut self) {
+        self.socket.set_nonblocking(true).unwrap();
+        while self.receive_one() {}
+        self.socket.set_nonblocking(false).unwrap();
+        self.client.handle_timeout(Instant::now());
+        self.send();
+    }
+
     /// Waits for a datagram and handles it; whether one came.
     pub fn receive(&mut self, wait: Duration) -> bool {
         self.socket.set_read_timeout(Some(wait)).unwrap();
+        self.receive_one()
+    }
+
+    fn receive_one(&mut self) -> bool {
         let mut datagram = [0; 2_048];
         match self.socket.recv_from(&mut datagram) {
             Ok((bytes, source)) => {
