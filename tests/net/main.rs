@@ -1,5 +1,5 @@
 //! Real networks: Ballcast in one network namespace, Chromium in another, and a router between
-//! them that loses packets, has a small MTU, or is cut off.
+//! them that loses packets, has a small MTU or a low rate, or is cut off.
 //!
 //! ```text
 //!  ballcast ── 10.77.1.0/24, fd77:1::/64 ── router ── 10.77.2.0/24, fd77:2::/64 ── Chromium
@@ -10,6 +10,7 @@
 
 mod floods;
 mod namespaces;
+mod rates;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -40,6 +41,7 @@ const TESTS: [Test; 11] = [
     ("a_browser_that_changes_its_address_has_its_picture_back", browser_moves),
     ("a_server_whose_address_changes_goes_on_with_the_same_viewers", server_moves),
     ("an_address_that_comes_is_served_and_what_was_bound_stays", bind),
+    ("latency_is_as_before_a_second_after_the_queue_was_full", rates::slow_link),
     ("a_flood_of_datagrams_does_not_stop_the_picture", floods::datagrams),
     ("a_flood_of_requests_does_not_stop_the_picture", floods::requests),
 ];

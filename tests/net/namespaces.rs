@@ -1,7 +1,12 @@
 //! Three network namespaces in a row, and what can be done to the way between them.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub const SERVER: &str = "server";
 pub const BROWSER: &str = "browser";
@@ -98,6 +103,25 @@ impl Network {
         }
     }
 
+    /// Of the link from the router to the browser, whose queue then holds 300 ms.
+    pub fn set_rate(&self, kilobits: u32) {
+        let filter =
+            format!("qdisc replace dev lan2 root tbf rate {kilobits}kbit burst 3kb latency 300ms");
+        self.run_in(ROUTER, "tc", &words(&filter));
+    }
+
+    /// A socket of one of the namespaces.
+    pub fn udp_socket(&self, place: &str) -> UdpSocket {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace(place))).unwrap();
+        let bind = move || {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network).unwrap();
+            UdpSocket::bind("0.0.0.0:0").unwrap()
+        };
+        // Only this thread moves there.
+        std::thread::spawn(bind).join().unwrap()
+    }
+
     /// The browser is at another address, and no longer at the one that it had.
     pub fn move_browser(&self) {
         self.ip(BROWSER, &format!("addr del {BROWSER_IPV4}/24 dev lan0"));
@@ -139,6 +163,7 @@ impl Network {
     /// Everything as it was in the beginning.
     pub fn restore(&self) {
         self.remove_filters();
+        self.run_in(ROUTER, "tc", &words("qdisc replace dev lan2 root noqueue"));
         self.set_mtu(1_500);
         // A link with less than 1,280 bytes has no IPv6.
         self.ip(ROUTER, "addr replace fd77:2::ff/64 dev lan2 nodad");
