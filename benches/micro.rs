@@ -420,6 +420,7 @@ impl Core {
                     self.responses.extend_from_slice(&bytes);
                 }
                 Output::Capture(_) => self.captures += 1,
+                Output::Feed(_) => {}
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     return;

@@ -64,6 +64,7 @@ pub mod driver;
 #[cfg(feature = "driver")]
 pub mod source;
 
+pub mod feed;
 pub mod http;
 pub mod media;
 pub mod pipe;

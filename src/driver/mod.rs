@@ -255,6 +255,7 @@ impl<S: Source> Driver<S> {
                 Output::Close(id) => self.close(id),
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
+                Output::Feed(_) => {}
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;

@@ -46,6 +46,7 @@ use self::secrets::Secrets;
 use self::stats::Counters;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
+use crate::feed;
 use crate::media::{Codec, Frame};
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
@@ -115,6 +116,8 @@ pub enum Input<'a> {
     Frame(Frame),
     /// No frame comes of a capture: the source is broken, or not there.
     CaptureFailed,
+    /// Something has happened to the stream from outside.
+    Feed(feed::Event<'a>),
     /// The host's addresses have changed to these.
     Addresses(&'a [SocketAddr]),
     /// The wall clock was set.
@@ -136,6 +139,8 @@ pub enum Output {
     ForceKeyframe(Codec),
     /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`].
     Capture(Vec<Codec>),
+    /// Do this to the stream from outside.
+    Feed(feed::Command),
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),
 }
@@ -217,6 +222,7 @@ impl Server {
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
+            Input::Feed(_) => {}
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),

@@ -323,6 +323,7 @@ impl World {
                     self.forced_keyframes.push((codec, self.now));
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
+                Output::Feed(_) => {}
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);
                 }

@@ -158,6 +158,7 @@ impl Run {
                     self.keyframe_forced |= codec == Codec::H264;
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
+                Output::Feed(_) => {}
                 Output::Capture(codecs) => {
                     rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
