@@ -47,9 +47,9 @@ impl fmt::Display for StreamError {
                 f.write_str(
                     "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG: it begins",
                 )?;
-                for (byte, separator) in first.iter().zip([" with ", " ", " ", " ", " ", " ", " "])
-                {
-                    write!(f, "{separator}{byte:02x}")?;
+                f.write_str(" with")?;
+                for byte in first {
+                    write!(f, " {byte:02x}")?;
                 }
                 f.write_str(
                     ". Name the format: ffmpeg … -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; \
