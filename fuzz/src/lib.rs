@@ -11,6 +11,7 @@ pub mod http;
 pub mod http_diff;
 pub mod http_reference;
 pub mod offer;
+pub mod pipe;
 pub mod server;
 
 /// The client, the null cryptography and the server in virtual time that the tests use too.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, server};
+use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, pipe, server};
 use flate2::read::GzDecoder;
 use tar::Archive;
 
@@ -158,6 +158,37 @@ fn every_input_of_offer() {
         "structured",
     ];
     check_occur(&replay("offer", offer::run), &wanted);
+}
+
+#[test]
+fn every_input_of_pipe() {
+    let wanted = [
+        "JPEG",
+        "damaged",
+        "early flush",
+        "flushed",
+        "format H264",
+        "format Mjpeg",
+        "format Raw",
+        "format Y4m",
+        "frame",
+        "key frame",
+        "picture",
+        "refused BFrames",
+        "refused Container",
+        "refused Empty",
+        "refused Header",
+        "refused Interlaced",
+        "refused Multipart",
+        "refused OddSize",
+        "refused PixelFormat",
+        "refused Profile",
+        "refused Size",
+        "refused UnknownFormat",
+        "skipped",
+        "stray bytes",
+    ];
+    check_occur(&replay("pipe", pipe::run), &wanted);
 }
 
 #[test]
