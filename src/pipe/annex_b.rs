@@ -17,6 +17,7 @@
 //! frame, and no flush for a number of pictures that doubles each time.
 
 use super::bits::BitReader;
+use super::flushes::Flushes;
 use super::parameter_sets::{PARAMETER_SET_MAX_BYTES, ParameterSets, Taken, write_unit};
 use super::start_codes::{Piece, StartCodes};
 use super::{AccessUnit, Item, Output, StreamError};
@@ -25,12 +26,6 @@ use crate::work;
 
 /// An access unit that is larger is left out. An IDR picture of 3840×2160 in high quality has 2 MiB.
 pub const ACCESS_UNIT_MAX_BYTES: usize = 4 << 20;
-
-/// What buffered streams write in: stdio blocks are pages, ffmpeg's are multiples of them. A writer
-/// that stops at a multiple may hold the rest of the picture.
-const WRITE_BLOCK_BYTES: u64 = 4096;
-/// After a flush that was too early, there is none for so many pictures.
-const FLUSH_PAUSE_PICTURES: u32 = 128;
 
 // nal_unit_type, table 7-1.
 const NAL_SLICE: u8 = 1;
@@ -81,16 +76,6 @@ struct PictureState {
     slices: u32,
 }
 
-struct Flushes {
-    /// A picture was completed by a flush, and its successor has not begun.
-    open: bool,
-    /// The slices of the last picture.
-    slices: u32,
-    /// The pictures without a flush to come, and how many they are the next time.
-    pause: u32,
-    next_pause: u32,
-}
-
 impl AnnexB {
     pub fn new() -> AnnexB {
         AnnexB {
@@ -101,7 +86,7 @@ impl AnnexB {
             slices: Vec::new(),
             picture: None,
             active: None,
-            flushes: Flushes { open: false, slices: 0, pause: 0, next_pause: FLUSH_PAUSE_PICTURES },
+            flushes: Flushes::new(),
         }
     }
 
@@ -133,19 +118,20 @@ impl AnnexB {
     /// As [`push`](Self::push).
     pub fn flush(&mut self, out: &mut Output) -> Result<(), StreamError> {
         let under_way = u32::from(matches!(self.unit, Unit::Slice(_)));
-        let looks_complete = match (&self.picture, &self.unit) {
-            (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => false,
-            (Some(picture), _) => picture.slices + under_way >= self.flushes.slices,
+        let slices = match (&self.picture, &self.unit) {
+            (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => return Ok(()),
+            (Some(picture), _) => picture.slices + under_way,
         };
-        let in_blocks = out.counters.bytes.is_multiple_of(WRITE_BLOCK_BYTES);
-        if !looks_complete || in_blocks || self.flushes.pause > 0 {
+        if !self.flushes.looks_complete(slices, out.counters.bytes) {
             return Ok(());
         }
         if under_way > 0 {
             self.codes.end_unit();
             self.end_unit(out)?;
         }
-        self.flushes.open = self.complete(out);
+        if self.complete(out) {
+            self.flushes.open();
+        }
         Ok(())
     }
 
@@ -210,7 +196,7 @@ impl AnnexB {
             [NAL_SEI, NAL_SPS, NAL_PPS, NAL_DELIMITER, NAL_END_OF_SEQUENCE, NAL_END_OF_STREAM];
         if between.contains(&kind) || (14..=18).contains(&kind) {
             self.complete(out);
-            self.flushes.open = false;
+            self.flushes.close();
         }
         if let Unit::Sps | Unit::Pps = self.unit {
             self.set.clear();
@@ -225,14 +211,14 @@ impl AnnexB {
         // first_mb_in_slice is ue(v), and the single bit 1 is zero.
         if second & 0x80 != 0 {
             self.complete(out);
-            self.flushes.open = false;
+            self.flushes.close();
             if self.active.is_none() && !idr {
                 out.counters.skipped += 1;
                 return;
             }
             self.picture = Some(PictureState { idr, sps_id: None, slices: 0 });
-        } else if self.flushes.open {
-            self.flushes.slices += 1;
+        } else if self.flushes.is_open() {
+            self.flushes.note_late_slice();
             self.flushed_too_early(out);
             return;
         } else if self.picture.as_ref().is_none_or(|picture| picture.idr != idr) {
@@ -313,8 +299,7 @@ impl AnnexB {
         data.reserve_exact(self.slices.len());
         data.extend_from_slice(&self.slices);
         self.slices.clear();
-        self.flushes.slices = picture.slices;
-        self.flushes.pause = self.flushes.pause.saturating_sub(1);
+        self.flushes.note_picture(picture.slices);
         out.add(Item::AccessUnit(AccessUnit { data, keyframe: picture.idr }));
         true
     }
@@ -334,208 +319,12 @@ impl AnnexB {
 
     /// More of a picture has come after a flush took it for complete.
     fn flushed_too_early(&mut self, out: &mut Output) {
-        if self.flushes.open && self.flushes.pause == 0 {
+        if self.flushes.is_too_early() {
             out.counters.early_flushes += 1;
-            self.flushes.pause = self.flushes.next_pause;
-            self.flushes.next_pause = self.flushes.next_pause.saturating_mul(2);
             self.drop_picture();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::h264::nal_units;
-
-    const SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 4, 0x7b, 1, 0x10];
-    const WIDER_SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 5, 0x7b, 1, 0x10];
-    const PPS: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x20];
-    const IDR: &[u8] = &[0x65, 0x88, 0x84, 1, 2];
-    /// A further slice, `first_mb_in_slice` is 1.
-    const IDR_MORE: &[u8] = &[0x65, 0x42, 0x20, 1, 2];
-    const P: &[u8] = &[0x41, 0x9a, 0x38, 3];
-    const P_MORE: &[u8] = &[0x41, 0x46, 0x80, 3];
-    const B: &[u8] = &[0x01, 0x9e, 0x38, 3];
-    const SEI: &[u8] = &[0x06, 5, 1, 2, 0x80];
-    const DELIMITER: &[u8] = &[0x09, 0xf0];
-    const FILLER: &[u8] = &[0x0c, 0xff, 0x80];
-    const END: &[u8] = &[0x0a];
-
-    fn stream(units: &[&[u8]]) -> Vec<u8> {
-        let mut stream = Vec::new();
-        units.iter().for_each(|unit| write_unit(unit, &mut stream));
-        stream
-    }
-
-    /// A parser, and what came out of it.
-    struct Reader(AnnexB, Output);
-
-    impl Reader {
-        fn new() -> Reader {
-            Reader(AnnexB::new(), Output::default())
-        }
-
-        fn push(&mut self, bytes: &[u8]) {
-            self.1.counters.bytes += bytes.len() as u64;
-            self.0.push(bytes, &mut self.1).unwrap();
-        }
-
-        fn flush(&mut self) {
-            self.0.flush(&mut self.1).unwrap();
-        }
-
-        /// The NAL units of each access unit so far.
-        fn units(&mut self) -> Vec<Vec<Vec<u8>>> {
-            let units = |item| match item {
-                Item::AccessUnit(unit) => nal_units(&unit.data).map(<[u8]>::to_vec).collect(),
-                other => panic!("{other:?}"),
-            };
-            self.1.items.drain(..).map(units).collect()
-        }
-    }
-
-    /// The access units of a stream that ends, and how many pictures were skipped and damaged.
-    fn read(units: &[&[u8]]) -> (Vec<Vec<Vec<u8>>>, u64, u64) {
-        let mut reader = Reader::new();
-        reader.push(&stream(units));
-        reader.0.finish(&mut reader.1).unwrap();
-        let counters = reader.1.counters;
-        (reader.units(), counters.skipped, counters.damaged)
-    }
-
-    #[test]
-    fn slices_of_a_picture_are_never_apart() {
-        let (units, skipped, damaged) =
-            read(&[SPS, PPS, IDR, IDR_MORE, IDR_MORE, P, P_MORE, DELIMITER, P, FILLER, P_MORE]);
-        assert_eq!(units[0], [SPS, PPS, IDR, IDR_MORE, IDR_MORE]);
-        assert_eq!(units[1..], [[P, P_MORE], [P, P_MORE]]);
-        assert_eq!((skipped, damaged), (0, 0));
-    }
-
-    #[test]
-    fn parameter_sets_are_before_each_key_frame_once() {
-        let key = vec![SPS, PPS, IDR];
-        assert_eq!(read(&[SPS, PPS, IDR, IDR]).0, [key.clone(), key.clone()], "not repeated");
-        let repeated = [SPS, PPS, IDR, SPS, PPS, P, DELIMITER, SPS, PPS, SEI, IDR, END];
-        assert_eq!(read(&repeated).0, [key.clone(), vec![P], key]);
-    }
-
-    #[test]
-    fn parameter_sets_that_change_are_taken_over() {
-        let pps: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x21];
-        let (units, skipped, _) = read(&[SPS, PPS, IDR, pps, P, P, WIDER_SPS, P, pps, IDR, P]);
-        let expected = [&[SPS, PPS, IDR][..], &[pps, P], &[P], &[WIDER_SPS, pps, IDR], &[P]];
-        assert_eq!(units, expected);
-        assert_eq!(skipped, 1, "the picture between the SPS and the key frame");
-    }
-
-    #[test]
-    fn nothing_comes_out_before_a_key_frame_with_known_parameter_sets() {
-        let (units, skipped, damaged) =
-            read(&[P, P_MORE, IDR, P, SPS, IDR, IDR_MORE, PPS, P, P, IDR, P]);
-        assert_eq!(units, [&[SPS, PPS, IDR][..], &[P]]);
-        assert_eq!((skipped, damaged), (6, 0));
-    }
-
-    #[test]
-    fn what_is_damaged_is_dropped_with_all_that_refers_to_it() {
-        let key: &[&[u8]] = &[SPS, PPS, IDR];
-        let other_pps: &[u8] = &[0x41, 0x99, 0x3c, 3];
-        for damaged in [P_MORE, &[0x41][..], &[0x41, 0x80, 0, 2], other_pps, IDR_MORE] {
-            let (units, skipped, count) = read(&[key, &[DELIMITER, damaged, P, IDR, P]].concat());
-            assert_eq!(units, [key, key, &[P]], "{damaged:02x?}");
-            assert_eq!((skipped, count), (1, 1), "{damaged:02x?}");
-        }
-    }
-
-    #[test]
-    fn b_slices_are_an_error() {
-        let mut reader = Reader::new();
-        reader.push(&stream(&[SPS, PPS, IDR, P, B]));
-        let next = reader.0.push(&stream(&[P]), &mut reader.1);
-        assert_eq!(next, Err(StreamError::BFrames));
-        assert_eq!(reader.units().len(), 2);
-    }
-
-    #[test]
-    fn what_is_too_large_is_dropped_up_to_the_next_key_frame() {
-        let large = [P, &[7; ACCESS_UNIT_MAX_BYTES]].concat();
-        let mut reader = Reader::new();
-        for piece in stream(&[SPS, PPS, IDR, &large, P, IDR, P, P]).chunks(64 << 10) {
-            reader.push(piece);
-            assert!(reader.0.bytes() <= super::super::BUFFERED_MAX_BYTES);
-        }
-        assert_eq!(reader.units(), [&[SPS, PPS, IDR][..], &[SPS, PPS, IDR], &[P]]);
-        assert_eq!((reader.1.counters.oversized, reader.1.counters.skipped), (1, 1));
-    }
-
-    #[test]
-    fn a_flush_completes_the_picture_at_once() {
-        let mut reader = Reader::new();
-        reader.push(&stream(&[SPS, PPS, IDR]));
-        assert!(reader.units().is_empty());
-        reader.flush();
-        assert_eq!(reader.units(), [[SPS, PPS, IDR]]);
-        reader.flush();
-        // The first zero byte of the next start code may come early.
-        reader.push(&[0]);
-        reader.push(&stream(&[P])[1..]);
-        reader.flush();
-        assert_eq!(reader.units(), [[P]]);
-        reader.push(&stream(&[P, FILLER]));
-        reader.flush();
-        assert_eq!(reader.units(), [[P]]);
-        assert_eq!(reader.1.counters.early_flushes, 0);
-    }
-
-    #[test]
-    fn a_flush_waits_for_as_many_slices_as_before() {
-        let mut reader = Reader::new();
-        reader.push(&stream(&[SPS, PPS, IDR, IDR_MORE, P]));
-        reader.flush();
-        assert_eq!(reader.units().len(), 1, "the second picture has one slice of two");
-        reader.push(&stream(&[P_MORE]));
-        reader.flush();
-        assert_eq!(reader.units(), [[P, P_MORE]]);
-    }
-
-    #[test]
-    fn a_flush_waits_where_a_buffered_writer_would_pause() {
-        let mut whole = stream(&[SPS, PPS, IDR]);
-        whole.resize(4096, 7);
-        let mut reader = Reader::new();
-        reader.push(&whole);
-        reader.flush();
-        assert!(reader.units().is_empty());
-        reader.push(&[7]);
-        reader.flush();
-        assert_eq!(reader.units().len(), 1);
-    }
-
-    #[test]
-    fn after_an_early_flush_there_is_nothing_until_a_key_frame_and_no_flush_for_a_while() {
-        let picture: &[&[u8]] = &[P, P_MORE];
-        // In the middle of a slice, and between two slices.
-        for rest in [vec![9, 9], stream(&[P_MORE]), [vec![9], stream(&[P_MORE])].concat()] {
-            let mut reader = Reader::new();
-            reader.push(&stream(&[SPS, PPS, IDR, P]));
-            reader.flush();
-            assert_eq!(reader.units().len(), 2);
-            reader.push(&rest);
-            assert_eq!(reader.1.counters.early_flushes, 1);
-            reader.push(&stream(picture));
-            reader.push(&stream(&[IDR, IDR_MORE]));
-            reader.flush();
-            assert!(reader.units().is_empty(), "flushes pause");
-            for _ in 0..FLUSH_PAUSE_PICTURES {
-                reader.push(&stream(picture));
-                assert_eq!(reader.units().len(), 1);
-            }
-            reader.flush();
-            assert_eq!(reader.units(), [[P, P_MORE]], "flushes are back");
-            reader.push(&stream(&[P_MORE]));
-            assert_eq!(reader.0.flushes.pause, 2 * FLUSH_PAUSE_PICTURES);
-        }
-    }
-}
+mod tests;

@@ -33,6 +33,7 @@
 mod annex_b;
 mod bits;
 mod error;
+mod flushes;
 mod format;
 mod huffman;
 mod jpeg;
