@@ -227,31 +227,50 @@ fn a_page_whose_origin_is_not_allowed_plays_nothing() {
     assert_eq!(viewers(&server.stats()), 0);
 }
 
-/// Runs aiortc, and returns the centre of the disc in each frame and when the frame was decoded.
-fn aiortc(server: &Server, frames: usize, token: Option<&str>) -> (Vec<(f64, f64)>, Vec<f64>) {
+/// What aiortc has seen.
+struct Seen {
+    srtp_profile: String,
+    /// The role of the server in DTLS, as its answer says it.
+    setup: String,
+    /// The centre of the disc in each frame.
+    centres: Vec<(f64, f64)>,
+    /// When each frame was decoded, in seconds.
+    times: Vec<f64>,
+}
+
+/// Runs aiortc with these arguments until it has received so many frames.
+fn aiortc(server: &Server, frames: usize, arguments: &[&str]) -> Seen {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players/aiortc_viewer.py");
     let mut command = Command::new("timeout");
     command
         .arg(WAIT_LIMIT.as_secs().to_string())
         .arg(players().join("venv/bin/python"))
         .arg(script);
-    command.arg(format!("{}whep", server.url())).arg(frames.to_string()).args(token);
+    command.arg(format!("{}whep", server.url())).arg(frames.to_string()).args(arguments);
     let output = command.output().unwrap();
     let [seen, errors] = [output.stdout, output.stderr].map(|t| String::from_utf8(t).unwrap());
     assert!(output.status.success(), "{}: {seen}{errors}", output.status);
+    let (connection, lines) = seen.split_once('\n').unwrap();
+    let (srtp_profile, setup) = connection.split_once(' ').unwrap();
     let numbers = |line: &str| line.split(' ').map(|n| n.parse().unwrap()).collect::<Vec<f64>>();
-    let lines: Vec<Vec<f64>> = seen.lines().map(numbers).collect();
+    let lines: Vec<Vec<f64>> = lines.lines().map(numbers).collect();
     let centre =
         |of: &Vec<f64>| (ball::middle(of[0], of[1], of[4]), ball::middle(of[2], of[3], of[5]));
-    (lines.iter().map(centre).collect(), lines.iter().map(|of| of[6]).collect())
+    Seen {
+        srtp_profile: srtp_profile.into(),
+        setup: setup.into(),
+        centres: lines.iter().map(centre).collect(),
+        times: lines.iter().map(|of| of[6]).collect(),
+    }
 }
 
 #[test]
 fn aiortc_decodes_the_ball_on_its_trajectory() {
     let server = start_for_aiortc(&[]);
-    let (seen, times) = aiortc(&server, 150, None);
-    assert_eq!(seen.len(), 150);
-    let frames = ball::follow(&seen, MOST_SKIPPED).unwrap();
+    let Seen { srtp_profile, setup, centres, times } = aiortc(&server, 150, &[]);
+    assert_eq!((&*srtp_profile, &*setup), ("SRTP_AEAD_AES_256_GCM", "passive"));
+    assert_eq!(centres.len(), 150);
+    let frames = ball::follow(&centres, MOST_SKIPPED).unwrap();
     // The best second: a busy machine only makes the rate worse.
     let seconds = times.windows(31).map(|w| 30.0 / (w[30] - w[0]));
     let rate = seconds.map(|rate| (rate - 30.0).abs()).fold(f64::MAX, f64::min);
@@ -268,9 +287,27 @@ fn aiortc_decodes_the_ball_on_its_trajectory() {
 #[test]
 fn aiortc_sends_the_token_that_it_is_given() {
     let server = start_for_aiortc(&["--token", TOKEN]);
-    let (seen, _) = aiortc(&server, 30, Some(TOKEN));
-    ball::follow(&seen, MOST_SKIPPED).unwrap();
+    let seen = aiortc(&server, 30, &["--token", TOKEN]);
+    ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
     assert_eq!(viewers(&stats(&server, Some(TOKEN))), 0);
+}
+
+/// libsrtp decrypts each of the profiles that the server knows, with the keys of either role in
+/// DTLS: OpenSSL is the client, and then the server.
+#[test]
+fn aiortc_decodes_the_ball_with_each_srtp_profile_in_each_role_of_dtls() {
+    let server = start_for_aiortc(&[]);
+    for profile in ["SRTP_AEAD_AES_256_GCM", "SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"] {
+        for (offered, answered) in [("active", "passive"), ("passive", "active")] {
+            let arguments = ["--srtp-profile", profile, "--setup", offered];
+            let seen = aiortc(&server, 60, &arguments);
+            let frames = ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
+            let Seen { srtp_profile, setup, .. } = &seen;
+            println!("{srtp_profile}, the server {setup}: {} frames", frames.len());
+            assert_eq!((srtp_profile.as_str(), setup.as_str()), (profile, answered));
+            assert_eq!(frames.len(), 60);
+        }
+    }
 }
 
 /// Not on the loopback address: aiortc offers no candidate for it.

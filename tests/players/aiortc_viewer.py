@@ -1,17 +1,16 @@
-"""Receives video over WHEP with aiortc. For each frame, prints the bounding box of the disc (left, right, top,
-bottom), the width and height of the picture, and the time of decoding in seconds.
-
-Usage: aiortc_viewer.py URL FRAMES [TOKEN]
+"""Receives video over WHEP with aiortc. Prints the SRTP profile in use and whether the server is active or passive in
+DTLS, then for each frame the bounding box of the disc (left, right, top, bottom), the width and height of the picture,
+and the time of decoding in seconds.
 """
 
+import argparse
 import asyncio
 import contextlib
-import sys
 import time
 import urllib.parse
 import urllib.request
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcdtlstransport
 from aiortc.mediastreams import MediaStreamError
 
 # Pixels that are brighter than the background.
@@ -35,16 +34,27 @@ def disc(frame):
     return left, right, lit[0], lit[-1], frame.width, frame.height
 
 
-async def watch(url, frames, token):
+def allow_only(srtp_profile):
+    profiles = rtcdtlstransport.SRTP_PROFILES
+    profiles[:] = [profile for profile in profiles if profile.openssl_profile.decode() == srtp_profile]
+
+
+async def watch(arguments):
+    url, token = arguments.url, arguments.token
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     receiver = pc.addTransceiver("video", direction="recvonly").receiver
     await pc.setLocalDescription(await pc.createOffer())
-    with request("POST", url, token, pc.localDescription.sdp.encode()) as response:
+    offer = pc.localDescription.sdp.replace("a=setup:actpass", f"a=setup:{arguments.setup}")
+    with request("POST", url, token, offer.encode()) as response:
         session = urllib.parse.urljoin(url, response.headers["Location"])
         answer = RTCSessionDescription(response.read().decode(), "answer")
     await pc.setRemoteDescription(answer)
-    for _ in range(frames):
+    for index in range(arguments.frames):
         frame = await receiver.track.recv()
+        if index == 0:
+            profile = receiver.transport._ssl.get_selected_srtp_profile().decode()
+            setup = answer.sdp.split("a=setup:")[1].split()[0]
+            print(profile, setup)
         print(*disc(frame), time.monotonic(), flush=True)
     request("DELETE", session, token).close()
     # The server sends close_notify, which ends the track.
@@ -54,5 +64,13 @@ async def watch(url, frames, token):
     await pc.close()
 
 
-url, frames, *token = sys.argv[1:]
-asyncio.run(watch(url, int(frames), token[0] if token else None))
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("url")
+parser.add_argument("frames", type=int)
+parser.add_argument("--token")
+parser.add_argument("--srtp-profile", help="offer this one only, by its name in OpenSSL")
+parser.add_argument("--setup", default="actpass", help="the role in DTLS that is offered")
+arguments = parser.parse_args()
+if arguments.srtp_profile:
+    allow_only(arguments.srtp_profile)
+asyncio.run(watch(arguments))
