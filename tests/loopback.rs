@@ -76,6 +76,42 @@ fn the_ball_arrives_on_its_trajectory_300_frames_in_a_row() {
     }
 }
 
+/// Waits for 60 frames, and checks that they show the ball.
+fn follow_the_ball(viewer: SocketViewer) -> SocketViewer {
+    let mut viewers = [viewer];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 60);
+    let [viewer] = viewers;
+    let pictures = decode(&viewer.client.frames);
+    let centres: Vec<_> = pictures.iter().map(Decoded::centre).collect();
+    ball::follow(&centres, 0).unwrap();
+    viewer
+}
+
+/// RFC 5763, section 5, and RFC 8842, section 5.3.
+#[test]
+fn the_answer_has_the_other_role_in_dtls_and_the_ball_arrives_in_each() {
+    let server = Server::start(&[]);
+    for (offered, answered) in
+        [("actpass", "passive"), ("active", "passive"), ("passive", "active")]
+    {
+        let setup = format!("a=setup:{offered}");
+        let viewer = SocketViewer::join_with(&server, "a=setup:actpass", &setup);
+        let answer = viewer.client.answer();
+        assert!(answer.contains(&format!("a=setup:{answered}\r\n")), "{offered}: {answer}");
+        follow_the_ball(viewer);
+    }
+}
+
+#[test]
+fn the_ball_arrives_over_ipv6() {
+    let server = Server::start_on("::1", 0, &[]);
+    let viewer = follow_the_ball(SocketViewer::join(&server));
+    let stats = server.stats();
+    let address = viewer.client.address.to_string();
+    assert!(address.starts_with("[::1]:"), "{address}");
+    assert_eq!(stats["viewers"][0]["address"], address, "{stats}");
+}
+
 /// Checks that the disc is green and the rest black, each sample within 6, except within two to
 /// three pixels of the disc's edge.
 fn check_colours(picture: &Decoded) {

@@ -53,7 +53,6 @@ pub struct Client {
     codec: Codec,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
-    /// The last accepted answer.
     answer: String,
     deadline: Instant,
     pub address: SocketAddr,
@@ -120,6 +119,11 @@ impl Client {
         let pending = self.pending.take().unwrap();
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
         self.handle_timeout(now);
+    }
+
+    /// The last accepted answer.
+    pub fn answer(&self) -> &str {
+        &self.answer
     }
 
     /// The SDP of a subsequent offer. `accept` takes its answer.

@@ -20,12 +20,19 @@ impl SocketViewer {
         SocketViewer::try_join(server).expect("the server answers")
     }
 
+    /// As `join`, with something in its offer replaced.
+    pub fn join_with(server: &Server, from: &str, to: &str) -> SocketViewer {
+        let replace = |sdp: String| {
+            assert!(sdp.contains(from), "{sdp}");
+            sdp.replace(from, to)
+        };
+        let joined = SocketViewer::offer(own_ip(server), server.address, &[], replace);
+        SocketViewer::answered(joined).expect("the server answers")
+    }
+
     /// `None` if the server does not answer.
     pub fn try_join(server: &Server) -> Option<SocketViewer> {
-        match SocketViewer::try_join_from(Ipv4Addr::LOCALHOST.into(), server.address, &[]) {
-            Ok(joined) => Some(joined.unwrap_or_else(|refusal| panic!("{}", refusal.json()))),
-            Err(_) => None,
-        }
+        SocketViewer::answered(SocketViewer::offer(own_ip(server), server.address, &[], |sdp| sdp))
     }
 
     /// An error if the server does not answer, and what it answers if it refuses.
@@ -34,10 +41,24 @@ impl SocketViewer {
         server: SocketAddr,
         headers: &[(&str, &str)],
     ) -> io::Result<Result<SocketViewer, Response>> {
+        SocketViewer::offer(own, server, headers, |sdp| sdp)
+    }
+
+    fn answered(joined: io::Result<Result<SocketViewer, Response>>) -> Option<SocketViewer> {
+        let joined = joined.ok()?;
+        Some(joined.unwrap_or_else(|refusal| panic!("{}", refusal.json())))
+    }
+
+    fn offer(
+        own: IpAddr,
+        server: SocketAddr,
+        headers: &[(&str, &str)],
+        change: impl FnOnce(String) -> String,
+    ) -> io::Result<Result<SocketViewer, Response>> {
         let socket = UdpSocket::bind((own, 0))?;
         let now = Instant::now();
         let (mut client, sdp) = Client::new(socket.local_addr()?, Codec::H264, now);
-        let response = try_post_offer(server, headers, &sdp)?;
+        let response = try_post_offer(server, headers, &change(sdp))?;
         match response.status {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             200 => {
@@ -101,4 +122,9 @@ pub fn run_until(viewers: &mut [SocketViewer], done: impl Fn(&[SocketViewer]) ->
         assert!(Instant::now() < end, "{} frames", viewers[0].client.frames.len());
         viewers.iter_mut().for_each(SocketViewer::step);
     }
+}
+
+/// Where a viewer on the server's own host is.
+fn own_ip(server: &Server) -> IpAddr {
+    server.address.ip()
 }
