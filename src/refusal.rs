@@ -70,6 +70,7 @@ reasons! {
     NoVideo = "no-video",
     NoCodec = "no-codec",
     VideoNotReceiving = "video-not-receiving",
+    IceLite = "ice-lite",
     NoSession = "no-session",
     IfMatchMissing = "if-match-missing",
     IfMatchStale = "if-match-stale",

@@ -338,6 +338,25 @@ fn an_offer_that_cannot_be_answered_is_an_error_with_its_reason() {
 }
 
 #[test]
+fn an_offer_that_no_check_or_handshake_can_follow_is_refused_with_a_sentence() {
+    let whole = offer(&[SAFARI_VIDEO]);
+    let ice_lite = whole.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n");
+    // RFC 8842, section 5.2.
+    let holdconn = whole.replace("a=setup:actpass", "a=setup:holdconn");
+    let mut world = World::new();
+    for (sdp, status, reason, part) in [
+        (ice_lite, 422, "ice-lite", "(a=ice-lite), which waits for connectivity checks"),
+        (holdconn, 400, "offer-malformed", "no a=setup that can be read"),
+    ] {
+        let body = json!({"type": "offer", "sdp": sdp}).to_string();
+        let (seen, problem) = world.post_offer("10.0.0.1:1".parse().unwrap(), &body);
+        assert_eq!((seen, &problem["reason"]), (status, &json!(reason)), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+    }
+    assert_eq!(world.server.viewers(), 0);
+}
+
+#[test]
 fn an_offer_that_lacks_a_required_line_is_refused_and_the_server_continues() {
     let whole = offer(&[SAFARI_VIDEO]);
     let mut world = World::new();

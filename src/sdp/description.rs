@@ -21,7 +21,6 @@ pub const MAX_FORMATS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     pub credentials: IceCreds,
-    pub ice_lite: bool,
     /// SHA-256 of its certificate.
     pub fingerprint: [u8; 32],
     pub setup: Setup,
@@ -159,7 +158,6 @@ impl<'a> Description<'a> {
                 ufrag: credential("ice-ufrag", UFRAG_BYTES, |s| s.ufrag)?,
                 pass: credential("ice-pwd", PASSWORD_BYTES, |s| s.password)?,
             },
-            ice_lite: self.session.ice_lite,
             fingerprint: fingerprint
                 .and_then(hash_of)
                 .ok_or_else(|| unreadable("fingerprint:sha-256"))?,

@@ -12,6 +12,9 @@ pub enum OfferError {
     NotReceiving,
     /// Video in these codecs only, none of which is ours.
     NoCodec(Vec<String>),
+    /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
+    /// and we send none to an address that has not sent one.
+    IceLite,
     /// There is more of something than any browser has; what, and the most that is read.
     TooLarge(&'static str, usize),
 }
@@ -36,6 +39,11 @@ impl fmt::Display for OfferError {
                  (packetization-mode 1) and VP8. Use Chrome, Edge, Firefox or Safari with their \
                  usual settings.",
                 if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
+            ),
+            OfferError::IceLite => f.write_str(
+                "The offer is of an ICE-lite agent (a=ice-lite), which waits for connectivity \
+                 checks, and this server sends none to an address that it has not heard from. \
+                 Use full ICE.",
             ),
             OfferError::TooLarge(what, most) => {
                 write!(f, "The offer has too many {what}: at most {most} are read.")

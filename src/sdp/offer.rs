@@ -78,6 +78,9 @@ impl Offer {
         };
         let video = &sections[video_index];
         let mid = video.mid().ok_or_else(|| lacks("mid"))?;
+        if session.ice_lite {
+            return Err(OfferError::IceLite);
+        }
         let peer = description.peer(video)?;
         Ok(Offer {
             session_key: SessionKey {

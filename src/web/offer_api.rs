@@ -50,6 +50,7 @@ pub fn refusal(error: &OfferError) -> Response {
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
         OfferError::NoCodec(_) => (422, Reason::NoCodec),
+        OfferError::IceLite => (422, Reason::IceLite),
         OfferError::TooLarge(..) => (413, Reason::OfferTooLarge),
     };
     Response::problem(status, reason, &error.to_string())

@@ -13,8 +13,6 @@ pub struct LocalSide {
     pub session: u64,
     /// How many answers there were.
     pub answers: u64,
-    /// Of the two ICE agents, we choose the pair (RFC 8445, section 6.1.1).
-    pub controls_ice: bool,
     pub is_dtls_client: bool,
     pub fingerprint: String,
     pub candidates: Candidates,

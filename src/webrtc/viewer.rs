@@ -84,13 +84,12 @@ impl Viewer {
 
     fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
         let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = local.random;
-        let Peer { credentials, ice_lite, fingerprint, setup } = &offer.peer;
+        let Peer { credentials, fingerprint, setup } = &offer.peer;
         let mut rtc = config::rtc_config(offer, &local).build(now);
         let is_dtls_client = *setup == Setup::Passive;
         let mut api = rtc.direct_api();
-        // The offerer controls, unless it is a lite one (RFC 8445, section 6.1.1).
-        let controls_ice = *ice_lite;
-        api.set_ice_controlling(controls_ice);
+        // The offerer controls (RFC 8445, section 6.1.1).
+        api.set_ice_controlling(false);
         api.set_remote_ice_credentials(credentials.clone());
         let hash_func = "sha-256".to_owned();
         api.set_remote_fingerprint(Fingerprint { hash_func, bytes: fingerprint.to_vec() });
@@ -121,7 +120,6 @@ impl Viewer {
             local: LocalSide {
                 session: u64::from(session >> 1) << 32 | u64::from(session_low),
                 answers: 0,
-                controls_ice,
                 is_dtls_client,
                 fingerprint,
                 candidates,

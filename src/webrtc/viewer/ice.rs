@@ -56,7 +56,7 @@ impl Viewer {
         // Our end of the pair that media went through is gone. The browser will nominate another,
         // but Chromium takes 5 s for that; until then any pair will do that it answers on.
         // Only a controlling agent chooses by itself, so this is one for the time of the response.
-        let chooses = is_response(message) && self.has_lost_address() && !self.local.controls_ice;
+        let chooses = is_response(message) && self.has_lost_address();
         self.drive(now, |rtc| {
             if chooses {
                 rtc.direct_api().set_ice_controlling(true);
