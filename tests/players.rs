@@ -11,11 +11,15 @@ use std::process::Command;
 use serde_json::Value;
 use support::ball;
 use support::chromium::{Chromium, Tab};
+use support::filled;
 use support::process::{Server, WAIT_LIMIT, own_address, request};
 use support::scripts;
 use support::scripts::{DISCS, MOST_SKIPPED, check_frame_rate};
 
 const TOKEN: &str = "open-sesame";
+/// Some 60 packets a frame: aiortc's jitter buffer has room for 128.
+const FILLER_BYTES: usize = 68_000;
+const FILLED_FRAMES_PER_SECOND: u32 = 60;
 
 /// A player in a page: the script that starts it, and the one that stops it.
 struct NpmPlayer {
@@ -239,14 +243,14 @@ struct Seen {
 }
 
 /// Runs aiortc with these arguments until it has received so many frames.
-fn aiortc(server: &Server, frames: usize, arguments: &[&str]) -> Seen {
+fn aiortc(server: SocketAddr, frames: usize, arguments: &[&str]) -> Seen {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players/aiortc_viewer.py");
     let mut command = Command::new("timeout");
     command
-        .arg(WAIT_LIMIT.as_secs().to_string())
+        .arg((2 * WAIT_LIMIT.as_secs()).to_string())
         .arg(players().join("venv/bin/python"))
         .arg(script);
-    command.arg(format!("{}whep", server.url())).arg(frames.to_string()).args(arguments);
+    command.arg(format!("http://{server}/whep")).arg(frames.to_string()).args(arguments);
     let output = command.output().unwrap();
     let [seen, errors] = [output.stdout, output.stderr].map(|t| String::from_utf8(t).unwrap());
     assert!(output.status.success(), "{}: {seen}{errors}", output.status);
@@ -267,7 +271,7 @@ fn aiortc(server: &Server, frames: usize, arguments: &[&str]) -> Seen {
 #[test]
 fn aiortc_decodes_the_ball_on_its_trajectory() {
     let server = start_for_aiortc(&[]);
-    let Seen { srtp_profile, setup, centres, times } = aiortc(&server, 150, &[]);
+    let Seen { srtp_profile, setup, centres, times } = aiortc(server.address, 150, &[]);
     assert_eq!((&*srtp_profile, &*setup), ("SRTP_AEAD_AES_256_GCM", "passive"));
     assert_eq!(centres.len(), 150);
     let frames = ball::follow(&centres, MOST_SKIPPED).unwrap();
@@ -287,7 +291,7 @@ fn aiortc_decodes_the_ball_on_its_trajectory() {
 #[test]
 fn aiortc_sends_the_token_that_it_is_given() {
     let server = start_for_aiortc(&["--token", TOKEN]);
-    let seen = aiortc(&server, 30, &["--token", TOKEN]);
+    let seen = aiortc(server.address, 30, &["--token", TOKEN]);
     ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
     assert_eq!(viewers(&stats(&server, Some(TOKEN))), 0);
 }
@@ -300,7 +304,7 @@ fn aiortc_decodes_the_ball_with_each_srtp_profile_in_each_role_of_dtls() {
     for profile in ["SRTP_AEAD_AES_256_GCM", "SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"] {
         for (offered, answered) in [("active", "passive"), ("passive", "active")] {
             let arguments = ["--srtp-profile", profile, "--setup", offered];
-            let seen = aiortc(&server, 60, &arguments);
+            let seen = aiortc(server.address, 60, &arguments);
             let frames = ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
             let Seen { srtp_profile, setup, .. } = &seen;
             println!("{srtp_profile}, the server {setup}: {} frames", frames.len());
@@ -308,6 +312,22 @@ fn aiortc_decodes_the_ball_with_each_srtp_profile_in_each_role_of_dtls() {
             assert_eq!(frames.len(), 60);
         }
     }
+}
+
+/// Packets are lost and resent after the video's sequence numbers have rolled over, and those of the
+/// retransmissions have not: either stream counts its own roll-overs (RFC 3711, section 3.2.3).
+#[test]
+fn aiortc_repairs_losses_after_a_roll_over_of_sequence_numbers() {
+    let server =
+        filled::start(own_address().parse().unwrap(), FILLED_FRAMES_PER_SECOND, FILLER_BYTES);
+    let arguments = ["--srtp-profile", "SRTP_AES128_CM_SHA1_80", "--drop-one-of", "50"];
+    let frames = 120;
+    let seen = aiortc(server, frames, &arguments);
+    let frames = ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
+    let skipped = frames[frames.len() - 1] - frames[0] + 1 - frames.len();
+    println!("{} frames after the roll-over, {skipped} skipped", frames.len());
+    // Every frame loses a packet.
+    assert!(skipped <= 6, "{frames:?}");
 }
 
 /// Not on the loopback address: aiortc offers no candidate for it.

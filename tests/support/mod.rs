@@ -10,6 +10,8 @@ pub mod client;
 pub mod crypto;
 pub mod dear_offers;
 #[cfg(feature = "driver")]
+pub mod filled;
+#[cfg(feature = "driver")]
 pub mod firefox;
 #[cfg(feature = "driver")]
 pub mod process;

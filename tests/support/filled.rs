@@ -1,0 +1,80 @@
+//! A server in this process whose frames are the ball's with filler data behind them (ITU-T H.264,
+//! 7.3.2.7), so that all 16 bits of sequence numbers are used up within seconds.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use ballcast::driver::{Driver, Endpoints};
+use ballcast::media::{Codec, Frame, Size};
+use ballcast::server::admission::Limits;
+use ballcast::server::{Config, Server};
+use ballcast::source::encode::Quality;
+use ballcast::source::{BallSource, Source};
+use ballcast::web::cors::AccessPolicy;
+
+struct Filled {
+    ball: BallSource,
+    filler_bytes: usize,
+}
+
+impl Source for Filled {
+    fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        self.ball.capture(now, wall)
+    }
+
+    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+        const FILLER: [u8; 5] = [0, 0, 0, 1, 0x0c];
+        const STOP: u8 = 0x80;
+        let frame = self.ball.encode(codec)?;
+        let filler = [&FILLER[..], &vec![0xff; self.filler_bytes], &[STOP]].concat();
+        Ok(Frame::h264([frame.data(), &filler].concat(), frame.captured))
+    }
+
+    fn force_keyframe(&mut self, codec: Codec) {
+        self.ball.force_keyframe(codec);
+    }
+}
+
+/// Starts a server that ends with the process, and returns its address.
+pub fn start(ip: IpAddr, frames_per_second: u32, filler_bytes: usize) -> SocketAddr {
+    let endpoints = Endpoints::bind(&[ip], 0).unwrap();
+    let address = endpoints.addresses()[0];
+    std::thread::spawn(move || {
+        let size = Size { width: 640, height: 480 };
+        let ball = BallSource::new(size, frames_per_second, Quality::Constant, false);
+        let bitrate = frames_per_second * filler_bytes as u32 * 8;
+        let make_server = |addresses, now, wall| {
+            Server::new(config(addresses, wall, frames_per_second, bitrate), now)
+        };
+        let source = Filled { ball, filler_bytes };
+        Driver::new(endpoints, make_server, source).unwrap().run().unwrap();
+    });
+    address
+}
+
+fn config(
+    addresses: Vec<SocketAddr>,
+    wall_clock: SystemTime,
+    frames_per_second: u32,
+    bitrate: u32,
+) -> Config {
+    let crypto = str0m::crypto::from_feature_flags();
+    let certificate = crypto.dtls_provider.generate_certificate().unwrap();
+    let mut entropy = [0; 32];
+    fastrand::fill(&mut entropy);
+    Config {
+        entropy,
+        crypto: Arc::new(crypto),
+        certificate,
+        addresses,
+        access: AccessPolicy::default(),
+        token: None,
+        limits: Limits::default(),
+        frames_per_second,
+        bitrate: Some(bitrate),
+        stamped: false,
+        wall_clock,
+    }
+}
