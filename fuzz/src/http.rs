@@ -273,7 +273,9 @@ impl Peer {
         assert!(events.len() < self.sent + 8, "endless events");
         match (events.last_mut(), event) {
             (_, Event::Send(bytes)) if *bytes == *CONTINUE => self.record.continues += 1,
-            (Some(Event::Send(sent)), Event::Send(more)) => sent.to_mut().extend_from_slice(&more),
+            (Some(Event::Send(sent)), Event::Send(more)) => {
+                *sent = [&sent[..], &more].concat().into()
+            }
             (_, event) => {
                 if let Event::Request(request) = &event {
                     self.connection.respond(answer(request));
@@ -618,8 +620,6 @@ fn field_line(line: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: camera\r\n\r\n";
@@ -642,7 +642,7 @@ mod tests {
             if let Event::Send(bytes) = event {
                 let text = String::from_utf8_lossy(bytes);
                 assert!(text.contains(from), "{from:?} is not in {text:?}");
-                *bytes = Cow::Owned(text.replacen(from, to, 1).into_bytes());
+                *bytes = text.replacen(from, to, 1).into_bytes().into();
             }
         }
     }

@@ -1,15 +1,15 @@
 //! One TCP connection: what is written waits here until the kernel takes it.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 
 pub struct Connection {
     stream: TcpStream,
-    queue: VecDeque<Cow<'static, [u8]>>,
+    queue: VecDeque<Bytes>,
     /// How much of the queue's first entry is sent already.
     sent: usize,
     finish: bool,
@@ -36,7 +36,7 @@ impl Connection {
     }
 
     /// Puts bytes at the end of the queue.
-    pub fn push(&mut self, bytes: Cow<'static, [u8]>) {
+    pub fn push(&mut self, bytes: Bytes) {
         self.queue.push_back(bytes);
     }
 

@@ -1,8 +1,9 @@
 //! The life of one connection: what is read, what is answered, what is due, and how it ends.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
 
 use super::head::HeadReader;
 use super::refusal::{self, Refusal};
@@ -36,7 +37,7 @@ pub enum Event {
     /// Call [`Connection::respond`] before polling on.
     Request(Request),
     /// Append to the socket's queue. Never empty.
-    Send(Cow<'static, [u8]>),
+    Send(Bytes),
     /// Count this reason; the answer, where there is one, follows as `Send`.
     Refused(Reason),
     /// Shut down the write side once the queue is empty, but go on reading. At most once.
@@ -269,7 +270,7 @@ impl Connection {
             return;
         }
         if head.expects_continue && head.content_length > 0 && self.input.unread().is_empty() {
-            self.send(Cow::Borrowed(b"HTTP/1.1 100 Continue\r\n\r\n"), context.now);
+            self.send(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"), context.now);
         }
         self.phase = Phase::Body(head);
     }
@@ -365,7 +366,7 @@ impl Connection {
         self.events.push_back(Event::Close);
     }
 
-    fn send(&mut self, bytes: Cow<'static, [u8]>, now: Instant) {
+    fn send(&mut self, bytes: Bytes, now: Instant) {
         if bytes.is_empty() {
             return;
         }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::refusal::Reason;
 
 /// A body up to this size shares the buffer of its head, so that both leave in one packet train; a
@@ -35,7 +37,7 @@ pub struct Response {
     /// In the order they are sent.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Give a response to HEAD, too, the body that GET gets: it is measured but not sent.
-    pub body: Cow<'static, [u8]>,
+    pub body: Bytes,
     /// Why the request was refused: a short, stable name to count by, reported as
     /// [`Event::Refused`](super::Event).
     pub refusal: Option<Reason>,
@@ -44,7 +46,7 @@ pub struct Response {
 impl Response {
     /// A response without a body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Cow::Borrowed(&[]), refusal: None }
+        Self { status, headers: Vec::new(), body: Bytes::new(), refusal: None }
     }
 
     /// A refusal as `application/problem+json` (RFC 9457): `sentence` tells a person what to do,
@@ -74,11 +76,7 @@ impl Response {
     }
 
     /// Sets the body and its Content-Type.
-    pub fn with_body(
-        mut self,
-        content_type: &'static str,
-        body: impl Into<Cow<'static, [u8]>>,
-    ) -> Self {
+    pub fn with_body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self.with_header("Content-Type", content_type)
     }
@@ -90,25 +88,20 @@ impl Response {
     }
 
     /// The whole answer for a connection that is refused before it begins.
-    pub fn into_closing_bytes(self, date: SystemTime) -> Cow<'static, [u8]> {
+    pub fn into_closing_bytes(self, date: SystemTime) -> Bytes {
         let [head, body] = self.render(date, false, true);
         if body.is_empty() { head } else { [head, body].concat().into() }
     }
 
     /// The bytes to send: the head with a small body, then a large body or nothing.
-    pub(super) fn render(
-        self,
-        date: SystemTime,
-        to_head: bool,
-        close: bool,
-    ) -> [Cow<'static, [u8]>; 2] {
+    pub(super) fn render(self, date: SystemTime, to_head: bool, close: bool) -> [Bytes; 2] {
         let mut first = self.head(date, close).into_bytes();
         if to_head || !self.may_have_body() {
-            return [first.into(), Cow::Borrowed(&[])];
+            return [first.into(), Bytes::new()];
         }
         if self.body.len() <= JOINED_BODY_MAX_BYTES {
             first.extend_from_slice(&self.body);
-            return [first.into(), Cow::Borrowed(&[])];
+            return [first.into(), Bytes::new()];
         }
         [first.into(), self.body]
     }

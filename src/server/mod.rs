@@ -27,13 +27,13 @@ pub mod stats;
 mod timers;
 mod viewers;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use self::admission::{Admission, Limits};
@@ -129,7 +129,7 @@ pub enum Input<'a> {
 /// Effects. They own.
 #[derive(Debug)]
 pub enum Output {
-    Send(ConnId, Cow<'static, [u8]>),
+    Send(ConnId, Bytes),
     /// After what was sent: send no more, but go on reading.
     Finish(ConnId),
     /// Let go of the connection now.

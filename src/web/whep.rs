@@ -2,8 +2,6 @@
 //! the viewer is then a resource of its own, which can be changed and deleted
 //! (draft-ietf-wish-whep-03; RFC 9725 for what it shares with WHIP).
 
-use std::borrow::Cow;
-
 use str0m::IceCreds;
 
 use super::offer_api;
@@ -49,7 +47,7 @@ pub fn options(methods: &'static str) -> Response {
 
 /// The endpoint and sessions exist, and there is nothing to see.
 pub fn presence() -> Response {
-    Response::new(200).with_body(SDP, Cow::Borrowed(&[][..])).with_header("Accept-Post", SDP)
+    Response::new(200).with_body(SDP, &b""[..]).with_header("Accept-Post", SDP)
 }
 
 /// The answer to an offer, and where its viewer is.

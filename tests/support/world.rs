@@ -310,7 +310,7 @@ impl World {
             match self.server.poll_output() {
                 Output::Send(id, bytes) => {
                     assert!(!self.is_closed(id), "nothing is sent on a closed connection");
-                    self.responses.push((id, bytes.into_owned()));
+                    self.responses.push((id, bytes.to_vec()));
                 }
                 Output::Finish(_) => {}
                 Output::Close(id) => {
