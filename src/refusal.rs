@@ -50,6 +50,8 @@ reasons! {
     // Without an answer.
     AnswerLate = "answer-late",
     InputOverflow = "input-overflow",
+    // The answer was not made in time.
+    NotReady = "not-ready",
     // Our fault: something panicked on the request.
     Internal = "internal",
 

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::head::HeadReader;
+use super::input::Input;
 use super::refusal::{self, Refusal};
-use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME};
+use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME, RESPOND_TIME};
 use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES, UNSENT_MAX_BYTES};
 use super::{Head, Method, Response};
 use crate::refusal::Reason;
@@ -34,7 +35,7 @@ pub struct Context<'a> {
 /// What a connection wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Call [`Connection::respond`] before polling on.
+    /// Call [`Connection::respond`], at once or later.
     Request(Request),
     /// Append to the socket's queue. Never empty.
     Send(Bytes),
@@ -75,6 +76,10 @@ enum Phase {
         to_head: bool,
         next: Next,
     },
+    /// In a body without an end. What the peer sends is not wanted.
+    Stream {
+        discarded: usize,
+    },
     /// Reading an unwanted body to get to the next request.
     Discard {
         remaining: usize,
@@ -98,6 +103,8 @@ enum Next {
 #[derive(Clone, Copy, Debug)]
 enum Late {
     Answer,
+    Respond,
+    Stream,
     Idle,
     Head,
     Body,
@@ -124,7 +131,9 @@ impl Connection {
     pub fn receive(&mut self, bytes: &[u8]) {
         match &mut self.phase {
             Phase::Closed => {}
-            Phase::Linger { discarded } => *discarded += bytes.len(),
+            Phase::Stream { discarded } | Phase::Linger { discarded } => {
+                *discarded += bytes.len();
+            }
             _ => self.input.append(bytes),
         }
     }
@@ -136,8 +145,9 @@ impl Connection {
 
     /// The kernel has taken every byte emitted as [`Event::Send`] so far.
     pub fn flushed(&mut self, now: Instant) {
-        if self.unsent_bytes > 0 && matches!(self.phase, Phase::Head { .. } | Phase::Linger { .. })
-        {
+        let counts_from_here =
+            matches!(self.phase, Phase::Head { .. } | Phase::Stream { .. } | Phase::Linger { .. });
+        if self.unsent_bytes > 0 && counts_from_here {
             self.since = now;
         }
         self.unsent_bytes = 0;
@@ -151,7 +161,8 @@ impl Connection {
         match late {
             Late::Head => self.refuse(refusal::HEAD_LATE),
             Late::Body => self.refuse(refusal::BODY_LATE),
-            Late::Discard => self.finish(now),
+            Late::Respond => self.respond(refusal::not_ready()),
+            Late::Discard | Late::Stream => self.finish(now),
             Late::Answer => {
                 self.events.push_back(Event::Refused(Reason::AnswerLate));
                 self.close();
@@ -167,18 +178,45 @@ impl Connection {
             return self.close();
         }
         match &mut self.phase {
-            Phase::Head { .. } | Phase::Body(_) | Phase::Discard { .. } => self.finish(now),
+            Phase::Head { .. } | Phase::Body(_) | Phase::Discard { .. } | Phase::Stream { .. } => {
+                self.finish(now)
+            }
             Phase::Answer { next, .. } => *next = Next::Close,
             Phase::Linger { .. } | Phase::Closed => {}
         }
     }
 
-    /// The answer to the last [`Event::Request`]: exactly one for each, before the next
-    /// [`poll`](Self::poll).
+    /// The answer to the last [`Event::Request`], at most one for each. It may come after any number
+    /// of polls and facts: no further request is read before it, and a connection that still
+    /// [awaits](Self::awaits_response) it after [`RESPOND_TIME`] answers with 503 itself.
     pub fn respond(&mut self, answer: Response) {
         match &mut self.phase {
             Phase::Answer { response: response @ None, .. } => *response = Some(answer),
             _ => debug_assert!(false, "a response without a request"),
+        }
+    }
+
+    /// A request was reported and has no answer yet.
+    pub fn awaits_response(&self) -> bool {
+        matches!(self.phase, Phase::Answer { response: None, .. })
+    }
+
+    /// The answer was one [without an end](Response::into_stream), and can go on.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.phase, Phase::Stream { .. })
+    }
+
+    /// Whether the next part of a stream would be sent at once: the peer has taken the last one. A
+    /// peer that is slow is given fewer parts, never old ones.
+    pub fn takes_part(&self) -> bool {
+        self.is_streaming() && self.unsent_bytes == 0
+    }
+
+    /// More of a body without an end, while the connection [takes it](Self::takes_part).
+    pub fn send_part(&mut self, part: impl IntoIterator<Item = Bytes>, now: Instant) {
+        debug_assert!(self.takes_part(), "a part that the peer does not take");
+        if self.is_streaming() {
+            part.into_iter().for_each(|bytes| self.send(bytes, now));
         }
     }
 
@@ -209,15 +247,17 @@ impl Connection {
                 self.hold_back(context.now)
             }
             Phase::Head { .. } => self.read_head(context),
-            Phase::Body(_) => self.read_body(),
+            Phase::Body(_) => self.read_body(context.now),
+            Phase::Answer { response: None, .. } => self.hold_back(context.now),
             Phase::Answer { .. } => self.send_answer(context),
+            Phase::Stream { .. } => self.stream(context.now),
             Phase::Discard { .. } => self.discard(context.now),
             Phase::Linger { .. } => self.linger(),
             Phase::Closed => false,
         }
     }
 
-    /// Parsing is paused until the peer has taken its answers.
+    /// Parsing is paused: until there is an answer, or the peer has taken those that it has.
     fn hold_back(&mut self, now: Instant) -> bool {
         let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
         if overflow {
@@ -275,7 +315,7 @@ impl Connection {
         self.phase = Phase::Body(head);
     }
 
-    fn read_body(&mut self) -> bool {
+    fn read_body(&mut self, now: Instant) -> bool {
         let Phase::Body(head) = &self.phase else {
             return false;
         };
@@ -288,6 +328,7 @@ impl Connection {
         let (head, body) = (head.clone(), body.to_vec());
         self.input.consume(body.len());
         self.phase = Phase::answer(None, head.method, Next::after(!head.closes, 0));
+        self.since = now;
         self.events.push_back(Event::Request(Request { head, body }));
         true
     }
@@ -296,20 +337,41 @@ impl Connection {
         let Phase::Answer { response, to_head, next } = &mut self.phase else {
             return false;
         };
-        let (to_head, next) = (*to_head, *next);
+        let (to_head, mut next) = (*to_head, *next);
         let Some(response) = response.take() else {
-            debug_assert!(false, "polled before the request was answered");
             return false;
         };
         self.events.extend(response.refusal.map(Event::Refused));
+        let streams = response.streams;
+        if streams {
+            // Without a length, only the end of the connection ends a body (RFC 9112 section 6.3).
+            next = Next::Close;
+        }
         for bytes in response.render(context.date, to_head, matches!(next, Next::Close)) {
             self.send(bytes, context.now);
         }
         match next {
             Next::Head { after_bytes } => self.phase = Phase::Discard { remaining: after_bytes },
+            Next::Close if streams && !to_head => {
+                self.phase = Phase::Stream { discarded: self.input.unread().len() };
+                self.input = Input::default();
+                self.since = context.now;
+            }
             Next::Close => self.finish(context.now),
         }
         true
+    }
+
+    /// A peer that sends no more has left, as all do that show pictures.
+    fn stream(&mut self, now: Instant) -> bool {
+        let Phase::Stream { discarded } = self.phase else {
+            return false;
+        };
+        let is_over = discarded > LINGER_MAX_BYTES || self.half_closed;
+        if is_over {
+            self.finish(now);
+        }
+        is_over
     }
 
     fn discard(&mut self, now: Instant) -> bool {
@@ -390,7 +452,11 @@ impl Connection {
             Phase::Body(_) => Some((self.since + BODY_TIME, Late::Body)),
             Phase::Discard { .. } => Some((self.since + BODY_TIME, Late::Discard)),
             Phase::Linger { .. } => is_sent.then_some((self.since + LINGER_TIME, Late::Linger)),
+            Phase::Answer { response: None, .. } => {
+                Some((self.since + RESPOND_TIME, Late::Respond))
+            }
             Phase::Answer { .. } => None,
+            Phase::Stream { .. } => is_sent.then_some((self.since + RESPOND_TIME, Late::Stream)),
             Phase::Closed => return None,
         };
         answer.into_iter().chain(phase).min_by_key(|&(at, _)| at)
@@ -413,35 +479,6 @@ impl Next {
         match keeps {
             true => Self::Head { after_bytes },
             false => Self::Close,
-        }
-    }
-}
-
-/// What came and is not yet parsed. Holds no memory while empty, as a kept connection mostly is.
-#[derive(Debug, Default)]
-struct Input {
-    bytes: Vec<u8>,
-    /// Bytes of pipelined requests are moved once a `receive`, not once a request.
-    consumed: usize,
-}
-
-impl Input {
-    fn unread(&self) -> &[u8] {
-        &self.bytes[self.consumed..]
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.consumed);
-        self.consumed = 0;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Consumes `size_bytes` of what is unread, at most all of it.
-    fn consume(&mut self, size_bytes: usize) {
-        self.consumed += size_bytes;
-        debug_assert!(self.consumed <= self.bytes.len(), "consumed more than there is");
-        if self.consumed == self.bytes.len() {
-            *self = Self::default();
         }
     }
 }

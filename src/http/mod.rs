@@ -5,8 +5,8 @@
 //!
 //! 1. Tell it one fact: [`receive`], [`half_closed`], [`flushed`], [`handle_timeout`] or
 //!    [`shutdown`].
-//! 2. Drain it: call [`poll`] until it returns `None`, and [`respond`] to each [`Event::Request`]
-//!    before polling on.
+//! 2. Drain it: call [`poll`] until it returns `None`, and [`respond`] to each [`Event::Request`],
+//!    at once or as a later fact.
 //! 3. Sleep until [`poll_timeout`], or until there is another fact.
 //!
 //! What it accepts is RFC 9112 to the letter, because every tolerance is a place where two parsers
@@ -21,6 +21,9 @@
 //! yields the same events in one piece and byte by byte. There is one exception, which RFC 9110
 //! section 10.1.1 allows: `100 Continue` is left out when some of the body came with the head.
 //!
+//! An answer is whole, or a [stream](Response::into_stream): a body without an end, of which a part
+//! is given whenever the peer has taken the last ([`takes_part`], [`send_part`]).
+//!
 //! [`receive`]: Connection::receive
 //! [`half_closed`]: Connection::half_closed
 //! [`flushed`]: Connection::flushed
@@ -29,10 +32,13 @@
 //! [`poll`]: Connection::poll
 //! [`poll_timeout`]: Connection::poll_timeout
 //! [`respond`]: Connection::respond
+//! [`takes_part`]: Connection::takes_part
+//! [`send_part`]: Connection::send_part
 
 mod authority;
 mod connection;
 mod head;
+mod input;
 mod refusal;
 mod response;
 
@@ -80,5 +86,8 @@ pub const IDLE_TIME: Duration = Duration::from_secs(15);
 /// From the first unsent byte until the kernel has taken all. The largest asset crosses a poor
 /// Wi-Fi in less.
 pub const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// From a request to its answer, where that is not made at once, and from one part of a stream to the
+/// next. A source that wakes up needs a second or two.
+pub const RESPOND_TIME: Duration = Duration::from_secs(10);
 /// From the last answer taken until the socket goes, when the peer does not close.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -1,5 +1,7 @@
 //! Everything this layer refuses, with the status, the stable name and the sentence for each.
 
+use std::time::Duration;
+
 use super::Response;
 use crate::refusal::Reason;
 
@@ -16,6 +18,12 @@ impl Refusal {
     pub(super) fn response(self) -> Response {
         Response::problem(self.status, self.reason, self.sentence)
     }
+}
+
+/// What the server itself did not manage in time. The request was fine, and the connection stays.
+pub(super) fn not_ready() -> Response {
+    let sentence = "The answer was not ready within 10 seconds. Try again in a moment.";
+    Response::problem(503, Reason::NotReady, sentence).retry_after(Duration::from_secs(1))
 }
 
 /// One constant a rule: why the rule is there, then status, reason and sentence.

@@ -14,7 +14,7 @@ const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
 /// `httpdate` ends with the year 9999. A device with a broken clock should still answer.
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
-/// On every response. The page may run, show and connect to what came from here, and nothing may
+/// On every response that does not set them itself. The page may run, show and connect to what came from here, and nothing may
 /// embed or read it.
 const SECURITY_HEADERS: [(&str, &str); 5] = [
     (
@@ -38,6 +38,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Give a response to HEAD, too, the body that GET gets: it is measured but not sent.
     pub body: Bytes,
+    /// More of the body follows, until the connection ends.
+    pub(super) streams: bool,
     /// Why the request was refused: a short, stable name to count by, reported as
     /// [`Event::Refused`](super::Event).
     pub refusal: Option<Reason>,
@@ -46,7 +48,7 @@ pub struct Response {
 impl Response {
     /// A response without a body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), refusal: None }
+        Self { status, headers: Vec::new(), body: Bytes::new(), streams: false, refusal: None }
     }
 
     /// A refusal as `application/problem+json` (RFC 9457): `sentence` tells a person what to do,
@@ -65,7 +67,7 @@ impl Response {
         response
     }
 
-    /// Adds a header. Control characters in `value` become spaces, so no value can end its line.
+    /// Adds a header, in place of the one of that name that every response carries. Control characters in `value` become spaces, so no value can end its line.
     pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let mut value = value.into();
         if value.contains(char::is_control) {
@@ -79,6 +81,14 @@ impl Response {
     pub fn with_body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self.with_header("Content-Type", content_type)
+    }
+
+    /// Makes the body one without an end, that goes on with
+    /// [`Connection::send_part`](super::Connection::send_part): there is no Content-Length, and the
+    /// connection ends with it.
+    pub fn into_stream(mut self) -> Self {
+        self.streams = true;
+        self
     }
 
     /// Says after how long to try again (RFC 9110 section 10.2.3), in seconds rounded up.
@@ -115,13 +125,14 @@ impl Response {
             }
         };
         add("Date", &httpdate::fmt_http_date(date));
-        for (name, value) in SECURITY_HEADERS {
+        let replaced = |name: &str| self.headers.iter().any(|(own, _)| *own == name);
+        for (name, value) in SECURITY_HEADERS.iter().filter(|(name, _)| !replaced(name)) {
             add(name, value);
         }
         for (name, value) in &self.headers {
             add(name, value);
         }
-        if self.may_have_body() {
+        if self.may_have_body() && !self.streams {
             add("Content-Length", &self.body.len().to_string());
         }
         if close {
