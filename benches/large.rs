@@ -7,10 +7,11 @@ use std::time::{Instant, SystemTime};
 
 use ballcast::cli::{self, Command};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame};
+use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::{Config, Server};
 use ballcast::source::Source;
 use ballcast::web::cors::AccessPolicy;
+use bytes::Bytes;
 
 /// The first argument with which this executable is that server. The others are ballcast's flags.
 pub const ARGUMENT: &str = "--serve-large";
@@ -98,6 +99,10 @@ impl Source for FixedSizeSource {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
         let captured = self.captured.ok_or(io::ErrorKind::NotFound)?;
         Ok(self.frame(keyframe, captured))
+    }
+
+    fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {
+        Err(SnapshotError::NoPictures)
     }
 
     fn force_keyframe(&mut self, _: Codec) {

@@ -73,6 +73,7 @@ impl Flags {
 pub const HELP: &str = "\
 Ballcast shows live video from this device in any browser on the local network.
 Start it, then open one of the URLs that it prints. The picture is a bouncing ball.
+Without WebRTC: /snapshot.jpg is one picture, /stream.mjpg one after the other.
 
 Usage: ballcast [FLAGS]
 
@@ -85,7 +86,8 @@ Network
                   [its addresses, its host name, that name with .local, localhost]
   --allow-origin ORIGIN
                   Another site whose pages may play over WHEP, such as
-                  https://home.example:8123; may be repeated [none]
+                  https://home.example:8123; may be repeated. With one, pages of
+                  all sites may show /snapshot.jpg and /stream.mjpg [none]
   --token-file FILE
                   Show the picture to those only who know the token in this file: to
                   the page as http://device:8080/#token=TOKEN, and to players that

@@ -78,6 +78,10 @@ reasons! {
     IfMatchStale = "if-match-stale",
     FragmentMalformed = "fragment-malformed",
 
+    // Pictures.
+    SnapshotWidth = "snapshot-width",
+    NoPictures = "no-pictures",
+
     // Limits, and states of the server.
     NoSource = "no-source",
     ShuttingDown = "shutting-down",
@@ -85,6 +89,8 @@ reasons! {
     Viewers = "viewers",
     ViewersPerAddress = "viewers-per-address",
     OfferRate = "offer-rate",
+    MjpegClients = "mjpeg-clients",
+    SnapshotRate = "snapshot-rate",
 }
 
 impl std::fmt::Display for Reason {

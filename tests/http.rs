@@ -1324,7 +1324,7 @@ fn a_stream_has_no_length_and_goes_on_until_it_ends() {
     assert!(head.ends_with("\r\n\r\nstart"), "{head}");
     for _ in 0..3 {
         assert!(peer.connection.takes_part());
-        peer.connection.send_part(["part".into()], peer.now);
+        peer.connection.send_part("part".into(), peer.now);
         assert_eq!(peer.drain(), [Event::Send("part".into())]);
         assert_eq!(peer.pass(RESPOND_TIME / 2), []);
     }
@@ -1338,7 +1338,7 @@ fn a_stream_gives_no_part_to_a_peer_that_has_not_taken_the_last() {
     start_stream(&mut peer);
     assert!(peer.connection.is_streaming() && !peer.connection.takes_part());
     peer.flush();
-    peer.connection.send_part(["part".into()], peer.now);
+    peer.connection.send_part("part".into(), peer.now);
     peer.drain();
     assert!(!peer.connection.takes_part());
     let events = peer.pass(ANSWER_TIME);

@@ -217,6 +217,10 @@ fn a_token_protects_the_video_however_it_is_configured() {
             assert_eq!(ask(method, path, Some(token)).status, status, "{option} {path}");
         }
         assert_eq!(ask("GET", "/", None).status, 200, "{option}: the page needs no token");
+        let snapshot = |token: &str| format!("/snapshot.jpg?token={token}");
+        assert_eq!(ask("GET", &snapshot(token), None).status, 200, "{option}");
+        let wrong = ask("GET", &snapshot("another-one"), None);
+        assert_eq!(wrong.json()["reason"], "token-wrong", "{option}");
         let refused = ask("POST", "/whep", Some("another-one"));
         let challenge =
             "\r\nWWW-Authenticate: Bearer realm=\"ballcast\", error=\"invalid_token\"\r\n";

@@ -52,6 +52,7 @@ fn the_statistics_count_each_reason_by_its_name() {
         counters,
         viewers: Vec::new(),
         connections: 0,
+        mjpeg_clients: 0,
     }
     .to_json();
     let counted = json["refusals"].as_object().unwrap();

@@ -24,11 +24,12 @@ use ballcast::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Connection, Context, DISCARD_MAX_BYTES, Event,
     HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
 };
+use ballcast::media::SnapshotError;
 use ballcast::refusal::Reason;
 use ballcast::web::assets;
 use ballcast::web::cors::AccessPolicy;
 use ballcast::web::routes::{self, Route};
-use ballcast::web::whep;
+use ballcast::web::{snapshot, whep};
 use serde_json::Value;
 
 use crate::Outcomes;
@@ -117,6 +118,7 @@ impl<'a> Script<'a> {
             rest = after;
         }
         peer.send(rest);
+        peer.answer_late();
         if !self.no_half_close {
             peer.half_close();
         }
@@ -172,6 +174,9 @@ struct Peer {
     connection: Connection,
     now: Instant,
     takes_answers: bool,
+    /// Whether late answers come at once, and one that is still to come.
+    answers_late: bool,
+    late: Option<Response>,
     sent: usize,
     /// Bytes sent since the last event or admission.
     unanswered: usize,
@@ -182,7 +187,16 @@ impl Peer {
     fn new(takes_answers: bool) -> Self {
         let now = *START;
         let connection = Connection::new(now);
-        Self { connection, now, takes_answers, sent: 0, unanswered: 0, record: Record::default() }
+        Self {
+            connection,
+            now,
+            takes_answers,
+            answers_late: true,
+            late: None,
+            sent: 0,
+            unanswered: 0,
+            record: Record::default(),
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -195,8 +209,20 @@ impl Peer {
             self.unanswered = 0;
         }
         let is_bounded = self.unanswered <= HEAD_MAX_BYTES + self.record.body_due();
-        let is_held_back = !self.takes_answers || self.record.has_ended();
+        let waits = self.connection.awaits_response();
+        let is_held_back = waits || !self.takes_answers || self.record.has_ended();
         assert!(is_bounded || is_held_back, "{} bytes without an event", self.unanswered);
+    }
+
+    /// What was answered late until now, and everything from now on, is answered.
+    fn answer_late(&mut self) {
+        self.answers_late = false;
+        if let Some(late) = self.late.take()
+            && self.connection.awaits_response()
+        {
+            self.connection.respond(late);
+            self.drain();
+        }
     }
 
     fn half_close(&mut self) {
@@ -278,7 +304,12 @@ impl Peer {
             }
             (_, event) => {
                 if let Event::Request(request) = &event {
-                    self.connection.respond(answer(request));
+                    let response = answer(request);
+                    if self.answers_late && is_late(request) {
+                        self.late = Some(response);
+                    } else {
+                        self.connection.respond(response);
+                    }
                 }
                 events.push(event);
             }
@@ -312,11 +343,19 @@ fn admit(head: &Head) -> Result<(), Response> {
     routes::admit(head, &ACCESS, &[ADDRESS], None)
 }
 
+/// Pictures are answered when the peer has sent everything.
+fn is_late(request: &Request) -> bool {
+    let route = routes::route(&request.head);
+    matches!(route, Ok(Route::Snapshot | Route::MotionJpeg))
+}
+
 fn answer(request: &Request) -> Response {
     match routes::route(&request.head).expect("admitted, so there is a route") {
         Route::Asset(asset) => assets::respond(asset, &request.head),
         Route::Server => routes::server_options(),
         Route::Stats => Response::new(204),
+        Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into()),
+        Route::MotionJpeg => snapshot::refusal(SnapshotError::NoPictures, Duration::ZERO),
         Route::Whep | Route::WhepSession(_) => whep::presence(),
         Route::Offer if request.body.is_empty() => {
             Response::problem(400, Reason::OfferMalformed, "Say more.")
@@ -407,7 +446,18 @@ impl<'a> AnswerChecker<'a> {
         assert_eq!(admission.refusal, None, "a request that was not admitted");
         assert_eq!(request.body.len(), request.head.content_length, "length of the body");
         self.note(&format!("request {}", request.head.method.as_str()));
+        if is_late(request)
+            && self.events.next_if(|event| **event == Event::Refused(Reason::NotReady)).is_some()
+        {
+            self.note("refused not-ready");
+            let reply = self.reply(|_| request.head.method == Method::Head);
+            check_problem(&reply, Reason::NotReady);
+            return reply.closes();
+        }
         let answer = answer(request);
+        if is_late(request) {
+            self.note("late");
+        }
         if let Some(reason) = answer.refusal {
             assert_eq!(self.events.next(), Some(&Event::Refused(reason)));
             self.note(&format!("refused {reason}"));
@@ -651,6 +701,23 @@ mod tests {
     fn http_properties_hold_for_a_valid_exchange() {
         assert!(!is_violated(GET, |_| {}));
         assert!(!is_violated(b"GET / HTTP/1.1\r\n\r\n", |_| {}));
+    }
+
+    #[test]
+    fn http_properties_hold_for_late_answers_however_they_are_cut() {
+        let late = b"GET /snapshot.jpg HTTP/1.1\r\nHost: camera\r\n\r\n";
+        let stream = b"HEAD /stream.mjpg HTTP/1.1\r\nHost: camera\r\n\r\n";
+        let bytes = [&late[..], GET, stream, late, GET].concat();
+        for first in [0, READS_LATE, NO_HALF_CLOSE, READS_LATE | NO_HALF_CLOSE] {
+            for cuts in [vec![], vec![40, 3, 250], vec![59; 5]] {
+                let head = [&[first | cuts.len() as u8][..], &cuts].concat();
+                let outcomes = run(&[&head[..], &bytes].concat());
+                let wanted = ["late", "pipelined", "status 200", "status 501", "kept"];
+                assert!(wanted.iter().all(|name| outcomes.contains(*name)), "{outcomes:?}");
+            }
+        }
+        let outcomes = run(&[&[2, 58, 250][..], late, GET].concat());
+        assert!(outcomes.contains("refused not-ready"), "{outcomes:?}");
     }
 
     #[test]

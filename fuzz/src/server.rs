@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::media::{Codec, Frame};
+use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
@@ -27,29 +27,90 @@ const ALL_FREED_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Wait { ms: u16 },
-    Sleep { minutes: u8 },
-    Connect { from: u8 },
-    Send { connection: u8, request: Request<'a> },
-    Flush { connection: u8 },
-    HalfClose { connection: u8 },
-    Disconnect { connection: u8 },
+    Wait {
+        ms: u16,
+    },
+    Sleep {
+        minutes: u8,
+    },
+    Connect {
+        from: u8,
+    },
+    Send {
+        connection: u8,
+        request: Request<'a>,
+    },
+    Flush {
+        connection: u8,
+    },
+    HalfClose {
+        connection: u8,
+    },
+    Disconnect {
+        connection: u8,
+    },
     Join,
-    Rejoin { viewer: u8 },
-    HalfOpen { from: u8 },
-    Leave { viewer: u8 },
-    PowerOff { viewer: u8 },
-    PowerOn { viewer: u8 },
-    Move { viewer: u8, to: u8 },
-    RequestKeyframe { viewer: u8, fir: bool },
-    Tamper { viewer: u8, tampering: Tampering },
-    Datagram { from: u8, contents: &'a [u8] },
-    Frame { bytes: u16, kind: FrameKind },
+    Rejoin {
+        viewer: u8,
+    },
+    HalfOpen {
+        from: u8,
+    },
+    Leave {
+        viewer: u8,
+    },
+    PowerOff {
+        viewer: u8,
+    },
+    PowerOn {
+        viewer: u8,
+    },
+    Move {
+        viewer: u8,
+        to: u8,
+    },
+    RequestKeyframe {
+        viewer: u8,
+        fir: bool,
+    },
+    Tamper {
+        viewer: u8,
+        tampering: Tampering,
+    },
+    Datagram {
+        from: u8,
+        contents: &'a [u8],
+    },
+    Frame {
+        bytes: u16,
+        kind: FrameKind,
+    },
     SendsFail(bool),
     SourceIsDeaf(bool),
-    Addresses { count: u8 },
-    WallClock { seconds: u32 },
+    Addresses {
+        count: u8,
+    },
+    WallClock {
+        seconds: u32,
+    },
+    SourceFails(bool),
+    /// What becomes of the next wishes for a JPEG file.
+    Snapshots {
+        of: SnapshotKind,
+    },
+    /// An answer to such a wish, which may not have been made.
+    Snapshot {
+        width: u8,
+        fails: bool,
+    },
     Shutdown,
+}
+
+#[derive(Arbitrary, Debug)]
+enum SnapshotKind {
+    Made,
+    Late,
+    Failed,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -58,6 +119,8 @@ enum Request<'a> {
     Stats,
     Options,
     Pipelined,
+    Snapshot { width: u8 },
+    Stream,
     Head { length: u16 },
     Bytes(&'a [u8]),
 }
@@ -205,6 +268,18 @@ impl Scenario {
                 let wall = SystemTime::UNIX_EPOCH + Duration::from_secs((*seconds).into());
                 self.world.input(Input::WallClock(wall));
             }
+            Step::SourceFails(fails) => self.world.source_fails = *fails,
+            Step::Snapshots { of } => {
+                self.world.snapshot = match of {
+                    SnapshotKind::Made => Some(|_, _| Ok(vec![b'J'; 20_000])),
+                    SnapshotKind::Late => None,
+                    SnapshotKind::Failed => Some(|_, _| Err(SnapshotError::NoPicture)),
+                };
+            }
+            Step::Snapshot { width, fails } => {
+                let made = if *fails { Err(SnapshotError::NoPictures) } else { Ok("J".into()) };
+                self.world.input(Input::Snapshot { width: width_of(*width), made });
+            }
             Step::Shutdown => self.world.input(Input::Shutdown),
         }
     }
@@ -231,7 +306,7 @@ impl Scenario {
         match self.world.try_join() {
             Ok(_) => self.outcomes.insert("joined".into()),
             Err((status, problem)) => {
-                assert_eq!(status, 503, "{problem}");
+                assert!(status == 503 || problem["reason"] == "no-source", "{problem}");
                 let reason = problem["reason"].as_str().unwrap_or_default();
                 self.outcomes.insert(format!("refused {reason}"))
             }
@@ -324,6 +399,11 @@ fn address(from: u8) -> SocketAddr {
     SocketAddr::from(([10, 2, from % 4, 1], 2_000 + u16::from(from)))
 }
 
+/// One of a few widths, so that many ask for the same.
+fn width_of(width: u8) -> Option<usize> {
+    (width > 99).then(|| 16 + 2 * (usize::from(width) % 12))
+}
+
 impl Request<'_> {
     fn bytes(&self) -> Vec<u8> {
         match self {
@@ -331,6 +411,12 @@ impl Request<'_> {
             Request::Stats => b"GET /stats HTTP/1.1\r\nHost: camera\r\n\r\n".to_vec(),
             Request::Options => b"OPTIONS * HTTP/1.1\r\nHost: camera\r\n\r\n".to_vec(),
             Request::Pipelined => b"HEAD / HTTP/1.1\r\nHost: camera\r\n\r\n".repeat(40),
+            Request::Snapshot { width } => {
+                let query =
+                    width_of(*width).map_or(String::new(), |width| format!("?width={width}"));
+                format!("GET /snapshot.jpg{query} HTTP/1.1\r\nHost: camera\r\n\r\n").into_bytes()
+            }
+            Request::Stream => b"GET /stream.mjpg HTTP/1.1\r\nHost: camera\r\n\r\n".to_vec(),
             Request::Head { length } => format!(
                 "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
                  Content-Length: {length}\r\n\r\n"

@@ -8,6 +8,7 @@ pub mod addresses;
 mod descriptors;
 mod endpoints;
 mod errors;
+mod pictures;
 mod tcp;
 mod udp;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -34,6 +36,9 @@ use crate::webrtc::Transmit;
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
+/// What the kernel keeps for a slow reader of a stream of pictures, about; on a local network it is
+/// more than what is under way.
+const SEND_BUFFER_BYTES: usize = 128 * 1_024;
 /// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
 const READS_A_TURN: usize = 64;
 /// A wall clock this far from where it should be has been set.
@@ -56,6 +61,7 @@ enum Pending {
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
     Capture(Vec<Codec>),
+    Snapshot(Option<usize>),
 }
 
 pub struct Driver<S> {
@@ -226,6 +232,10 @@ impl<S: Source> Driver<S> {
                     self.take_picture(&codecs);
                     continue;
                 }
+                Pending::Snapshot(width) => {
+                    let made = self.source.snapshot(width);
+                    self.server.handle_input(Instant::now(), Input::Snapshot { width, made });
+                }
             }
             self.drain();
         }
@@ -256,6 +266,7 @@ impl<S: Source> Driver<S> {
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
                 Output::Feed(_) => {}
+                Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;
@@ -263,39 +274,6 @@ impl<S: Source> Driver<S> {
                 }
             }
         }
-    }
-}
-
-/// Pictures.
-impl<S: Source> Driver<S> {
-    fn take_picture(&mut self, codecs: &[Codec]) {
-        let mut frames = 0;
-        let taken = self.try_picture(codecs, &mut frames);
-        if let Err(error) = &taken
-            && !self.source_failing
-        {
-            log::error!("capture failed: {error}");
-        }
-        self.source_failing = taken.is_err();
-        if frames == 0 {
-            self.server.handle_input(Instant::now(), Input::CaptureFailed);
-            self.drain();
-        }
-    }
-
-    /// Each frame is on its way, and counted, before the next is encoded.
-    fn try_picture(&mut self, codecs: &[Codec], frames: &mut usize) -> io::Result<()> {
-        let mut begun = Instant::now();
-        self.source.capture(begun, SystemTime::now())?;
-        for codec in codecs {
-            let mut frame = self.source.encode(*codec)?;
-            frame.cost = begun.elapsed();
-            self.server.handle_input(Instant::now(), Input::Frame(frame));
-            self.drain();
-            *frames += 1;
-            begun = Instant::now();
-        }
-        Ok(())
     }
 }
 
@@ -431,6 +409,8 @@ impl<S: Source> Driver<S> {
         };
         let (mut stream, peer) = endpoint.listener.accept()?;
         stream.set_nodelay(true)?;
+        // What waits in the kernel is no longer the newest picture.
+        let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
         let id = ConnId(self.next_connection);
         self.next_connection += 1;
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -213,10 +213,10 @@ impl Connection {
     }
 
     /// More of a body without an end, while the connection [takes it](Self::takes_part).
-    pub fn send_part(&mut self, part: impl IntoIterator<Item = Bytes>, now: Instant) {
+    pub fn send_part(&mut self, part: Bytes, now: Instant) {
         debug_assert!(self.takes_part(), "a part that the peer does not take");
         if self.is_streaming() {
-            part.into_iter().for_each(|bytes| self.send(bytes, now));
+            self.send(part, now);
         }
     }
 

@@ -6,10 +6,13 @@ mod ball;
 mod frame;
 pub mod h264;
 mod picture;
+mod scale;
+mod snapshot;
 mod stamp;
 mod vp8;
 
 pub use ball::Ball;
 pub use frame::{Codec, Frame};
 pub use picture::{Colour, Picture, Plane, Size};
+pub use snapshot::SnapshotError;
 pub use stamp::{STAMP_WIDTH, read_stamp, stamp_of, write_stamp};

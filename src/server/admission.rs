@@ -16,6 +16,9 @@ const SOURCE_RETRY: Duration = Duration::from_secs(2);
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Refusals of one client that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
+/// JPEG files that are encoded for one client, a second, and twice as many at once. Those that others
+/// asked for already count for nobody.
+const SNAPSHOTS_PER_SECOND: u32 = 10;
 /// Wrong tokens of one client that are compared, one after the other, and how long until one more
 /// is.
 const WRONG_TOKENS: u32 = 5;
@@ -37,6 +40,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Offers a second of one client, with bursts of twice as many.
     pub offers_per_second: u32,
+    /// Connections with a stream of pictures, those that wait for the first one included.
+    pub mjpeg_clients: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +60,7 @@ impl Limits {
             connections: 64 + viewers,
             connections_per_address: 32,
             offers_per_second: 10,
+            mjpeg_clients: 8,
         }
     }
 }
@@ -62,6 +68,7 @@ impl Limits {
 /// The rates that are limited by client.
 pub struct Admission {
     offers: RateLimit,
+    snapshots: RateLimit,
     refusal_lines: RateLimit,
     wrong_tokens: RateLimit,
 }
@@ -70,6 +77,7 @@ impl Admission {
     pub fn new(limits: &Limits) -> Admission {
         Admission {
             offers: RateLimit::per_second(limits.offers_per_second),
+            snapshots: RateLimit::per_second(SNAPSHOTS_PER_SECOND),
             refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
             wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
         }
@@ -86,23 +94,32 @@ impl Admission {
         let _ = self.wrong_tokens.take(client, now);
     }
 
+    /// A JPEG file is to be encoded for this client. Otherwise, how long it has to wait.
+    pub fn take_snapshot(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
+        self.snapshots.take(client, now)
+    }
+
     /// A request of this client was refused; whether that is worth a line in the log.
     pub fn note_refusal(&mut self, client: Client, now: Instant) -> bool {
         self.refusal_lines.take(client, now).is_ok()
     }
 }
 
-fn busy(reason: Reason, wait: Duration, sentence: &str) -> Response {
+/// An answer to what would be welcome at another time.
+pub(super) fn busy(reason: Reason, wait: Duration, sentence: &str) -> Response {
     Response::problem(503, reason, sentence).retry_after(wait)
 }
 
 impl Server {
+    pub(super) fn shutting_down(&self) -> Response {
+        busy(Reason::ShuttingDown, RETRY_AFTER, "The server is about to end.")
+    }
+
     /// Whether an offer of this client is read at all, or an ICE restart made. Charged before
     /// anything is parsed.
     pub(super) fn admit_offer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
         if self.shutting_down {
-            let sentence = "The server is about to end.";
-            return Err(busy(Reason::ShuttingDown, RETRY_AFTER, sentence));
+            return Err(self.shutting_down());
         }
         self.admission.offers.take(client, now).map_err(|wait| {
             let sentence = "Your address asks too often (--max-offers-per-second).";

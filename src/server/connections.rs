@@ -14,7 +14,7 @@ use crate::web::routes;
 use crate::work;
 
 pub(super) struct Connection {
-    http: http::Connection,
+    pub(super) http: http::Connection,
     peer: SocketAddr,
     client: Client,
     last_used: Instant,
@@ -30,7 +30,7 @@ impl Server {
         };
         let count = self.connections.values().filter(of_client).count();
         let full = self.connections.len() >= limits.connections;
-        if count >= limits.connections_per_address || full && !self.make_room() {
+        if count >= limits.connections_per_address || full && !self.make_room(now) {
             self.count_refusal(now, Reason::Connections, peer.ip());
             let sentence = "Too many connections. Close some tabs, or try again in a moment.";
             let refusal =
@@ -50,13 +50,13 @@ impl Server {
 
     /// Closes the connection that is idle for longest, or else the oldest of the client that has
     /// most of them, if that is more than one.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, now: Instant) -> bool {
         let idle = self.connections.iter().filter(|(_, c)| c.http.is_idle());
         let idle = idle.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
         let Some(id) = idle.or_else(|| self.oldest_of_largest_client()) else {
             return false;
         };
-        self.forget_connection(id);
+        self.forget_connection(now, id);
         self.outbox.push_back(Output::Close(id));
         true
     }
@@ -66,9 +66,18 @@ impl Server {
         oldest_of_largest(connections).filter(|(count, _)| *count > 1).map(|(_, id)| id)
     }
 
-    pub(super) fn forget_connection(&mut self, id: ConnId) {
+    pub(super) fn forget_connection(&mut self, now: Instant, id: ConnId) {
         self.timers.set(Timer::Connection(id), None);
         self.connections.remove(&id);
+        self.snapshots.forget(id);
+        self.update_clock_of_streams(now);
+    }
+
+    /// The first stream of pictures has begun, or the last one has ended.
+    fn update_clock_of_streams(&mut self, now: Instant) {
+        if self.clock.deadline().is_some() != self.is_watched() {
+            self.update_clock(now);
+        }
     }
 
     /// Changes a connection, then answers what it asks and does what it wants.
@@ -90,12 +99,13 @@ impl Server {
         });
         match served {
             Some(true) => {
+                self.snapshots.note_served(id, &connection.http);
                 self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
                 self.connections.insert(id, connection);
             }
-            Some(false) => self.timers.set(Timer::Connection(id), None),
+            Some(false) => self.forget_connection(now, id),
             None => {
-                self.timers.set(Timer::Connection(id), None);
+                self.forget_connection(now, id);
                 self.count_refusal(now, Reason::Internal, peer);
                 let sentence = "The server failed on this request. Its log says more; please \
                                 report it.";
@@ -104,6 +114,7 @@ impl Server {
                 self.recover(now);
             }
         }
+        self.update_clock_of_streams(now);
     }
 
     /// Answers what a connection asks and does what it wants; whether it is still open.
@@ -112,8 +123,9 @@ impl Server {
         while let Some(event) = self.poll_connection(now, connection) {
             match event {
                 http::Event::Request(request) => {
-                    let response = self.respond(now, peer.ip(), &request);
-                    connection.http.respond(response);
+                    if let Some(response) = self.respond(now, id, peer.ip(), &request) {
+                        connection.http.respond(response);
+                    }
                 }
                 http::Event::Refused(reason) => self.count_refusal(now, reason, peer.ip()),
                 http::Event::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),

@@ -38,6 +38,25 @@ impl FrameClock {
         self.running = None;
     }
 
+    /// From one tick to the next.
+    pub fn period(&self) -> Duration {
+        self.offset(1)
+    }
+
+    /// The clock is stopped, and has been for a period since the last tick.
+    pub fn can_tick_alone(&self, now: Instant) -> bool {
+        self.running.is_none() && self.earliest_start.is_none_or(|start| start <= now)
+    }
+
+    /// Takes one tick of a clock that is stopped and stays so, if it [can](Self::can_tick_alone).
+    pub fn tick_alone(&mut self, now: Instant) -> bool {
+        let ticks = self.can_tick_alone(now);
+        if ticks {
+            self.earliest_start = Some(now + self.period());
+        }
+        ticks
+    }
+
     /// When the next tick is due, `None` while stopped.
     pub fn deadline(&self) -> Option<Instant> {
         let running = self.running.as_ref()?;
@@ -56,7 +75,7 @@ impl FrameClock {
         let passed = (elapsed * u128::from(self.frames_per_second) / NANOS_PER_SECOND) as u64;
         // Rounding in `offset` may leave the division one grid point behind the tick that is due.
         running.next_tick = passed.max(running.next_tick) + 1;
-        self.earliest_start = Some(now + self.offset(1));
+        self.earliest_start = Some(now + self.period());
         true
     }
 
@@ -100,6 +119,19 @@ mod tests {
             ticks += 1;
         }
         assert!((17_999..=18_001).contains(&ticks), "{ticks}");
+    }
+
+    #[test]
+    fn a_stopped_clock_ticks_alone_once_a_period() {
+        let now = Instant::now();
+        let mut clock = FrameClock::new(10);
+        let period = Duration::from_millis(100);
+        assert!(clock.tick_alone(now) && !clock.tick_alone(now + period / 2));
+        clock.start(now + period / 2);
+        assert_eq!(clock.deadline(), Some(now + period), "the tick counts as one of the clock");
+        assert!(!clock.tick_alone(now + period), "a running clock ticks by itself");
+        clock.stop();
+        assert!(clock.tick_alone(now + period));
     }
 
     #[test]

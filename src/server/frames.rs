@@ -32,13 +32,20 @@ impl Server {
                 }
             }
             self.outbox.push_back(Output::Capture(codecs));
+            self.snapshots.note_capture();
+            self.request_part(now);
         }
         self.timers.set(Timer::Frame, self.clock.deadline());
     }
 
-    /// Starts the frame clock when the first viewer watches, and stops it after the last.
+    /// A viewer or a stream of pictures needs the source to be awake.
+    pub(super) fn is_watched(&self) -> bool {
+        self.viewers.counts().any_watching() || self.snapshots.any_streams()
+    }
+
+    /// Starts the frame clock when the first one watches, and stops it after the last.
     pub(super) fn update_clock(&mut self, now: Instant) {
-        if self.viewers.counts().any_watching() {
+        if self.is_watched() {
             self.clock.start(now);
         } else {
             self.clock.stop();

@@ -9,6 +9,7 @@
 //! | `demux` | a datagram: whose it is |
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes` | a frame: when it is due, when it is a key frame, who gets it |
+//! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
@@ -23,6 +24,7 @@ mod keyframes;
 mod rate_limit;
 mod requests;
 mod secrets;
+mod snapshots;
 pub mod stats;
 mod timers;
 mod viewers;
@@ -43,11 +45,12 @@ use self::frame_clock::FrameClock;
 use self::frames::FanOut;
 use self::keyframes::Keyframes;
 use self::secrets::Secrets;
+use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
 use crate::feed;
-use crate::media::{Codec, Frame};
+use crate::media::{Codec, Frame, SnapshotError};
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
 use crate::webrtc::viewer::Viewer;
@@ -118,6 +121,11 @@ pub enum Input<'a> {
     CaptureFailed,
     /// Something has happened to the stream from outside.
     Feed(feed::Event<'a>),
+    /// What has become of [`Output::Snapshot`] for this width: a JPEG file, or why there is none.
+    Snapshot {
+        width: Option<usize>,
+        made: Result<Bytes, SnapshotError>,
+    },
     /// The host's addresses have changed to these.
     Addresses(&'a [SocketAddr]),
     /// The wall clock was set.
@@ -137,10 +145,16 @@ pub enum Output {
     Transmit(Transmit),
     /// Make the codec's next frame a key frame.
     ForceKeyframe(Codec),
-    /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`].
+    /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`]. Without
+    /// any, the picture is for [`Output::Snapshot`] alone.
     Capture(Vec<Codec>),
     /// Do this to the stream from outside.
     Feed(feed::Command),
+    /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and bring
+    /// it as [`Input::Snapshot`], now or later. At most one for each width is under way.
+    Snapshot {
+        width: Option<usize>,
+    },
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),
 }
@@ -165,6 +179,7 @@ pub struct Server {
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
     fan_out: Option<FanOut>,
+    snapshots: Snapshots,
     /// When the source has failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
     timers: Timers<Timer>,
@@ -187,6 +202,7 @@ impl Server {
             clock: FrameClock::new(config.frames_per_second),
             keyframes: Default::default(),
             fan_out: None,
+            snapshots: Snapshots::default(),
             capture_failed_at: None,
             timers: Timers::new(),
             outbox: VecDeque::new(),
@@ -211,7 +227,7 @@ impl Server {
             }
             Input::Flushed(id) => self.with_connection(now, id, |http| http.flushed(now)),
             Input::HalfClosed(id) => self.with_connection(now, id, |http| http.half_closed()),
-            Input::Disconnected(id) => self.forget_connection(id),
+            Input::Disconnected(id) => self.forget_connection(now, id),
             Input::Datagram { source, destination, contents } => {
                 let pair = AddressPair { local: destination, remote: source };
                 if catch_panic(|| self.handle_datagram(now, pair, contents)).is_none() {
@@ -224,6 +240,7 @@ impl Server {
             Input::CaptureFailed => self.capture_failed_at = Some(now),
             Input::Feed(_) => {}
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
+            Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -274,9 +291,11 @@ impl Server {
         assert!(self.viewers.len() <= limits.viewers);
         assert!(self.viewers.half_open() <= limits.half_open);
         assert!(self.connections.len() <= limits.connections);
-        let watching = self.viewers.counts().any_watching();
-        assert_eq!(self.clock.deadline().is_some(), watching, "frames while a viewer watches");
-        let timers = self.viewers.len() + self.connections.len() + usize::from(watching);
+        assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
+        self.snapshots.check_invariants(&self.connections);
+        let watched = self.is_watched();
+        assert_eq!(self.clock.deadline().is_some(), watched, "pictures while anybody watches");
+        let timers = self.viewers.len() + self.connections.len() + usize::from(watched);
         assert_eq!(self.timers.len(), timers, "one timer each");
         assert!(self.timers.next().is_none_or(|next| next > now), "time moves on");
     }
@@ -411,7 +430,13 @@ impl Server {
         }
         let connections: Vec<ConnId> = self.connections.keys().copied().collect();
         for id in connections {
-            self.with_connection(now, id, |http| http.shutdown(now));
+            let refusal = self.shutting_down();
+            self.with_connection(now, id, |http| {
+                http.shutdown(now);
+                if http.awaits_response() {
+                    http.respond(refusal);
+                }
+            });
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use str0m::IceCreds;
 
-use super::Server;
 use super::client::Client;
 use super::viewers::WhepSession;
+use super::{ConnId, Server};
 use crate::http::{Method, Request, Response};
 use crate::sdp::offer::Offer;
 use crate::web::routes::{self, Route};
@@ -17,18 +17,34 @@ use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, LocalParameters};
 
 impl Server {
-    pub(super) fn respond(&mut self, now: Instant, peer: IpAddr, request: &Request) -> Response {
+    /// The answer to a request, or `None` if it comes later: the connection then waits for it.
+    pub(super) fn respond(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: IpAddr,
+        request: &Request,
+    ) -> Option<Response> {
         let answered = match routes::route(&request.head) {
             Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head)),
             Ok(Route::Offer) => self.offer(now, peer, request),
             Ok(Route::Whep) => self.whep(now, peer, request),
             Ok(Route::WhepSession(key)) => self.whep_session(now, peer, key, request),
             Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
+            Ok(route @ (Route::Snapshot | Route::MotionJpeg)) => {
+                let client = self.client_at(peer);
+                let is_for_stream = route == Route::MotionJpeg;
+                match self.show_picture(now, id, client, &request.head, is_for_stream) {
+                    Ok(None) => return None,
+                    Ok(Some(response)) => Ok(response),
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Ok(Route::Server) => Ok(routes::server_options()),
             Err(refusal) => Err(refusal),
         };
         let response = answered.unwrap_or_else(|refusal| refusal);
-        cors::add_cors_headers(&request.head, &self.config.access, response)
+        Some(cors::add_cors_headers(&request.head, &self.config.access, response))
     }
 
     /// The page's offer. A page that sends its id, and offers a new connection, has given up the

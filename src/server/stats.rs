@@ -20,6 +20,10 @@ pub struct Counters {
     /// Time for rendering and encoding.
     pub encode_total: Duration,
     pub encode_max: Duration,
+    pub jpegs_encoded: u64,
+    /// Answers with one picture, and pictures of streams.
+    pub snapshots_sent: u64,
+    pub mjpeg_parts_sent: u64,
     /// Viewers that have connected.
     pub viewers_served: u64,
     pub datagrams_dropped: u64,
@@ -55,6 +59,8 @@ pub struct Statistics {
     pub counters: Counters,
     pub viewers: Vec<ViewerStatistics>,
     pub connections: usize,
+    /// Connections with a stream of pictures.
+    pub mjpeg_clients: usize,
 }
 
 #[derive(Debug)]
@@ -122,6 +128,10 @@ impl Statistics {
             "keyframes": counters.keyframes,
             "encode_mean_ms": milliseconds(counters.encode_total) / frames,
             "encode_max_ms": milliseconds(counters.encode_max),
+            "jpegs_encoded": counters.jpegs_encoded,
+            "snapshots_sent": counters.snapshots_sent,
+            "mjpeg_parts_sent": counters.mjpeg_parts_sent,
+            "mjpeg_clients": self.mjpeg_clients,
             "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
             "viewers_served": counters.viewers_served,
             "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
@@ -148,6 +158,7 @@ impl Server {
             viewers: viewers.map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
             // The one that asks is not in the table while it is served.
             connections: self.connections.len() + 1,
+            mjpeg_clients: self.snapshots.mjpeg_clients(),
         }
     }
 }

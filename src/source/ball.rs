@@ -5,9 +5,13 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use super::Source;
+use bytes::Bytes;
+
 use super::encode::{Encode, Quality, encoder};
-use crate::media::{Ball, Codec, Colour, Frame, Picture, Size, stamp_of, write_stamp};
+use super::{Source, snapshot};
+use crate::media::{
+    Ball, Codec, Colour, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
+};
 
 /// The bouncing ball. It moves once for each capture, so it stands still
 /// while nobody watches.
@@ -57,6 +61,10 @@ impl Source for BallSource {
             }
         };
         encoder.encode(picture, *captured)
+    }
+
+    fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        snapshot(self.picture.as_ref().map(|(picture, _)| picture), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {

@@ -2,13 +2,16 @@
 
 mod ball;
 pub mod encode;
+mod snapshot;
 
 use std::io;
 use std::time::{Instant, SystemTime};
 
 pub use ball::BallSource;
+use bytes::Bytes;
+pub use snapshot::snapshot;
 
-use crate::media::{Codec, Frame};
+use crate::media::{Codec, Frame, SnapshotError};
 
 /// One stream of pictures, and their encoding.
 pub trait Source {
@@ -17,6 +20,12 @@ pub trait Source {
 
     /// The picture that was taken last, encoded.
     fn encode(&mut self, codec: Codec) -> io::Result<Frame>;
+
+    /// A JPEG file of the picture that was taken last, scaled down to this even width or in its own.
+    ///
+    /// # Errors
+    /// There is no such picture; none that is older than the last failed capture counts.
+    fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError>;
 
     /// Makes the codec's next frame a key frame.
     fn force_keyframe(&mut self, codec: Codec);

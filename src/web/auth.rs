@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 
 use crate::http::{Head, Response};
 use crate::refusal::Reason;
+use crate::web::query;
 
 const LEAST_BYTES: usize = 8;
 const MOST_BYTES: usize = 256;
@@ -61,9 +62,26 @@ impl TokenCheck<'_> {
     /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
     /// ones.
     pub fn admit(&self, head: &Head) -> Result<(), Response> {
-        let Some(given) = bearer(head) else {
-            let sentence = "This server asks for a token: open its address with #token=… at the \
-                            end. A player sends it as Authorization: Bearer.";
+        let sentence = "This server asks for a token: open its address with #token=… at the end. A \
+                        player sends it as Authorization: Bearer.";
+        self.admit_given(bearer(head), sentence)
+    }
+
+    /// As [`admit`](Self::admit), and the token may be in the query, as `?token=…`: an `<img>` and
+    /// many programs that show pictures can send no header.
+    ///
+    /// Such an address can end up in the history of a browser and in the log of a proxy, though not
+    /// in ours, and other sites are not told it (Referrer-Policy). It is no cookie and no password
+    /// that a browser remembers: a page of another site that does not know the token cannot use it.
+    pub fn admit_picture(&self, head: &Head) -> Result<(), Response> {
+        let in_query = query::parameter(head, "token");
+        let sentence = "This server asks for a token: add ?token=… to this address, or send \
+                        Authorization: Bearer.";
+        self.admit_given(bearer(head).or(in_query.as_deref()), sentence)
+    }
+
+    fn admit_given(&self, given: Option<&str>, sentence: &str) -> Result<(), Response> {
+        let Some(given) = given else {
             return Err(challenge(Reason::TokenMissing, sentence, "Bearer realm=\"ballcast\""));
         };
         if let Some(wait) = self.wait {

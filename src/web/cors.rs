@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
-use crate::web::whep;
+use crate::web::{snapshot, whep};
 
 /// What a page of an allowed origin may read of an answer beside the body.
 const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Retry-After";
@@ -59,13 +59,34 @@ pub(super) fn admit_origin(head: &Head, origins: &[String]) -> Result<(), Respon
     Ok(())
 }
 
+/// Whether the page that shows a picture may, as far as its request tells. A browser says which page
+/// that is to `https` and the loopback address only; elsewhere the answer's
+/// Cross-Origin-Resource-Policy keeps other sites' pages from showing it.
+pub(super) fn admit_picture_origin(head: &Head, origins: &[String]) -> Result<(), Response> {
+    // Of an allowed origin an `<img>` sends no Origin. An address that is opened is shown by no page.
+    let is_untold = head.header("origin").is_none();
+    let is_opened = head.header("sec-fetch-mode") == Some("navigate");
+    if is_untold && (is_opened || !origins.is_empty()) {
+        return Ok(());
+    }
+    admit_origin(head, origins)
+}
+
 /// Adds what pages of allowed origins need to read the answer, where they may.
 pub fn add_cors_headers(head: &Head, access: &AccessPolicy, response: Response) -> Response {
     let below_whep = head.path.strip_prefix(whep::ENDPOINT);
-    if below_whep.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+    let is_whep = below_whep.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_picture = [snapshot::SNAPSHOT, snapshot::STREAM].contains(&head.path.as_str());
+    if !is_whep && !is_picture {
         return response;
     }
-    let response = response.with_header("Vary", "Origin");
+    let mut response = response.with_header("Vary", "Origin");
+    if is_picture {
+        // A page on another port of the same host may show it, such as that of the printer whose
+        // camera this is. The policy cannot name origins: with an allowed one it is all or none.
+        let policy = if access.origins.is_empty() { "same-site" } else { "cross-origin" };
+        response = response.with_header("Cross-Origin-Resource-Policy", policy);
+    }
     let Some(origin) =
         head.header("origin").filter(|o| access.origins.iter().any(|known| known == o))
     else {

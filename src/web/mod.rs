@@ -4,5 +4,7 @@ pub mod assets;
 pub mod auth;
 pub mod cors;
 pub mod offer_api;
+mod query;
 pub mod routes;
+pub mod snapshot;
 pub mod whep;

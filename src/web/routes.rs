@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::assets::{ASSETS, Asset};
 use super::auth::TokenCheck;
-use super::cors::{AccessPolicy, add_cors_headers, admit_origin};
-use super::{offer_api, whep};
+use super::cors::{AccessPolicy, add_cors_headers, admit_origin, admit_picture_origin};
+use super::{offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
 
@@ -18,6 +18,10 @@ pub enum Route<'a> {
     /// One viewer of WHEP, by its secret name.
     WhepSession(&'a str),
     Stats,
+    /// One picture.
+    Snapshot,
+    /// One picture after the other.
+    MotionJpeg,
     /// `OPTIONS *`: the server as a whole.
     Server,
 }
@@ -51,8 +55,10 @@ fn admit_request(
         ));
     }
     // The origin first: another site's page could use up the tries of the address that opened it.
+    let token = token.as_ref();
     let check_token = || token.map_or(Ok(()), |token| token.admit(head));
-    match route(head)? {
+    let wanted = route(head)?;
+    match wanted {
         Route::Offer => {
             admit_origin(head, &[])?;
             check_token()?;
@@ -69,6 +75,14 @@ fn admit_request(
         }
         // It lists the viewers' addresses.
         Route::Stats => check_token(),
+        Route::Snapshot | Route::MotionJpeg => {
+            admit_picture_origin(head, &access.origins)?;
+            token.map_or(Ok(()), |token| token.admit_picture(head))?;
+            match wanted {
+                Route::Snapshot => snapshot::width(head).map(|_| ()),
+                _ => Ok(()),
+            }
+        }
         Route::Asset(_) | Route::Server => Ok(()),
     }
 }
@@ -81,6 +95,8 @@ pub fn route(head: &Head) -> Result<Route<'_>, Response> {
         match head.path.as_str() {
             "/offer" => (Route::Offer, "POST"),
             "/stats" => (Route::Stats, "GET, HEAD"),
+            snapshot::SNAPSHOT => (Route::Snapshot, "GET, HEAD"),
+            snapshot::STREAM => (Route::MotionJpeg, "GET, HEAD"),
             "*" => (Route::Server, "OPTIONS"),
             whep::ENDPOINT => (Route::Whep, whep::ENDPOINT_METHODS),
             path => match path.strip_prefix(whep::ENDPOINT).and_then(|p| p.strip_prefix('/')) {

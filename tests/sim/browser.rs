@@ -49,8 +49,9 @@ impl HttpFault {
             }
             HttpFault::Pipelined => {
                 tally.fault(Fault::HttpPipelined);
-                let stats = b"GET /stats HTTP/1.1\r\nHost: camera\r\n\r\n";
-                (vec![[&request[..], stats].concat()], false)
+                let path = if rng.bool() { "/stats" } else { "/snapshot.jpg" };
+                let second = format!("GET {path} HTTP/1.1\r\nHost: camera\r\n\r\n");
+                (vec![[request, second.into_bytes()].concat()], false)
             }
         }
     }

@@ -56,6 +56,8 @@ enum Event {
         bytes: Vec<u8>,
     },
     HttpFlushed(ConnId),
+    /// The source has made the JPEG file that it was asked for, or has no picture.
+    SnapshotMade(Option<usize>),
     HttpHalfClosed(ConnId),
     HttpCut(ConnId),
     Join(usize),

@@ -30,7 +30,7 @@ kinds! {
     Happening {
         FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
         DtlsRetransmit, TimestampWrap, ShutdownInHandshake, CleanLeave,
-        SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs,
+        SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
     }
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame, Size};
+use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, Server};
 use ballcast::source::encode::Quality;
 use ballcast::source::{BallSource, Source};
 use ballcast::web::cors::AccessPolicy;
+use bytes::Bytes;
 
 struct Filled {
     ball: BallSource,
@@ -30,6 +31,10 @@ impl Source for Filled {
         let frame = self.ball.encode(codec)?;
         let filler = [&FILLER[..], &vec![0xff; self.filler_bytes], &[STOP]].concat();
         Ok(Frame::h264([frame.data(), &filler].concat(), frame.captured))
+    }
+
+    fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        self.ball.snapshot(width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::media::{Codec, Frame};
+use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::web::auth::Token;
@@ -41,6 +41,9 @@ fn real_crypto() -> Arc<CryptoProvider> {
     Arc::new(str0m::crypto::from_feature_flags())
 }
 
+/// Makes a JPEG file of a width and the number of the picture.
+pub type SnapshotMaker = fn(Option<usize>, u64) -> Result<Vec<u8>, SnapshotError>;
+
 pub struct World {
     pub now: Instant,
     crypto: Arc<CryptoProvider>,
@@ -60,6 +63,10 @@ pub struct World {
     pub source_ignores_keyframe_requests: bool,
     /// While set, every capture fails.
     pub source_fails: bool,
+    /// How each wish for a JPEG file is answered; `None` leaves it to the test.
+    pub snapshot: Option<SnapshotMaker>,
+    /// The widths of all wishes for a JPEG file.
+    pub snapshots: Vec<Option<usize>>,
     keyframe_forced: bool,
     deadline: Option<Instant>,
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -138,6 +145,8 @@ impl World {
             transmit_fails: false,
             source_ignores_keyframe_requests: false,
             source_fails: false,
+            snapshot: Some(|width, captures| Ok(format!("JPEG {captures} {width:?}").into_bytes())),
+            snapshots: Vec::new(),
             keyframe_forced: false,
             deadline: None,
             responses: Vec::new(),
@@ -224,10 +233,7 @@ impl World {
         if !self.closed.contains(&id) {
             self.input(Input::Disconnected(id));
         }
-        let own = self.responses.iter().filter(|(conn, _)| *conn == id);
-        let response = own.flat_map(|(_, bytes)| bytes.clone()).collect();
-        self.responses.retain(|(conn, _)| *conn != id);
-        response
+        self.take_sent(id)
     }
 
     pub fn connect(&mut self, from: SocketAddr) -> ConnId {
@@ -235,6 +241,15 @@ impl World {
         self.next_connection += 1;
         self.input(Input::Connected(id, from));
         id
+    }
+
+    /// What was sent on a connection since the last call.
+    pub fn take_sent(&mut self, id: ConnId) -> Vec<u8> {
+        let (own, others) =
+            std::mem::take(&mut self.responses).into_iter().partition(|r| r.0 == id);
+        self.responses = others;
+        let own: Vec<(ConnId, Vec<u8>)> = own;
+        own.into_iter().flat_map(|(_, bytes)| bytes).collect()
     }
 
     pub fn is_closed(&self, id: ConnId) -> bool {
@@ -304,6 +319,7 @@ impl World {
         let most = MOST_STEPS + bytes as u64;
         assert!(steps <= most, "the work for an input is limited: {steps} steps, {bytes} bytes");
         let mut capture = None;
+        let mut snapshots = Vec::new();
         let mut failed = Vec::new();
         for count in 0.. {
             assert!(count < MOST_OUTPUTS, "the number of outputs for one input is limited");
@@ -324,6 +340,7 @@ impl World {
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
                 Output::Feed(_) => {}
+                Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);
                 }
@@ -358,7 +375,21 @@ impl World {
         for destination in failed {
             self.input(Input::TransmitFailed { destination });
         }
-        let Some(codecs) = capture else { return };
+        if let Some(codecs) = capture {
+            self.capture(codecs);
+        }
+        for width in snapshots {
+            self.snapshots.push(width);
+            if let Some(maker) = self.snapshot {
+                self.input(Input::Snapshot {
+                    width,
+                    made: maker(width, self.captures).map(Into::into),
+                });
+            }
+        }
+    }
+
+    fn capture(&mut self, codecs: Vec<Codec>) {
         self.captures += 1;
         if self.source_fails {
             return self.input(Input::CaptureFailed);

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ballcast::media::SnapshotError;
 use ballcast::server::{Input, Server};
 
 use super::{Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, Script, User, config};
@@ -86,6 +87,11 @@ impl Run {
             }
             Event::HttpFlushed(connection) if self.is_open(connection) => {
                 self.input(Input::Flushed(connection))
+            }
+            Event::SnapshotMade(width) => {
+                let fails = self.stalled_until.is_some_and(|until| self.now <= until);
+                let made = if fails { Err(SnapshotError::NoPicture) } else { Ok("JPEG".into()) };
+                self.input(Input::Snapshot { width, made })
             }
             Event::HttpHalfClosed(connection) if self.is_open(connection) => {
                 self.input(Input::HalfClosed(connection))

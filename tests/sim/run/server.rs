@@ -125,7 +125,7 @@ impl Run {
         let viewer = source.and_then(|from| self.server.viewer_at(from));
         self.rules.note_datagram(viewer, self.authentic, self.now);
         let mut sent = 0;
-        let mut capture = None;
+        let (mut capture, mut snapshots) = (None, Vec::new());
         let mut failed = Vec::new();
         for _ in 0..MAX_OUTPUTS {
             let output = self.server.poll_output();
@@ -138,7 +138,7 @@ impl Run {
                     self.deadline = deadline;
                     let moves = deadline.is_none_or(|deadline| deadline > self.now);
                     rule!(moves, "S10: the deadline is not in the future");
-                    self.after_drain(capture, failed)?;
+                    self.after_drain(capture, snapshots, failed)?;
                     return Ok(sent);
                 }
                 Output::Transmit(transmit) => {
@@ -164,6 +164,10 @@ impl Run {
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
                     capture = Some(codecs);
                 }
+                Output::Snapshot { width } => {
+                    rule!(!snapshots.contains(&width), "S11: a JPEG file twice");
+                    snapshots.push(width);
+                }
             }
         }
         Err("S10: the outputs do not end".into())
@@ -172,6 +176,7 @@ impl Run {
     pub(super) fn after_drain(
         &mut self,
         capture: Option<Vec<Codec>>,
+        snapshots: Vec<Option<usize>>,
         failed: Vec<SocketAddr>,
     ) -> RuleResult {
         for destination in failed {
@@ -179,7 +184,16 @@ impl Run {
             self.tally.happened(Happening::FailedSend);
             self.input(Input::TransmitFailed { destination })?;
         }
+        let is_wanted = !snapshots.is_empty();
+        for width in snapshots {
+            let wait = Duration::from_millis(self.rng.u64(1..300));
+            self.after(wait, Event::SnapshotMade(width));
+        }
         if let Some(codecs) = capture {
+            if codecs.is_empty() {
+                rule!(is_wanted, "S11: a picture that nobody wants");
+                return Ok(());
+            }
             self.rules.captured(self.now, self.server.viewers())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
                 self.deliver_picture(&codecs)?;
@@ -307,6 +321,10 @@ impl Run {
             let begins = bytes.starts_with(b"HTTP/1.1 ") && !bytes.starts_with(b"HTTP/1.1 100");
             connection.responses += usize::from(begins);
             let (responses, requests) = (connection.responses, connection.requests);
+            if bytes.windows(10).any(|word| word == b"image/jpeg") {
+                self.tally.happened(Happening::LateSnapshot);
+                rule!(responses == 2, "S9: the picture comes before the answer to the offer");
+            }
             rule!(responses <= requests, "S9: {responses} responses to {requests} requests");
         }
         let slow =

@@ -1,0 +1,12 @@
+//! A picture as a file: what becomes of the wish for one.
+
+/// Why there is no JPEG file of the newest picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// There is no picture now: the source has failed, or did not bring one yet.
+    NoPicture,
+    /// There never is a picture: the source delivers frames that are encoded already.
+    NoPictures,
+    /// The picture is only this wide, and is not scaled up.
+    TooWide { picture_width: usize },
+}

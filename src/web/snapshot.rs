@@ -1,0 +1,82 @@
+//! Pictures for whatever has no WebRTC: `GET /snapshot.jpg`, one picture as a JPEG file, and `GET
+//! /stream.mjpg`, a picture after the other in one response.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::query;
+use crate::http::{Head, Response};
+use crate::media::SnapshotError;
+use crate::refusal::Reason;
+
+pub const SNAPSHOT: &str = "/snapshot.jpg";
+pub const STREAM: &str = "/stream.mjpg";
+
+/// What `?width=` can ask for. The largest picture is this wide.
+const WIDTH_MIN: usize = 16;
+const WIDTH_MAX: usize = 3840;
+
+const JPEG: &str = "image/jpeg";
+/// RFC 2046, section 5.1.1. There is no text in our JPEG files that it could be taken for.
+const MULTIPART: &str = "multipart/x-mixed-replace; boundary=ballcast-picture";
+const BOUNDARY: &[u8] = b"--ballcast-picture\r\n";
+
+/// The width that a request asks for, if any: an even number from 16 to 3840. Other parameters are
+/// let through, as pages add them to get past a cache.
+pub fn width(head: &Head) -> Result<Option<usize>, Response> {
+    let Some(text) = query::parameter(head, "width") else {
+        return Ok(None);
+    };
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let width = text.parse().ok().filter(|_| is_number);
+    let width = width.filter(|width| (WIDTH_MIN..=WIDTH_MAX).contains(width) && width % 2 == 0);
+    width.map(Some).ok_or_else(|| {
+        let sentence = "The width must be an even number, from 16 to the width of the picture.";
+        Response::problem(400, Reason::SnapshotWidth, sentence)
+    })
+}
+
+/// The answer to a request for one picture.
+pub fn picture(jpeg: Bytes) -> Response {
+    Response::new(200).with_body(JPEG, jpeg).with_header("Cache-Control", "no-store")
+}
+
+/// The beginning of an answer that shows one picture after the other, with the first of them.
+pub fn stream(first: &[u8]) -> Response {
+    let body = [BOUNDARY, &part(first)].concat();
+    Response::new(200)
+        .with_body(MULTIPART, body)
+        .with_header("Cache-Control", "no-store")
+        .into_stream()
+}
+
+/// One picture of a stream. The next boundary is at its end, as Chromium shows a part when it has
+/// seen what follows it.
+pub fn part(jpeg: &[u8]) -> Bytes {
+    let head = format!("Content-Type: {JPEG}\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+    [head.as_bytes(), jpeg, b"\r\n", BOUNDARY].concat().into()
+}
+
+/// Why there is no picture, to whoever asked for one, and when to ask again if that may help.
+pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
+    match error {
+        SnapshotError::NoPicture => {
+            let sentence = "There is no picture: the camera or the encoder on the device has \
+                            failed. Its log says why.";
+            Response::problem(503, Reason::NoSource, sentence).retry_after(wait)
+        }
+        SnapshotError::NoPictures => {
+            let sentence = "This server has encoded video only, no pictures: watch it on the page \
+                            at /.";
+            Response::problem(501, Reason::NoPictures, sentence)
+        }
+        SnapshotError::TooWide { picture_width } => {
+            let sentence = format!(
+                "The picture is {picture_width} pixels wide: ask for an even width from 16 to \
+                 {picture_width}."
+            );
+            Response::problem(400, Reason::SnapshotWidth, &sentence)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Pictures over real TCP: decoded files, shared encodes, and readers of streams.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use support::process::{Server, request};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+
+const READ_LIMIT: Duration = Duration::from_secs(10);
+const BOUNDARY: &[u8] = b"--ballcast-picture\r\n";
+
+/// The size of a picture, and the centre of what is green in it.
+fn ball_in(file: &[u8]) -> ((usize, usize), (usize, usize)) {
+    let mut decoder = JpegDecoder::new(ZCursor::new(file));
+    let pixels = decoder.decode().unwrap();
+    let (width, height) = decoder.dimensions().unwrap();
+    let green = pixels.chunks_exact(3).enumerate().filter(|(_, rgb)| rgb[1] > 200 && rgb[0] < 60);
+    let (mut count, mut x, mut y) = (0, 0, 0);
+    for (index, _) in green {
+        count += 1;
+        x += index % width;
+        y += index / width;
+    }
+    assert!(count > 0, "there is a ball");
+    ((width, height), (x / count, y / count))
+}
+
+fn connect(address: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(READ_LIMIT)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    stream
+}
+
+/// The JPEG files of the next complete parts of a stream.
+fn read_parts(stream: &mut TcpStream, count: usize) -> Vec<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 65_536];
+    loop {
+        let starts: Vec<usize> =
+            (0..bytes.len()).filter(|at| bytes[*at..].starts_with(BOUNDARY)).collect();
+        if starts.len() > count {
+            let part = |pair: &[usize]| {
+                let part: &[u8] = &bytes[pair[0] + BOUNDARY.len()..pair[1]];
+                let head = part.windows(4).position(|word| word == b"\r\n\r\n").unwrap() + 4;
+                let text = String::from_utf8(part[..head].to_vec()).unwrap();
+                assert!(text.contains("Content-Type: image/jpeg\r\n"), "{text}");
+                let length = part.len() - head - 2;
+                assert!(text.contains(&format!("Content-Length: {length}\r\n")), "{text}");
+                part[head..][..length].to_vec()
+            };
+            return starts.windows(2).map(part).collect();
+        }
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "the stream has ended");
+        bytes.extend_from_slice(&piece[..read]);
+    }
+}
+
+#[test]
+fn a_snapshot_shows_the_ball_where_it_is() {
+    let server = Server::start(&[]);
+    // The ball starts at (100, 100) and has moved by (2, 1.5).
+    let whole = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+    assert_eq!(whole.status, 200);
+    let (size, (x, y)) = ball_in(&whole.body);
+    assert_eq!(size, (640, 480));
+    assert!(x.abs_diff(102) <= 1 && y.abs_diff(101) <= 1, "({x}, {y})");
+    std::thread::sleep(Duration::from_millis(100));
+    let half = request(server.address, "GET", "/snapshot.jpg?width=320", &[], b"");
+    let (size, (x, y)) = ball_in(&half.body);
+    assert_eq!(size, (320, 240));
+    assert!(x.abs_diff(52) <= 1 && y.abs_diff(51) <= 1, "({x}, {y})");
+    let wide = request(server.address, "GET", "/snapshot.jpg?width=642", &[], b"");
+    assert_eq!(wide.json()["reason"], "snapshot-width");
+    assert!(wide.json()["detail"].as_str().unwrap().contains("640"));
+}
+
+#[test]
+fn many_who_ask_at_once_cost_one_encode() {
+    // One frame a second: whatever the machine does meanwhile, all ask for one picture.
+    let server = Server::start(&["--fps", "1"]);
+    let mut streams: Vec<TcpStream> =
+        (0..20).map(|_| connect(server.address, "/snapshot.jpg")).collect();
+    let mut files = streams.iter_mut().map(|stream| {
+        let mut answer = Vec::new();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|word| word == b"\r\n\r\n").unwrap() + 4;
+        answer.split_off(head)
+    });
+    let first = files.next().unwrap();
+    assert!(files.all(|file| file == first), "all have the same picture");
+    let stats = server.stats();
+    assert_eq!((&stats["jpegs_encoded"], &stats["snapshots_sent"]), (&1.into(), &20.into()));
+}
+
+#[test]
+fn a_stream_moves_and_a_slow_reader_costs_the_other_nothing() {
+    // Pictures that are large enough to fill the buffers of a reader that does not read.
+    let server = Server::start(&["--size", "1280x720"]);
+    let slow = connect(server.address, "/stream.mjpg");
+    let mut fast = connect(server.address, "/stream.mjpg");
+    let begun = Instant::now();
+    let parts = read_parts(&mut fast, 10);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let places: std::collections::BTreeSet<_> = parts.iter().map(|part| ball_in(part).1).collect();
+    assert!(places.len() >= 8, "the ball moves: {places:?}");
+    let stats = server.stats();
+    assert_eq!(stats["mjpeg_clients"], 2);
+    assert!(stats["jpegs_encoded"].as_u64() < stats["mjpeg_parts_sent"].as_u64(), "{stats}");
+    drop((slow, fast));
+    server.wait_for("both are gone", |stats| stats["mjpeg_clients"] == 0);
+    let encoded = server.stats()["jpegs_encoded"].clone();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.stats()["jpegs_encoded"], encoded, "the source sleeps");
+}
