@@ -9,6 +9,7 @@ mod picture;
 mod scale;
 mod snapshot;
 mod stamp;
+mod text;
 mod vp8;
 
 pub use ball::Ball;
@@ -16,3 +17,4 @@ pub use frame::{Codec, Frame};
 pub use picture::{Colour, Picture, Plane, Size};
 pub use snapshot::SnapshotError;
 pub use stamp::{STAMP_WIDTH, read_stamp, stamp_of, write_stamp};
+pub use text::{draw_text, no_signal};
