@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use ballcast::cli::{self, Command};
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame, SnapshotError};
-use ballcast::server::{Config, Server};
+use ballcast::server::{Config, Raw, Server};
 use ballcast::source::Source;
 use ballcast::web::cors::AccessPolicy;
 use bytes::Bytes;
@@ -48,6 +48,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
             bitrate: Some(BITRATE),
+            feed: None,
             stamped: false,
             wall_clock,
         };
@@ -92,6 +93,10 @@ impl Source for FixedSizeSource {
     fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<()> {
         self.captured = Some(now);
         Ok(())
+    }
+
+    fn show(&mut self, _: Raw, _: Instant) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {

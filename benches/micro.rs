@@ -265,6 +265,7 @@ impl Core {
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
+            feed: None,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
         };
@@ -420,7 +421,7 @@ impl Core {
                     self.responses.extend_from_slice(&bytes);
                 }
                 Output::Capture(_) => self.captures += 1,
-                Output::Feed(_) => {}
+                Output::Feed(_) | Output::Encode { .. } => {}
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     return;

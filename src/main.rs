@@ -69,6 +69,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 Quality::Constant => None,
                 Quality::Bitrate(bits_per_second) => Some(bits_per_second),
             },
+            feed: None,
             stamped: flags.stamp,
             wall_clock,
         };

@@ -34,6 +34,32 @@ fn the_page_plays_the_ball_on_its_trajectory() {
 }
 
 #[test]
+fn an_img_shows_the_stream_of_pictures_and_it_moves() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("{}static/icon.svg", server.url()));
+    let add = "window.picture = document.createElementNS('http://www.w3.org/1999/xhtml', 'img'); \
+               document.documentElement.append(picture); picture.src = '/stream.mjpg'";
+    chromium.evaluate(&tab, add);
+    chromium.wait_for(&tab, "picture.naturalWidth === 640 && picture.naturalHeight === 480");
+    let look = "window.look = () => { \
+                  const canvas = document.createElementNS(picture.namespaceURI, 'canvas'); \
+                  [canvas.width, canvas.height] = [640, 480]; \
+                  const context = canvas.getContext('2d'); \
+                  context.drawImage(picture, 0, 0); \
+                  const { data } = context.getImageData(0, 0, 640, 480); \
+                  let count = 0, sum = 0; \
+                  for (let at = 0; at < data.length; at += 4) \
+                    if (data[at + 1] > 200 && data[at] < 60) { count += 1; sum += at / 4 % 640; } \
+                  return count && sum / count; }; window.first = look()";
+    assert!(chromium.evaluate(&tab, look).as_f64() > Some(0.0), "there is a ball");
+    chromium.wait_for(&tab, "Math.abs(look() - first) > 20");
+    assert_eq!(server.stats()["mjpeg_clients"], 1);
+    chromium.close(&tab);
+    server.wait_for("the tab is closed", |stats| stats["mjpeg_clients"] == 0);
+}
+
+#[test]
 fn the_page_looks_right_on_a_desktop_and_on_a_phone() {
     let server = Server::start(&["--stamp"]);
     let mut chromium = Chromium::start();

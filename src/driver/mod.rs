@@ -29,7 +29,7 @@ pub use self::endpoints::{BindError, Endpoints};
 use self::errors::{Warnings, is_of_one, is_of_the_call};
 use self::tcp::{Connection, Flush};
 use crate::media::Codec;
-use crate::server::{ConnId, Input, Output, Server};
+use crate::server::{ConnId, Input, Output, Raw, Server};
 use crate::source::Source;
 use crate::webrtc::Transmit;
 
@@ -61,6 +61,7 @@ enum Pending {
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
     Capture(Vec<Codec>),
+    Encode(Raw, Instant, Vec<Codec>),
     Snapshot(Option<usize>),
 }
 
@@ -232,6 +233,10 @@ impl<S: Source> Driver<S> {
                     self.take_picture(&codecs);
                     continue;
                 }
+                Pending::Encode(picture, captured, codecs) => {
+                    self.show_picture(picture, captured, &codecs);
+                    continue;
+                }
                 Pending::Snapshot(width) => {
                     let made = self.source.snapshot(width);
                     self.server.handle_input(Instant::now(), Input::Snapshot { width, made });
@@ -265,6 +270,9 @@ impl<S: Source> Driver<S> {
                 Output::Close(id) => self.close(id),
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
+                Output::Encode { picture, captured, codecs } => {
+                    self.pending.push_back(Pending::Encode(picture, captured, codecs));
+                }
                 Output::Feed(_) => {}
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
                 Output::Timeout(deadline) => {

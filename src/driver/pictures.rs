@@ -5,29 +5,53 @@ use std::time::{Instant, SystemTime};
 
 use super::Driver;
 use crate::media::Codec;
-use crate::server::Input;
+use crate::server::{Input, Raw};
 use crate::source::Source;
 
 impl<S: Source> Driver<S> {
+    /// Takes a picture, and encodes it.
     pub(super) fn take_picture(&mut self, codecs: &[Codec]) {
-        let mut frames = 0;
-        let taken = self.try_picture(codecs, &mut frames);
-        if let Err(error) = &taken
-            && !self.source_failing
-        {
-            log::error!("capture failed: {error}");
-        }
-        self.source_failing = taken.is_err();
+        let begun = Instant::now();
+        let captured = self.source.capture(begun, SystemTime::now());
+        let frames = self.encode(begun, captured, codecs, "capture failed");
         if self.source_failing && frames == 0 {
             self.server.handle_input(Instant::now(), Input::CaptureFailed);
             self.drain();
         }
     }
 
-    /// Each frame is on its way, and counted, before the next is encoded.
-    fn try_picture(&mut self, codecs: &[Codec], frames: &mut usize) -> io::Result<()> {
-        let mut begun = Instant::now();
-        self.source.capture(begun, SystemTime::now())?;
+    /// Encodes a picture from outside. One that is damaged is left out.
+    pub(super) fn show_picture(&mut self, picture: Raw, captured: Instant, codecs: &[Codec]) {
+        let begun = Instant::now();
+        let shown = self.source.show(picture, captured);
+        self.encode(begun, shown, codecs, "a picture is left out");
+    }
+
+    /// How many frames it was encoded to. Each is on its way, and counted, before the next.
+    fn encode(
+        &mut self,
+        begun: Instant,
+        taken: io::Result<()>,
+        codecs: &[Codec],
+        failure: &str,
+    ) -> usize {
+        let mut frames = 0;
+        let encoded = taken.and_then(|()| self.try_encode(begun, codecs, &mut frames));
+        if let Err(error) = &encoded
+            && !self.source_failing
+        {
+            log::error!("{failure}: {error}");
+        }
+        self.source_failing = encoded.is_err();
+        frames
+    }
+
+    fn try_encode(
+        &mut self,
+        mut begun: Instant,
+        codecs: &[Codec],
+        frames: &mut usize,
+    ) -> io::Result<()> {
         for codec in codecs {
             let mut frame = self.source.encode(*codec)?;
             frame.cost = begun.elapsed();

@@ -5,6 +5,35 @@
 //! what it wants ([`Command`]) and what it has ([`Item`]). Descriptors and processes are the
 //! driver's, which decides nothing: whether a stream that has ended is opened again, and when a
 //! command is killed, is decided here.
+mod arrivals;
+mod file;
+mod restarts;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use self::arrivals::Arrivals;
+use self::file::Playback;
+use self::restarts::{Ending, Restarts};
+use crate::media::{Frame, Picture, Size};
+use crate::pipe::{self, Format, Info, Jpeg, Parser};
+
+/// A stream without pictures for so long is silent.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// A command that shows nothing for so long hangs, as camera stacks do without ending.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// And one that has just begun.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a command may still run that has closed its output.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// A pause after which the picture under way is taken for complete.
+const FLUSH_AFTER: Duration = Duration::from_millis(3);
+/// Before a named pipe is opened again whose writer has gone.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// After the end of standard input: viewers see why.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
+/// A stream whose key frames are further apart is warned of.
+const LONG_GROUP: Duration = Duration::from_secs(4);
 
 /// Where the bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,4 +86,392 @@ pub enum Signal {
     Interrupt,
     Terminate,
     Kill,
+}
+
+/// What a feed is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    pub kind: Kind,
+    /// Pictures without headers: their size, and how many there are a second.
+    pub raw: Option<(Size, u32)>,
+}
+
+/// What there is to show.
+#[derive(Debug)]
+pub enum Item {
+    /// A picture that is encoded already.
+    Frame(Frame),
+    /// A picture, and when it was taken.
+    Picture(Picture, Instant),
+    /// The same, as JPEG.
+    Jpeg(Jpeg, Instant),
+}
+
+/// How it is with the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing has come of it yet.
+    Starting,
+    Running,
+    /// It was running, and nothing has come lately.
+    Silent,
+    /// There is nothing to show, for the reason that the sentence says.
+    Failed(String),
+}
+
+impl Status {
+    /// As in the statistics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Status::Starting => "starting",
+            Status::Running => "running",
+            Status::Silent => "silent",
+            Status::Failed(_) => "failed",
+        }
+    }
+}
+
+/// One stream from outside, for the life of the process.
+pub struct Feed {
+    config: Config,
+    parser: Parser,
+    arrivals: Arrivals,
+    restarts: Restarts,
+    status: Status,
+    status_since: Instant,
+    attempt: Attempt,
+    /// The command's process group exists.
+    has_process: bool,
+    ending: Option<Ending>,
+    /// When it is opened again.
+    open_at: Option<Instant>,
+    give_up_at: Option<Instant>,
+    flush_at: Option<Instant>,
+    file: Playback,
+    keyframe_at: Option<Instant>,
+    warned_of_group: bool,
+    commands: VecDeque<Command>,
+    items: VecDeque<Item>,
+}
+
+/// From one opening to the next.
+struct Attempt {
+    opened_at: Option<Instant>,
+    first_item: Option<Instant>,
+    last_item: Option<Instant>,
+    /// Its end is known, and said.
+    failed: bool,
+    /// There are no more bytes.
+    ended_at: Option<Instant>,
+}
+
+impl Attempt {
+    fn new() -> Attempt {
+        Attempt {
+            opened_at: None,
+            first_item: None,
+            last_item: None,
+            failed: false,
+            ended_at: None,
+        }
+    }
+}
+
+impl Feed {
+    pub fn new(config: Config, now: Instant) -> Feed {
+        Feed {
+            parser: parser(&config),
+            config,
+            arrivals: Arrivals::default(),
+            restarts: Restarts::default(),
+            status: Status::Starting,
+            status_since: now,
+            attempt: Attempt::new(),
+            has_process: false,
+            ending: None,
+            open_at: None,
+            give_up_at: None,
+            flush_at: None,
+            file: Playback::default(),
+            keyframe_at: None,
+            warned_of_group: false,
+            commands: VecDeque::from([Command::Open]),
+            items: VecDeque::new(),
+        }
+    }
+
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Opened => self.opened(now),
+            Event::Bytes(bytes) => self.take_bytes(now, bytes),
+            Event::Ended => self.ended(now),
+            Event::Failed(reason) => {
+                self.fail(now, format!("{reason}."));
+                self.commands.push_back(Command::Close);
+                self.try_again(now);
+            }
+            Event::Exited(how) => self.exited(now, how),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if due(&mut self.flush_at) {
+            let flushed = self.parser.flush();
+            self.take_items(now, flushed);
+        }
+        if due(&mut self.open_at) {
+            self.commands.push_back(Command::Open);
+        }
+        if due(&mut self.give_up_at) {
+            self.commands.push_back(Command::GiveUp);
+        }
+        if self.silent_at().is_some_and(|at| at <= now) {
+            self.set_status(now, Status::Silent);
+        }
+        if self.hangs_at().is_some_and(|at| at <= now) {
+            if !self.attempt.failed {
+                self.fail(now, "The command runs and shows no picture: it is ended.".into());
+            }
+            self.ending = Some(Ending::begin(now));
+        }
+        if let Some(signal) = self.ending.as_mut().and_then(|ending| ending.take_due(now)) {
+            self.commands.push_back(Command::Kill(signal));
+        }
+        self.play_file(now);
+    }
+
+    /// When `handle_timeout` is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.flush_at,
+            self.open_at,
+            self.give_up_at,
+            self.silent_at(),
+            self.hangs_at(),
+            self.ending.as_ref().map(Ending::at),
+            self.file.next_at.filter(|_| !self.file.ready.is_empty()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// What is to be done to the stream, in order.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// What there is to show, in order.
+    pub fn poll_item(&mut self) -> Option<Item> {
+        self.items.pop_front()
+    }
+
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.status == Status::Running
+    }
+
+    /// Whether the stream is encoded already, as far as is known.
+    pub fn is_encoded(&self) -> bool {
+        self.info().format == Some(Format::H264)
+    }
+
+    pub fn info(&self) -> &Info {
+        self.parser.info()
+    }
+
+    pub fn counters(&self) -> pipe::Counters {
+        self.parser.counters()
+    }
+
+    /// How often it was begun again after a failure.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.count
+    }
+
+    /// What viewers are told while there is no picture: what is missing, since when, and when it is
+    /// tried again.
+    pub fn lines(&self, now: Instant) -> [String; 3] {
+        let what = match (&self.status, self.config.kind) {
+            (Status::Failed(sentence), _) => sentence.clone(),
+            (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
+            (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
+            (_, Kind::Command) => "The command is starting.".into(),
+            (_, Kind::File) => "The file is being opened.".into(),
+            (_, Kind::Stdin | Kind::Fifo) => "Waiting for something to write a picture.".into(),
+        };
+        let since = now.saturating_duration_since(self.status_since).as_secs();
+        let next = match self.open_at {
+            Some(at) => {
+                format!("Next try in {} s.", at.saturating_duration_since(now).as_secs() + 1)
+            }
+            None => String::new(),
+        };
+        [what, format!("For {since} s."), next]
+    }
+}
+
+/// What happens to the stream.
+impl Feed {
+    fn opened(&mut self, now: Instant) {
+        self.parser = parser(&self.config);
+        self.attempt = Attempt { opened_at: Some(now), ..Attempt::new() };
+        match self.config.kind {
+            Kind::Command => self.has_process = true,
+            Kind::File => self.read_on(),
+            Kind::Stdin | Kind::Fifo => {}
+        }
+    }
+
+    fn take_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        self.file.is_reading = false;
+        let pushed = self.parser.push(bytes);
+        let waits = pushed.is_ok() && self.is_encoded() && self.config.kind != Kind::File;
+        self.flush_at = waits.then(|| now + FLUSH_AFTER);
+        self.take_items(now, pushed);
+    }
+
+    fn ended(&mut self, now: Instant) {
+        self.file.is_reading = false;
+        self.flush_at = None;
+        self.attempt.ended_at = Some(now);
+        let finished = self.parser.finish();
+        self.commands.push_back(Command::Close);
+        self.take_items(now, finished);
+        match self.config.kind {
+            Kind::Stdin => {
+                if !self.attempt.failed {
+                    self.fail(now, "The stream on standard input has ended.".into());
+                }
+                self.give_up_at = Some(now + GIVE_UP_AFTER);
+            }
+            Kind::Fifo => self.open_at = Some(now + REOPEN_AFTER),
+            Kind::File => self.play_file(now),
+            // Its exit tells more; should it run on, it is ended.
+            Kind::Command => {}
+        }
+    }
+
+    fn exited(&mut self, now: Instant, how: &str) {
+        self.has_process = false;
+        self.ending = None;
+        if self.attempt.ended_at.is_none() {
+            self.commands.push_back(Command::Close);
+        }
+        if !self.attempt.failed {
+            self.fail(now, format!("The command is gone: {how}."));
+        }
+        self.try_again(now);
+    }
+
+    fn fail(&mut self, now: Instant, sentence: String) {
+        self.attempt.failed = true;
+        self.set_status(now, Status::Failed(sentence));
+    }
+
+    fn try_again(&mut self, now: Instant) {
+        let Attempt { first_item, last_item, .. } = self.attempt;
+        let good_for =
+            last_item.zip(first_item).map_or(Duration::ZERO, |(last, first)| last - first);
+        self.open_at = Some(now + self.restarts.pause_after(good_for));
+        self.attempt = Attempt::new();
+    }
+
+    fn set_status(&mut self, now: Instant, status: Status) {
+        if self.status == status {
+            return;
+        }
+        match &status {
+            Status::Failed(sentence) => log::warn!("no signal: {sentence}"),
+            Status::Silent => log::warn!("no signal: nothing comes"),
+            Status::Starting | Status::Running => {}
+        }
+        self.status = status;
+        self.status_since = now;
+    }
+
+    /// Without pictures until then, it is silent.
+    fn silent_at(&self) -> Option<Instant> {
+        let last = self.attempt.last_item.filter(|_| self.is_running());
+        Some(last? + SILENT_AFTER)
+    }
+
+    /// A command that is not ended yet, and has to be then.
+    fn hangs_at(&self) -> Option<Instant> {
+        if !self.has_process || self.ending.is_some() {
+            return None;
+        }
+        let Attempt { opened_at, last_item, ended_at, .. } = self.attempt;
+        let shows = last_item.map(|last| last + HANGS_AFTER);
+        let limit = shows.or(opened_at.map(|opened| opened + STARTS_WITHIN));
+        limit.into_iter().chain(ended_at.map(|ended| ended + ENDS_WITHIN)).min()
+    }
+}
+
+/// What comes of the stream.
+impl Feed {
+    fn take_items(&mut self, now: Instant, parsed: Result<(), pipe::StreamError>) {
+        while let Some(item) = self.parser.poll() {
+            if self.config.kind == Kind::File {
+                self.file.ready.push_back(item);
+            } else {
+                self.deliver(now, item);
+            }
+        }
+        if let Err(error) = parsed
+            && !self.attempt.failed
+        {
+            self.fail(now, error.to_string());
+            if self.has_process && self.ending.is_none() {
+                self.ending = Some(Ending::begin(now));
+            }
+        }
+        self.play_file(now);
+    }
+
+    fn deliver(&mut self, now: Instant, item: pipe::Item) {
+        if !self.is_running() {
+            let Info { size, profile_level_id, .. } = self.info();
+            let size = size.map_or(String::new(), |size| format!(" {size}"));
+            let profile =
+                profile_level_id.map_or(String::new(), |id| format!(", profile {id:06x}"));
+            let format = self.info().format.map_or("", Format::name);
+            log::info!("the picture is {format}{size}{profile}");
+            self.set_status(now, Status::Running);
+        }
+        self.attempt.first_item.get_or_insert(now);
+        self.attempt.last_item = Some(now);
+        let captured = self.arrivals.time_of_next(now);
+        if let pipe::Item::AccessUnit(unit) = &item {
+            self.note_group(now, unit.keyframe);
+        }
+        self.items.push_back(match item {
+            pipe::Item::AccessUnit(unit) => Item::Frame(Frame::h264(unit.data, captured)),
+            pipe::Item::Picture(picture) => Item::Picture(picture, captured),
+            pipe::Item::Jpeg(jpeg) => Item::Jpeg(jpeg, captured),
+        });
+    }
+
+    fn note_group(&mut self, now: Instant, keyframe: bool) {
+        if keyframe {
+            self.keyframe_at = Some(now);
+        } else if !self.warned_of_group && self.keyframe_at.is_some_and(|at| now > at + LONG_GROUP)
+        {
+            self.warned_of_group = true;
+            log::warn!(
+                "key frames are more than {} s apart, so that some viewers wait for their first \
+                 picture: rpicam-vid --intra 30, or ffmpeg -g 30",
+                LONG_GROUP.as_secs()
+            );
+        }
+    }
+}
+
+fn parser(config: &Config) -> Parser {
+    // A size that is not shown was refused by the command line.
+    config.raw.and_then(|(size, _)| Parser::raw(size).ok()).unwrap_or_default()
 }

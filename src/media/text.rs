@@ -193,6 +193,7 @@ mod tests {
     fn a_long_line_is_wrapped_between_words_and_a_long_word_anywhere() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("one two three", 13), ["one two three"]);
+        assert_eq!(wrap("one two three", 6), ["one", "two", "three"]);
         assert_eq!(wrap("an /dev/v4l/by-id/x", 8), ["an", "/dev/v4l", "/by-id/x"]);
         assert_eq!(wrap("", 5), [""]);
         let picture = no_signal(SMALL, &["The camera was unplugged, or another program has it."]);

@@ -15,6 +15,18 @@ pub enum Format {
     Raw,
 }
 
+impl Format {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::H264 => "H.264",
+            Format::Y4m => "yuv4mpeg2",
+            Format::Mjpeg => "MJPEG",
+            Format::Raw => "raw I420",
+        }
+    }
+}
+
 /// The first bytes of a stream decide when there are this many of them, most do before.
 pub const DETECT_MAX_BYTES: usize = 10;
 

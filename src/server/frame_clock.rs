@@ -34,6 +34,13 @@ impl FrameClock {
         self.running.get_or_insert(Running { start, next_tick: 0 });
     }
 
+    /// A running clock begins a new grid, with a tick at once.
+    pub fn hasten(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            *running = Running { start: now, next_tick: 0 };
+        }
+    }
+
     pub fn stop(&mut self) {
         self.running = None;
     }

@@ -1,8 +1,10 @@
 //! The way of a frame: the clock asks for a picture, its encoded frames go to all who watch.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Output, Server, Timer};
+use crate::feed::Feed;
 use crate::media::{Codec, Frame};
 use crate::webrtc::ViewerId;
 use crate::webrtc::payload::Packets;
@@ -14,24 +16,39 @@ const RTP_CLOCK_HZ: u128 = 90_000;
 /// those of the one before it are sent: what is under way never takes much memory.
 pub(super) struct FanOut {
     now: Instant,
-    frame: Packets,
-    next: ViewerId,
-    /// A viewer watches, and did not get the frame.
-    missed: bool,
+    frame: Arc<Packets>,
+    to: Recipients,
+}
+
+enum Recipients {
+    One(ViewerId),
+    All {
+        next: ViewerId,
+        /// A viewer watches, and did not get the frame.
+        missed: bool,
+    },
+}
+
+impl FanOut {
+    fn to_all(now: Instant, frame: Arc<Packets>) -> FanOut {
+        FanOut { now, frame, to: Recipients::All { next: ViewerId(0), missed: false } }
+    }
+
+    pub fn to_one(now: Instant, frame: Arc<Packets>, id: ViewerId) -> FanOut {
+        FanOut { now, frame, to: Recipients::One(id) }
+    }
 }
 
 impl Server {
     /// A frame is due.
     pub(super) fn tick(&mut self, now: Instant) {
         if self.clock.tick(now) {
-            let watched = |codec: &Codec| self.viewers.counts().watching(*codec) > 0;
-            let codecs: Vec<Codec> = Codec::ALL.into_iter().filter(watched).collect();
-            for codec in &codecs {
-                if self.keyframes[*codec as usize].take(now) {
-                    self.outbox.push_back(Output::ForceKeyframe(*codec));
-                }
+            let codecs = self.request_keyframes(now);
+            if self.feed.is_some() {
+                self.show_no_signal(now, codecs);
+            } else {
+                self.outbox.push_back(Output::Capture(codecs));
             }
-            self.outbox.push_back(Output::Capture(codecs));
             self.snapshots.note_capture();
             self.request_part(now);
         }
@@ -43,9 +60,29 @@ impl Server {
         self.viewers.counts().any_watching() || self.snapshots.any_streams()
     }
 
-    /// Starts the frame clock when the first one watches, and stops it after the last.
+    /// The codecs that the next picture is encoded in. Where somebody waits for a key frame, it
+    /// becomes one.
+    pub(super) fn request_keyframes(&mut self, now: Instant) -> Vec<Codec> {
+        let watched = |codec: &Codec| self.viewers.counts().watching(*codec) > 0;
+        let codecs: Vec<Codec> = Codec::ALL.into_iter().filter(watched).collect();
+        for codec in &codecs {
+            if self.keyframes[*codec as usize].take(now) {
+                self.outbox.push_back(Output::ForceKeyframe(*codec));
+            }
+        }
+        codecs
+    }
+
+    /// Whether the clock brings the pictures: those of the ball, or words while a stream from outside
+    /// has none.
+    pub(super) fn wants_clock(&self) -> bool {
+        let running = self.feed.as_ref().is_some_and(Feed::is_running);
+        self.is_watched() && !running
+    }
+
+    /// Starts the frame clock when the first viewer watches, and stops it after the last.
     pub(super) fn update_clock(&mut self, now: Instant) {
-        if self.is_watched() {
+        if self.wants_clock() {
             self.clock.start(now);
         } else {
             self.clock.stop();
@@ -56,16 +93,26 @@ impl Server {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &Frame) {
         self.capture_failed_at = None;
         self.counters.count_frame(frame);
-        let frame = Packets::new(frame, self.rtp_time(frame.captured));
-        self.fan_out = Some(FanOut { now, frame, next: ViewerId(0), missed: false });
+        let frame = Arc::new(Packets::new(frame, self.rtp_time(frame.captured)));
+        if self.passes_on(frame.codec) {
+            self.group.add(&frame);
+        }
+        self.fan_outs.push_back(FanOut::to_all(now, frame));
     }
 
     /// Sends a frame to one viewer; what is left to do then.
     pub(super) fn send_to_next(&mut self, mut fan_out: FanOut) -> Option<FanOut> {
-        let FanOut { now, frame, next, missed } = &mut fan_out;
+        let FanOut { now, frame, to } = &mut fan_out;
+        let (next, missed) = match to {
+            Recipients::All { next, missed } => (next, missed),
+            Recipients::One(id) => {
+                self.with_viewer(*now, *id, |viewer| viewer.write(*now, frame));
+                return None;
+            }
+        };
         let Some(id) = self.viewers.next_of(frame.codec, *next) else {
             // The source may have been late with a key frame, or a viewer have lost one on our side.
-            if *missed {
+            if *missed && !self.passes_on(frame.codec) {
                 self.keyframes[frame.codec as usize].request();
             }
             return None;

@@ -18,8 +18,10 @@ pub mod admission;
 pub mod client;
 mod connections;
 mod demux;
+mod feeds;
 pub mod frame_clock;
 mod frames;
+mod group;
 mod keyframes;
 mod rate_limit;
 mod requests;
@@ -43,14 +45,16 @@ use self::client::Client;
 use self::connections::Connection;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
+use self::group::Group;
 use self::keyframes::Keyframes;
 use self::secrets::Secrets;
 use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
-use crate::feed;
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::feed::{self, Feed};
+use crate::media::{Codec, Frame, Picture, SnapshotError};
+use crate::pipe::Jpeg;
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
 use crate::webrtc::viewer::Viewer;
@@ -78,6 +82,8 @@ pub struct Config {
     pub frames_per_second: u32,
     /// What the stream is held to, in bits per second, if anything.
     pub bitrate: Option<u32>,
+    /// Pictures from outside, in place of the ball.
+    pub feed: Option<feed::Config>,
     /// Whether pictures carry their capture time, for the page to know.
     pub stamped: bool,
     /// The wall clock at the start.
@@ -155,13 +161,29 @@ pub enum Output {
     Snapshot {
         width: Option<usize>,
     },
+    /// Encode this picture in each of these codecs, and bring each as [`Input::Frame`]. Without any,
+    /// the picture is for [`Output::Snapshot`] alone.
+    Encode {
+        picture: Raw,
+        /// When it was taken.
+        captured: Instant,
+        codecs: Vec<Codec>,
+    },
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),
+}
+
+/// A picture that is to be encoded.
+#[derive(Debug)]
+pub enum Raw {
+    Picture(Picture),
+    Jpeg(Jpeg),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Frame,
+    Feed,
     Viewer(ViewerId),
     Connection(ConnId),
 }
@@ -178,8 +200,10 @@ pub struct Server {
     clock: FrameClock,
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
-    fan_out: Option<FanOut>,
+    fan_outs: VecDeque<FanOut>,
     snapshots: Snapshots,
+    feed: Option<Feed>,
+    group: Group,
     /// When the source has failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
     timers: Timers<Timer>,
@@ -199,10 +223,15 @@ impl Server {
             connections: BTreeMap::new(),
             viewers: ViewerTable::default(),
             admission: Admission::new(&config.limits),
-            clock: FrameClock::new(config.frames_per_second),
+            clock: FrameClock::new(match config.feed {
+                Some(_) => feeds::NO_SIGNAL_FRAMES_PER_SECOND,
+                None => config.frames_per_second,
+            }),
             keyframes: Default::default(),
-            fan_out: None,
+            fan_outs: VecDeque::new(),
             snapshots: Snapshots::default(),
+            feed: config.feed.map(|feed| Feed::new(feed, now)),
+            group: Group::default(),
             capture_failed_at: None,
             timers: Timers::new(),
             outbox: VecDeque::new(),
@@ -217,7 +246,7 @@ impl Server {
     /// # Panics
     /// In debug builds, if the outputs of the last input have not been polled to their end.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        let drained = self.outbox.is_empty() && self.fan_out.is_none();
+        let drained = self.outbox.is_empty() && self.fan_outs.is_empty();
         debug_assert!(drained, "outputs are polled before the next input");
         match input {
             Input::Timeout => {}
@@ -238,7 +267,7 @@ impl Server {
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
-            Input::Feed(_) => {}
+            Input::Feed(event) => self.handle_feed(now, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
@@ -255,10 +284,12 @@ impl Server {
             if let Some(output) = self.outbox.pop_front() {
                 return output;
             }
-            let Some(fan_out) = self.fan_out.take() else {
+            let Some(fan_out) = self.fan_outs.pop_front() else {
                 return Output::Timeout(self.timers.next());
             };
-            self.fan_out = self.send_to_next(fan_out);
+            if let Some(rest) = self.send_to_next(fan_out) {
+                self.fan_outs.push_front(rest);
+            }
         }
     }
 
@@ -293,19 +324,22 @@ impl Server {
         assert!(self.connections.len() <= limits.connections);
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
         self.snapshots.check_invariants(&self.connections);
-        let watched = self.is_watched();
-        assert_eq!(self.clock.deadline().is_some(), watched, "pictures while anybody watches");
-        let timers = self.viewers.len() + self.connections.len() + usize::from(watched);
+        let ticks = self.wants_clock();
+        assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
+        let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
+        let own = usize::from(ticks) + usize::from(feed);
+        let timers = self.viewers.len() + self.connections.len() + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
         assert!(self.timers.next().is_none_or(|next| next > now), "time moves on");
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        let mut frame_due = false;
+        let (mut frame_due, mut feed_due) = (false, false);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 // After the others, one of which may be the end of the last viewer.
                 Timer::Frame => frame_due = true,
+                Timer::Feed => feed_due = true,
                 Timer::Viewer(id) => {
                     if let Some(entry) = self.viewers.get_mut(id) {
                         entry.deadline = None;
@@ -321,6 +355,9 @@ impl Server {
                 }
             }
         }
+        if feed_due {
+            self.feed_timeout(now);
+        }
         if frame_due {
             self.tick(now);
         }
@@ -330,7 +367,7 @@ impl Server {
     fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
         let Some((watched, entry)) = self.viewers.change(id, change) else { return };
         let keyframes = &mut self.keyframes[entry.viewer.codec() as usize];
-        let mut connected = false;
+        let (mut connected, mut wants_keyframe) = (false, false);
         let (mut checks, mut dropped_addresses) = (Vec::new(), Vec::new());
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
@@ -340,18 +377,24 @@ impl Server {
                     self.outbox.push_back(Output::Transmit(transmit));
                 }
                 Effect::Connected => connected = true,
-                Effect::KeyframeRequested => keyframes.request(),
+                Effect::KeyframeRequested => {
+                    wants_keyframe = true;
+                    keyframes.request();
+                }
                 Effect::AddressDropped(address) => dropped_addresses.push(address),
             }
         }
         let watches = entry.viewer.is_watching();
+        let codec = entry.viewer.codec();
         let end_reason = entry.viewer.end_reason();
         if connected {
             log::info!("{id} is live at {}", entry.address());
+            wants_keyframe = true;
             keyframes.viewer_joined();
             self.counters.viewers_served += 1;
         } else if watches && !watched {
             log::info!("{id} is back");
+            wants_keyframe = true;
             keyframes.request();
         } else if watched && !watches && end_reason.is_none() {
             log::info!("{id} is silent, nothing is sent to it");
@@ -375,6 +418,13 @@ impl Server {
         }
         if watched != watches {
             self.update_clock(now);
+        }
+        if wants_keyframe && self.passes_on(codec) {
+            self.send_group(now, id);
+        } else if connected && self.feed.is_some() {
+            // Words come once a second only.
+            self.clock.hasten(now);
+            self.timers.set(Timer::Frame, self.clock.deadline());
         }
     }
 

@@ -13,6 +13,7 @@ use super::admission::{RETRY_AFTER, busy};
 use super::client::Client;
 use super::connections::Connection;
 use super::{ConnId, Output, Server};
+use crate::feed::Feed;
 use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
 use crate::refusal::Reason;
@@ -127,7 +128,7 @@ impl Server {
         let width = if is_for_stream { None } else { snapshot::width(head)? };
         self.admit_picture(is_for_stream)?;
         // With the clock stopped nobody takes pictures: the last one may be of yesterday.
-        let is_old = self.clock.can_tick_alone(now);
+        let is_old = self.feed.is_none() && self.clock.can_tick_alone(now);
         match self.snapshots.files.get(&width) {
             Some(File::Encoded(jpeg)) if !is_old => {
                 let jpeg = jpeg.clone();
@@ -136,7 +137,7 @@ impl Server {
             Some(File::Requested { .. }) => {}
             _ => {
                 self.admit_file(now, client, is_old)?;
-                if self.clock.tick_alone(now) {
+                if is_old && self.clock.tick_alone(now) {
                     self.snapshots.note_capture();
                     self.outbox.push_back(Output::Capture(Vec::new()));
                 }
@@ -151,6 +152,9 @@ impl Server {
     fn admit_picture(&self, is_for_stream: bool) -> Result<(), Response> {
         if self.shutting_down {
             return Err(self.shutting_down());
+        }
+        if self.feed.as_ref().is_some_and(Feed::is_encoded) {
+            return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
         }
         let most = self.config.limits.mjpeg_clients;
         if is_for_stream && self.snapshots.mjpeg_clients() >= most {

@@ -36,6 +36,8 @@ pub struct ViewerEntry {
     addresses: Vec<SocketAddr>,
     /// Our connectivity checks that may still be answered, oldest first.
     checks: VecDeque<TransactionId>,
+    /// When it was given all frames since a key frame.
+    pub group_sent_at: Option<Instant>,
     /// Its timer, as it was set last.
     pub deadline: Option<Instant>,
 }
@@ -204,6 +206,7 @@ impl ViewerTable {
             session_key,
             addresses: Vec::new(),
             checks: VecDeque::new(),
+            group_sent_at: None,
             deadline: None,
         };
         self.entries.insert(id, entry);

@@ -8,10 +8,11 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::encode::{Encode, Quality, encoder};
-use super::{Source, snapshot};
+use super::{Source, jpeg, snapshot};
 use crate::media::{
     Ball, Codec, Colour, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
 };
+use crate::server::Raw;
 
 /// The bouncing ball. It moves once for each capture, so it stands still
 /// while nobody watches.
@@ -49,6 +50,19 @@ impl Source for BallSource {
         if self.stamp {
             write_stamp(picture, stamp_of(wall));
         }
+        Ok(())
+    }
+
+    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
+        let picture = match picture {
+            Raw::Picture(picture) => picture,
+            Raw::Jpeg(jpeg) => jpeg::decode(&jpeg.data)?,
+        };
+        let size_before = self.picture.as_ref().map(|(picture, _)| picture.size());
+        if size_before != Some(picture.size()) {
+            self.encoders.clear();
+        }
+        self.picture = Some((picture, captured));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod ball;
 pub mod encode;
+mod jpeg;
 mod snapshot;
 
 use std::io;
@@ -12,11 +13,15 @@ use bytes::Bytes;
 pub use snapshot::snapshot;
 
 use crate::media::{Codec, Frame, SnapshotError};
+use crate::server::Raw;
 
 /// One stream of pictures, and their encoding.
 pub trait Source {
     /// Takes the picture of `now`, which is `wall` on the wall clock.
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
+
+    /// Takes a picture from outside, in place of a capture.
+    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()>;
 
     /// The picture that was taken last, encoded.
     fn encode(&mut self, codec: Codec) -> io::Result<Frame>;

@@ -19,6 +19,7 @@ pub struct Stream {
     gate_open: bool,
     next_sequence_number: u64,
     timestamp_offset: u32,
+    last_timestamp: Option<u32>,
     resends: ResendBudget,
     repeats: Repeats,
     /// The packets of the frame that is being sent are sent twice.
@@ -52,6 +53,7 @@ impl Stream {
             gate_open: false,
             next_sequence_number: u64::from(first_sequence_number),
             timestamp_offset,
+            last_timestamp: None,
             resends: ResendBudget::new(),
             repeats: Repeats::default(),
             repeating: false,
@@ -80,8 +82,21 @@ impl Stream {
         self.repeating = self.repeats.wants(now, frame.payloads.len());
         let first_sequence_number = self.next_sequence_number;
         self.next_sequence_number += u64::from(count);
-        let timestamp = frame.timestamp.wrapping_add(self.timestamp_offset);
+        let timestamp = self.timestamp_of(frame);
         Some(FrameNumbers { first_sequence_number, timestamp })
+    }
+
+    /// Of the frame's capture, but later than that of the frame before: one that was sent already, or
+    /// others in its place, may come again.
+    fn timestamp_of(&mut self, frame: &Packets) -> u32 {
+        let captured = frame.timestamp.wrapping_add(self.timestamp_offset);
+        let is_later = |last: &u32| captured.wrapping_sub(*last) as i32 > 0;
+        let timestamp = match self.last_timestamp.filter(|last| !is_later(last)) {
+            Some(last) => last.wrapping_add(1),
+            None => captured,
+        };
+        self.last_timestamp = Some(timestamp);
+        timestamp
     }
 
     pub fn end_frame(&mut self) {

@@ -203,6 +203,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         limits,
         frames_per_second: options.frames_per_second,
         bitrate: None,
+        feed: None,
         stamped: false,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
     }

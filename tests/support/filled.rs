@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::server::admission::Limits;
-use ballcast::server::{Config, Server};
+use ballcast::server::{Config, Raw, Server};
 use ballcast::source::encode::Quality;
 use ballcast::source::{BallSource, Source};
 use ballcast::web::cors::AccessPolicy;
@@ -23,6 +23,10 @@ struct Filled {
 impl Source for Filled {
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         self.ball.capture(now, wall)
+    }
+
+    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
+        self.ball.show(picture, captured)
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
@@ -79,6 +83,7 @@ fn config(
         limits: Limits::default(),
         frames_per_second,
         bitrate: Some(bitrate),
+        feed: None,
         stamped: false,
         wall_clock,
     }

@@ -1,7 +1,7 @@
 //! A viewer with str0m as its client and a real UDP socket.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;

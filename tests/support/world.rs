@@ -129,6 +129,7 @@ impl World {
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
+            feed: None,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
@@ -339,7 +340,7 @@ impl World {
                     self.forced_keyframes.push((codec, self.now));
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
-                Output::Feed(_) => {}
+                Output::Feed(_) | Output::Encode { .. } => {}
                 Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);

@@ -158,7 +158,7 @@ impl Run {
                     self.keyframe_forced |= codec == Codec::H264;
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
-                Output::Feed(_) => {}
+                Output::Feed(_) | Output::Encode { .. } => {}
                 Output::Capture(codecs) => {
                     rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
@@ -186,7 +186,7 @@ impl Run {
         }
         let is_wanted = !snapshots.is_empty();
         for width in snapshots {
-            let wait = Duration::from_millis(self.rng.u64(1..300));
+            let wait = Duration::from_millis(self.rng.u64(1..1_000));
             self.after(wait, Event::SnapshotMade(width));
         }
         if let Some(codecs) = capture {

@@ -1,0 +1,94 @@
+//! When pictures were taken, as far as their arrival tells.
+
+use std::time::{Duration, Instant};
+
+/// A picture that is further than this from where it was expected begins a new row.
+const NEW_ROW_AFTER: Duration = Duration::from_millis(500);
+/// The share of a difference that is taken over at once: an eighth.
+const PHASE_SHARE: u32 = 8;
+/// And of the time between two pictures, which changes slowly.
+const PERIOD_SHARE: u32 = 32;
+/// Between the first two pictures.
+const FIRST_PERIOD: Duration = Duration::from_millis(33);
+
+/// Puts pictures that arrive early and late on an even row of times. H.264 without a container, MJPEG
+/// and yuv4mpeg2 carry none, and a writer that is late by 20 ms must not make the picture jump.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    last: Option<Instant>,
+    last_arrival: Option<Instant>,
+    period: Option<Duration>,
+}
+
+impl Arrivals {
+    /// The time of the picture that has arrived at `now`. It is later than that of the one before,
+    /// and at most half a second from `now`.
+    pub fn time_of_next(&mut self, now: Instant) -> Instant {
+        let since_arrival = self.last_arrival.replace(now).map(|last| now - last);
+        let period = self.period.unwrap_or(FIRST_PERIOD);
+        let expected = self.last.map(|last| last + period);
+        let time = match expected {
+            Some(expected) if apart(expected, now) < NEW_ROW_AFTER => {
+                let measured = since_arrival.unwrap_or(period);
+                self.period = Some(toward(period, measured, PERIOD_SHARE));
+                let share = apart(expected, now) / PHASE_SHARE;
+                if now > expected { expected + share } else { expected - share.min(period / 2) }
+            }
+            _ => now,
+        };
+        let time = self.last.map_or(time, |last| time.max(last + Duration::from_millis(1)));
+        self.last = Some(time);
+        time
+    }
+}
+
+fn apart(a: Instant, b: Instant) -> Duration {
+    a.max(b) - a.min(b)
+}
+
+fn toward(value: Duration, target: Duration, share: u32) -> Duration {
+    (value * (share - 1) + target) / share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(arrivals: &[u64]) -> Vec<u64> {
+        let start = Instant::now();
+        let mut row = Arrivals::default();
+        let times = arrivals.iter().map(|ms| row.time_of_next(start + Duration::from_millis(*ms)));
+        let times: Vec<Instant> = times.collect();
+        times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() as u64).collect()
+    }
+
+    #[test]
+    fn a_writer_that_is_late_now_and_then_makes_an_even_row() {
+        let late = |n: u64| n * 40 + [0, 15, 3, 25, 0, 8][n as usize % 6];
+        let arrivals: Vec<u64> = (0..200).map(late).collect();
+        let steps = steps(&arrivals);
+        assert!(steps[100..].iter().all(|step| (36..=44).contains(step)), "{steps:?}");
+    }
+
+    #[test]
+    fn two_pictures_at_once_are_a_period_apart() {
+        let arrivals: Vec<u64> = (0..100).map(|n: u64| n / 2 * 80 + 40).collect();
+        let steps = steps(&arrivals);
+        assert!(steps[60..].iter().all(|step| (30..=50).contains(step)), "{steps:?}");
+    }
+
+    #[test]
+    fn after_a_pause_a_new_row_begins_and_time_never_goes_back() {
+        let start = Instant::now();
+        let mut row = Arrivals::default();
+        row.time_of_next(start);
+        let later = start + Duration::from_secs(60);
+        assert_eq!(row.time_of_next(later), later);
+        let mut last = later;
+        for _ in 0..50 {
+            let time = row.time_of_next(later);
+            assert!(time > last && time < later + Duration::from_secs(1));
+            last = time;
+        }
+    }
+}

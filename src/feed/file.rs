@@ -1,0 +1,58 @@
+//! A file, which is read as fast as it is played, over and over.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{Attempt, Command, Feed, Kind};
+use crate::pipe;
+
+/// A file is played at this rate where it does not say one.
+const DEFAULT_FILE_RATE: u32 = 25;
+
+/// A file is read as fast as it is played.
+#[derive(Default)]
+pub struct Playback {
+    pub ready: VecDeque<pipe::Item>,
+    pub next_at: Option<Instant>,
+    pub is_reading: bool,
+}
+
+impl Feed {
+    pub(super) fn play_file(&mut self, now: Instant) {
+        if self.config.kind != Kind::File {
+            return;
+        }
+        while self.file.next_at.is_none_or(|at| at <= now)
+            && let Some(item) = self.file.ready.pop_front()
+        {
+            let period = self.file_period();
+            let due = self.file.next_at.filter(|at| now < *at + period).unwrap_or(now);
+            self.file.next_at = Some(due + period);
+            self.deliver(now, item);
+        }
+        if self.file.ready.is_empty() && !self.file.is_reading && self.open_at.is_none() {
+            match self.attempt {
+                Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(),
+                // Once more, or a pause where nothing came of it.
+                Attempt { last_item: Some(_), .. } => {
+                    self.attempt = Attempt::new();
+                    self.commands.push_back(Command::Open);
+                }
+                Attempt { ended_at: Some(_), .. } => self.try_again(now),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn read_on(&mut self) {
+        self.file.is_reading = true;
+        self.commands.push_back(Command::Read);
+    }
+
+    fn file_period(&self) -> Duration {
+        let raw = self.config.raw.map(|(_, rate)| Duration::from_secs(1) / rate);
+        let told = self.info().frame_rate;
+        let told = told.map(|rate| Duration::from_secs(1) * rate.denominator / rate.numerator);
+        raw.or(told).unwrap_or(Duration::from_secs(1) / DEFAULT_FILE_RATE)
+    }
+}

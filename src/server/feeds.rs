@@ -1,0 +1,121 @@
+//! The stream from outside, if there is one: what it brings goes to the viewers.
+//!
+//! What is encoded already is passed on as it comes, and who comes, or asks for a key frame, is given
+//! the group since the last one: a pipe cannot be asked for it. Pictures are encoded here, while
+//! somebody watches. While there is neither, viewers see words instead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::frames::FanOut;
+use super::{Output, Raw, Server, Timer};
+use crate::feed::{Command, Event, Feed, Item};
+use crate::media::{Codec, Size, no_signal};
+use crate::webrtc::ViewerId;
+
+/// A viewer is given a whole group at most this often, however often it asks.
+const GROUP_INTERVAL: Duration = Duration::from_millis(500);
+/// Of the words that are shown while there is no picture: only the seconds in them change.
+pub const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 1;
+/// Of the words, as long as nothing is known about the stream.
+const USUAL_SIZE: Size = Size { width: 640, height: 480 };
+
+impl Server {
+    pub(super) fn handle_feed(&mut self, now: Instant, event: Event) {
+        self.with_feed(now, |feed| feed.handle_event(now, event));
+    }
+
+    pub(super) fn feed_timeout(&mut self, now: Instant) {
+        self.with_feed(now, |feed| feed.handle_timeout(now));
+    }
+
+    /// Changes the feed, then does what it wants and shows what it has.
+    fn with_feed(&mut self, now: Instant, change: impl FnOnce(&mut Feed)) {
+        let Some(mut feed) = self.feed.take() else { return };
+        let was_running = feed.is_running();
+        change(&mut feed);
+        while let Some(command) = feed.poll_command() {
+            if command == Command::Open {
+                self.group.clear();
+            }
+            self.outbox.push_back(Output::Feed(command));
+        }
+        let is_running = feed.is_running();
+        let mut items = Vec::new();
+        while let Some(item) = feed.poll_item() {
+            items.push(item);
+        }
+        self.timers.set(Timer::Feed, feed.poll_timeout());
+        self.feed = Some(feed);
+        if was_running != is_running {
+            // What was shown until now, words or pictures, is nothing that the next refers to.
+            self.begin_again(now);
+        }
+        for item in items {
+            self.show(now, item);
+        }
+    }
+
+    fn begin_again(&mut self, now: Instant) {
+        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
+        for id in viewers {
+            if let Some(entry) = self.viewers.get_mut(id) {
+                entry.viewer.shut_gate();
+            }
+        }
+        self.keyframes.iter_mut().for_each(|keyframes| keyframes.viewer_joined());
+        self.update_clock(now);
+        if self.passes_on(Codec::H264) {
+            let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
+            viewers.into_iter().for_each(|id| self.send_group(now, id));
+        }
+    }
+
+    fn show(&mut self, now: Instant, item: Item) {
+        match item {
+            Item::Frame(frame) => self.handle_frame(now, &frame),
+            Item::Picture(picture, captured) => self.encode(now, Raw::Picture(picture), captured),
+            Item::Jpeg(jpeg, captured) => self.encode(now, Raw::Jpeg(jpeg), captured),
+        }
+    }
+
+    fn encode(&mut self, now: Instant, picture: Raw, captured: Instant) {
+        let codecs = self.request_keyframes(now);
+        self.outbox.push_back(Output::Encode { picture, captured, codecs });
+        self.snapshots.note_capture();
+        self.request_part(now);
+    }
+
+    /// The words that viewers see while there is no picture.
+    pub(super) fn show_no_signal(&mut self, now: Instant, codecs: Vec<Codec>) {
+        let Some(feed) = &self.feed else { return };
+        let size = feed.info().size.unwrap_or(USUAL_SIZE);
+        let lines = feed.lines(now);
+        let lines = ["No signal", &lines[0], &lines[1], &lines[2]];
+        let picture = Raw::Picture(no_signal(size, &lines));
+        self.outbox.push_back(Output::Encode { picture, captured: now, codecs });
+    }
+
+    /// Whether frames of this codec come from outside, encoded.
+    pub(super) fn passes_on(&self, codec: Codec) -> bool {
+        let passes = |feed: &Feed| feed.is_running() && feed.is_encoded();
+        codec == Codec::H264 && self.feed.as_ref().is_some_and(passes)
+    }
+
+    /// Sends a viewer all that it needs to be where the stream is.
+    pub(super) fn send_group(&mut self, now: Instant, id: ViewerId) {
+        let Some(entry) = self.viewers.get_mut(id).filter(|entry| entry.viewer.is_watching())
+        else {
+            return;
+        };
+        let codec = entry.viewer.codec();
+        if entry.group_sent_at.is_some_and(|at| now < at + GROUP_INTERVAL) {
+            return;
+        }
+        let frames = self.group.frames().iter().filter(|frame| frame.codec == codec);
+        for frame in frames {
+            entry.group_sent_at = Some(now);
+            self.fan_outs.push_back(FanOut::to_one(now, Arc::clone(frame), id));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The frames since the last key frame of a stream that cannot be asked for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::webrtc::payload::Packets;
+
+/// Of all frames together.
+const MAX_BYTES: usize = 4 << 20;
+/// From the key frame to the last frame.
+const MAX_LENGTH: Duration = Duration::from_secs(4);
+
+/// The group of pictures that a decoder needs to be where the stream is. Who comes is given it at
+/// once. A group that grows too long or too large is let go: who comes then waits for the next key
+/// frame.
+#[derive(Debug, Default)]
+pub struct Group {
+    frames: Vec<Arc<Packets>>,
+    bytes: usize,
+}
+
+impl Group {
+    pub fn add(&mut self, frame: &Arc<Packets>) {
+        if frame.keyframe {
+            self.clear();
+        } else if self.frames.is_empty() {
+            return;
+        }
+        self.frames.push(Arc::clone(frame));
+        self.bytes += frame.payloads.iter().map(|payload| payload.len()).sum::<usize>();
+        let length = frame.captured.saturating_duration_since(self.frames[0].captured);
+        if self.bytes > MAX_BYTES || length > MAX_LENGTH {
+            self.clear();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+
+    /// From the key frame on; none if the group was let go.
+    pub fn frames(&self) -> &[Arc<Packets>] {
+        &self.frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::media::Codec;
+
+    fn frame(keyframe: bool, bytes: usize, captured: Instant) -> Arc<Packets> {
+        let payloads = vec![vec![0; bytes].into()];
+        Arc::new(Packets { payloads, codec: Codec::H264, keyframe, captured, timestamp: 0 })
+    }
+
+    #[test]
+    fn a_group_begins_with_its_key_frame_and_ends_with_the_next() {
+        let now = Instant::now();
+        let mut group = Group::default();
+        group.add(&frame(false, 10, now));
+        assert!(group.frames().is_empty());
+        for keyframe in [true, false, false] {
+            group.add(&frame(keyframe, 10, now));
+        }
+        assert_eq!(group.frames().len(), 3);
+        group.add(&frame(true, 10, now));
+        assert_eq!((group.frames().len(), group.bytes), (1, 10));
+    }
+
+    #[test]
+    fn a_group_that_is_too_long_or_too_large_is_let_go_until_the_next_key_frame() {
+        let now = Instant::now();
+        let mut group = Group::default();
+        group.add(&frame(true, 10, now));
+        group.add(&frame(false, 10, now + MAX_LENGTH));
+        assert_eq!(group.frames().len(), 2);
+        group.add(&frame(false, 10, now + MAX_LENGTH + Duration::from_millis(1)));
+        group.add(&frame(false, 10, now + MAX_LENGTH));
+        assert!(group.frames().is_empty());
+        group.add(&frame(true, MAX_BYTES, now));
+        assert_eq!(group.frames().len(), 1);
+        group.add(&frame(false, 1, now));
+        assert!(group.frames().is_empty());
+    }
+}
