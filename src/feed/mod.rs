@@ -178,6 +178,7 @@ impl Attempt {
 }
 
 impl Feed {
+    /// A feed that is opened as soon as its time-out is handled.
     pub fn new(config: Config, now: Instant) -> Feed {
         Feed {
             parser: parser(&config),
@@ -189,13 +190,13 @@ impl Feed {
             attempt: Attempt::new(),
             has_process: false,
             ending: None,
-            open_at: None,
+            open_at: Some(now),
             give_up_at: None,
             flush_at: None,
             file: Playback::default(),
             keyframe_at: None,
             warned_of_group: false,
-            commands: VecDeque::from([Command::Open]),
+            commands: VecDeque::new(),
             items: VecDeque::new(),
         }
     }

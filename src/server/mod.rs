@@ -216,6 +216,9 @@ impl Server {
     /// # Panics
     /// If `config.frames_per_second` is 0.
     pub fn new(config: Config, now: Instant) -> Server {
+        let feed = config.feed.map(|feed| Feed::new(feed, now));
+        let mut timers = Timers::new();
+        timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
         Server {
             secrets: Secrets::new(config.entropy),
             started: now,
@@ -230,10 +233,10 @@ impl Server {
             keyframes: Default::default(),
             fan_outs: VecDeque::new(),
             snapshots: Snapshots::default(),
-            feed: config.feed.map(|feed| Feed::new(feed, now)),
+            feed,
             group: Group::default(),
             capture_failed_at: None,
-            timers: Timers::new(),
+            timers,
             outbox: VecDeque::new(),
             shutting_down: false,
             counters: Counters::default(),
@@ -358,7 +361,8 @@ impl Server {
         if feed_due {
             self.feed_timeout(now);
         }
-        if frame_due {
+        // A stream that has fallen silent starts the clock.
+        if frame_due || feed_due {
             self.tick(now);
         }
     }

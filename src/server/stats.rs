@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::viewers::ViewerEntry;
+use crate::feed::{Feed, Status};
 use crate::media::Frame;
+use crate::pipe::{self, Format, Info};
 use crate::refusal::Reason;
 use crate::webrtc::{Counters as ViewerCounters, EndReason, Reception, ViewerId};
 
@@ -61,6 +63,49 @@ pub struct Statistics {
     pub connections: usize,
     /// Connections with a stream of pictures.
     pub mjpeg_clients: usize,
+    /// The stream from outside, if there is one.
+    pub source: Option<SourceStatistics>,
+}
+
+#[derive(Debug)]
+pub struct SourceStatistics {
+    /// See [`feed::Status::name`](crate::feed::Status::name).
+    pub state: &'static str,
+    /// Why there is nothing to show.
+    pub sentence: Option<String>,
+    pub info: Info,
+    pub counters: pipe::Counters,
+    pub restarts: u64,
+}
+
+impl SourceStatistics {
+    fn new(feed: &Feed) -> SourceStatistics {
+        SourceStatistics {
+            state: feed.status().name(),
+            sentence: match feed.status() {
+                Status::Failed(sentence) => Some(sentence.clone()),
+                _ => None,
+            },
+            info: feed.info().clone(),
+            counters: feed.counters(),
+            restarts: feed.restarts(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let SourceStatistics { info, counters, .. } = self;
+        json!({
+            "state": self.state,
+            "sentence": self.sentence,
+            "format": info.format.map(Format::name),
+            "size": info.size.map(|size| size.to_string()),
+            "frames_in": counters.items,
+            "bytes_in": counters.bytes,
+            "frames_skipped": counters.skipped,
+            "frames_damaged": counters.damaged + counters.oversized,
+            "restarts": self.restarts,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -132,6 +177,7 @@ impl Statistics {
             "snapshots_sent": counters.snapshots_sent,
             "mjpeg_parts_sent": counters.mjpeg_parts_sent,
             "mjpeg_clients": self.mjpeg_clients,
+            "source": self.source.as_ref().map(SourceStatistics::to_json),
             "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
             "viewers_served": counters.viewers_served,
             "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
@@ -159,6 +205,7 @@ impl Server {
             // The one that asks is not in the table while it is served.
             connections: self.connections.len() + 1,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
+            source: self.feed.as_ref().map(SourceStatistics::new),
         }
     }
 }

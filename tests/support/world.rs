@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::media::{Codec, Frame, SnapshotError};
+use ballcast::feed;
+use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::server::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Output, Server};
+use ballcast::server::{Config, ConnId, Input, Output, Raw, Server};
 use ballcast::web::auth::Token;
 use ballcast::web::cors::AccessPolicy;
 use ballcast::webrtc::Transmit;
@@ -50,6 +51,9 @@ pub struct World {
     pub server: Server,
     pub clients: Vec<ClientHost>,
     pub captures: u64,
+    /// The codecs of each picture from outside, or in its place.
+    pub encodes: Vec<(Size, Vec<Codec>)>,
+    pub feed_commands: Vec<feed::Command>,
     /// The codec that the next clients offer.
     pub codec: Codec,
     /// The codecs in which the last picture was encoded.
@@ -101,20 +105,30 @@ impl World {
         World::with_limits(Limits::default())
     }
 
+    /// A world whose pictures come from outside.
+    pub fn with_feed(feed: feed::Config) -> World {
+        World::with(Limits::default(), None, Some(feed), real_crypto())
+    }
+
     pub fn with_limits(limits: Limits) -> World {
-        World::with(limits, None, real_crypto())
+        World::with(limits, None, None, real_crypto())
     }
 
     pub fn with_token(token: Option<Token>) -> World {
-        World::with(Limits::default(), token, real_crypto())
+        World::with(Limits::default(), token, None, real_crypto())
     }
 
     /// A world in which the server and the clients use `crypto`.
     pub fn with_crypto(limits: Limits, crypto: Arc<CryptoProvider>) -> World {
-        World::with(limits, None, crypto)
+        World::with(limits, None, None, crypto)
     }
 
-    fn with(limits: Limits, token: Option<Token>, crypto: Arc<CryptoProvider>) -> World {
+    fn with(
+        limits: Limits,
+        token: Option<Token>,
+        feed: Option<feed::Config>,
+        crypto: Arc<CryptoProvider>,
+    ) -> World {
         let now = Instant::now();
         let config = Config {
             entropy: [7; 32],
@@ -129,7 +143,7 @@ impl World {
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
-            feed: None,
+            feed,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
@@ -139,6 +153,8 @@ impl World {
             server: Server::new(config, now),
             clients: Vec::new(),
             captures: 0,
+            encodes: Vec::new(),
+            feed_commands: Vec::new(),
             codec: Codec::H264,
             encoded: Vec::new(),
             forced_keyframes: Vec::new(),
@@ -314,12 +330,14 @@ impl World {
         let bytes = match &input {
             Input::Received(_, bytes) => bytes.len(),
             Input::Datagram { contents, .. } => contents.len(),
+            // See the limits of `pipe`.
+            Input::Feed(feed::Event::Bytes(bytes)) => 10 * bytes.len() + 1_024,
             _ => 0,
         };
         let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
         let most = MOST_STEPS + bytes as u64;
         assert!(steps <= most, "the work for an input is limited: {steps} steps, {bytes} bytes");
-        let mut capture = None;
+        let (mut capture, mut encode) = (None, None);
         let mut snapshots = Vec::new();
         let mut failed = Vec::new();
         for count in 0.. {
@@ -340,7 +358,8 @@ impl World {
                     self.forced_keyframes.push((codec, self.now));
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
-                Output::Feed(_) | Output::Encode { .. } => {}
+                Output::Feed(command) => self.feed_commands.push(command),
+                Output::Encode { picture, codecs, .. } => encode = Some((picture, codecs)),
                 Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);
@@ -377,6 +396,14 @@ impl World {
             self.input(Input::TransmitFailed { destination });
         }
         if let Some(codecs) = capture {
+            self.capture(codecs);
+        }
+        if let Some((picture, codecs)) = encode {
+            let size = match picture {
+                Raw::Picture(picture) => picture.size(),
+                Raw::Jpeg(jpeg) => jpeg.size,
+            };
+            self.encodes.push((size, codecs.clone()));
             self.capture(codecs);
         }
         for width in snapshots {

@@ -1,0 +1,228 @@
+//! A stream from outside, in virtual time: what of it reaches the viewers, and what they see while
+//! there is nothing.
+
+mod support;
+
+use std::time::Duration;
+
+use ballcast::feed::{Command, Config, Event, Kind, Signal};
+use ballcast::media::{Codec, Size};
+use ballcast::server::Input;
+use support::world::World;
+
+/// Of 64x48 pixels, as x264 makes them.
+const PARAMETER_SETS: &[u8] = &[
+    0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x04, 0x7b, 0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3,
+    0xc8, 0xf1, 0x22, 0x64, 0x80, 0, 0, 0, 1, 0x68, 0xcb, 0x83, 0xcb, 0x20,
+];
+/// Slices that begin a picture: an IDR picture, and one that refers to the picture before. The byte
+/// after each is the picture's own.
+const IDR_SLICE: &[u8] = &[0, 0, 0, 1, 0x65, 0x88, 0x84];
+const SLICE: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a, 0x84];
+const PERIOD: Duration = Duration::from_millis(40);
+
+fn unit(number: u8, keyframe: bool) -> Vec<u8> {
+    let number = [0x80 | number, 0x55];
+    if keyframe { [PARAMETER_SETS, IDR_SLICE, &number].concat() } else { [SLICE, &number].concat() }
+}
+
+fn world(kind: Kind) -> World {
+    let mut world = World::with_feed(Config { kind, raw: None });
+    world.input(Input::Timeout);
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Open]);
+    world.input(Input::Feed(Event::Opened));
+    world
+}
+
+/// Pictures of a group, 25 a second.
+fn write_group(world: &mut World, pictures: std::ops::Range<u8>) {
+    for number in pictures.clone() {
+        let bytes = unit(number, number == pictures.start);
+        world.input(Input::Feed(Event::Bytes(&bytes)));
+        world.run(PERIOD);
+    }
+}
+
+/// The numbers of the pictures that a viewer got, in order.
+fn numbers(world: &World, viewer: usize) -> Vec<u8> {
+    let frames = world.clients[viewer].client.frames.iter();
+    frames.map(|frame| frame.data[frame.data.len() - 2] & 0x7f).collect()
+}
+
+#[test]
+fn a_viewer_gets_each_picture_once_and_in_order() {
+    let mut world = world(Kind::Stdin);
+    let viewer = world.join();
+    world.run(Duration::from_secs(1));
+    write_group(&mut world, 1..26);
+    let got = numbers(&world, viewer);
+    assert!(got.ends_with(&(1..26).collect::<Vec<u8>>()), "{got:?}");
+}
+
+#[test]
+fn who_comes_in_the_middle_of_a_group_is_given_all_of_it_at_once() {
+    let mut world = world(Kind::Fifo);
+    write_group(&mut world, 1..21);
+    let viewer = world.join();
+    world.run(Duration::from_millis(30));
+    assert_eq!(numbers(&world, viewer), (1..21).collect::<Vec<u8>>());
+    let first = &world.clients[viewer].client.frames[0];
+    assert!(
+        first
+            .data
+            .windows(5)
+            .any(|unit| unit == [0, 0, 0, 1, 0x65] || unit[1..] == [0, 0, 1, 0x65])
+    );
+    for number in 21..26 {
+        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.run(PERIOD);
+    }
+    assert_eq!(numbers(&world, viewer), (1..26).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_request_for_a_key_frame_is_answered_from_the_group_and_time_never_goes_back() {
+    let mut world = world(Kind::Fifo);
+    write_group(&mut world, 1..6);
+    let viewer = world.join();
+    world.run(Duration::from_secs(1));
+    for number in 6..9 {
+        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.run(PERIOD);
+    }
+    let now = world.now;
+    let kind = str0m::media::KeyframeRequestKind::Pli;
+    world.clients[viewer].client.request_keyframe(kind, now);
+    world.run(Duration::from_millis(50));
+    let frames = &world.clients[viewer].client.frames;
+    assert_eq!(numbers(&world, viewer)[8..], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(frames.windows(2).all(|pair| pair[1].timestamp > pair[0].timestamp));
+    assert!(world.forced_keyframes.is_empty(), "a pipe cannot be asked");
+}
+
+#[test]
+fn while_nothing_comes_viewers_see_words_once_a_second() {
+    let mut world = world(Kind::Command);
+    let viewer = world.join();
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.clients[viewer].client.frames.len(), 1, "at once");
+    world.run(Duration::from_secs(4));
+    let words = world.clients[viewer].client.frames.len();
+    assert!((4..=6).contains(&words), "{words}");
+    assert!(
+        world
+            .encodes
+            .iter()
+            .all(|encode| *encode == (Size { width: 640, height: 480 }, vec![Codec::H264]))
+    );
+    write_group(&mut world, 1..26);
+    let got = numbers(&world, viewer);
+    assert!(got.ends_with(&(1..26).collect::<Vec<u8>>()), "{got:?}");
+    world.run(Duration::from_secs(4));
+    assert!(world.clients[viewer].client.frames.len() > got.len(), "words again");
+    let last = world.encodes.last().unwrap();
+    assert_eq!(last.0, Size { width: 64, height: 48 }, "in the size of the stream");
+}
+
+#[test]
+fn nothing_is_encoded_and_everything_is_read_while_nobody_watches() {
+    let mut world = world(Kind::Fifo);
+    let header = b"YUV4MPEG2 W2 H2 F25:1\n".to_vec();
+    world.input(Input::Feed(Event::Bytes(&header)));
+    for _ in 0..10 {
+        world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+        world.run(PERIOD);
+    }
+    assert_eq!(world.encodes.len(), 10);
+    assert!(world.encodes.iter().all(|(_, codecs)| codecs.is_empty()));
+    let viewer = world.join();
+    world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+    world.run(Duration::from_millis(10));
+    world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+    world.run(Duration::from_millis(10));
+    assert_eq!(world.encodes.last().unwrap().1, [Codec::H264]);
+    assert!(!world.clients[viewer].client.frames.is_empty());
+}
+
+#[test]
+fn a_command_is_started_again_after_longer_and_longer_pauses() {
+    let mut world = world(Kind::Command);
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        world.input(Input::Feed(Event::Ended));
+        world.input(Input::Feed(Event::Exited("it ended with status 1")));
+        let failed = world.now;
+        world.feed_commands.clear();
+        while !world.feed_commands.contains(&Command::Open) {
+            world.run(Duration::from_millis(100));
+        }
+        pauses.push((world.now - failed).as_millis() / 1_000);
+        world.input(Input::Feed(Event::Opened));
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 10, 10, 10]);
+}
+
+#[test]
+fn a_command_that_hangs_is_ended_more_and_more_firmly() {
+    let mut world = world(Kind::Command);
+    world.run(Duration::from_secs(16));
+    let kills = [Signal::Interrupt, Signal::Terminate, Signal::Kill].map(Command::Kill);
+    assert_eq!(world.feed_commands[..3], kills);
+    world.input(Input::Feed(Event::Exited("it was ended by SIGKILL")));
+    world.feed_commands.clear();
+    world.run(Duration::from_secs(2));
+    assert!(world.feed_commands.contains(&Command::Open));
+    // Once it has shown something, it has less time.
+    world.input(Input::Feed(Event::Opened));
+    write_group(&mut world, 1..10);
+    world.feed_commands.clear();
+    world.run(Duration::from_secs(6));
+    assert_eq!(world.feed_commands, [Command::Kill(Signal::Interrupt)]);
+}
+
+#[test]
+fn standard_input_that_ends_is_given_up_and_a_named_pipe_is_opened_again() {
+    let mut stdin = world(Kind::Stdin);
+    write_group(&mut stdin, 1..5);
+    stdin.input(Input::Feed(Event::Ended));
+    stdin.run(Duration::from_secs(3));
+    assert_eq!(stdin.feed_commands, [Command::Close, Command::GiveUp]);
+    let mut fifo = world(Kind::Fifo);
+    write_group(&mut fifo, 1..5);
+    fifo.input(Input::Feed(Event::Ended));
+    fifo.run(Duration::from_secs(1));
+    assert_eq!(fifo.feed_commands, [Command::Close, Command::Open]);
+}
+
+#[test]
+fn a_file_is_played_at_its_rate_over_and_over() {
+    let mut world = world(Kind::File);
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+    let _ = world.join();
+    for _ in 0..3 {
+        let clip = [b"YUV4MPEG2 W2 H2 F10:1\n".to_vec(), b"FRAME\nabcdef".repeat(10)].concat();
+        world.input(Input::Feed(Event::Bytes(&clip)));
+        while !world.feed_commands.contains(&Command::Read) {
+            world.run(Duration::from_millis(50));
+        }
+        world.input(Input::Feed(Event::Ended));
+        assert_eq!(world.feed_commands, [Command::Read, Command::Close, Command::Open]);
+        world.feed_commands.clear();
+        world.input(Input::Feed(Event::Opened));
+        assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+    }
+    let frames = world.encodes.iter().filter(|(size, _)| size.width == 2).count();
+    assert_eq!(frames, 30);
+}
+
+#[test]
+fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it() {
+    let mut world = world(Kind::Command);
+    world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W2 H2 F25:1 C422\n")));
+    world.run(Duration::from_millis(10));
+    assert_eq!(world.feed_commands, [Command::Kill(Signal::Interrupt)]);
+    let stats = world.stats();
+    let source = &stats["source"];
+    assert_eq!(source["state"], "failed");
+    assert!(source["sentence"].as_str().unwrap().contains("-pix_fmt yuv420p"), "{source}");
+}
