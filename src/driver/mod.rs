@@ -5,9 +5,11 @@
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
 pub mod addresses;
+mod connections;
 mod descriptors;
 mod endpoints;
 mod errors;
+mod following;
 mod pictures;
 mod tcp;
 mod udp;
@@ -19,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use rustix::net::sockopt::set_socket_send_buffer_size;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -27,7 +28,7 @@ use self::addresses::AddressWatch;
 use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
 use self::errors::{Warnings, is_of_one, is_of_the_call};
-use self::tcp::{Connection, Flush};
+use self::tcp::Connection;
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Raw, Server};
 use crate::source::Source;
@@ -36,13 +37,8 @@ use crate::webrtc::Transmit;
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
-/// What the kernel keeps for a slow reader of a stream of pictures, about; on a local network it is
-/// more than what is under way.
-const SEND_BUFFER_BYTES: usize = 128 * 1_024;
 /// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
 const READS_A_TURN: usize = 64;
-/// A wall clock this far from where it should be has been set.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 
@@ -287,61 +283,6 @@ impl<S: Source> Driver<S> {
 
 /// Sockets.
 impl<S: Source> Driver<S> {
-    fn add_endpoint(&mut self, mut endpoint: Endpoint) -> io::Result<()> {
-        let token = Token(self.next_endpoint);
-        let registry = self.poll.registry();
-        registry.register(&mut endpoint.listener, token, Interest::READABLE)?;
-        registry.register(endpoint.udp.socket(), Token(token.0 + 1), Interest::READABLE)?;
-        self.endpoints.insert(token, endpoint);
-        self.next_endpoint += 2;
-        Ok(())
-    }
-
-    fn watch_addresses(&mut self) {
-        let watched = AddressWatch::new().and_then(|mut watch| {
-            self.poll.registry().register(&mut watch, WATCH, Interest::READABLE)?;
-            Ok(watch)
-        });
-        match watched {
-            Ok(watch) => self.watch = Some(watch),
-            Err(error) => log::warn!("new addresses will need a restart: {error}"),
-        }
-    }
-
-    /// Binds addresses that have come, lets go of those that are gone, and tells the core.
-    fn follow_addresses(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            watch.clear();
-        }
-        let Ok(wanted) = endpoints::expand(&self.bind) else { return };
-        let before = self.endpoints.len();
-        self.endpoints.retain(|_, endpoint| {
-            let stays = wanted.contains(&endpoint.address.ip());
-            if !stays {
-                log::info!("{} is gone", endpoint.address.ip());
-            }
-            stays
-        });
-        let mut changed = before != self.endpoints.len();
-        for ip in wanted {
-            if self.endpoints.values().any(|endpoint| endpoint.address.ip() == ip) {
-                continue;
-            }
-            let address = SocketAddr::new(ip, self.port);
-            match Endpoint::bind(address).and_then(|endpoint| self.add_endpoint(endpoint)) {
-                Ok(()) => {
-                    log::info!("serving on http://{address}/ too");
-                    changed = true;
-                }
-                Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
-            }
-        }
-        if changed {
-            let addresses: Vec<SocketAddr> = self.endpoints.values().map(|e| e.address).collect();
-            self.input(Input::Addresses(&addresses));
-        }
-    }
-
     /// Reads a socket until it is dry or its turn is over.
     fn read(&mut self, token: Token) {
         let mut any_read = false;
@@ -410,91 +351,4 @@ impl<S: Source> Driver<S> {
         self.transmits = transmits;
         self.transmits.clear();
     }
-
-    fn accept(&mut self, token: Token) -> io::Result<()> {
-        let Some(endpoint) = self.endpoints.get(&token) else {
-            return Err(ErrorKind::WouldBlock.into());
-        };
-        let (mut stream, peer) = endpoint.listener.accept()?;
-        stream.set_nodelay(true)?;
-        // What waits in the kernel is no longer the newest picture.
-        let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
-        let id = ConnId(self.next_connection);
-        self.next_connection += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, token_of(id), interest)?;
-        self.connections.insert(id, Connection::new(stream));
-        self.check_wall_clock();
-        self.input(Input::Connected(id, peer));
-        Ok(())
-    }
-
-    fn read_connection(&mut self, id: ConnId) -> io::Result<()> {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return Err(ErrorKind::WouldBlock.into());
-        };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let read = connection.read(&mut buffer);
-        match &read {
-            Ok(0) => self.input(Input::HalfClosed(id)),
-            Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) if is_of_one(error) => {
-                self.close(id);
-                self.input(Input::Disconnected(id));
-            }
-            // It is read again later.
-            Err(_) => {}
-        }
-        self.buffer = buffer;
-        match read {
-            // The end of a stream is read once.
-            Ok(0) => Err(ErrorKind::WouldBlock.into()),
-            read => read.map(|_| ()),
-        }
-    }
-
-    fn write(&mut self, token: Token) {
-        if token.0 >= FIRST_CONNECTION {
-            self.flush(ConnId((token.0 - FIRST_CONNECTION) as u64));
-            self.input(Input::Timeout);
-        }
-    }
-
-    /// Writes what the kernel takes.
-    fn flush(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match connection.flush() {
-            Ok(Flush::Idle | Flush::Blocked) => {}
-            Ok(Flush::Flushed) => self.pending.push_back(Pending::Flushed(id)),
-            Err(_) => {
-                self.close(id);
-                self.pending.push_back(Pending::Disconnected(id));
-            }
-        }
-    }
-
-    fn close(&mut self, id: ConnId) {
-        // Dropping the stream closes it and takes it out of the poll.
-        self.connections.remove(&id);
-    }
-
-    fn check_wall_clock(&mut self) {
-        let (now, wall) = (Instant::now(), SystemTime::now());
-        let (wall_before, before) = self.wall_clock;
-        let expected = wall_before + (now - before);
-        let step = match wall.duration_since(expected) {
-            Ok(ahead) => ahead,
-            Err(behind) => behind.duration(),
-        };
-        if step > CLOCK_STEP {
-            self.wall_clock = (wall, now);
-            self.input(Input::WallClock(wall));
-        }
-    }
-}
-
-fn token_of(id: ConnId) -> Token {
-    Token(FIRST_CONNECTION + id.0 as usize)
 }
