@@ -78,7 +78,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let mut driver = Driver::new(endpoints, make_server, source)
         .map_err(|error| format!("The event loop does not start: {error}."))?;
     print(&urls(&addresses))?;
-    driver.run().map_err(|error| format!("The event loop failed: {error}."))
+    driver.run().map_err(|error| error.to_string())
 }
 
 /// What must not be guessed, from the operating system's generator.

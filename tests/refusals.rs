@@ -53,6 +53,7 @@ fn the_statistics_count_each_reason_by_its_name() {
         viewers: Vec::new(),
         connections: 0,
         mjpeg_clients: 0,
+        source: None,
     }
     .to_json();
     let counted = json["refusals"].as_object().unwrap();

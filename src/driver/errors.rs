@@ -2,8 +2,29 @@
 //! of lines.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
+
+/// Why the loop has ended that should not have.
+#[derive(Debug)]
+pub enum RunError {
+    /// The kernel cannot be waited for.
+    Wait(io::Error),
+    /// There is nothing to be shown any more, for this reason: a sentence without a full stop.
+    NothingToShow(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Wait(error) => write!(f, "The event loop failed: {error}."),
+            RunError::NothingToShow(reason) => {
+                write!(f, "There is nothing to show any more: {reason}.")
+            }
+        }
+    }
+}
 
 /// How long until the same error is a line again.
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -9,8 +9,10 @@ mod connections;
 mod descriptors;
 mod endpoints;
 mod errors;
+pub mod feed;
 mod following;
 mod pictures;
+mod stream;
 mod tcp;
 mod udp;
 
@@ -21,14 +23,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use self::addresses::AddressWatch;
 use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
+pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
+use self::feed::Origin;
+use self::stream::Stream;
 use self::tcp::Connection;
+use crate::feed::Command;
 use crate::media::Codec;
 use crate::server::{ConnId, Input, Output, Raw, Server};
 use crate::source::Source;
@@ -47,6 +53,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 const SIGNALS: Token = Token(0);
 const WATCH: Token = Token(1);
+const FEED: Token = Token(2);
+const FEED_STDERR: Token = Token(3);
 const FIRST_ENDPOINT: usize = 16;
 /// Connections' tokens follow those of the sockets that are bound.
 const FIRST_CONNECTION: usize = 1 << 16;
@@ -59,6 +67,7 @@ enum Pending {
     Capture(Vec<Codec>),
     Encode(Raw, Instant, Vec<Codec>),
     Snapshot(Option<usize>),
+    Feed(Command),
 }
 
 pub struct Driver<S> {
@@ -83,6 +92,8 @@ pub struct Driver<S> {
     server: Server,
     source: S,
     source_failing: bool,
+    /// The stream from outside.
+    stream: Option<Stream>,
     /// Collected until there are enough of them, or nothing else is to be done.
     transmits: Vec<Transmit>,
     pending: VecDeque<Pending>,
@@ -100,7 +111,7 @@ impl<S: Source> Driver<S> {
     ) -> io::Result<Driver<S>> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
@@ -122,6 +133,7 @@ impl<S: Source> Driver<S> {
             server: make_server(addresses, now, wall),
             source,
             source_failing: false,
+            stream: None,
             transmits: Vec::with_capacity(udp::BATCH),
             pending: VecDeque::new(),
             deadline: None,
@@ -137,11 +149,21 @@ impl<S: Source> Driver<S> {
         Ok(driver)
     }
 
+    /// Takes the stream from here that the core asks for.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.stream = Some(Stream::new(origin));
+    }
+
     /// Serves until a signal asks to end.
-    pub fn run(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// There was another reason to end.
+    pub fn run(&mut self) -> Result<(), RunError> {
         let mut events = Events::with_capacity(256);
+        // What the core wants from the start.
+        self.input(Input::Timeout);
         while !self.stop_requested() {
-            self.wait(&mut events)?;
+            self.wait(&mut events).map_err(RunError::Wait)?;
             for event in &events {
                 self.handle_event(event);
             }
@@ -150,7 +172,14 @@ impl<S: Source> Driver<S> {
                 self.unread.append(&mut self.troubled);
             }
             for token in std::mem::take(&mut self.unread) {
-                self.read(token);
+                match token {
+                    FEED => self.read_stream(),
+                    FEED_STDERR => self.read_stderr(),
+                    token => self.read(token),
+                }
+            }
+            if self.check_at().is_some_and(|at| at <= Instant::now()) {
+                self.check_command();
             }
             self.input(Input::Timeout);
         }
@@ -158,7 +187,7 @@ impl<S: Source> Driver<S> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let next = self.deadline.into_iter().chain(self.retry_at).min();
+        let next = self.deadline.into_iter().chain(self.retry_at).chain(self.check_at()).min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if self.unread.is_empty() { until } else { Some(Duration::ZERO) };
         let Err(error) = self.poll.poll(events, timeout) else {
@@ -179,23 +208,50 @@ impl<S: Source> Driver<S> {
         Ok(())
     }
 
+    /// Whether a signal asks to end, or there is nothing to go on for.
     fn stop_requested(&mut self) -> bool {
-        self.signals.pending().next().is_some()
+        let (mut stop, mut child_ended) = (false, false);
+        for signal in self.signals.pending() {
+            match signal {
+                SIGCHLD => child_ended = true,
+                _ => stop = true,
+            }
+        }
+        if child_ended {
+            self.check_command();
+        }
+        stop || self.stream.as_ref().is_some_and(|stream| stream.gave_up)
     }
 
-    fn shut_down(&mut self, events: &mut Events) -> io::Result<()> {
+    /// When to look whether the command is gone.
+    fn check_at(&self) -> Option<Instant> {
+        self.stream.as_ref().and_then(Stream::check_at)
+    }
+
+    fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
         log::info!("ending: closing all viewers");
-        let end = Instant::now() + SHUTDOWN_LIMIT;
+        let start = Instant::now();
+        let end = start + SHUTDOWN_LIMIT;
+        // The core has no more say in it.
+        let mut stream = self.stream.take();
+        if let Some(stream) = &mut stream {
+            stream.interrupt();
+        }
         self.input(Input::Shutdown);
         while !self.connections.is_empty() && Instant::now() < end {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
-            self.wait(events)?;
+            self.wait(events).map_err(RunError::Wait)?;
             for event in &*events {
                 self.handle_event(event);
             }
             self.input(Input::Timeout);
         }
-        Ok(())
+        let Some(mut stream) = stream else { return Ok(()) };
+        stream.end(start);
+        match stream.gave_up {
+            true => Err(RunError::NothingToShow(stream.into_reason())),
+            false => Ok(()),
+        }
     }
 
     fn handle_event(&mut self, event: &Event) {
@@ -217,6 +273,11 @@ impl<S: Source> Driver<S> {
     fn input(&mut self, input: Input) {
         self.server.handle_input(Instant::now(), input);
         self.drain();
+        self.handle_pending();
+    }
+
+    /// Tells the core what its outputs have brought about, until they bring about nothing more.
+    fn handle_pending(&mut self) {
         while let Some(pending) = self.pending.pop_front() {
             let now = Instant::now();
             match pending {
@@ -236,6 +297,10 @@ impl<S: Source> Driver<S> {
                 Pending::Snapshot(width) => {
                     let made = self.source.snapshot(width);
                     self.server.handle_input(Instant::now(), Input::Snapshot { width, made });
+                }
+                Pending::Feed(command) => {
+                    self.execute(command);
+                    continue;
                 }
             }
             self.drain();
@@ -269,8 +334,8 @@ impl<S: Source> Driver<S> {
                 Output::Encode { picture, captured, codecs } => {
                     self.pending.push_back(Pending::Encode(picture, captured, codecs));
                 }
-                Output::Feed(_) => {}
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
+                Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;

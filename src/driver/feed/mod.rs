@@ -1,0 +1,330 @@
+//! The descriptors and processes of a stream from outside: it is opened, read, closed and killed here as
+//! [`feed::Command`](Command) says, and what happens to it is told.
+
+mod child;
+mod stderr_tail;
+mod watcher;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+
+use self::child::Child;
+use self::watcher::Watcher;
+use crate::feed::{Command, Event, Kind, Signal};
+
+/// The most that [`FeedIo::read`] reads at once.
+pub const READ_BYTES: usize = 64 * 1_024;
+/// A description of the standard input of this process that is its own: what is set of it is not set of
+/// the shell's, or of the writer's.
+pub const STDIN_PATH: &str = "/proc/self/fd/0";
+/// Nothing refuses to be killed, but the kernel may take its time.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How often a command that is about to end is looked at, when there is nothing else to do.
+const END_PAUSE: Duration = Duration::from_millis(5);
+
+/// Where a stream comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Stdin,
+    Fifo(PathBuf),
+    File(PathBuf),
+    /// A command line of the shell, whose standard output is the stream.
+    Command(String),
+}
+
+impl Origin {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Origin::Stdin => Kind::Stdin,
+            Origin::Fifo(_) => Kind::Fifo,
+            Origin::File(_) => Kind::File,
+            Origin::Command(_) => Kind::Command,
+        }
+    }
+
+    /// What it is called in a sentence.
+    fn name(&self) -> String {
+        match self {
+            Origin::Stdin => "standard input".to_owned(),
+            Origin::File(path) if path == Path::new(STDIN_PATH) => "standard input".to_owned(),
+            Origin::Fifo(path) | Origin::File(path) => path.display().to_string(),
+            Origin::Command(_) => "the command".to_owned(),
+        }
+    }
+}
+
+/// What has happened, as [`Event`] tells it to the core.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    Opened,
+    /// So many bytes are in the buffer.
+    Bytes(usize),
+    Ended,
+    Failed(String),
+    Exited(String),
+}
+
+impl Report {
+    pub fn event<'a>(&'a self, buffer: &'a [u8]) -> Event<'a> {
+        match self {
+            Report::Opened => Event::Opened,
+            Report::Bytes(bytes) => Event::Bytes(&buffer[..*bytes]),
+            Report::Ended => Event::Ended,
+            Report::Failed(reason) => Event::Failed(reason),
+            Report::Exited(how) => Event::Exited(how),
+        }
+    }
+}
+
+/// The descriptors and processes of one stream.
+pub struct FeedIo {
+    origin: Origin,
+    bytes_token: Token,
+    stderr_token: Token,
+    input: Option<Input>,
+    child: Option<Child>,
+    /// Started with the first command.
+    watcher: Option<Watcher>,
+}
+
+/// An open descriptor.
+struct Input {
+    file: File,
+    /// Whether a read may block.
+    blocks: bool,
+    /// The end was told, or an error.
+    ended: bool,
+}
+
+impl FeedIo {
+    /// A stream that is not open. Its bytes are announced to the poll with the one token, and what a command
+    /// writes to standard error with the other.
+    pub fn new(origin: Origin, bytes_token: Token, stderr_token: Token) -> FeedIo {
+        FeedIo { origin, bytes_token, stderr_token, input: None, child: None, watcher: None }
+    }
+
+    /// Does what the core wants. [`Command::GiveUp`] is not for the stream to do.
+    pub fn execute(
+        &mut self,
+        command: Command,
+        registry: &Registry,
+        buffer: &mut [u8],
+    ) -> Option<Report> {
+        match command {
+            Command::Open => Some(match self.open(registry) {
+                Ok(()) => Report::Opened,
+                Err(reason) => Report::Failed(reason),
+            }),
+            Command::Read => self.read_input(buffer),
+            Command::Close => {
+                self.input = None;
+                None
+            }
+            Command::Kill(signal) => {
+                self.kill(signal);
+                None
+            }
+            Command::GiveUp => None,
+        }
+    }
+
+    /// After word of readiness, or of the end of a child: what there is next, until there is nothing more
+    /// for now. A command's end is the last.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Option<Report> {
+        if self.origin.kind() == Kind::File {
+            return None;
+        }
+        if let Some(report) = self.read_input(buffer) {
+            return Some(report);
+        }
+        let child = self.child.take_if(|child| child.is_gone())?;
+        if let Some(watcher) = &mut self.watcher {
+            watcher.forget_group();
+        }
+        Some(Report::Exited(child.into_end()))
+    }
+
+    /// A report as the reason why there is nothing to be shown any more: a sentence without a full stop.
+    pub fn reason(&self, report: &Report) -> String {
+        let name = self.origin.name();
+        match report {
+            Report::Opened | Report::Bytes(_) => format!("the stream of {name} cannot be shown"),
+            Report::Ended => format!("{name} has ended"),
+            Report::Failed(reason) => reason.clone(),
+            Report::Exited(how) => format!("{name} does not run any more: {how}"),
+        }
+    }
+
+    /// Reads what the command writes to standard error. False when there is nothing more for now.
+    pub fn read_stderr(&mut self) -> bool {
+        self.child.as_mut().is_some_and(Child::read_stderr)
+    }
+
+    /// Reaps all children of this process, and looks after the command, when a child has ended, or when it
+    /// is time. True if the command is gone, and [`read`](FeedIo::read) will tell so.
+    pub fn check_child(&mut self, now: Instant) -> bool {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            // Another is started with the next command.
+            self.watcher.take_if(|watcher| watcher.note_reaped(pid));
+            if let Some(child) = &mut self.child {
+                child.note_reaped(pid, status);
+            }
+        }
+        let Some(child) = &mut self.child else { return false };
+        child.check(now);
+        child.is_gone()
+    }
+
+    /// When to [`check_child`](FeedIo::check_child), although no child has ended.
+    pub fn check_at(&self) -> Option<Instant> {
+        self.child.as_ref().and_then(Child::check_at)
+    }
+
+    /// Waits until the command is gone, which was asked to end. At `limit`, it is killed.
+    pub fn end(&mut self, limit: Instant) {
+        self.input = None;
+        let mut killed = false;
+        while self.child.is_some() && !self.check_child(Instant::now()) {
+            let now = Instant::now();
+            if now >= limit && !killed {
+                killed = true;
+                self.kill(Signal::Kill);
+            }
+            if now >= limit + KILL_LIMIT {
+                return;
+            }
+            self.read_stderr();
+            std::thread::sleep(END_PAUSE);
+        }
+    }
+
+    pub fn kill(&mut self, signal: Signal) {
+        let signal = match signal {
+            Signal::Interrupt => rustix::process::Signal::INT,
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        if let Some(child) = &mut self.child {
+            child.kill(signal, Instant::now());
+        }
+    }
+
+    /// An error is a sentence without a full stop.
+    fn open(&mut self, registry: &Registry) -> Result<(), String> {
+        let name = self.origin.name();
+        let failed = |error: io::Error| format!("{name} cannot be opened: {error}");
+        let mut input = match &self.origin {
+            Origin::Stdin => open_stdin().map_err(failed)?,
+            Origin::Fifo(path) | Origin::File(path) => {
+                Input { file: open_nonblocking(path).map_err(failed)?, blocks: false, ended: false }
+            }
+            Origin::Command(_) => self.start_command(registry)?,
+        };
+        if self.origin.kind() != Kind::File
+            && let Err(error) = input.register(registry, self.bytes_token)
+        {
+            self.kill(Signal::Kill);
+            return Err(format!("{name} cannot be waited for: {error}"));
+        }
+        // One that is still open is let go of after the new one is there: a named pipe has a reader all the
+        // time, and its writers do not fail.
+        self.input = Some(input);
+        Ok(())
+    }
+
+    fn start_command(&mut self, registry: &Registry) -> Result<Input, String> {
+        let Origin::Command(command) = &self.origin else { unreachable!("it is a command") };
+        if self.child.is_some() {
+            return Err("the command is still running".to_owned());
+        }
+        let failed = |error: io::Error| format!("the command cannot be started: {error}");
+        // Processes whose parent has ended become our children, so that their end is known and none stays
+        // a zombie, also where the first process of all reaps nothing.
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            log::debug!("processes of the command may become zombies: {error}");
+        }
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            none => none.insert(Watcher::start().map_err(failed)?),
+        };
+        let (child, stdout) = Child::start(command, watcher).map_err(failed)?;
+        if let Err(error) = child.register(registry, self.stderr_token) {
+            log::debug!("what the command writes to standard error is read late: {error}");
+        }
+        self.child = Some(child);
+        Ok(Input { file: OwnedFd::from(stdout).into(), blocks: false, ended: false })
+    }
+
+    fn read_input(&mut self, buffer: &mut [u8]) -> Option<Report> {
+        let kind = self.origin.kind();
+        let input = self.input.as_mut().filter(|input| !input.ended)?;
+        let buffer = &mut buffer[..READ_BYTES];
+        loop {
+            if input.blocks && input.ready().is_empty() {
+                return None;
+            }
+            match input.file.read(buffer) {
+                // A named pipe that nobody has written to yet reads as if it had ended.
+                Ok(0) if kind == Kind::Fifo && !input.ready().contains(PollFlags::HUP) => {
+                    return None;
+                }
+                Ok(0) => {
+                    input.ended = true;
+                    return Some(Report::Ended);
+                }
+                Ok(bytes) => return Some(Report::Bytes(bytes)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => {
+                    input.ended = true;
+                    let name = self.origin.name();
+                    return Some(Report::Failed(format!("{name} cannot be read: {error}")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for FeedIo {
+    /// Nothing of a command is left behind, whatever ends the stream.
+    fn drop(&mut self) {
+        self.end(Instant::now());
+    }
+}
+
+impl Input {
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.file.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// What there is without waiting: bytes, or the end.
+    fn ready(&self) -> PollFlags {
+        let mut descriptors = [PollFd::new(&self.file, PollFlags::IN)];
+        match poll(&mut descriptors, Some(&Timespec::default())) {
+            Ok(_) => descriptors[0].revents(),
+            Err(_) => PollFlags::empty(),
+        }
+    }
+}
+
+fn open_nonblocking(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Sockets cannot be opened again, nor can the pipes of another user.
+fn open_stdin() -> io::Result<Input> {
+    if let Ok(file) = open_nonblocking(Path::new(STDIN_PATH)) {
+        return Ok(Input { file, blocks: false, ended: false });
+    }
+    let file = io::stdin().as_fd().try_clone_to_owned()?.into();
+    Ok(Input { file, blocks: true, ended: false })
+}

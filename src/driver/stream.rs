@@ -1,0 +1,114 @@
+//! The stream from outside, between its descriptors and the core.
+
+use std::time::{Duration, Instant};
+
+use super::feed::{self, FeedIo, Origin, Report};
+use super::{Driver, FEED, FEED_STDERR};
+use crate::feed::{Command, Signal};
+use crate::server::Input;
+use crate::source::Source;
+
+/// Reads of a stream before the sockets, and the frame clock, get their turn: 256 KiB are parsed in less
+/// than a millisecond.
+const READS_A_TURN: usize = 4;
+/// How long a command may take to end by itself when the program ends.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
+
+/// The stream as the loop keeps it.
+pub struct Stream {
+    io: FeedIo,
+    buffer: Vec<u8>,
+    /// What happened last, for the operator.
+    reason: String,
+    /// The core wants nothing of it any more.
+    pub gave_up: bool,
+}
+
+impl Stream {
+    pub fn new(origin: Origin) -> Stream {
+        Stream {
+            io: FeedIo::new(origin, FEED, FEED_STDERR),
+            buffer: vec![0; feed::READ_BYTES],
+            reason: String::new(),
+            gave_up: false,
+        }
+    }
+
+    pub fn check_at(&self) -> Option<Instant> {
+        self.io.check_at()
+    }
+
+    /// Asks a command to end.
+    pub fn interrupt(&mut self) {
+        self.io.kill(Signal::Interrupt);
+    }
+
+    /// Waits until a command that was interrupted at this time is gone. It is killed if it takes too long.
+    pub fn end(&mut self, interrupted_at: Instant) {
+        self.io.end(interrupted_at + INTERRUPT_LIMIT);
+    }
+
+    /// Why there is nothing to be shown any more: a sentence without a full stop.
+    pub fn into_reason(self) -> String {
+        self.reason
+    }
+}
+
+impl<S: Source> Driver<S> {
+    /// Does to the stream what the core wants, and tells what comes of it.
+    pub(super) fn execute(&mut self, command: Command) {
+        let Some(stream) = &mut self.stream else { return };
+        stream.gave_up |= command == Command::GiveUp;
+        let mut buffer = std::mem::take(&mut stream.buffer);
+        let report = stream.io.execute(command, self.poll.registry(), &mut buffer);
+        if let Some(report) = &report {
+            stream.reason = stream.io.reason(report);
+            if *report == Report::Opened {
+                // What was there before it was opened may be no event.
+                self.unread.insert(FEED);
+            }
+            self.server.handle_input(Instant::now(), Input::Feed(report.event(&buffer)));
+            self.drain();
+        }
+        self.put_back(buffer);
+    }
+
+    /// Reads the stream until it is dry or its turn is over.
+    pub(super) fn read_stream(&mut self) {
+        for _ in 0..READS_A_TURN {
+            let Some(stream) = &mut self.stream else { return };
+            let mut buffer = std::mem::take(&mut stream.buffer);
+            let report = stream.io.read(&mut buffer);
+            if let Some(report) = &report {
+                stream.reason = stream.io.reason(report);
+                self.server.handle_input(Instant::now(), Input::Feed(report.event(&buffer)));
+                self.drain();
+            }
+            self.put_back(buffer);
+            if report.is_none() {
+                return;
+            }
+            self.handle_pending();
+        }
+        self.unread.insert(FEED);
+    }
+
+    pub(super) fn read_stderr(&mut self) {
+        if self.stream.as_mut().is_some_and(|stream| stream.io.read_stderr()) {
+            self.unread.insert(FEED_STDERR);
+        }
+    }
+
+    /// Looks whether the command is gone.
+    pub(super) fn check_command(&mut self) {
+        if self.stream.as_mut().is_some_and(|stream| stream.io.check_child(Instant::now())) {
+            self.unread.insert(FEED);
+        }
+    }
+
+    fn put_back(&mut self, buffer: Vec<u8>) {
+        if let Some(stream) = &mut self.stream {
+            stream.buffer = buffer;
+        }
+    }
+}
