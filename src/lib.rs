@@ -32,7 +32,7 @@
 //!                                    viewer connected, or PLI -> ForceKeyframe -> Source
 //! ```
 //!
-//! Folders are the wall: what may do I/O is in [`driver`], [`source`], `main.rs` and `cli.rs`, the
+//! Folders are the wall: what may do I/O is in [`driver`], [`source`], [`cli`] and `main.rs`, the
 //! rest is the core. It builds and tests without the feature `driver`, and then links neither mio
 //! nor a codec.
 //!

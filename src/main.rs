@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ballcast::cli::{self, Command, Flags};
+use ballcast::cli::{self, Command, Flags, Source};
 use ballcast::driver::addresses;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
@@ -69,7 +69,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 Quality::Constant => None,
                 Quality::Bitrate(bits_per_second) => Some(bits_per_second),
             },
-            feed: None,
+            feed: flags.source.feed(),
             stamped: flags.stamp,
             wall_clock,
         };
@@ -77,6 +77,9 @@ fn serve(flags: &Flags) -> Result<(), String> {
     };
     let mut driver = Driver::new(endpoints, make_server, source)
         .map_err(|error| format!("The event loop does not start: {error}."))?;
+    if let Source::Stream { origin, .. } = &flags.source {
+        driver.set_origin(origin.clone());
+    }
     print(&urls(&addresses))?;
     driver.run().map_err(|error| error.to_string())
 }

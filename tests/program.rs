@@ -40,6 +40,39 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
 }
 
 #[test]
+fn standard_input_that_brings_no_video_is_one_sentence_and_exit_code_2() {
+    // The one end of a pseudoterminal is a terminal, too.
+    for (path, words) in [("/dev/ptmx", "is the terminal"), ("/dev/null", "neither a pipe nor")] {
+        let stdin = std::fs::File::open(path).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_ballcast")).arg("-").stdin(stdin).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{path}");
+        let sentence = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(sentence.lines().count(), 1);
+        assert!(sentence.contains(words), "{sentence}");
+    }
+}
+
+#[test]
+fn the_command_lines_of_the_help_are_command_lines() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let examples = help.split("  ballcast --exec '").skip(1);
+    let commands: Vec<&str> = examples.map(|example| example.split_once('\'').unwrap().0).collect();
+    for command in &commands {
+        // The names of the programs are functions here, which print their last argument.
+        let script = format!(
+            "rpicam_vid() {{ printf %s \"$*\"; }}; ffmpeg() {{ rpicam_vid \"$@\"; }}; {command}"
+        );
+        let script = script.replace("; rpicam-vid", "; rpicam_vid");
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+        let words = String::from_utf8(output.stdout).unwrap();
+        assert!(words.ends_with(" -") && !words.contains(['\\', '\n']), "{words}");
+    }
+    assert_eq!(commands.len(), 5);
+}
+
+#[test]
 fn a_taken_port_is_one_sentence_and_exit_code_1() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();

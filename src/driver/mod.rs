@@ -31,7 +31,7 @@ use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
 pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
-use self::feed::Origin;
+pub use self::feed::Origin;
 use self::stream::Stream;
 use self::tcp::Connection;
 use crate::feed::Command;

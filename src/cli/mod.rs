@@ -1,14 +1,20 @@
 //! The command line.
 
+mod help;
+mod source;
+mod values;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use lexopt::{Arg, Parser};
 
-use crate::http::Authority;
+pub use self::help::HELP;
+pub use self::source::Source;
+use self::source::Sources;
+use self::values::{address, host_name, number, origin, size, token, token_file, value};
 use crate::media::{STAMP_WIDTH, Size};
 use crate::server::admission::Limits;
 use crate::source::encode::Quality;
@@ -28,7 +34,10 @@ pub struct Flags {
     pub port: u16,
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
+    pub source: Source,
+    /// Of the ball.
     pub size: Size,
+    /// Of the ball.
     pub frames_per_second: u32,
     pub quality: Quality,
     pub max_viewers: usize,
@@ -46,6 +55,7 @@ impl Default for Flags {
         Flags {
             port: 8080,
             bind: Vec::new(),
+            source: Source::Ball,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
             quality: Quality::Constant,
@@ -69,50 +79,6 @@ impl Flags {
         }
     }
 }
-
-pub const HELP: &str = "\
-Ballcast shows live video from this device in any browser on the local network.
-Start it, then open one of the URLs that it prints. The picture is a bouncing ball.
-Without WebRTC: /snapshot.jpg is one picture, /stream.mjpg one after the other.
-
-Usage: ballcast [FLAGS]
-
-Network
-  --port N        TCP and UDP port, 0 for any free one [8080]
-  --bind ADDR     Serve on this IP address only; may be repeated, 0.0.0.0 and ::
-                  stand for all of IPv4 and IPv6 [all but containers' and bridges']
-  --allow-host NAME
-                  A further name that this server may be opened by; may be repeated
-                  [its addresses, its host name, that name with .local, localhost]
-  --allow-origin ORIGIN
-                  Another site whose pages may play over WHEP, such as
-                  https://home.example:8123; may be repeated. With one, pages of
-                  all sites may show /snapshot.jpg and /stream.mjpg [none]
-  --token-file FILE
-                  Show the picture to those only who know the token in this file: to
-                  the page as http://device:8080/#token=TOKEN, and to players that
-                  send Authorization: Bearer TOKEN [everybody]
-  --token TOKEN   The same, but everybody on this device sees it in the list of
-                  processes; the variable BALLCAST_TOKEN is a third way
-
-Picture
-  --size WxH      Width and height in pixels, even, 64x64 to 3840x2160 [640x480]
-  --fps N         Frames a second, 1 to 120 [30]
-  --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality instead]
-  --stamp         Burn the capture time into the picture; the page then shows the
-                  time from capture to screen
-
-Limits
-  --max-viewers N              Viewers at once, 1 to 10000 [50]
-  --max-viewers-per-address N  Viewers from one IP address, 1 to 10000 [10]
-  --max-offers-per-second N    Offers a second from one IP address, 1 to 10000 [10]
-
-  --help, -h      This text
-  --version, -V   The version
-
-The log goes to standard error; RUST_LOG chooses what is in it (error, warn, info,
-debug, trace) [info]. Ctrl-C says goodbye to all viewers and ends.
-";
 
 /// A flag that cannot be obeyed, for the person who typed it.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,15 +104,25 @@ pub fn parse(
     let mut parser = Parser::from_args(arguments);
     let mut flags = Flags::default();
     let mut tokens = Vec::new();
+    let mut sources = Sources::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
-            Arg::Long("stamp") => flags.stamp = true,
+            Arg::Long("stamp") => {
+                flags.stamp = true;
+                sources.add_ball_flag("--stamp");
+            }
             Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
             Arg::Long("bind") => flags.bind.push(address(&mut parser)?),
-            Arg::Long("size") => flags.size = size(&mut parser)?,
-            Arg::Long("fps") => flags.frames_per_second = number(&mut parser, "--fps", 1..=120)?,
+            Arg::Long("size") => {
+                flags.size = size(&mut parser)?;
+                sources.add_ball_flag("--size");
+            }
+            Arg::Long("fps") => {
+                flags.frames_per_second = number(&mut parser, "--fps", 1..=120)?;
+                sources.add_ball_flag("--fps");
+            }
             Arg::Long("bitrate") => {
                 let kbit: u32 = number(&mut parser, "--bitrate", 50..=50_000)?;
                 flags.quality = Quality::Bitrate(kbit * 1_000);
@@ -166,6 +142,9 @@ pub fn parse(
             Arg::Long("allow-origin") => flags.allow_origins.push(origin(&mut parser)?),
             Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
             Arg::Long("token-file") => tokens.push(token_file(Path::new(&parser.value()?))?),
+            Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
+            Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
+            Arg::Value(path) => sources.add_path(Path::new(&path))?,
             other => return Err(other.unexpected().into()),
         }
     }
@@ -177,6 +156,7 @@ pub fn parse(
         return Err(UsageError(sentence.into()));
     }
     flags.token = tokens.pop();
+    flags.source = sources.choose()?;
     if flags.stamp && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
@@ -186,87 +166,10 @@ pub fn parse(
     Ok(Command::Serve(flags))
 }
 
-fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
-    UsageError(format!("{flag} cannot be '{value}': it takes {allowed}."))
-}
-
-fn value(parser: &mut Parser) -> Result<String, UsageError> {
-    Ok(parser.value()?.to_string_lossy().into_owned())
-}
-
-fn number<T: TryFrom<u32>>(
-    parser: &mut Parser,
-    flag: &str,
-    allowed: RangeInclusive<u32>,
-) -> Result<T, UsageError> {
-    let value = value(parser)?;
-    let number = value.parse().ok().filter(|number| allowed.contains(number));
-    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-        let (least, most) = (allowed.start(), allowed.end());
-        wrong(flag, &value, &format!("a whole number from {least} to {most}"))
-    })
-}
-
-fn address(parser: &mut Parser) -> Result<IpAddr, UsageError> {
-    let value = value(parser)?;
-    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
-    let allowed = "an IPv4 or IPv6 address such as 192.168.1.20 or fd00::20, without a port";
-    bare.unwrap_or(&value).parse().map_err(|_| wrong("--bind", &value, allowed))
-}
-
-/// The encoder's limits: 3840×2160 either way round. The ball needs 64×64.
-fn size(parser: &mut Parser) -> Result<Size, UsageError> {
-    let value = value(parser)?;
-    let parsed = value.split_once(['x', 'X']).and_then(|(width, height)| {
-        let (width, height): (usize, usize) = (width.parse().ok()?, height.parse().ok()?);
-        let (small, large) = (width.min(height), width.max(height));
-        let fits = (64..=2160).contains(&small) && large <= 3840;
-        let even = width.is_multiple_of(2) && height.is_multiple_of(2);
-        (fits && even).then_some(Size { width, height })
-    });
-    let allowed = "WxH, both even, from 64x64 to 3840x2160 or 2160x3840";
-    parsed.ok_or_else(|| wrong("--size", &value, allowed))
-}
-
-fn host_name(parser: &mut Parser) -> Result<String, UsageError> {
-    let value = value(parser)?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
-    if value.is_empty() || !value.chars().all(legal) {
-        let allowed = "a host name such as camera.example, without scheme or port";
-        return Err(wrong("--allow-host", &value, allowed));
-    }
-    Ok(value.to_lowercase())
-}
-
-/// As browsers write it: scheme, host in lower case, and a port if it is not the scheme's own.
-fn origin(parser: &mut Parser) -> Result<String, UsageError> {
-    let value = value(parser)?.to_lowercase();
-    let authority = value.strip_prefix("https://").or(value.strip_prefix("http://"));
-    let parsed = authority.and_then(|authority| Authority::parse(authority.trim_end_matches('/')));
-    let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
-    let allowed = "an origin such as https://home.example:8123, without a path";
-    let parsed = parsed.ok_or_else(|| wrong("--allow-origin", &value, allowed))?;
-    Ok(format!("{scheme}://{parsed}"))
-}
-
-fn token_file(file: &Path) -> Result<Token, UsageError> {
-    let source = format!("--token-file {}", file.display());
-    let unreadable = |error| UsageError(format!("{source} cannot be read: {error}."));
-    let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    token(&source, text.trim())
-}
-
-/// The sentence leaves out what was given: it may be a secret but for a slip.
-fn token(source: &str, text: &str) -> Result<Token, UsageError> {
-    Token::parse(text).ok_or_else(|| {
-        let given = if text.is_empty() { "nothing" } else { "something else" };
-        UsageError(format!("{source} has {given} where a token takes {}.", Token::ALLOWED))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Origin;
 
     fn flags(line: &str) -> Result<Flags, UsageError> {
         flags_with(line, None)
@@ -301,6 +204,7 @@ mod tests {
             allow_origins: vec!["https://home.example:8123".into()],
             token: Token::parse("abc-._~+/=="),
             stamp: true,
+            source: Source::Ball,
         };
         assert_eq!(flags, Ok(expected));
     }
@@ -370,46 +274,52 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
+        assert_eq!(flags("").unwrap().source, Source::Ball);
+        let raw = Some((Size { width: 1280, height: 720 }, 30));
+        let origin = Origin::Command("camera".into());
+        let expected = Source::Stream { origin: origin.clone(), raw };
+        assert_eq!(
+            flags("--exec camera --raw 1280x720@30 --bitrate 500").unwrap().source,
+            expected
+        );
+        assert_eq!(flags("--exec=camera").unwrap().source, Source::Stream { origin, raw: None });
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let expected = Source::Stream { origin: Origin::File(file.into()), raw: None };
+        assert_eq!(flags(file).unwrap().source, expected);
+    }
+
+    #[test]
+    fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
+        let directory = env!("CARGO_MANIFEST_DIR");
+        let wrong = [
+            ("--size 64x64 --exec camera", ["--size", "ball", "of its own"]),
+            ("--exec camera --fps 25", ["--fps", "ball", "of its own"]),
+            ("--exec camera --stamp", ["--stamp", "ball", "as they are"]),
+            ("--raw 640x480@30", ["--raw", "--exec", "no source"]),
+            ("--exec one --exec two", ["one source", "--exec", "PATH"]),
+            ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),
+            ("--exec=", ["--exec", "''", "command"]),
+            ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
+            (directory, [directory, "is a directory", "named pipe"]),
+            ("/dev/null", ["/dev/null", "is a device", "--exec"]),
+            ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
+            ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
+            ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
+        ];
+        for (line, expected) in wrong {
+            let sentence = flags(line).unwrap_err().to_string();
+            for part in expected {
+                assert!(sentence.contains(part), "{line}: {sentence}");
+            }
+        }
+    }
+
+    #[test]
     fn unknown_flags_and_missing_values_are_errors() {
         assert!(flags("--frobnicate").unwrap_err().to_string().contains("--frobnicate"));
         assert!(flags("--port").unwrap_err().to_string().contains("--port"));
         assert!(flags("somewhere").is_err());
         assert!(flags("--stamp=yes").is_err());
-    }
-
-    #[test]
-    fn help_names_every_flag_and_every_default() {
-        for flag in [
-            "--port",
-            "--bind",
-            "--size",
-            "--fps",
-            "--bitrate",
-            "--max-viewers ",
-            "--max-viewers-per-address",
-            "--max-offers-per-second",
-            "--allow-host",
-            "--allow-origin",
-            "--token ",
-            "--token-file",
-            "BALLCAST_TOKEN",
-            "--stamp",
-            "--help",
-            "--version",
-            "RUST_LOG",
-        ] {
-            assert!(HELP.contains(flag), "{flag}");
-        }
-        let defaults = Flags::default();
-        for value in [
-            u64::from(defaults.port),
-            u64::from(defaults.frames_per_second),
-            defaults.max_viewers as u64,
-            defaults.max_viewers_per_address as u64,
-        ] {
-            assert!(HELP.contains(&format!("[{value}]")), "{value}");
-        }
-        assert!(HELP.contains(&format!("[{}]", defaults.size)));
-        assert!(HELP.lines().all(|line| line.chars().count() <= 84));
     }
 }

@@ -1,0 +1,117 @@
+//! What `--help` prints.
+
+pub const HELP: &str = "\
+Ballcast shows live video from this device in any browser on the local network.
+Start it, then open one of the URLs that it prints. Without a SOURCE, the picture is
+a bouncing ball.
+Without WebRTC: /snapshot.jpg is one picture, /stream.mjpg one after the other.
+
+Usage: ballcast [FLAGS] [SOURCE]
+
+Source: H.264 without a container, yuv4mpeg2 or MJPEG, whichever it is
+  -               Standard input
+  PATH            A named pipe, or a file, which is played over and over
+  --exec 'COMMAND'
+                  What a command of the shell writes to its standard output
+  --raw WxH@FPS   The source is pictures without headers (I420) of this size, so
+                  many a second
+
+Network
+  --port N        TCP and UDP port, 0 for any free one [8080]
+  --bind ADDR     Serve on this IP address only; may be repeated, 0.0.0.0 and ::
+                  stand for all of IPv4 and IPv6 [all but containers' and bridges']
+  --allow-host NAME
+                  A further name that this server may be opened by; may be repeated
+                  [its addresses, its host name, that name with .local, localhost]
+  --allow-origin ORIGIN
+                  Another site whose pages may play over WHEP, such as
+                  https://home.example:8123; may be repeated. With one, pages of
+                  all sites may show /snapshot.jpg and /stream.mjpg [none]
+  --token-file FILE
+                  Show the picture to those only who know the token in this file: to
+                  the page as http://device:8080/#token=TOKEN, and to players that
+                  send Authorization: Bearer TOKEN [everybody]
+  --token TOKEN   The same, but everybody on this device sees it in the list of
+                  processes; the variable BALLCAST_TOKEN is a third way
+
+Picture
+  --size WxH      Width and height of the ball's picture in pixels, even, 64x64 to
+                  3840x2160 [640x480]
+  --fps N         Frames a second of the ball, 1 to 120 [30]
+  --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality instead];
+                  H.264 from a source stays as it is
+  --stamp         Burn the capture time into the ball's picture; the page then shows
+                  the time from capture to screen
+
+Limits
+  --max-viewers N              Viewers at once, 1 to 10000 [50]
+  --max-viewers-per-address N  Viewers from one IP address, 1 to 10000 [10]
+  --max-offers-per-second N    Offers a second from one IP address, 1 to 10000 [10]
+
+  --help, -h      This text
+  --version, -V   The version
+
+A camera of a Raspberry Pi, up to Pi 4:
+  ballcast --exec 'rpicam-vid -t 0 -n --inline --flush --profile baseline \\
+    --intra 30 -b 2500000 --width 1280 --height 720 --framerate 30 -o -'
+The same on a Pi 5:
+  ballcast --exec 'rpicam-vid -t 0 -n --low-latency --libav-format h264 \\
+    --profile baseline --intra 30 -b 2500000 --width 1280 --height 720 -o -'
+A USB camera, encoded by Ballcast, so that a viewer has the picture at once:
+  ballcast --exec 'ffmpeg -v error -f v4l2 -framerate 30 -video_size 1280x720 \\
+    -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe -'
+The same, encoded by ffmpeg:
+  ballcast --exec 'ffmpeg -v error -f v4l2 -i /dev/video0 -pix_fmt yuv420p \\
+    -c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline -g 30 \\
+    -f h264 -flush_packets 1 -'
+A network camera that sends H.264:
+  ballcast --exec 'ffmpeg -v error -rtsp_transport tcp -i rtsp://CAMERA/STREAM \\
+    -an -c:v copy -bsf:v dump_extra=freq=keyframe -f h264 -'
+
+The log goes to standard error; RUST_LOG chooses what is in it (error, warn, info,
+debug, trace) [info]. Ctrl-C says goodbye to all viewers and ends.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::HELP;
+    use crate::cli::Flags;
+
+    #[test]
+    fn help_names_every_flag_and_every_default() {
+        for flag in [
+            "--port",
+            "--bind",
+            "--size",
+            "--fps",
+            "--bitrate",
+            "--max-viewers ",
+            "--max-viewers-per-address",
+            "--max-offers-per-second",
+            "--allow-host",
+            "--allow-origin",
+            "--token ",
+            "--token-file",
+            "BALLCAST_TOKEN",
+            "--stamp",
+            "--exec",
+            "--raw",
+            "--help",
+            "--version",
+            "RUST_LOG",
+        ] {
+            assert!(HELP.contains(flag), "{flag}");
+        }
+        let defaults = Flags::default();
+        for value in [
+            u64::from(defaults.port),
+            u64::from(defaults.frames_per_second),
+            defaults.max_viewers as u64,
+            defaults.max_viewers_per_address as u64,
+        ] {
+            assert!(HELP.contains(&format!("[{value}]")), "{value}");
+        }
+        assert!(HELP.contains(&format!("[{}]", defaults.size)));
+        assert!(HELP.lines().all(|line| line.chars().count() <= 84));
+    }
+}

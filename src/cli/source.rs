@@ -1,0 +1,144 @@
+//! Where the pictures come from: the source that is named, and the flags that go with it.
+
+use std::fs::{File, FileType, Metadata};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use super::UsageError;
+use super::values::{SIZES, parse_size, wrong};
+use crate::driver::Origin;
+use crate::driver::feed::STDIN_PATH;
+use crate::feed;
+use crate::media::Size;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Ball,
+    Stream {
+        origin: Origin,
+        /// The pictures have no headers, are of this size, and so many a second.
+        raw: Option<(Size, u32)>,
+    },
+}
+
+impl Source {
+    /// What the core makes of it.
+    pub fn feed(&self) -> Option<feed::Config> {
+        match self {
+            Source::Ball => None,
+            Source::Stream { origin, raw } => Some(feed::Config { kind: origin.kind(), raw: *raw }),
+        }
+    }
+}
+
+/// What the arguments say about the source.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    origins: Vec<Origin>,
+    raw: Option<(Size, u32)>,
+    /// A flag that belongs to the ball.
+    ball_flag: Option<&'static str>,
+}
+
+impl Sources {
+    pub fn add_ball_flag(&mut self, flag: &'static str) {
+        self.ball_flag.get_or_insert(flag);
+    }
+
+    pub fn add_command(&mut self, command: String) -> Result<(), UsageError> {
+        if command.trim().is_empty() {
+            return Err(wrong("--exec", &command, "a command of the shell, in quotes"));
+        }
+        self.origins.push(Origin::Command(command));
+        Ok(())
+    }
+
+    pub fn set_raw(&mut self, value: &str) -> Result<(), UsageError> {
+        let parsed = value.split_once('@').and_then(|(size, rate)| {
+            let rate = rate.parse().ok().filter(|rate| (1..=120).contains(rate))?;
+            Some((parse_size(size)?, rate))
+        });
+        let allowed = format!("WxH@FPS, width and height {SIZES}, and 1 to 120 frames a second");
+        self.raw = Some(parsed.ok_or_else(|| wrong("--raw", value, &allowed))?);
+        Ok(())
+    }
+
+    pub fn add_path(&mut self, path: &Path) -> Result<(), UsageError> {
+        let origin = if path == Path::new("-") { stdin_origin() } else { path_origin(path) };
+        self.origins.push(origin?);
+        Ok(())
+    }
+
+    pub fn choose(self) -> Result<Source, UsageError> {
+        let mut origins = self.origins.into_iter();
+        let sentence = match (origins.next(), origins.next(), self.ball_flag) {
+            (None, ..) if self.raw.is_some() => {
+                "--raw says what the pictures of a source are like, and there is no source: name a \
+                 file or a pipe, - for standard input, or --exec."
+            }
+            (None, ..) => return Ok(Source::Ball),
+            (Some(_), Some(_), _) => "Give one source: -, or one PATH, or one --exec.",
+            (Some(_), None, Some("--size")) => {
+                "--size is for the ball, and a source has a size of its own; without headers, --raw \
+                 says it."
+            }
+            (Some(_), None, Some("--fps")) => {
+                "--fps is for the ball, and a source has a frame rate of its own; without headers, \
+                 --raw says it."
+            }
+            (Some(_), None, Some(_)) => {
+                "--stamp is for the ball, and the pictures of a source stay as they are."
+            }
+            (Some(origin), None, None) => return Ok(Source::Stream { origin, raw: self.raw }),
+        };
+        Err(UsageError(sentence.into()))
+    }
+}
+
+fn path_origin(path: &Path) -> Result<Origin, UsageError> {
+    let name = path.display();
+    let failed = |error| UsageError(format!("{name} cannot be opened: {error}."));
+    let kind = path.metadata().map_err(failed)?.file_type();
+    if kind.is_fifo() {
+        // Its writers would notice if it was opened to see whether it can be.
+        return Ok(Origin::Fifo(path.into()));
+    }
+    if kind.is_file() {
+        File::open(path).map_err(failed)?;
+        return Ok(Origin::File(path.into()));
+    }
+    Err(UsageError(if is_device(kind) {
+        format!("{name} is a device: give --exec a command that reads it, as in ballcast --help.")
+    } else {
+        let what = if kind.is_dir() { "directory" } else { "socket" };
+        format!("{name} is a {what}, and a source is a file or a named pipe.")
+    }))
+}
+
+fn stdin_origin() -> Result<Origin, UsageError> {
+    if io::stdin().is_terminal() {
+        let sentence = "Standard input is the terminal: send video to it, as in camera | ballcast -, \
+                        or name a source.";
+        return Err(UsageError(sentence.into()));
+    }
+    let kind = stdin_metadata()
+        .map_err(|error| UsageError(format!("Standard input cannot be read: {error}.")))?
+        .file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Ok(Origin::Stdin);
+    }
+    if kind.is_file() {
+        return Ok(Origin::File(STDIN_PATH.into()));
+    }
+    Err(UsageError("Standard input is neither a pipe nor a file.".into()))
+}
+
+fn stdin_metadata() -> io::Result<Metadata> {
+    File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()
+}
+
+fn is_device(kind: FileType) -> bool {
+    kind.is_char_device() || kind.is_block_device()
+}

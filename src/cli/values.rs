@@ -1,0 +1,94 @@
+//! The values of flags, read and checked. An error names the flag, the value and what is allowed.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use lexopt::Parser;
+
+use super::UsageError;
+use crate::http::Authority;
+use crate::media::Size;
+use crate::web::auth::Token;
+
+pub(super) fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
+    UsageError(format!("{flag} cannot be '{value}': it takes {allowed}."))
+}
+
+pub(super) fn value(parser: &mut Parser) -> Result<String, UsageError> {
+    Ok(parser.value()?.to_string_lossy().into_owned())
+}
+
+pub(super) fn number<T: TryFrom<u32>>(
+    parser: &mut Parser,
+    flag: &str,
+    allowed: RangeInclusive<u32>,
+) -> Result<T, UsageError> {
+    let value = value(parser)?;
+    let number = value.parse().ok().filter(|number| allowed.contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        let (least, most) = (allowed.start(), allowed.end());
+        wrong(flag, &value, &format!("a whole number from {least} to {most}"))
+    })
+}
+
+pub(super) fn address(parser: &mut Parser) -> Result<IpAddr, UsageError> {
+    let value = value(parser)?;
+    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+    let allowed = "an IPv4 or IPv6 address such as 192.168.1.20 or fd00::20, without a port";
+    bare.unwrap_or(&value).parse().map_err(|_| wrong("--bind", &value, allowed))
+}
+
+pub(super) fn size(parser: &mut Parser) -> Result<Size, UsageError> {
+    let value = value(parser)?;
+    let allowed = format!("WxH, {SIZES}");
+    parse_size(&value).ok_or_else(|| wrong("--size", &value, &allowed))
+}
+
+pub(super) const SIZES: &str = "both even, from 64x64 to 3840x2160 or 2160x3840";
+
+/// The encoder's limits: 3840×2160 either way round. The ball needs 64×64.
+pub(super) fn parse_size(text: &str) -> Option<Size> {
+    let (width, height) = text.split_once(['x', 'X'])?;
+    let (width, height): (usize, usize) = (width.parse().ok()?, height.parse().ok()?);
+    let (small, large) = (width.min(height), width.max(height));
+    let fits = (64..=2160).contains(&small) && large <= 3840;
+    let even = width.is_multiple_of(2) && height.is_multiple_of(2);
+    (fits && even).then_some(Size { width, height })
+}
+
+pub(super) fn host_name(parser: &mut Parser) -> Result<String, UsageError> {
+    let value = value(parser)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
+    if value.is_empty() || !value.chars().all(legal) {
+        let allowed = "a host name such as camera.example, without scheme or port";
+        return Err(wrong("--allow-host", &value, allowed));
+    }
+    Ok(value.to_lowercase())
+}
+
+/// As browsers write it: scheme, host in lower case, and a port if it is not the scheme's own.
+pub(super) fn origin(parser: &mut Parser) -> Result<String, UsageError> {
+    let value = value(parser)?.to_lowercase();
+    let authority = value.strip_prefix("https://").or(value.strip_prefix("http://"));
+    let parsed = authority.and_then(|authority| Authority::parse(authority.trim_end_matches('/')));
+    let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
+    let allowed = "an origin such as https://home.example:8123, without a path";
+    let parsed = parsed.ok_or_else(|| wrong("--allow-origin", &value, allowed))?;
+    Ok(format!("{scheme}://{parsed}"))
+}
+
+pub(super) fn token_file(file: &Path) -> Result<Token, UsageError> {
+    let source = format!("--token-file {}", file.display());
+    let unreadable = |error| UsageError(format!("{source} cannot be read: {error}."));
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    token(&source, text.trim())
+}
+
+/// The sentence leaves out what was given: it may be a secret but for a slip.
+pub(super) fn token(source: &str, text: &str) -> Result<Token, UsageError> {
+    Token::parse(text).ok_or_else(|| {
+        let given = if text.is_empty() { "nothing" } else { "something else" };
+        UsageError(format!("{source} has {given} where a token takes {}.", Token::ALLOWED))
+    })
+}
