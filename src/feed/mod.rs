@@ -16,7 +16,7 @@ use self::arrivals::Arrivals;
 use self::file::Playback;
 use self::restarts::{Ending, Restarts};
 use crate::media::{Frame, Picture, Size};
-use crate::pipe::{self, Format, Info, Jpeg, Parser};
+use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
 /// A stream without pictures for so long is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
@@ -340,7 +340,11 @@ impl Feed {
         self.file.is_reading = false;
         self.flush_at = None;
         self.attempt.ended_at = Some(now);
-        let finished = self.parser.finish();
+        let finished = match self.parser.finish() {
+            // How the command ends says more.
+            Err(StreamError::Empty) if self.has_process => Ok(()),
+            finished => finished,
+        };
         self.commands.push_back(Command::Close);
         self.take_items(now, finished);
         match self.config.kind {
@@ -415,7 +419,7 @@ impl Feed {
 
 /// What comes of the stream.
 impl Feed {
-    fn take_items(&mut self, now: Instant, parsed: Result<(), pipe::StreamError>) {
+    fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
         while let Some(item) = self.parser.poll() {
             if self.config.kind == Kind::File {
                 self.file.ready.push_back(item);
