@@ -1,6 +1,8 @@
 //! Streams from outside as the driver opens, reads and ends them: files, named pipes, standard input, and
 //! commands with all their processes. No process and no descriptor is left of any of them.
 
+mod support;
+
 use std::fs::{File, OpenOptions, read_dir, read_to_string};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 use ballcast::driver::feed::{FeedIo, Origin, READ_BYTES, Report};
 use ballcast::feed::{Command, Signal};
 use mio::{Events, Poll, Token};
-use rustix::process::{Pid, test_kill_process_group};
+use rustix::process::{Pid, Signal as KernelSignal, kill_process};
+use support::process::{Server, binary};
 
 const BYTES: Token = Token(0);
 const STDERR: Token = Token(1);
@@ -120,23 +123,34 @@ fn descriptors() -> usize {
     read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// The processes whose parent is this one: number, and state as in proc(5).
-fn children() -> Vec<(i32, char)> {
-    let own = std::process::id().to_string();
-    let processes = read_dir("/proc").unwrap().filter_map(|entry| {
+/// A process: what of proc(5) matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+    is_zombie: bool,
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ');
-        let state = fields.next()?.chars().next()?;
-        (fields.next()? == own).then_some((pid, state))
-    });
-    processes.collect()
+        let is_zombie = fields.next()? == "Z";
+        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Process { pid, parent, group, is_zombie })
+    })
+}
+
+fn children() -> Vec<Process> {
+    let own = std::process::id() as i32;
+    processes().filter(|process| process.parent == own).collect()
 }
 
 fn is_running(pid: i32) -> bool {
-    let Ok(stat) = read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    !stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('Z'))
+    processes().any(|process| process.pid == pid && !process.is_zombie)
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -240,8 +254,7 @@ fn a_process_that_has_left_the_group_keeps_nobody_waiting() {
     command.open();
     assert_eq!(command.next(), Report::Exited("it ended with status 0".into()));
     let [pid] = command.pids()[..] else { panic!() };
-    rustix::process::kill_process(Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
-        .unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), KernelSignal::KILL).unwrap();
     assert_eq!(command.next(), Report::Ended);
 }
 
@@ -275,7 +288,7 @@ fn a_hundred_restarts_leave_no_zombie_and_no_descriptor() {
         // The watcher alone is left.
         let children = children();
         assert_eq!(children.len(), children_before.len() + 1, "{children:?}");
-        assert!(children.iter().all(|(_, state)| *state != 'Z'), "{children:?}");
+        assert!(children.iter().all(|child| !child.is_zombie), "{children:?}");
         command.bytes.clear();
         command.open();
         command.wait_for_bytes(8);
@@ -328,10 +341,55 @@ fn when_ballcast_is_killed_no_process_of_the_command_is_left() {
     holder.kill().unwrap();
     let killed = Instant::now();
     holder.wait().unwrap();
-    let group = Pid::from_raw(*pids.last().unwrap()).unwrap();
-    wait_until("all are gone", || !pids.iter().any(|pid| is_running(*pid)));
-    wait_until("the group is gone", || test_kill_process_group(group).is_err());
+    // Who reaps them is not ours to say.
+    let group = *pids.last().unwrap();
+    wait_until("all are gone", || !processes().any(|p| p.group == group && !p.is_zombie));
     println!("all gone after {:?}", killed.elapsed());
+}
+
+#[test]
+fn nothing_is_left_of_the_command_however_the_program_ends() {
+    let _alone = alone();
+    for signal in [KernelSignal::INT, KernelSignal::TERM, KernelSignal::KILL] {
+        let list = path("pids");
+        let line = format!(
+            "trap '' INT TERM; sleep 1000 & echo $! $$ >{0}.new; mv {0}.new {0}; wait; wait",
+            list.display()
+        );
+        let mut server = Server::start(&["--exec", &line]);
+        wait_until("the command runs", || list.exists());
+        let pids = read_to_string(&list).unwrap();
+        let pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        assert!(pids.len() == 2 && pids.iter().all(|pid| is_running(*pid)));
+        let asked = Instant::now();
+        server.signal(signal);
+        let status = server.wait();
+        if signal == KernelSignal::KILL {
+            wait_until("all are gone", || !pids.iter().any(|pid| is_running(*pid)));
+        } else {
+            assert!(status.success());
+            assert!(!pids.iter().any(|pid| is_running(*pid)), "{signal:?}");
+        }
+        println!("{signal:?}: all gone after {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(2));
+        std::fs::remove_file(list).unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_standard_input_is_one_sentence_and_exit_code_1() {
+    let _alone = alone();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(writer);
+    let output = std::process::Command::new(binary())
+        .args(["--bind", "127.0.0.1", "--port", "0", "-"])
+        .stdin(reader)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stderr).unwrap();
+    let sentence = "ballcast: There is nothing to show any more: standard input has ended.";
+    assert_eq!(log.lines().last(), Some(sentence), "{log}");
 }
 
 #[test]
