@@ -157,7 +157,7 @@ fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, "document.querySelector('video')?.videoWidth === 640");
     std::thread::sleep(Duration::from_millis(500));
-    chromium.screenshot(&tab, "no-signal");
+    chromium.screenshot(&tab, "no-signal.png");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn core_files_use_no_io_clock_or_randomness() {
 }
 
 #[test]
-fn only_one_file_drives_an_rtc() {
+fn only_the_viewer_drives_an_rtc() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
@@ -71,7 +71,10 @@ fn only_one_file_drives_an_rtc() {
         words.any(|word| ["IceAgent", "DtlsInstance", "Rtc"].contains(&word))
     };
     let driving: Vec<&PathBuf> = files.iter().filter(drives).collect();
-    assert_eq!(driving, [&root.join("webrtc/viewer.rs")]);
+    let is_viewer = |file: &&PathBuf| {
+        file.starts_with(root.join("webrtc/viewer")) || **file == root.join("webrtc/viewer.rs")
+    };
+    assert!(!driving.is_empty() && driving.iter().all(is_viewer), "{driving:?}");
 }
 
 /// What str0m's authors mark `#[doc(hidden)]` or unversioned, which is theirs to change.

@@ -101,14 +101,14 @@ fn a_request_for_a_key_frame_is_answered_from_the_group_and_time_never_goes_back
 }
 
 #[test]
-fn while_nothing_comes_viewers_see_words_once_a_second() {
+fn while_nothing_comes_viewers_see_words_twice_a_second() {
     let mut world = world(Kind::Command);
     let viewer = world.join();
     world.run(Duration::from_millis(100));
     assert_eq!(world.clients[viewer].client.frames.len(), 1, "at once");
     world.run(Duration::from_secs(4));
     let words = world.clients[viewer].client.frames.len();
-    assert!((4..=6).contains(&words), "{words}");
+    assert!((8..=10).contains(&words), "{words}");
     assert!(
         world
             .encodes

@@ -12,6 +12,8 @@ pub enum OfferError {
     NotReceiving,
     /// Video in these codecs only, none of which is ours.
     NoCodec(Vec<String>),
+    /// Video without H.264, and the source has nothing else.
+    NoH264,
     /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
     /// and we send none to an address that has not sent one.
     IceLite,
@@ -39,6 +41,10 @@ impl fmt::Display for OfferError {
                  (packetization-mode 1) and VP8. Use Chrome, Edge, Firefox or Safari with their \
                  usual settings.",
                 if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
+            ),
+            OfferError::NoH264 => f.write_str(
+                "The camera sends H.264, which this browser does not offer. Use Chrome, Edge or \
+                 Safari, or Firefox once it has its H.264 plug-in.",
             ),
             OfferError::IceLite => f.write_str(
                 "The offer is of an ICE-lite agent (a=ice-lite), which waits for connectivity \

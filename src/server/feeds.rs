@@ -8,15 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frames::FanOut;
-use super::{Output, Raw, Server, Timer};
+use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{Codec, Size, no_signal};
+use crate::media::{Codec, Picture, Size, no_signal};
+use crate::pipe::Jpeg;
 use crate::webrtc::ViewerId;
 
 /// A viewer is given a whole group at most this often, however often it asks.
 const GROUP_INTERVAL: Duration = Duration::from_millis(500);
+/// A picture that is to be encoded.
+#[derive(Debug)]
+pub enum Raw {
+    Picture(Picture),
+    Jpeg(Jpeg),
+}
+
 /// Of the words that are shown while there is no picture: only the seconds in them change.
-pub const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 1;
+/// More than one a second, after which the page takes the picture for stopped.
+pub const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
 /// Of the words, as long as nothing is known about the stream.
 const USUAL_SIZE: Size = Size { width: 640, height: 480 };
 

@@ -43,6 +43,7 @@ use str0m::config::{CryptoProvider, DtlsCert};
 use self::admission::{Admission, Limits};
 use self::client::Client;
 use self::connections::Connection;
+pub use self::feeds::Raw;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
 use self::group::Group;
@@ -53,8 +54,7 @@ use self::stats::Counters;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
 use crate::feed::{self, Feed};
-use crate::media::{Codec, Frame, Picture, SnapshotError};
-use crate::pipe::Jpeg;
+use crate::media::{Codec, Frame, SnapshotError};
 use crate::web::auth::Token;
 use crate::web::cors::AccessPolicy;
 use crate::webrtc::viewer::Viewer;
@@ -171,13 +171,6 @@ pub enum Output {
     },
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),
-}
-
-/// A picture that is to be encoded.
-#[derive(Debug)]
-pub enum Raw {
-    Picture(Picture),
-    Jpeg(Jpeg),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

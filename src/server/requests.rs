@@ -8,8 +8,10 @@ use str0m::IceCreds;
 use super::client::Client;
 use super::viewers::WhepSession;
 use super::{ConnId, Server};
+use crate::feed::Feed;
 use crate::http::{Method, Request, Response};
-use crate::sdp::offer::Offer;
+use crate::media::Codec;
+use crate::sdp::offer::{Offer, OfferError};
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, offer_api, whep};
 use crate::webrtc::ViewerId;
@@ -182,6 +184,10 @@ impl Server {
         peer: IpAddr,
         offer: &Offer,
     ) -> Result<(ViewerId, String), Response> {
+        let only_h264 = self.feed.as_ref().is_some_and(Feed::is_encoded);
+        if only_h264 && offer.format.codec != Codec::H264 {
+            return Err(offer_api::refusal(&OfferError::NoH264));
+        }
         let client = self.client_at(peer);
         self.admit_viewer(now, client)?;
         let local = LocalParameters {

@@ -49,7 +49,7 @@ pub fn refusal(error: &OfferError) -> Response {
         OfferError::Malformed(_) => (400, Reason::OfferMalformed),
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
-        OfferError::NoCodec(_) => (422, Reason::NoCodec),
+        OfferError::NoCodec(_) | OfferError::NoH264 => (422, Reason::NoCodec),
         OfferError::IceLite => (422, Reason::IceLite),
         OfferError::TooLarge(..) => (413, Reason::OfferTooLarge),
     };

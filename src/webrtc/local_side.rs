@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use str0m::net::Protocol;
-use str0m::{Candidate, IceCreds, Rtc};
+use str0m::{Candidate, IceCreds};
 
 use crate::sdp::answer::{self, Local, StreamFormat};
 use crate::sdp::offer::Offer;
@@ -48,27 +47,10 @@ impl LocalSide {
 
 /// Our host candidates, one for each of our UDP addresses.
 #[derive(Default)]
-pub struct Candidates(Vec<Candidate>);
+pub struct Candidates(pub Vec<Candidate>);
 
 impl Candidates {
     pub fn contains(&self, address: SocketAddr) -> bool {
         self.0.iter().any(|candidate| candidate.addr() == address)
-    }
-
-    /// Our addresses are these: what is new becomes a candidate, what is gone is none any more.
-    pub fn update(&mut self, rtc: &mut Rtc, addresses: &[SocketAddr]) {
-        let gone = self.0.extract_if(.., |candidate| !addresses.contains(&candidate.addr()));
-        for candidate in gone {
-            rtc.direct_api().invalidate_candidate(&candidate);
-        }
-        for address in addresses {
-            if self.contains(*address) {
-                continue;
-            }
-            match Candidate::host(*address, Protocol::Udp) {
-                Ok(candidate) => self.0.extend(rtc.add_local_candidate(candidate).cloned()),
-                Err(error) => log::debug!("{address} is no candidate: {error}"),
-            }
-        }
     }
 }

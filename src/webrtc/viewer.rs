@@ -111,7 +111,7 @@ impl Viewer {
         let sequence = config::first_sequence_number(sequence);
         let fingerprint = api.local_dtls_fingerprint().to_string();
         let mut candidates = Candidates::default();
-        candidates.update(&mut rtc, local.addresses);
+        ice::update_candidates(&mut rtc, &mut candidates, local.addresses);
         Ok(Viewer {
             rtc: Box::new(rtc),
             codec: offer.format.codec,

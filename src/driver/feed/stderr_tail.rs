@@ -59,21 +59,34 @@ impl StderrTail {
         let shown = line.chars().map(|c| if c.is_control() { ' ' } else { c });
         let shown: String = shown.take(LINE_MAX_CHARS).collect();
         self.line.clear();
-        let shown = shown.trim();
+        let shown = without_credentials(shown.trim());
         if shown.is_empty() {
             return;
         }
         log::debug!("the command writes: {shown}");
         if self.first.len() < FIRST_LINES {
-            self.first.push(shown.to_owned());
+            self.first.push(shown);
             return;
         }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
             self.any_left_out = true;
         }
-        self.last.push_back(shown.to_owned());
+        self.last.push_back(shown);
     }
+}
+
+/// A line without the names and passwords of its URLs: viewers see it.
+fn without_credentials(line: &str) -> String {
+    let mut parts = line.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        shown += "://";
+        shown += &part[host..];
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -107,5 +120,13 @@ mod tests {
     fn long_lines_are_cut_and_control_characters_are_replaced() {
         assert_eq!(kept(&["ö".repeat(100_000).as_bytes()]).unwrap(), "ö".repeat(200));
         assert_eq!(kept(&[b"\x1b[31mred\x07\0 \xff"]).unwrap(), "[31mred   \u{fffd}");
+    }
+
+    #[test]
+    fn the_passwords_of_urls_are_left_out() {
+        let line = "rtsp://admin:p@ss@10.0.0.2:554/live: 401, see http://camera/ or x@y";
+        let shown = "rtsp://10.0.0.2:554/live: 401, see http://camera/ or x@y";
+        assert_eq!(without_credentials(line), shown);
+        assert_eq!(without_credentials("://"), "://");
     }
 }

@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input};
+use str0m::{Candidate, IceCreds, Input, Rtc};
 
 use super::{Viewer, receive};
 use crate::webrtc::AddressPair;
 use crate::webrtc::effect::Effect;
 use crate::webrtc::learnt_addresses::Admission;
+use crate::webrtc::local_side::Candidates;
 use crate::webrtc::state::State;
 
 impl Viewer {
@@ -103,7 +104,7 @@ impl Viewer {
     pub fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         let mut candidates = std::mem::take(&mut self.local.candidates);
         self.drive(now, |rtc| {
-            candidates.update(rtc, addresses);
+            update_candidates(rtc, &mut candidates, addresses);
             rtc.handle_input(Input::Timeout(now))
         });
         self.local.candidates = candidates;
@@ -128,6 +129,27 @@ impl Viewer {
     /// Whether these are the ICE credentials that the viewer has sent last.
     pub fn has_remote_credentials(&self, credentials: &IceCreds) -> bool {
         self.remote_credentials == *credentials
+    }
+}
+
+/// Our addresses are these: what is new becomes a candidate, what is gone is none any more.
+pub(super) fn update_candidates(
+    rtc: &mut Rtc,
+    candidates: &mut Candidates,
+    addresses: &[SocketAddr],
+) {
+    let gone = candidates.0.extract_if(.., |candidate| !addresses.contains(&candidate.addr()));
+    for candidate in gone {
+        rtc.direct_api().invalidate_candidate(&candidate);
+    }
+    for address in addresses {
+        if candidates.contains(*address) {
+            continue;
+        }
+        match Candidate::host(*address, Protocol::Udp) {
+            Ok(candidate) => candidates.0.extend(rtc.add_local_candidate(candidate).cloned()),
+            Err(error) => log::debug!("{address} is no candidate: {error}"),
+        }
     }
 }
 
