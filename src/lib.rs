@@ -32,6 +32,9 @@
 //!                                    viewer connected, or PLI -> ForceKeyframe -> Source
 //! ```
 //!
+//! A stream from outside takes the place of the frame clock: its bytes come as `Feed`, what is H.264
+//! goes to the viewers as a frame, what is a picture goes out as `Encode` and comes back as `Frame`.
+//!
 //! Folders are the wall: what may do I/O is in [`driver`], [`source`], [`cli`] and `main.rs`, the
 //! rest is the core. It builds and tests without the feature `driver`, and then links neither mio
 //! nor a codec.
@@ -44,11 +47,12 @@
 //! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
+//! | [`feed`] | a stream from outside: when it is opened, silent, failed, begun again; what it has to show | core |
 //! | [`pipe`] | the bytes of a camera or an encoder to access units, pictures and JPEGs | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
-//! | [`source`] | where pictures come from, and their encoders | I/O |
-//! | [`driver`] | the mio loop: sockets, signals, the clock, the host's addresses | I/O |
+//! | [`source`] | the ball, the encoders, JPEG files | I/O |
+//! | [`driver`] | the mio loop: sockets, signals, the clock, the host's addresses, streams and commands | I/O |
 //! | [`cli`] | the command line | I/O |
 //!
 //! [`Server::handle_input`]: server::Server::handle_input
