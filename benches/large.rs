@@ -95,9 +95,7 @@ impl Source for FixedSizeSource {
         Ok(())
     }
 
-    fn show(&mut self, _: Raw, _: Instant) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    fn show(&mut self, _: Raw, _: Instant) {}
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
         assert_eq!(codec, Codec::H264, "the load generator offers nothing else");

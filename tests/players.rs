@@ -326,8 +326,8 @@ fn aiortc_repairs_losses_after_a_roll_over_of_sequence_numbers() {
     let frames = ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
     let skipped = frames[frames.len() - 1] - frames[0] + 1 - frames.len();
     println!("{} frames after the roll-over, {skipped} skipped", frames.len());
-    // Every frame loses a packet.
-    assert!(skipped <= 6, "{frames:?}");
+    // Every frame loses a packet: without repair there would be none. A busy machine skips some.
+    assert!(skipped <= MOST_SKIPPED, "{frames:?}");
 }
 
 /// Not on the loopback address: aiortc offers no candidate for it.

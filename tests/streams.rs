@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Config, Event, Kind, Signal};
+use ballcast::feed::{Command, Config, Event, Feed, Item, Kind, Signal};
 use ballcast::media::{Codec, Size};
 use ballcast::server::Input;
 use support::world::World;
@@ -225,4 +225,107 @@ fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it()
     let source = &stats["source"];
     assert_eq!(source["state"], "failed");
     assert!(source["sentence"].as_str().unwrap().contains("-pix_fmt yuv420p"), "{source}");
+}
+
+/// A driver that does what a feed wants, and to which everything happens that can happen.
+struct Chaos {
+    feed: Feed,
+    kind: Kind,
+    rng: fastrand::Rng,
+    now: Instant,
+    is_open: bool,
+    has_process: bool,
+    needs_keyframe: bool,
+    last_captured: Option<Instant>,
+}
+
+impl Chaos {
+    fn new(kind: Kind, seed: u64) -> Chaos {
+        let now = Instant::now();
+        Chaos {
+            feed: Feed::new(Config { kind, raw: None }, now),
+            kind,
+            rng: fastrand::Rng::with_seed(seed),
+            now,
+            is_open: false,
+            has_process: false,
+            needs_keyframe: true,
+            last_captured: None,
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.feed.handle_event(self.now, event);
+        self.serve();
+    }
+
+    fn serve(&mut self) {
+        self.feed.handle_timeout(self.now);
+        assert!(self.feed.poll_timeout().is_none_or(|at| at > self.now), "time moves on");
+        while let Some(item) = self.feed.poll_item() {
+            let Item::Frame(frame) = item else { panic!("it is H.264") };
+            assert!(frame.is_keyframe() || !self.needs_keyframe, "a key frame comes first");
+            assert!(self.last_captured.is_none_or(|last| frame.captured > last), "time goes on");
+            self.needs_keyframe = false;
+            self.last_captured = Some(frame.captured);
+        }
+        while let Some(command) = self.feed.poll_command() {
+            match command {
+                Command::Open => {
+                    assert!(!self.has_process, "no command is started beside another");
+                    self.needs_keyframe = true;
+                    if self.rng.u8(..4) == 0 {
+                        self.feed.handle_event(self.now, Event::Failed("it is not there"));
+                    } else {
+                        self.is_open = true;
+                        self.has_process = self.kind == Kind::Command;
+                        self.feed.handle_event(self.now, Event::Opened);
+                    }
+                }
+                Command::Close => self.is_open = false,
+                Command::Kill(_) => assert!(self.has_process, "there is something to kill"),
+                Command::Read => assert_eq!(self.kind, Kind::File),
+                Command::GiveUp => assert_eq!(self.kind, Kind::Stdin),
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(..8) {
+            0..=3 if self.is_open => {
+                let bytes = match self.rng.u8(..8) {
+                    0 => (0..self.rng.usize(1..300)).map(|_| self.rng.u8(..)).collect(),
+                    1 | 2 => unit(self.rng.u8(..100), true),
+                    _ => unit(self.rng.u8(..100), false),
+                };
+                self.tell(Event::Bytes(&bytes));
+            }
+            4 if self.is_open && self.rng.u8(..8) == 0 => {
+                self.is_open = false;
+                self.tell(Event::Ended);
+            }
+            5 if self.has_process && self.rng.u8(..4) == 0 => {
+                (self.has_process, self.is_open) = (false, false);
+                self.tell(Event::Exited("it is gone"));
+            }
+            6 => {
+                self.now = self.feed.poll_timeout().unwrap_or(self.now);
+                self.serve();
+            }
+            _ => {
+                self.now += Duration::from_millis(self.rng.u64(..1_500));
+                self.serve();
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_stream_it_begins_with_a_key_frame_and_no_command_runs_twice() {
+    for kind in [Kind::Stdin, Kind::Fifo, Kind::File, Kind::Command] {
+        for seed in 0..300 {
+            let mut chaos = Chaos::new(kind, seed);
+            (0..300).for_each(|_| chaos.step());
+        }
+    }
 }

@@ -38,8 +38,8 @@ Picture
   --size WxH      Width and height of the ball's picture in pixels, even, 64x64 to
                   3840x2160 [640x480]
   --fps N         Frames a second of the ball, 1 to 120 [30]
-  --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality instead];
-                  H.264 from a source stays as it is
+  --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality for the
+                  ball, 2500 for a source]; H.264 from a source stays as it is
   --stamp         Burn the capture time into the ball's picture; the page then shows
                   the time from capture to screen
 

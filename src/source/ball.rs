@@ -14,8 +14,8 @@ use crate::media::{
 };
 use crate::server::Raw;
 
-/// The bouncing ball. It moves once for each capture, so it stands still
-/// while nobody watches.
+/// The bouncing ball, or pictures from outside in its place. The ball moves once for each capture, so
+/// it stands still while nobody watches.
 pub struct BallSource {
     ball: Ball,
     frames_per_second: u32,
@@ -23,8 +23,10 @@ pub struct BallSource {
     stamp: bool,
     /// The last one, and when it was taken. Like an encoder it is made when it is first needed: they
     /// take memory.
-    picture: Option<(Picture, Instant)>,
+    latest: Option<(Raw, Instant)>,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
+    /// What the encoders have encoded last.
+    encoded_size: Option<Size>,
 }
 
 impl BallSource {
@@ -34,51 +36,48 @@ impl BallSource {
             frames_per_second,
             quality,
             stamp,
-            picture: None,
+            latest: None,
             encoders: BTreeMap::new(),
+            encoded_size: None,
         }
     }
 }
 
 impl Source for BallSource {
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
-        let black = || (Picture::filled(self.ball.size(), Colour::BLACK), now);
-        let (picture, captured) = self.picture.get_or_insert_with(black);
-        *captured = now;
+        let mut picture = match self.latest.take() {
+            Some((Raw::Picture(picture), _)) => picture,
+            _ => Picture::filled(self.ball.size(), Colour::BLACK),
+        };
         self.ball.advance();
-        self.ball.draw(picture);
+        self.ball.draw(&mut picture);
         if self.stamp {
-            write_stamp(picture, stamp_of(wall));
+            write_stamp(&mut picture, stamp_of(wall));
         }
+        self.latest = Some((Raw::Picture(picture), now));
         Ok(())
     }
 
-    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
-        let picture = match picture {
-            Raw::Picture(picture) => picture,
-            Raw::Jpeg(jpeg) => jpeg::decode(&jpeg.data)?,
-        };
-        let size_before = self.picture.as_ref().map(|(picture, _)| picture.size());
-        if size_before != Some(picture.size()) {
-            self.encoders.clear();
-        }
-        self.picture = Some((picture, captured));
-        Ok(())
+    fn show(&mut self, picture: Raw, captured: Instant) {
+        self.latest = Some((picture, captured));
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
-        let (picture, captured) = self.picture.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let (picture, captured) = decoded(&mut self.latest)?;
+        if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
+            self.encoders.clear();
+        }
         let encoder = match self.encoders.entry(codec) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
             }
         };
-        encoder.encode(picture, *captured)
+        encoder.encode(picture, captured)
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
-        snapshot(self.picture.as_ref().map(|(picture, _)| picture), width)
+        snapshot(decoded(&mut self.latest).ok().map(|(picture, _)| picture), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
@@ -87,4 +86,14 @@ impl Source for BallSource {
             encoder.force_keyframe();
         }
     }
+}
+
+/// The last picture. A JPEG is decoded when it is first needed: without viewers it never is.
+fn decoded(latest: &mut Option<(Raw, Instant)>) -> io::Result<(&Picture, Instant)> {
+    let (picture, captured) = latest.as_mut().ok_or(io::ErrorKind::NotFound)?;
+    if let Raw::Jpeg(jpeg) = picture {
+        *picture = Raw::Picture(jpeg::decode(&jpeg.data)?);
+    }
+    let Raw::Picture(picture) = picture else { unreachable!("it is decoded") };
+    Ok((picture, *captured))
 }

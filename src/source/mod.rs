@@ -21,7 +21,7 @@ pub trait Source {
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
 
     /// Takes a picture from outside, in place of a capture.
-    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()>;
+    fn show(&mut self, picture: Raw, captured: Instant);
 
     /// The picture that was taken last, encoded.
     fn encode(&mut self, codec: Codec) -> io::Result<Frame>;

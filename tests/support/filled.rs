@@ -25,8 +25,8 @@ impl Source for Filled {
         self.ball.capture(now, wall)
     }
 
-    fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
-        self.ball.show(picture, captured)
+    fn show(&mut self, picture: Raw, captured: Instant) {
+        self.ball.show(picture, captured);
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
