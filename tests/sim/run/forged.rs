@@ -91,13 +91,15 @@ impl Run {
         let Some(viewer) = self.users[index].viewer.as_ref().filter(|v| v.is_answered()) else {
             return Ok(());
         };
-        self.tally.fault(Fault::Insider);
         let own_address = viewer.mapped;
         let own_password = viewer.own_password.clone();
+        // The rules have to know whose viewer it is.
+        let Some(id) = self.server.viewer_at(own_address) else {
+            return Ok(());
+        };
+        self.tally.fault(Fault::Insider);
+        self.rules.note_hostile(id);
         self.users[index].hostile = true;
-        if let Some(id) = self.server.viewer_at(own_address) {
-            self.rules.note_hostile(id);
-        }
         match self.rng.u8(..4) {
             0 => {
                 for _ in 0..100 {
