@@ -110,9 +110,10 @@ struct ResponseChecker<'a> {
 
 impl ResponseChecker<'_> {
     fn refusal(mut self) -> Outcomes {
-        const REASONS: [(u16, &str); 5] = [
+        const REASONS: [(u16, &str); 6] = [
             (400, "offer-malformed"),
             (413, "offer-too-large"),
+            (422, "ice-lite"),
             (422, "no-video"),
             (422, "video-not-receiving"),
             (422, "no-codec"),

@@ -151,6 +151,7 @@ fn every_input_of_offer() {
         "noise",
         "raw",
         "recorded",
+        "refused ice-lite 422",
         "refused no-codec 422",
         "refused no-video 422",
         "refused offer-malformed 400",
