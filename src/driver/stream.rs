@@ -80,7 +80,10 @@ impl<S: Source> Driver<S> {
             let mut buffer = std::mem::take(&mut stream.buffer);
             let report = stream.io.read(&mut buffer);
             if let Some(report) = &report {
-                stream.reason = stream.io.reason(report);
+                // Bytes tell no more than that it was opened.
+                if !matches!(report, Report::Bytes(_)) {
+                    stream.reason = stream.io.reason(report);
+                }
                 self.server.handle_input(Instant::now(), Input::Feed(report.event(&buffer)));
                 self.drain();
             }

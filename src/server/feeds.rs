@@ -71,18 +71,18 @@ impl Server {
     }
 
     fn begin_again(&mut self, now: Instant) {
+        let passes_on = self.passes_on(Codec::H264);
         let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
         for id in viewers {
             if let Some(entry) = self.viewers.get_mut(id) {
                 entry.viewer.shut_gate();
             }
+            if passes_on {
+                self.send_group(now, id);
+            }
         }
         self.keyframes.iter_mut().for_each(|keyframes| keyframes.viewer_joined());
         self.update_clock(now);
-        if self.passes_on(Codec::H264) {
-            let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
-            viewers.into_iter().for_each(|id| self.send_group(now, id));
-        }
     }
 
     fn show(&mut self, now: Instant, item: Item) {
@@ -101,13 +101,12 @@ impl Server {
     }
 
     /// The words that viewers see while there is no picture.
-    pub(super) fn show_no_signal(&mut self, now: Instant, codecs: Vec<Codec>) {
+    pub(super) fn show_no_signal(&mut self, now: Instant) {
         let Some(feed) = &self.feed else { return };
         let size = feed.info().size.unwrap_or(USUAL_SIZE);
         let lines = feed.lines(now);
         let lines = ["No signal", &lines[0], &lines[1], &lines[2]];
-        let picture = Raw::Picture(no_signal(size, &lines));
-        self.outbox.push_back(Output::Encode { picture, captured: now, codecs });
+        self.encode(now, Raw::Picture(no_signal(size, &lines)), now);
     }
 
     /// Whether frames of this codec come from outside, encoded.

@@ -43,14 +43,14 @@ impl Server {
     /// A frame is due.
     pub(super) fn tick(&mut self, now: Instant) {
         if self.clock.tick(now) {
-            let codecs = self.request_keyframes(now);
             if self.feed.is_some() {
-                self.show_no_signal(now, codecs);
+                self.show_no_signal(now);
             } else {
+                let codecs = self.request_keyframes(now);
                 self.outbox.push_back(Output::Capture(codecs));
+                self.snapshots.note_capture();
+                self.request_part(now);
             }
-            self.snapshots.note_capture();
-            self.request_part(now);
         }
         self.timers.set(Timer::Frame, self.clock.deadline());
     }
