@@ -40,6 +40,11 @@ impl Arrivals {
         self.last = Some(time);
         time
     }
+
+    /// From one picture to the next; `None` before there were two.
+    pub fn period(&self) -> Option<Duration> {
+        self.period
+    }
 }
 
 fn apart(a: Instant, b: Instant) -> Duration {

@@ -289,6 +289,11 @@ impl Feed {
         self.parser.counters()
     }
 
+    /// From one picture to the next, as they have come lately.
+    pub fn period(&self) -> Option<Duration> {
+        self.arrivals.period()
+    }
+
     /// How often it was begun again after a failure.
     pub fn restarts(&self) -> u64 {
         self.restarts.count

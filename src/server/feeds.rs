@@ -4,7 +4,6 @@
 //! the group since the last one: a pipe cannot be asked for it. Pictures are encoded here, while
 //! somebody watches. While there is neither, viewers see words instead.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frames::FanOut;
@@ -16,6 +15,9 @@ use crate::webrtc::ViewerId;
 
 /// A viewer is given a whole group at most this often, however often it asks.
 const GROUP_INTERVAL: Duration = Duration::from_millis(500);
+/// And it leaves over so long.
+const GROUP_SPREAD: Duration = Duration::from_millis(200);
+
 /// A picture that is to be encoded.
 #[derive(Debug)]
 pub enum Raw {
@@ -126,9 +128,11 @@ impl Server {
             return;
         }
         let frames = self.group.frames().iter().filter(|frame| frame.codec == codec);
-        for frame in frames {
+        let frames: Vec<_> = frames.cloned().collect();
+        if !frames.is_empty() {
             entry.group_sent_at = Some(now);
-            self.fan_outs.push_back(FanOut::to_one(now, Arc::clone(frame), id));
+            let within = GROUP_SPREAD;
+            self.fan_outs.push_back(FanOut::ToOne { now, frames, within, id });
         }
     }
 }

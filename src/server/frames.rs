@@ -1,7 +1,7 @@
 //! The way of a frame: the clock asks for a picture, its encoded frames go to all who watch.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Output, Server, Timer};
 use crate::feed::Feed;
@@ -12,31 +12,27 @@ use crate::webrtc::payload::Packets;
 /// The RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u128 = 90_000;
 
-/// A frame on its way to the viewers, in the order of their ids. One viewer's packets are made when
-/// those of the one before it are sent: what is under way never takes much memory.
-pub(super) struct FanOut {
-    now: Instant,
-    frame: Arc<Packets>,
-    to: Recipients,
-}
+/// A large frame leaves over at most so long, and at most half of the time to the next.
+const MAX_SPREAD: Duration = Duration::from_millis(15);
 
-enum Recipients {
-    One(ViewerId),
-    All {
+/// Frames on their way to the viewers. One viewer's packets are made when those of the one before it
+/// are sent: what is under way never takes much memory.
+pub(super) enum FanOut {
+    ToAll {
+        now: Instant,
+        frame: Arc<Packets>,
+        within: Duration,
+        /// Whose turn it is, in the order of their ids.
         next: ViewerId,
         /// A viewer watches, and did not get the frame.
         missed: bool,
     },
-}
-
-impl FanOut {
-    fn to_all(now: Instant, frame: Arc<Packets>) -> FanOut {
-        FanOut { now, frame, to: Recipients::All { next: ViewerId(0), missed: false } }
-    }
-
-    pub fn to_one(now: Instant, frame: Arc<Packets>, id: ViewerId) -> FanOut {
-        FanOut { now, frame, to: Recipients::One(id) }
-    }
+    ToOne {
+        now: Instant,
+        frames: Vec<Arc<Packets>>,
+        within: Duration,
+        id: ViewerId,
+    },
 }
 
 impl Server {
@@ -97,16 +93,21 @@ impl Server {
         if self.passes_on(frame.codec) {
             self.group.add(&frame);
         }
-        self.fan_outs.push_back(FanOut::to_all(now, frame));
+        let within = (self.picture_period() / 2).min(MAX_SPREAD);
+        let next = ViewerId(0);
+        self.fan_outs.push_back(FanOut::ToAll { now, frame, within, next, missed: false });
     }
 
-    /// Sends a frame to one viewer; what is left to do then.
+    /// Sends to one viewer; what is left to do then.
     pub(super) fn send_to_next(&mut self, mut fan_out: FanOut) -> Option<FanOut> {
-        let FanOut { now, frame, to } = &mut fan_out;
-        let (next, missed) = match to {
-            Recipients::All { next, missed } => (next, missed),
-            Recipients::One(id) => {
-                self.with_viewer(*now, *id, |viewer| viewer.write(*now, frame));
+        let (now, frame, within, next, missed) = match &mut fan_out {
+            FanOut::ToAll { now, frame, within, next, missed } => {
+                (*now, &*frame, *within, next, missed)
+            }
+            FanOut::ToOne { now, frames, within, id } => {
+                self.with_viewer(*now, *id, |viewer| {
+                    frames.iter().for_each(|frame| viewer.write(*now, frame, *within));
+                });
                 return None;
             }
         };
@@ -118,11 +119,17 @@ impl Server {
             return None;
         };
         *next = ViewerId(id.0 + 1);
-        self.with_viewer(*now, id, |viewer| {
-            viewer.write(*now, frame);
+        self.with_viewer(now, id, |viewer| {
+            viewer.write(now, frame, within);
             *missed |= viewer.awaits_keyframe();
         });
         Some(fan_out)
+    }
+
+    /// From one picture to the next.
+    fn picture_period(&self) -> Duration {
+        let streamed = self.feed.as_ref().filter(|feed| feed.is_running()).and_then(Feed::period);
+        streamed.unwrap_or(self.clock.period())
     }
 
     fn rtp_time(&self, captured: Instant) -> u32 {

@@ -5,6 +5,7 @@ mod config;
 mod effect;
 mod learnt_addresses;
 mod local_side;
+mod pacing;
 pub mod payload;
 mod playout_delay;
 mod repeats;

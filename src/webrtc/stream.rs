@@ -1,12 +1,14 @@
-//! The RTP stream to one viewer: its gate and its numbers, what is sent once more, what is sent
-//! twice, and what is counted of it.
+//! The RTP stream to one viewer: its gate and its numbers, what leaves when, what is sent once more,
+//! what is sent twice, and what is counted of it.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use str0m::rtp::Ssrc;
 use str0m::stats::MediaEgressStats;
 
 use super::Transmit;
+use super::pacing::{Pacing, Slice};
 use super::payload::Packets;
 use super::repeats::Repeats;
 use super::resends::{Resend, ResendBudget};
@@ -19,10 +21,12 @@ pub struct Stream {
     gate_open: bool,
     next_sequence_number: u64,
     timestamp_offset: u32,
-    last_timestamp: Option<u32>,
+    /// Of the frame that was begun last.
+    timestamp: Option<u32>,
+    pacing: Pacing,
     resends: ResendBudget,
     repeats: Repeats,
-    /// The packets of the frame that is being sent are sent twice.
+    /// What is being sent is sent twice.
     repeating: bool,
     /// NACKs that were counted when the last statistics came.
     nacks: u64,
@@ -30,8 +34,9 @@ pub struct Stream {
     pub reception: Reception,
 }
 
-/// The numbers of a frame's packets.
-pub struct FrameNumbers {
+/// Packets of one frame to be sent, and their numbers.
+pub struct Batch {
+    pub slice: Slice,
     pub first_sequence_number: u64,
     pub timestamp: u32,
 }
@@ -53,7 +58,8 @@ impl Stream {
             gate_open: false,
             next_sequence_number: u64::from(first_sequence_number),
             timestamp_offset,
-            last_timestamp: None,
+            timestamp: None,
+            pacing: Pacing::default(),
             resends: ResendBudget::new(),
             repeats: Repeats::default(),
             repeating: false,
@@ -67,23 +73,40 @@ impl Stream {
         self.format.ssrc.into()
     }
 
-    /// A frame is about to be sent: its numbers, if the gate lets it through.
-    pub fn begin_frame(&mut self, now: Instant, frame: &Packets) -> Option<FrameNumbers> {
+    /// Takes a frame that is to leave `within` that time, if the gate lets it through.
+    pub fn push(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         self.gate_open |= frame.keyframe;
-        if !self.gate_open {
+        if self.gate_open {
+            self.pacing.push(now, frame, within);
+        } else {
             self.counters.drops += 1;
-            return None;
         }
-        let count = frame.payloads.len() as u32;
-        self.counters.frames += 1;
-        self.counters.keyframes += u64::from(frame.keyframe);
+    }
+
+    /// Lets more packets of large frames leave, if that is due.
+    pub fn advance(&mut self, now: Instant) {
+        self.pacing.advance(now);
+    }
+
+    /// What is to be sent now, until `None`. [`Self::end_batch`] follows each.
+    pub fn begin_batch(&mut self, now: Instant) -> Option<Batch> {
+        let slice = self.pacing.next_slice()?;
+        let frame = &slice.frame;
+        let count = slice.packets.len() as u32;
+        let timestamp = match self.timestamp.filter(|_| !slice.begins_frame()) {
+            Some(timestamp) => timestamp,
+            None => self.timestamp_of(frame),
+        };
+        if slice.begins_frame() {
+            self.counters.frames += 1;
+            self.counters.keyframes += u64::from(frame.keyframe);
+        }
         self.counters.packets += u64::from(count);
         self.resends.note_sent(count);
         self.repeating = self.repeats.wants(now, frame.payloads.len());
         let first_sequence_number = self.next_sequence_number;
         self.next_sequence_number += u64::from(count);
-        let timestamp = self.timestamp_of(frame);
-        Some(FrameNumbers { first_sequence_number, timestamp })
+        Some(Batch { slice, first_sequence_number, timestamp })
     }
 
     /// Of the frame's capture, but later than that of the frame before: one that was sent already, or
@@ -91,20 +114,22 @@ impl Stream {
     fn timestamp_of(&mut self, frame: &Packets) -> u32 {
         let captured = frame.timestamp.wrapping_add(self.timestamp_offset);
         let is_later = |last: &u32| captured.wrapping_sub(*last) as i32 > 0;
-        let timestamp = match self.last_timestamp.filter(|last| !is_later(last)) {
+        let timestamp = match self.timestamp.filter(|last| !is_later(last)) {
             Some(last) => last.wrapping_add(1),
             None => captured,
         };
-        self.last_timestamp = Some(timestamp);
+        self.timestamp = Some(timestamp);
         timestamp
     }
 
-    pub fn end_frame(&mut self) {
+    pub fn end_batch(&mut self) {
         self.repeating = false;
     }
 
+    /// What has not left is not sent.
     pub fn shut_gate(&mut self) {
         self.gate_open = false;
+        self.pacing.clear();
     }
 
     pub fn is_gate_open(&self) -> bool {
@@ -113,7 +138,7 @@ impl Stream {
 
     /// Media stops.
     pub fn stop(&mut self) {
-        self.gate_open = false;
+        self.shut_gate();
         self.repeats.clear();
     }
 
@@ -144,8 +169,9 @@ impl Stream {
         Some(repeat)
     }
 
-    pub fn next_repeat(&self) -> Option<Instant> {
-        self.repeats.next()
+    /// When more is to be sent of what it has.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.repeats.next(), self.pacing.next_step()].into_iter().flatten().min()
     }
 
     pub fn note_statistics(&mut self, now: Instant, stats: &MediaEgressStats) {

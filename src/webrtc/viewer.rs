@@ -30,7 +30,7 @@ use super::local_side::{Candidates, LocalSide};
 use super::payload::Packets;
 use super::resends;
 use super::state::{EndReason, State};
-use super::stream::{FrameNumbers, Passage, Stream};
+use super::stream::{Batch, Passage, Stream};
 use super::{AddressPair, Transmit};
 use crate::media::Codec;
 use crate::sdp::answer::StreamFormat;
@@ -169,6 +169,8 @@ impl Viewer {
         while let Some(repeat) = self.stream.take_repeat(now) {
             self.effects.push(Effect::Transmit(repeat));
         }
+        self.stream.advance(now);
+        self.send_batches(now);
         if now >= self.rtc_deadline {
             self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
@@ -187,30 +189,41 @@ impl Viewer {
         }
     }
 
-    /// Sends a frame, if the gate lets it through.
-    pub fn write(&mut self, now: Instant, frame: &Packets) {
-        if self.state != State::Live {
-            return;
+    /// Sends a frame, if the gate lets it through. What is large leaves `within` that time.
+    pub fn write(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
+        if self.state == State::Live {
+            self.stream.push(now, frame, within);
+            self.send_batches(now);
         }
-        let Some(numbers) = self.stream.begin_frame(now, frame) else { return };
-        let FrameNumbers { first_sequence_number, timestamp } = numbers;
+    }
+
+    fn send_batches(&mut self, now: Instant) {
+        while let Some(batch) = self.stream.begin_batch(now) {
+            self.send_batch(now, &batch);
+            self.stream.end_batch();
+        }
+    }
+
+    fn send_batch(&mut self, now: Instant, batch: &Batch) {
+        let Batch { slice, first_sequence_number, timestamp } = batch;
         let ssrc = self.stream.ssrc();
         let payload_type = Pt::from(self.stream.format.payload_type);
         self.drive(now, |rtc| {
             let mut api = rtc.direct_api();
             let Some(stream) = api.stream_tx(&ssrc) else { return Ok(()) };
-            let last = frame.payloads.len().saturating_sub(1);
-            for (index, payload) in frame.payloads.iter().enumerate() {
+            let payloads = &slice.frame.payloads[slice.packets.clone()];
+            let last = payloads.len().saturating_sub(1);
+            for (index, payload) in payloads.iter().enumerate() {
                 let number = (first_sequence_number + index as u64).into();
                 let payload = Arc::clone(payload);
-                let packet =
-                    RtpWrite::new(payload_type, number, timestamp, frame.captured, payload);
-                stream.write_rtp(packet.marker(index == last).nackable(true));
+                let captured = slice.frame.captured;
+                let packet = RtpWrite::new(payload_type, number, *timestamp, captured, payload);
+                let marker = index == last && slice.ends_frame();
+                stream.write_rtp(packet.marker(marker).nackable(true));
             }
             // What was written leaves when time has passed.
             rtc.handle_input(Input::Timeout(now))
         });
-        self.stream.end_frame();
     }
 
     /// A packet to this viewer was lost on our side: nothing more until the next key frame.
@@ -239,7 +252,7 @@ impl Viewer {
             State::Silent => self.activity.gone_at(),
             State::Ended(_) => return None,
         };
-        Some(self.stream.next_repeat().into_iter().fold(own.min(self.rtc_deadline), Instant::min))
+        Some(self.stream.next_deadline().into_iter().fold(own.min(self.rtc_deadline), Instant::min))
     }
 
     /// What its frames are encoded in.
