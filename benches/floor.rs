@@ -72,7 +72,8 @@ fn send(addresses: &[SocketAddr], seconds: u32) -> Duration {
     cpu_time() - cpu
 }
 
-fn cpu_time() -> Duration {
+/// The CPU time of this thread.
+pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

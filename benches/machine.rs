@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The core for a process. With two or more cores, the measured server has one of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,13 @@ pub fn description() -> String {
         memory_kb as f64 / 1e6,
         kernel.trim()
     )
+}
+
+/// A moment as the nanoseconds of the monotonic clock, which are the same in all processes.
+pub fn clock_ns(at: Instant) -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    now_ns - at.elapsed().as_nanos() as u64
 }
 
 /// The resources that a process has used so far, and those that it holds now.

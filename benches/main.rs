@@ -21,8 +21,10 @@ mod large;
 mod load;
 mod machine;
 mod micro;
+mod pipes;
 mod report;
 mod server;
+mod streams;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod targets;
@@ -61,7 +63,7 @@ const fn part(name: &'static str, seconds: u64, run: fn(Mode, &mut Report)) -> P
     Part { name, full: Duration::from_secs(seconds), run }
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     part("micro", 150, micro::measure),
     part("floor", 15, floor::measure),
     part("server-idle", 175, server::measure_idle),
@@ -71,6 +73,7 @@ const PARTS: [Part; 12] = [
     part("server-storm", 40, server::measure_storm),
     part("server-soak", 150, server::measure_soak),
     part("server-capacity", 300, server::measure_capacity),
+    part("streams", 330, streams::measure),
     part("browser-first-frame", 60, browser::measure_first_frame),
     part("browser-latency", 75, browser::measure_latency),
     part("aiortc", 75, aiortc::measure),

@@ -12,6 +12,8 @@
 //! | `count` | answers with the number of viewers |
 //! | `mark` | starts a new window |
 //! | `report` | answers with the results since the mark |
+//! | `trace` | notes each frame of each viewer from now on |
+//! | `traced` | answers with them, see [`Trace`] |
 //!
 //! It exits at the end of its standard input.
 
@@ -31,6 +33,7 @@ use super::srtp;
 use super::stream::PacketOutcome;
 use super::tap;
 use super::timeline::{Histogram, Timeline};
+use super::trace::Trace;
 use super::viewer::Viewer;
 use crate::machine;
 
@@ -112,6 +115,7 @@ struct Generator {
     churn: Churn,
     timeline: Timeline,
     window: Window,
+    trace: Option<Trace>,
     commands: Vec<u8>,
     done: bool,
 }
@@ -138,6 +142,7 @@ impl Generator {
             churn: Churn::default(),
             timeline: Timeline::default(),
             window: Window::new(Instant::now()),
+            trace: None,
             commands: Vec::new(),
             done: false,
         })
@@ -335,6 +340,14 @@ impl Generator {
             return false;
         }
         let outcome = viewer.stream.handle_packet(&packet, now);
+        if viewer.under_way.is_none_or(|(timestamp, _)| timestamp != packet.timestamp) {
+            viewer.under_way = Some((packet.timestamp, now));
+        }
+        if let (Some(trace), Some((_, began))) = (&mut self.trace, viewer.under_way)
+            && outcome == PacketOutcome::Frame
+        {
+            trace.add(viewer.due, began, now, packet.payload);
+        }
         if let Some(offset) = viewer.offset {
             let timestamp = packet.timestamp.wrapping_sub(offset);
             let tick = self.timeline.tick_of(timestamp, now);
@@ -404,6 +417,8 @@ impl Generator {
                 }
             }
             ("report", []) => answer(&self.report(now))?,
+            ("trace", []) => self.trace = Some(Trace::default()),
+            ("traced", []) => answer(&self.trace.take().unwrap_or_default().into_json())?,
             _ => return Err(io::Error::other(format!("no such command: {command} {numbers:?}"))),
         }
         Ok(())

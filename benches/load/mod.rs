@@ -10,6 +10,7 @@ mod srtp;
 mod stream;
 mod tap;
 mod timeline;
+mod trace;
 mod viewer;
 
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +20,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+pub use trace::{Arrival, tail_of};
 
 use crate::figures::Spread;
 use crate::machine::{Core, spawn_on};
@@ -102,6 +104,15 @@ impl Load {
 
     pub fn report(&mut self) -> Report {
         Report(self.ask("report"))
+    }
+
+    /// Notes each frame of each viewer, from now to `traced`.
+    pub fn trace(&mut self) {
+        self.send("trace");
+    }
+
+    pub fn traced(&mut self) -> Vec<Arrival> {
+        trace::from_json(&self.ask("traced"))
     }
 
     fn send(&mut self, line: &str) {

@@ -30,6 +30,8 @@ pub struct Viewer {
     pub due: Instant,
     pub connected: Option<Instant>,
     pub first_frame: Option<Instant>,
+    /// The timestamp of the frame whose packets come, and when its first one came.
+    pub under_way: Option<(u32, Instant)>,
     /// Whether it received frames before the mark.
     pub watching: bool,
     /// The offset of its RTP timestamps from the timeline's.
@@ -75,6 +77,7 @@ impl Viewer {
             due,
             connected: None,
             first_frame: None,
+            under_way: None,
             watching: false,
             offset: None,
             rtx_types: 0,

@@ -2,7 +2,7 @@
 
 mod ball;
 pub mod encode;
-mod jpeg;
+pub mod jpeg;
 mod snapshot;
 
 use std::io;
