@@ -81,7 +81,7 @@ fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading 
         result = pushed;
         if pauses && result.is_ok() {
             let items = parser.counters().items;
-            result = parser.flush();
+            result = parser.run_dry().and_then(|()| parser.flush());
             flushed |= parser.counters().items > items;
         }
         let complete = items.len();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::feed::{self, FeedIo, Origin, Report};
 use super::{Driver, FEED, FEED_STDERR};
-use crate::feed::{Command, Signal};
+use crate::feed::{Command, Event, Signal};
 use crate::server::Input;
 use crate::source::Source;
 
@@ -89,7 +89,7 @@ impl<S: Source> Driver<S> {
             }
             self.put_back(buffer);
             if report.is_none() {
-                return;
+                return self.input(Input::Feed(Event::Dry));
             }
             self.handle_pending();
         }

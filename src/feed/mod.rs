@@ -55,6 +55,8 @@ pub enum Event<'a> {
     Opened,
     /// The next bytes of the stream, at most 64 KiB.
     Bytes(&'a [u8]),
+    /// There are no more bytes for now.
+    Dry,
     /// There are no more bytes. Of a command, this is not its end.
     Ended,
     /// It could not be opened or read, for this reason: a sentence without a full stop.
@@ -205,6 +207,7 @@ impl Feed {
         match event {
             Event::Opened => self.opened(now),
             Event::Bytes(bytes) => self.take_bytes(now, bytes),
+            Event::Dry => self.run_dry(now),
             Event::Ended => self.ended(now),
             Event::Failed(reason) => {
                 self.fail(now, format!("{reason}."));
@@ -339,6 +342,15 @@ impl Feed {
         let waits = pushed.is_ok() && self.is_encoded() && self.config.kind != Kind::File;
         self.flush_at = waits.then(|| now + FLUSH_AFTER);
         self.take_items(now, pushed);
+    }
+
+    fn run_dry(&mut self, now: Instant) {
+        let complete = self.parser.counters().items;
+        let dried = self.parser.run_dry();
+        if self.parser.counters().items > complete {
+            self.flush_at = None;
+        }
+        self.take_items(now, dried);
     }
 
     fn ended(&mut self, now: Instant) {
@@ -485,3 +497,6 @@ fn parser(config: &Config) -> Parser {
     // A size that is not shown was refused by the command line.
     config.raw.and_then(|(size, _)| Parser::raw(size).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,10 @@
 //! slices as in the last picture, and the source does not write blocks of a buffered stream. Where
 //! this was wrong, the rest of the picture comes later; then there is nothing until the next key
 //! frame, and no flush for a number of pictures that doubles each time.
+//!
+//! A source that writes each picture at once is not waited for: [`AnnexB::run_dry`] looks whether it
+//! would have been right to take what has come for complete whenever there was no more, and does so
+//! when it was for [`TRUSTED_AFTER_PICTURES`](super::flushes::TRUSTED_AFTER_PICTURES) in a row.
 
 use super::bits::BitReader;
 use super::flushes::Flushes;
@@ -117,22 +121,41 @@ impl AnnexB {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn flush(&mut self, out: &mut Output) -> Result<(), StreamError> {
-        let under_way = u32::from(matches!(self.unit, Unit::Slice(_)));
-        let slices = match (&self.picture, &self.unit) {
-            (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => return Ok(()),
-            (Some(picture), _) => picture.slices + under_way,
-        };
+        let Some(slices) = self.slices_so_far() else { return Ok(()) };
         if !self.flushes.looks_complete(slices, out.counters.bytes) {
             return Ok(());
         }
-        if under_way > 0 {
+        if let Unit::Slice(_) = self.unit {
             self.codes.end_unit();
             self.end_unit(out)?;
         }
         if self.complete(out) {
-            self.flushes.open();
+            self.flushes.open(out.counters.bytes);
         }
         Ok(())
+    }
+
+    /// There is no more for now: completes the picture under way if it looks whole, and the source is
+    /// one that never pauses within a picture.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn run_dry(&mut self, out: &mut Output) -> Result<(), StreamError> {
+        let Some(slices) = self.slices_so_far() else { return Ok(()) };
+        if !self.flushes.looks_whole(slices, out.counters.bytes) {
+            return Ok(());
+        }
+        self.flushes.note_dry(out.counters.bytes);
+        if self.flushes.is_trusted() { self.flush(out) } else { Ok(()) }
+    }
+
+    /// The slices of the picture under way, if it may end here.
+    fn slices_so_far(&self) -> Option<u32> {
+        match (&self.picture, &self.unit) {
+            (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => None,
+            (Some(picture), Unit::Slice(_)) => Some(picture.slices + 1),
+            (Some(picture), _) => Some(picture.slices),
+        }
     }
 
     /// The stream has ended: completes the picture under way.
@@ -169,6 +192,7 @@ impl AnnexB {
                     return;
                 }
                 Unit::Slice(_) => {
+                    self.flushes.note_more();
                     self.slices.extend_from_slice(bytes);
                     return;
                 }
@@ -229,6 +253,7 @@ impl AnnexB {
             }
             return;
         }
+        self.flushes.note_more();
         write_unit(&[header, second], &mut self.slices);
         self.unit = Unit::Slice(self.slices.len() - 2);
     }
@@ -315,6 +340,7 @@ impl AnnexB {
         self.slices = Vec::new();
         self.unit = Unit::Ignored;
         self.active = None;
+        self.flushes.note_drop();
     }
 
     /// More of a picture has come after a flush took it for complete.

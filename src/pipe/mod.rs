@@ -1,8 +1,9 @@
 //! The bytes of a stream of video, cut anywhere, to access units, pictures and JPEGs. Pure.
 //!
-//! A [`Parser`] is told what has come ([`push`](Parser::push)), that nothing has come for a while
-//! ([`flush`](Parser::flush)) and that the stream has ended ([`finish`](Parser::finish)). After
-//! each of these, what is complete is taken out with [`poll`](Parser::poll). It finds the format by
+//! A [`Parser`] is told what has come ([`push`](Parser::push)), that there is no more for now
+//! ([`run_dry`](Parser::run_dry)), that nothing has come for a while ([`flush`](Parser::flush)) and
+//! that the stream has ended ([`finish`](Parser::finish)). After each of these, what is complete is
+//! taken out with [`poll`](Parser::poll). It finds the format by
 //! the first bytes: H.264 without a container, yuv4mpeg2, or MJPEG. Pictures without headers have
 //! none, see [`Parser::raw`].
 //!
@@ -214,6 +215,18 @@ impl Parser {
     pub fn flush(&mut self) -> Result<(), StreamError> {
         self.unless_failed(|parser| match &mut parser.state {
             State::AnnexB(annex_b) => annex_b.flush(&mut parser.out),
+            _ => Ok(()),
+        })
+    }
+
+    /// All that there is for now was pushed: completes the picture of H.264 under way as `flush` does,
+    /// but only once the source has shown for some seconds that it never pauses within a picture.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn run_dry(&mut self) -> Result<(), StreamError> {
+        self.unless_failed(|parser| match &mut parser.state {
+            State::AnnexB(annex_b) => annex_b.run_dry(&mut parser.out),
             _ => Ok(()),
         })
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::media::h264::nal_units;
-use crate::pipe::flushes::FLUSH_PAUSE_PICTURES;
+use crate::pipe::flushes::{FLUSH_PAUSE_PICTURES, TRUSTED_AFTER_PICTURES};
 
 const SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 4, 0x7b, 1, 0x10];
 const WIDER_SPS: &[u8] = &[0x67, 66, 0xc0, 10, 0xd9, 5, 0x7b, 1, 0x10];
@@ -39,6 +39,10 @@ impl Reader {
 
     fn flush(&mut self) {
         self.0.flush(&mut self.1).unwrap();
+    }
+
+    fn run_dry(&mut self) {
+        self.0.run_dry(&mut self.1).unwrap();
     }
 
     /// The NAL units of each access unit so far.
@@ -193,4 +197,103 @@ fn after_an_early_flush_there_is_nothing_until_a_key_frame_and_no_flush_for_a_wh
         reader.push(&stream(&[P_MORE]));
         assert_eq!(reader.0.flushes.pause, 2 * FLUSH_PAUSE_PICTURES);
     }
+}
+
+/// A source that writes each picture at once, and pauses after it.
+fn trusting_reader() -> Reader {
+    let mut reader = Reader::new();
+    reader.push(&stream(&[SPS, PPS, IDR, IDR_MORE]));
+    reader.flush();
+    for number in 0..TRUSTED_AFTER_PICTURES {
+        reader.units();
+        reader.push(&stream(&[P, P_MORE]));
+        reader.run_dry();
+        assert!(reader.units().is_empty(), "picture {number} is waited for");
+        reader.flush();
+        assert_eq!(reader.units(), [[P, P_MORE]]);
+    }
+    reader
+}
+
+#[test]
+fn a_source_that_writes_whole_pictures_is_not_waited_for() {
+    let mut reader = trusting_reader();
+    for _ in 0..3 {
+        reader.push(&stream(&[P, P_MORE]));
+        reader.run_dry();
+        assert_eq!(reader.units(), [[P, P_MORE]]);
+        reader.push(&stream(&[SPS, PPS, IDR]));
+        reader.run_dry();
+        assert!(reader.units().is_empty(), "a slice is missing");
+        reader.push(&stream(&[IDR_MORE]));
+        reader.run_dry();
+        assert_eq!(reader.units(), [[SPS, PPS, IDR, IDR_MORE]]);
+    }
+    assert_eq!(reader.1.counters.early_flushes, 0);
+}
+
+#[test]
+fn a_source_that_writes_blocks_of_a_picture_is_waited_for_there() {
+    let mut reader = trusting_reader();
+    let mut large = stream(&[P, P_MORE]);
+    large.resize(3 * 4096 + 5, 7);
+    for block in large.chunks(4096) {
+        assert!(reader.units().is_empty());
+        reader.push(block);
+        reader.run_dry();
+    }
+    assert_eq!(reader.units().len(), 1, "and not after it");
+    // With two pictures at once, it is unknown where the blocks of the second begin.
+    reader.push(&stream(&[P, P_MORE, P, P_MORE]));
+    reader.run_dry();
+    assert_eq!(reader.units().len(), 1);
+    reader.flush();
+    reader.push(&stream(&[P, P_MORE]));
+    reader.run_dry();
+    assert_eq!(reader.units().len(), 2);
+    assert_eq!(reader.1.counters.early_flushes, 0);
+}
+
+#[test]
+fn a_source_that_pauses_within_pictures_is_never_trusted() {
+    let (first, second) = (stream(&[P, P_MORE]), stream(&[P, P_MORE, DELIMITER]));
+    let mut reader = trusting_reader();
+    reader.0.flushes.note_dry(0);
+    reader.0.flushes.note_more();
+    for _ in 0..2 * TRUSTED_AFTER_PICTURES {
+        // The last byte comes a moment late, and with it, now and then, what begins the next.
+        for picture in [&first, &second] {
+            let (start, rest) = picture.split_at(first.len() - 1);
+            reader.push(start);
+            reader.run_dry();
+            assert!(reader.units().is_empty());
+            reader.push(rest);
+            reader.flush();
+            assert_eq!(reader.units(), [[P, P_MORE]]);
+        }
+    }
+    assert_eq!(reader.1.counters.early_flushes, 0);
+}
+
+#[test]
+fn a_source_that_was_trusted_wrongly_has_to_earn_it_again() {
+    let mut reader = trusting_reader();
+    reader.push(&stream(&[P, P_MORE]));
+    reader.run_dry();
+    reader.push(&[1, 2]);
+    assert_eq!(reader.1.counters.early_flushes, 1);
+    reader.push(&stream(&[IDR, IDR_MORE]));
+    reader.units();
+    let mut waited = 0;
+    loop {
+        reader.push(&stream(&[P, P_MORE]));
+        reader.run_dry();
+        let before = reader.1.counters.items;
+        reader.flush();
+        if reader.1.counters.items == before && waited > FLUSH_PAUSE_PICTURES {
+            break;
+        }
+        waited += 1;
+    }
+    assert!(waited >= FLUSH_PAUSE_PICTURES + 2 * TRUSTED_AFTER_PICTURES, "{waited} pictures");
 }
