@@ -14,9 +14,6 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process_group, test_kill_pro
 use super::stderr_tail::StderrTail;
 use super::watcher::{SHELL, Watcher};
 
-/// The most that a process without privileges may have a pipe hold. In 64 KiB, one raw picture of 720p
-/// would take 22 turns.
-const PIPE_BYTES: usize = 1 << 20;
 /// Reads of standard error before all others get their turn.
 const STDERR_READS_A_TURN: usize = 8;
 /// How long until the group is looked at again when its first process is gone: twice as long each time.
@@ -46,9 +43,6 @@ impl Child {
         let (stderr, stderr_of_child) = io::pipe()?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
-        if let Err(error) = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES) {
-            log::debug!("the pipe of the command keeps its size: {error}");
-        }
         let process = Command::new(SHELL)
             .args(["-c", SCRIPT, SHELL, command])
             .env_remove("BALLCAST_TOKEN")

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
 use self::child::Child;
@@ -23,6 +24,9 @@ use crate::feed::{Command, Event, Kind, Signal};
 
 /// The most that [`FeedIo::read`] reads at once.
 pub const READ_BYTES: usize = 64 * 1_024;
+/// The most that a process without privileges may have a pipe hold. In 64 KiB, one raw picture of 720p
+/// would take 22 turns.
+const PIPE_BYTES: usize = 1 << 20;
 /// A description of the standard input of this process that is its own: what is set of it is not set of
 /// the shell's, or of the writer's.
 pub const STDIN_PATH: &str = "/proc/self/fd/0";
@@ -303,6 +307,8 @@ impl Drop for FeedIo {
 
 impl Input {
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        // What is no pipe stays as it is, and so does one for which the user has no room left.
+        let _ = fcntl_setpipe_size(&self.file, PIPE_BYTES);
         registry.register(&mut SourceFd(&self.file.as_raw_fd()), token, Interest::READABLE)
     }
 
