@@ -7,7 +7,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::media::{Colour, Picture, Plane, Size};
+use crate::media::{Colour, Picture, Size};
 
 /// The picture of a JPEG file with an even number of pixels in both directions.
 ///
@@ -34,27 +34,28 @@ fn to_i420(samples: &[u8], size: Size) -> Picture {
     let luma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 16.0, 219.0, 0.0));
     let chroma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 128.0, 224.0, 128.0));
     let mut picture = Picture::filled(size, Colour::BLACK);
-    let row_bytes = size.width * 3;
-    for (y, rows) in samples.chunks_exact(2 * row_bytes).enumerate() {
-        let (upper, lower) = rows.split_at(row_bytes);
-        for (index, row) in [upper, lower].into_iter().enumerate() {
-            let pixels = row.chunks_exact(3);
-            for (sample, pixel) in picture.y.row_mut(2 * y + index).iter_mut().zip(pixels) {
-                *sample = luma[usize::from(pixel[0])];
-            }
+    let row_pairs = samples.chunks_exact(2 * 3 * size.width);
+    let luma_pairs = picture.y.samples.chunks_exact_mut(2 * size.width);
+    let chroma_rows = picture.u.samples.chunks_exact_mut(size.width / 2);
+    let chroma_rows = chroma_rows.zip(picture.v.samples.chunks_exact_mut(size.width / 2));
+    // Two by two pixels at a time, each of which is three samples.
+    for ((rows, luma_rows), (us, vs)) in row_pairs.zip(luma_pairs).zip(chroma_rows) {
+        let (upper, lower) = rows.split_at(3 * size.width);
+        let squares = upper.as_chunks::<6>().0.iter().zip(lower.as_chunks::<6>().0);
+        let (upper, lower) = luma_rows.split_at_mut(size.width);
+        let lumas = upper.as_chunks_mut::<2>().0.iter_mut().zip(lower.as_chunks_mut::<2>().0);
+        for (((a, b), (y_a, y_b)), (u, v)) in squares.zip(lumas).zip(us.iter_mut().zip(vs)) {
+            *y_a = [luma[usize::from(a[0])], luma[usize::from(a[3])]];
+            *y_b = [luma[usize::from(b[0])], luma[usize::from(b[3])]];
+            let mean = |kind: usize| {
+                let sum = u16::from(a[kind])
+                    + u16::from(a[kind + 3])
+                    + u16::from(b[kind])
+                    + u16::from(b[kind + 3]);
+                ((sum + 2) / 4) as u8
+            };
+            (*u, *v) = (chroma[usize::from(mean(1))], chroma[usize::from(mean(2))]);
         }
-        let squares = || upper.chunks_exact(6).zip(lower.chunks_exact(6));
-        let mean = |(a, b): (&[u8], &[u8]), kind: usize| {
-            let sum: u16 = [a[kind], a[kind + 3], b[kind], b[kind + 3]].map(u16::from).iter().sum();
-            chroma[usize::from((sum + 2) / 4)]
-        };
-        let write = |plane: &mut Plane, kind| {
-            for (sample, square) in plane.row_mut(y).iter_mut().zip(squares()) {
-                *sample = mean(square, kind);
-            }
-        };
-        write(&mut picture.u, 1);
-        write(&mut picture.v, 2);
     }
     picture
 }
@@ -77,6 +78,25 @@ mod tests {
             let steps = before.samples.iter().zip(&after.samples).map(|(a, b)| a.abs_diff(*b));
             let mean = steps.map(u64::from).sum::<u64>() / before.samples.len() as u64;
             assert!(mean <= 2, "{mean} steps");
+        }
+    }
+
+    #[test]
+    fn pictures_of_every_width_survive_it() {
+        for (width, height) in (1..100).map(|half| (2 * half, 2 + 2 * (half % 13))) {
+            let size = Size { width, height };
+            let mut picture = Picture::filled(size, Colour { y: 90, u: 100, v: 160 });
+            for (at, sample) in picture.y.samples.iter_mut().enumerate() {
+                *sample = (60 + at % width / 2 + 2 * (at / width)) as u8;
+            }
+            let decoded = decode(&snapshot(Some(&picture), None).unwrap()).unwrap();
+            assert_eq!(decoded.size(), size);
+            for (before, after) in
+                [(&picture.y, &decoded.y), (&picture.u, &decoded.u), (&picture.v, &decoded.v)]
+            {
+                let mut pairs = before.samples.iter().zip(&after.samples);
+                assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 24), "{size}");
+            }
         }
     }
 
