@@ -63,7 +63,7 @@ const fn part(name: &'static str, seconds: u64, run: fn(Mode, &mut Report)) -> P
     Part { name, full: Duration::from_secs(seconds), run }
 }
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 16] = [
     part("micro", 150, micro::measure),
     part("floor", 15, floor::measure),
     part("server-idle", 175, server::measure_idle),
@@ -73,7 +73,10 @@ const PARTS: [Part; 13] = [
     part("server-storm", 40, server::measure_storm),
     part("server-soak", 150, server::measure_soak),
     part("server-capacity", 300, server::measure_capacity),
-    part("streams", 330, streams::measure),
+    part("streams-parse", 20, streams::measure_parse),
+    part("streams-pipe", 110, streams::measure_pipe),
+    part("streams-join", 85, streams::measure_join),
+    part("streams-encode", 80, streams::measure_encode),
     part("browser-first-frame", 60, browser::measure_first_frame),
     part("browser-latency", 75, browser::measure_latency),
     part("aiortc", 75, aiortc::measure),

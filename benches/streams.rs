@@ -5,7 +5,7 @@ use std::io::pipe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
+use ballcast::media::{Codec, Picture};
 use ballcast::pipe::Item;
 use ballcast::source::encode::{Quality, encoder};
 use ballcast::source::jpeg;
@@ -33,19 +33,45 @@ const GONE_WITHIN: Duration = Duration::from_millis(60);
 /// How much each repetition of a parser reads.
 const PARSED_BYTES: usize = 256 << 20;
 
-pub fn measure(mode: Mode, report: &mut Report) {
-    if !pipes::can_make() {
+/// Runs a measurement, if there is what makes the streams.
+fn with_ffmpeg(report: &mut Report, measure: impl FnOnce(&mut Report)) {
+    if pipes::can_make() {
+        measure(report);
+    } else {
         report.skip("there is no ffmpeg with libx264".into());
-        return;
     }
-    let h264 = pipes::h264(mode.pick(10 * FRAMES_PER_SECOND, GROUP_PICTURES));
-    let y4m = pipes::y4m(mode.pick(GROUP_PICTURES, 10));
-    let mjpeg = pipes::mjpeg(mode.pick(GROUP_PICTURES, 10));
-    measure_parsers(mode, report, &h264, &y4m, &mjpeg);
-    measure_jpeg(mode, report, &mjpeg);
-    measure_latency(mode, report, &h264);
-    measure_newcomers(mode, report, &h264);
-    measure_encoding(mode, report, &y4m);
+}
+
+/// The parsers and the decoder of JPEG alone.
+pub fn measure_parse(mode: Mode, report: &mut Report) {
+    with_ffmpeg(report, |report| {
+        let mjpeg = pipes::mjpeg(raw_pictures(mode));
+        measure_parsers(mode, report, [&h264(mode), &pipes::y4m(raw_pictures(mode)), &mjpeg]);
+        measure_jpeg(mode, report, &mjpeg);
+    });
+}
+
+/// H.264 that is passed on: how late it is, and the memory.
+pub fn measure_pipe(mode: Mode, report: &mut Report) {
+    with_ffmpeg(report, |report| measure_latency(mode, report, &h264(mode)));
+}
+
+/// How soon a newcomer sees the stream, beside the ball in the same run.
+pub fn measure_join(mode: Mode, report: &mut Report) {
+    with_ffmpeg(report, |report| measure_newcomers(mode, report, &h264(mode)));
+}
+
+/// yuv4mpeg2 with one viewer: what the process takes beyond the encoder's own work.
+pub fn measure_encode(mode: Mode, report: &mut Report) {
+    with_ffmpeg(report, |report| measure_encoding(mode, report, &pipes::y4m(raw_pictures(mode))));
+}
+
+fn h264(mode: Mode) -> Vec<u8> {
+    pipes::h264(mode.pick(10 * FRAMES_PER_SECOND, GROUP_PICTURES))
+}
+
+fn raw_pictures(mode: Mode) -> u32 {
+    mode.pick(GROUP_PICTURES, 10)
 }
 
 /// A server of its own core that reads a pipe, and the pipe's writer.
@@ -107,7 +133,6 @@ fn ms(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// H.264 that is passed on: how late it is, and the memory.
 fn measure_latency(mode: Mode, report: &mut Report, h264: &[u8]) {
     let window = mode.pick(Duration::from_secs(15), Duration::from_millis(700));
     for delimited in [false, true] {
@@ -168,7 +193,6 @@ fn newcomer(load: &mut Load, watch: Duration, writer: Option<&Writer>) -> (f64, 
     (first, up_to_date, lost)
 }
 
-/// How soon a newcomer sees the stream, beside the ball in the same run.
 fn measure_newcomers(mode: Mode, report: &mut Report, h264: &[u8]) {
     let (rounds, joins) = mode.pick((3, 15), (1, 2));
     let (piped, writer) = start(&[], pipes::chunks_of_h264(h264, false));
@@ -205,7 +229,6 @@ fn measure_newcomers(mode: Mode, report: &mut Report, h264: &[u8]) {
     report.add_spread("pipe-join-lost", figure, &lost, "");
 }
 
-/// yuv4mpeg2 with one viewer: what the process takes beyond the encoder's own work.
 fn measure_encoding(mode: Mode, report: &mut Report, y4m: &[u8]) {
     let window = mode.pick(Duration::from_secs(10), Duration::from_millis(500));
     let settle = mode.pick(Duration::from_secs(2), Duration::from_millis(300));
@@ -248,7 +271,7 @@ fn measure_encoding(mode: Mode, report: &mut Report, y4m: &[u8]) {
 
 /// CPU milliseconds that encoding a picture takes, at the times of the pictures: the caches are as
 /// cold as a server's. The pictures of `settle` do not count.
-fn encode_for(pictures: &[ballcast::media::Picture], settle: Duration, window: Duration) -> f64 {
+fn encode_for(pictures: &[Picture], settle: Duration, window: Duration) -> f64 {
     let quality = Quality::Bitrate(BITRATE);
     let mut encoder = encoder(Codec::H264, FRAMES_PER_SECOND, quality).unwrap();
     let (start, mut spent, mut encoded) = (Instant::now(), Duration::ZERO, 0);
@@ -270,7 +293,7 @@ fn encode_for(pictures: &[ballcast::media::Picture], settle: Duration, window: D
 }
 
 /// Bytes a second through the parsers alone.
-fn measure_parsers(mode: Mode, report: &mut Report, h264: &[u8], y4m: &[u8], mjpeg: &[u8]) {
+fn measure_parsers(mode: Mode, report: &mut Report, [h264, y4m, mjpeg]: [&[u8]; 3]) {
     for (key, name, stream) in [
         ("parse-h264", "Annex B", h264),
         ("parse-y4m", "yuv4mpeg2", y4m),
