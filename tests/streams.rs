@@ -227,6 +227,37 @@ fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it()
     assert!(source["sentence"].as_str().unwrap().contains("-pix_fmt yuv420p"), "{source}");
 }
 
+/// A picture comes, and no more bytes for now; how long until it can be shown.
+fn delay(feed: &mut Feed, now: Instant, picture: &[u8]) -> Duration {
+    feed.handle_event(now, Event::Bytes(picture));
+    feed.handle_event(now, Event::Dry);
+    let mut at = now;
+    while feed.poll_item().is_none() {
+        at = feed.poll_timeout().unwrap();
+        feed.handle_timeout(at);
+    }
+    at - now
+}
+
+#[test]
+fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_ones() {
+    let mut now = Instant::now();
+    let mut feed = Feed::new(Config { kind: Kind::Stdin, raw: None }, now);
+    feed.handle_timeout(now);
+    feed.handle_event(now, Event::Opened);
+    let quiet = Duration::from_millis(3);
+    assert_eq!(delay(&mut feed, now, &unit(1, true)), quiet);
+    let mut delays = Vec::new();
+    for _ in 0..300 {
+        now += PERIOD;
+        delays.push(delay(&mut feed, now, &unit(2, false)));
+    }
+    let waited = delays.iter().position(Duration::is_zero).expect("it is trusted in the end");
+    assert!((100..200).contains(&waited), "{waited} pictures");
+    assert!(delays[waited..].iter().all(Duration::is_zero));
+    assert!(feed.poll_timeout() > Some(now + quiet), "no timer is left of it");
+}
+
 /// A driver that does what a feed wants, and to which everything happens that can happen.
 struct Chaos {
     feed: Feed,

@@ -497,6 +497,3 @@ fn parser(config: &Config) -> Parser {
     // A size that is not shown was refused by the command line.
     config.raw.and_then(|(size, _)| Parser::raw(size).ok()).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;
