@@ -53,6 +53,7 @@ const STATES = {
   },
 };
 const CONNECTION_LOST = 'The device or the network closed the connection. If the picture does not come back, check both.';
+const NEEDS_TAP = 'Press play. This browser does not start video by itself, often to save power.';
 const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
 
 const FIRST_PAUSE_MS = 250;
@@ -67,6 +68,7 @@ const PROBE_LIMIT_MS = 2000;
 const STATUS_DELAY_MS = 400;     // most connections are live before a text could be read
 const CHECK_EVERY_MS = 250;
 const FIGURES_EVERY_MS = 1000;
+const SLOW_FPS = 3;              // while the source has no picture, the device sends words, two frames a second
 
 const byId = (id) => document.getElementById(id);
 const page = byId('page');
@@ -338,11 +340,15 @@ function setNeedsTap(needed) {
 
 function framesPresented(count) {
   frames += count;
-  attempt.progressAt = performance.now();
+  const now = performance.now();
+  const quick = now - attempt.progressAt < 1000 / SLOW_FPS;
+  attempt.quickFrames = quick ? (attempt.quickFrames ?? 0) + count : 0;
+  attempt.progressAt = now;
+  if (attempt.missing && attempt.quickFrames === SLOW_FPS) readStats(attempt); // these are no words any more
   if (state === 'live') return;
   firstFrameMs ??= performance.now() - attempt.startedAt;
   enter('live');
-  readStreamSettings(attempt);
+  readStats(attempt);
 }
 
 function awaitsFrames() {
@@ -385,14 +391,16 @@ async function countDecodedFrames(thisAttempt) {
 
 /** Shows the state. The text of a failure stays while the next attempts run, until the picture is back. */
 function render() {
-  const doing = needsTap ? 'Press play. This browser does not start video by itself, often to save power.' : STATES[state]?.doing;
+  const missing = state === 'live' && attempt.missing;
+  const doing = missing ? missing.sentence : needsTap ? NEEDS_TAP : STATES[state]?.doing;
   page.dataset.state = state;
   page.dataset.stage = stageName();
+  page.toggleAttribute('data-no-signal', Boolean(missing));
   showStatus(failure?.sentence ?? doing);
-  setText('next', !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
+  setText('next', missing ? sourceRetryText(missing) : !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
   byId('again').hidden = !(state === 'failed' && failure.pauseMs > SHORT_PAUSE_MS);
   byId('play').hidden = !needsTap;
-  document.title = `${state === 'live' ? 'Live' : failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
+  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
 }
 
 function stageName() {
@@ -410,6 +418,10 @@ function showStatus(text) {
 function pauseText(ms) {
   if (ms === Infinity) return '';
   return ms <= SHORT_PAUSE_MS ? 'Trying again…' : `Trying again in ${Math.round(ms / 1000)} seconds.`;
+}
+
+function sourceRetryText({ retry_in_s: seconds }) {
+  return seconds === null ? '' : `The device tries again in ${Math.ceil(seconds)} s.`;
 }
 
 /** Does not set the same text twice, because a screen reader would announce it again. */
@@ -449,6 +461,8 @@ async function updateFigures() {
   latencyMs = thisAttempt.stamped ? median(thisAttempt.stamps.splice(0)) ?? latencyMs : estimateMs;
   const clocksDiffer = thisAttempt.stamped && (latencyMs < -5 || latencyMs > 10_000);
 
+  if (thisAttempt.hasSource && (fps <= SLOW_FPS || thisAttempt.missing)) readStats(thisAttempt);
+
   setText('fps', `${fps.toFixed(0)} /s`);
   setText('bitrate', kbps < 1000 ? `${kbps.toFixed(0)} kbit/s` : `${(kbps / 1000).toFixed(1)} Mbit/s`);
   setText('loss', `${lossPercent.toFixed(lossPercent && lossPercent < 10 ? 1 : 0)} %`);
@@ -475,11 +489,17 @@ const strip = document.createElement('canvas').getContext('2d', { willReadFreque
 strip.canvas.width = STAMP_BITS * STAMP_BLOCK;
 strip.canvas.height = STAMP_BLOCK;
 
-async function readStreamSettings(thisAttempt) {
+async function readStats(thisAttempt) {
   const request = fetch('/stats', { headers: authorization(), signal: thisAttempt.abort.signal });
-  const stats = await request.then((response) => response.json()).catch(() => ({}));
+  const stats = await request.then((response) => response.json()).catch(() => null);
+  if (!stats || thisAttempt !== attempt) return;
+  const { source } = stats; // null for the ball
   thisAttempt.stamped = hasFrameCallback && stats.stamp === true;
-  if (stats.frames_per_second) thisAttempt.framePeriodMs = 1000 / stats.frames_per_second;
+  thisAttempt.hasSource = Boolean(source);
+  thisAttempt.missing = source?.sentence ? source : null;
+  const framesPerSecond = stats.frames_per_second ?? source?.frames_per_second;
+  if (framesPerSecond) thisAttempt.framePeriodMs = 1000 / framesPerSecond;
+  render();
 }
 
 /** Measures the latency of the current frame. `shownAt` is a time of `performance.now()`. */

@@ -156,8 +156,25 @@ fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, "document.querySelector('video')?.videoWidth === 640");
+    let shown = "document.querySelector('[data-no-signal] #status')?.textContent";
+    chromium.wait_for(&tab, &format!("{shown}?.includes('the camera is not there')"));
+    let retry = "document.querySelector('#next').textContent.includes('tries again in')";
+    chromium.wait_for(&tab, retry);
+    assert_eq!(chromium.evaluate(&tab, "document.title"), "No picture · 127.0.0.1");
+    assert_eq!(chromium.evaluate(&tab, "ballcast.state"), "live");
     std::thread::sleep(Duration::from_millis(500));
     chromium.screenshot(&tab, "no-signal.png");
+}
+
+#[test]
+fn the_page_shows_the_picture_again_as_soon_as_it_comes() {
+    let server = Server::start(&["--exec", &format!("sleep 8; {}", ffmpeg(BASELINE))]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&server.url());
+    chromium.wait_for(&tab, "document.querySelector('[data-no-signal]') !== null");
+    chromium
+        .wait_for(&tab, "document.querySelector('[data-no-signal]') === null && ballcast.fps > 20");
+    assert_eq!(chromium.evaluate(&tab, "ballcast.connects"), 1);
 }
 
 #[test]

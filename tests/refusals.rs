@@ -48,7 +48,7 @@ fn the_statistics_count_each_reason_by_its_name() {
     let json = Statistics {
         uptime: Default::default(),
         stamped: false,
-        frames_per_second: 30,
+        frames_per_second: Some(30),
         counters,
         viewers: Vec::new(),
         connections: 0,

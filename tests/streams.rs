@@ -258,6 +258,29 @@ fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_on
     assert!(feed.poll_timeout() > Some(now + quiet), "no timer is left of it");
 }
 
+#[test]
+fn how_a_command_ends_is_what_viewers_are_told() {
+    let mut world = world(Kind::Command);
+    world.input(Input::Feed(Event::Ended));
+    world.input(Input::Feed(Event::Dry));
+    world.input(Input::Feed(Event::Exited("it ended with status 3")));
+    world.input(Input::Feed(Event::Dry));
+    let source = &world.stats()["source"];
+    assert_eq!(source["sentence"], "The command is gone: it ended with status 3.");
+    assert_eq!((&source["missing_s"], &source["retry_in_s"]), (&0.0.into(), &1.0.into()));
+}
+
+#[test]
+fn the_statistics_tell_the_rate_and_the_groups_of_a_stream() {
+    let mut world = world(Kind::Fifo);
+    (0..4).for_each(|_| write_group(&mut world, 1..26));
+    let source = &world.stats()["source"];
+    assert_eq!(source["state"], "running");
+    assert_eq!(source["sentence"], serde_json::Value::Null);
+    assert!((0.99..1.01).contains(&source["group_s"].as_f64().unwrap()), "{source}");
+    assert!((24.0..26.0).contains(&source["frames_per_second"].as_f64().unwrap()), "{source}");
+}
+
 /// A driver that does what a feed wants, and to which everything happens that can happen.
 struct Chaos {
     feed: Feed,

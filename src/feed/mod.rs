@@ -7,6 +7,8 @@
 //! command is killed, is decided here.
 mod arrivals;
 mod file;
+mod groups;
+mod missing;
 mod restarts;
 
 use std::collections::VecDeque;
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
 use self::file::Playback;
+use self::groups::Groups;
+pub use self::missing::Missing;
 use self::restarts::{Ending, Restarts};
 use crate::media::{Frame, Picture, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
@@ -32,8 +36,6 @@ const FLUSH_AFTER: Duration = Duration::from_millis(3);
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// After the end of standard input: viewers see why.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
-/// A stream whose key frames are further apart is warned of.
-const LONG_GROUP: Duration = Duration::from_secs(4);
 
 /// Where the bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +152,7 @@ pub struct Feed {
     give_up_at: Option<Instant>,
     flush_at: Option<Instant>,
     file: Playback,
-    keyframe_at: Option<Instant>,
-    warned_of_group: bool,
+    groups: Groups,
     commands: VecDeque<Command>,
     items: VecDeque<Item>,
 }
@@ -196,8 +197,7 @@ impl Feed {
             give_up_at: None,
             flush_at: None,
             file: Playback::default(),
-            keyframe_at: None,
-            warned_of_group: false,
+            groups: Groups::default(),
             commands: VecDeque::new(),
             items: VecDeque::new(),
         }
@@ -302,10 +302,17 @@ impl Feed {
         self.restarts.count
     }
 
-    /// What viewers are told while there is no picture: what is missing, since when, and when it is
-    /// tried again.
-    pub fn lines(&self, now: Instant) -> [String; 3] {
-        let what = match (&self.status, self.config.kind) {
+    /// How long the group of pictures was that ended with the last key frame.
+    pub fn group_length(&self) -> Option<Duration> {
+        self.groups.length()
+    }
+
+    /// Why there is no picture; `None` while there is one.
+    pub fn missing(&self, now: Instant) -> Option<Missing> {
+        if self.is_running() {
+            return None;
+        }
+        let sentence = match (&self.status, self.config.kind) {
             (Status::Failed(sentence), _) => sentence.clone(),
             (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
             (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
@@ -313,14 +320,11 @@ impl Feed {
             (_, Kind::File) => "The file is being opened.".into(),
             (_, Kind::Stdin | Kind::Fifo) => "Waiting for something to write a picture.".into(),
         };
-        let since = now.saturating_duration_since(self.status_since).as_secs();
-        let next = match self.open_at {
-            Some(at) => {
-                format!("Next try in {} s.", at.saturating_duration_since(now).as_secs() + 1)
-            }
-            None => String::new(),
-        };
-        [what, format!("For {since} s."), next]
+        Some(Missing {
+            sentence,
+            duration: now.saturating_duration_since(self.status_since),
+            retry_in: self.open_at.map(|at| at.saturating_duration_since(now)),
+        })
     }
 }
 
@@ -345,6 +349,7 @@ impl Feed {
     }
 
     fn run_dry(&mut self, now: Instant) {
+        let Attempt { opened_at: Some(_), ended_at: None, .. } = self.attempt else { return };
         let complete = self.parser.counters().items;
         let dried = self.parser.run_dry();
         if self.parser.counters().items > complete {
@@ -469,27 +474,13 @@ impl Feed {
         self.attempt.last_item = Some(now);
         let captured = self.arrivals.time_of_next(now);
         if let pipe::Item::AccessUnit(unit) = &item {
-            self.note_group(now, unit.keyframe);
+            self.groups.note_picture(now, unit.keyframe);
         }
         self.items.push_back(match item {
             pipe::Item::AccessUnit(unit) => Item::Frame(Frame::h264(unit.data, captured)),
             pipe::Item::Picture(picture) => Item::Picture(picture, captured),
             pipe::Item::Jpeg(jpeg) => Item::Jpeg(jpeg, captured),
         });
-    }
-
-    fn note_group(&mut self, now: Instant, keyframe: bool) {
-        if keyframe {
-            self.keyframe_at = Some(now);
-        } else if !self.warned_of_group && self.keyframe_at.is_some_and(|at| now > at + LONG_GROUP)
-        {
-            self.warned_of_group = true;
-            log::warn!(
-                "key frames are more than {} s apart, so that some viewers wait for their first \
-                 picture: rpicam-vid --intra 30, or ffmpeg -g 30",
-                LONG_GROUP.as_secs()
-            );
-        }
     }
 }
 

@@ -105,9 +105,10 @@ impl Server {
     /// The words that viewers see while there is no picture.
     pub(super) fn show_no_signal(&mut self, now: Instant) {
         let Some(feed) = &self.feed else { return };
+        let Some(missing) = feed.missing(now) else { return };
         let size = feed.info().size.unwrap_or(USUAL_SIZE);
-        let lines = feed.lines(now);
-        let lines = ["No signal", &lines[0], &lines[1], &lines[2]];
+        let [sentence, duration, retry] = missing.lines();
+        let lines = ["No signal", &sentence, &duration, &retry];
         self.encode(now, Raw::Picture(no_signal(size, &lines)), now);
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::viewers::ViewerEntry;
-use crate::feed::{Feed, Status};
+use crate::feed::{Feed, Missing};
 use crate::media::Frame;
 use crate::pipe::{self, Format, Info};
 use crate::refusal::Reason;
@@ -57,7 +57,8 @@ impl Counters {
 pub struct Statistics {
     pub uptime: Duration,
     pub stamped: bool,
-    pub frames_per_second: u32,
+    /// Of the ball, if it is the source.
+    pub frames_per_second: Option<u32>,
     pub counters: Counters,
     pub viewers: Vec<ViewerStatistics>,
     pub connections: usize,
@@ -72,33 +73,40 @@ pub struct SourceStatistics {
     /// See [`feed::Status::name`](crate::feed::Status::name).
     pub state: &'static str,
     /// Why there is nothing to show.
-    pub sentence: Option<String>,
+    pub missing: Option<Missing>,
     pub info: Info,
+    /// From one picture to the next, and from one key frame to the next.
+    pub period: Option<Duration>,
+    pub group_length: Option<Duration>,
     pub counters: pipe::Counters,
     pub restarts: u64,
 }
 
 impl SourceStatistics {
-    fn new(feed: &Feed) -> SourceStatistics {
+    fn new(feed: &Feed, now: Instant) -> SourceStatistics {
         SourceStatistics {
             state: feed.status().name(),
-            sentence: match feed.status() {
-                Status::Failed(sentence) => Some(sentence.clone()),
-                _ => None,
-            },
+            missing: feed.missing(now),
             info: feed.info().clone(),
+            period: feed.period(),
+            group_length: feed.group_length(),
             counters: feed.counters(),
             restarts: feed.restarts(),
         }
     }
 
     fn to_json(&self) -> Value {
-        let SourceStatistics { info, counters, .. } = self;
+        let SourceStatistics { info, counters, missing, .. } = self;
+        let retry_in = missing.as_ref().and_then(|missing| missing.retry_in);
         json!({
             "state": self.state,
-            "sentence": self.sentence,
+            "sentence": missing.as_ref().map(|missing| &missing.sentence),
+            "missing_s": missing.as_ref().map(|missing| missing.duration.as_secs_f64()),
+            "retry_in_s": retry_in.map(|wait| wait.as_secs_f64()),
             "format": info.format.map(Format::name),
             "size": info.size.map(|size| size.to_string()),
+            "frames_per_second": self.period.map(|period| 1.0 / period.as_secs_f64()),
+            "group_s": self.group_length.map(|length| length.as_secs_f64()),
             "frames_in": counters.items,
             "bytes_in": counters.bytes,
             "frames_skipped": counters.skipped,
@@ -199,13 +207,13 @@ impl Server {
         Statistics {
             uptime: now.saturating_duration_since(self.started),
             stamped: self.config.stamped,
-            frames_per_second: self.config.frames_per_second,
+            frames_per_second: self.feed.is_none().then_some(self.config.frames_per_second),
             counters: self.counters.clone(),
             viewers: viewers.map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
             // The one that asks is not in the table while it is served.
             connections: self.connections.len() + 1,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
-            source: self.feed.as_ref().map(SourceStatistics::new),
+            source: self.feed.as_ref().map(|feed| SourceStatistics::new(feed, now)),
         }
     }
 }

@@ -1,0 +1,36 @@
+//! How far the key frames of a stream are apart: who comes between two waits, or is given all since.
+
+use std::time::{Duration, Instant};
+
+/// A stream whose key frames are further apart is warned of.
+const LONG: Duration = Duration::from_secs(4);
+
+#[derive(Debug, Default)]
+pub struct Groups {
+    keyframe_at: Option<Instant>,
+    length: Option<Duration>,
+    warned: bool,
+}
+
+impl Groups {
+    /// A picture has come.
+    pub fn note_picture(&mut self, now: Instant, keyframe: bool) {
+        let so_far = self.keyframe_at.map(|at| now.saturating_duration_since(at));
+        if keyframe {
+            self.length = so_far;
+            self.keyframe_at = Some(now);
+        } else if so_far.is_some_and(|length| length > LONG) && !self.warned {
+            self.warned = true;
+            log::warn!(
+                "key frames are more than {} s apart, so that some viewers wait for their first \
+                 picture: rpicam-vid --intra 30, or ffmpeg -g 30",
+                LONG.as_secs()
+            );
+        }
+    }
+
+    /// From the last key frame but one to the last.
+    pub fn length(&self) -> Option<Duration> {
+        self.length
+    }
+}
