@@ -4,8 +4,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ballcast::pipe::{Item, Parser};
 use support::process::{Server, request};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -81,6 +84,45 @@ fn a_snapshot_shows_the_ball_where_it_is() {
 }
 
 #[test]
+fn a_camera_that_sends_jpeg_gives_its_own_files() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("snapshot.mjpeg");
+    let made = Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=320x240:r=10",
+            "-frames:v",
+            "5",
+        ])
+        .args(["-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-f", "mjpeg"])
+        .arg(&path)
+        .status();
+    assert!(made.unwrap().success());
+    let mut parser = Parser::new();
+    parser.push(&std::fs::read(&path).unwrap()).unwrap();
+    let files: Vec<Vec<u8>> = std::iter::from_fn(|| parser.poll())
+        .map(|item| match item {
+            Item::Jpeg(jpeg) => jpeg.data,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(files.len(), 5);
+    let server = Server::start(&[path.to_str().unwrap()]);
+    server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+    let whole = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+    assert_eq!(whole.status, 200);
+    assert!(files.contains(&whole.body), "{} bytes", whole.body.len());
+    std::thread::sleep(Duration::from_millis(200));
+    let half = request(server.address, "GET", "/snapshot.jpg?width=160", &[], b"");
+    let half = ballcast::source::jpeg::decode(&half.body).unwrap();
+    assert_eq!((half.size().width, half.size().height), (160, 120));
+}
+
+#[test]
 fn many_who_ask_at_once_cost_one_encode() {
     // One frame a second: whatever the machine does meanwhile, all ask for one picture.
     let server = Server::start(&["--fps", "1"]);
@@ -96,7 +138,7 @@ fn many_who_ask_at_once_cost_one_encode() {
     let first = files.next().unwrap();
     assert!(files.all(|file| file == first), "all have the same picture");
     let stats = server.stats();
-    assert_eq!((&stats["jpegs_encoded"], &stats["snapshots_sent"]), (&1.into(), &20.into()));
+    assert_eq!((&stats["jpegs_made"], &stats["snapshots_sent"]), (&1.into(), &20.into()));
 }
 
 #[test]
@@ -112,10 +154,10 @@ fn a_stream_moves_and_a_slow_reader_costs_the_other_nothing() {
     assert!(places.len() >= 8, "the ball moves: {places:?}");
     let stats = server.stats();
     assert_eq!(stats["mjpeg_clients"], 2);
-    assert!(stats["jpegs_encoded"].as_u64() < stats["mjpeg_parts_sent"].as_u64(), "{stats}");
+    assert!(stats["jpegs_made"].as_u64() < stats["mjpeg_parts_sent"].as_u64(), "{stats}");
     drop((slow, fast));
     server.wait_for("both are gone", |stats| stats["mjpeg_clients"] == 0);
-    let encoded = server.stats()["jpegs_encoded"].clone();
+    let encoded = server.stats()["jpegs_made"].clone();
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(server.stats()["jpegs_encoded"], encoded, "the source sleeps");
+    assert_eq!(server.stats()["jpegs_made"], encoded, "the source sleeps");
 }

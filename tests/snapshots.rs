@@ -85,7 +85,7 @@ fn all_who_ask_for_one_picture_share_one_file() {
     made(&mut world, Some(320));
     assert_eq!(status(&text(&mut world, narrow)), 200);
     assert_eq!((world.captures, world.snapshots.len()), (1, 2));
-    assert_eq!(world.stats()["jpegs_encoded"], 2);
+    assert_eq!(world.stats()["jpegs_made"], 2);
     assert_eq!(world.stats()["snapshots_sent"], 27);
     world.run(PERIOD);
     ask(&mut world, 32, SNAPSHOT);

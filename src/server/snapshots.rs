@@ -224,7 +224,7 @@ impl Server {
         let is_part = width.is_none() && std::mem::take(&mut self.snapshots.part_requested);
         let streams = if is_part { self.snapshots.streams.clone() } else { BTreeSet::new() };
         if let Ok(jpeg) = &made {
-            self.counters.jpegs_encoded += 1;
+            self.counters.jpegs_made += 1;
             if of_newest {
                 self.snapshots.files.insert(width, File::Encoded(jpeg.clone()));
             }

@@ -22,7 +22,7 @@ pub struct Counters {
     /// Time for rendering and encoding.
     pub encode_total: Duration,
     pub encode_max: Duration,
-    pub jpegs_encoded: u64,
+    pub jpegs_made: u64,
     /// Answers with one picture, and pictures of streams.
     pub snapshots_sent: u64,
     pub mjpeg_parts_sent: u64,
@@ -181,7 +181,7 @@ impl Statistics {
             "keyframes": counters.keyframes,
             "encode_mean_ms": milliseconds(counters.encode_total) / frames,
             "encode_max_ms": milliseconds(counters.encode_max),
-            "jpegs_encoded": counters.jpegs_encoded,
+            "jpegs_made": counters.jpegs_made,
             "snapshots_sent": counters.snapshots_sent,
             "mjpeg_parts_sent": counters.mjpeg_parts_sent,
             "mjpeg_clients": self.mjpeg_clients,

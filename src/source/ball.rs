@@ -21,12 +21,43 @@ pub struct BallSource {
     frames_per_second: u32,
     quality: Quality,
     stamp: bool,
-    /// The last one, and when it was taken. Like an encoder it is made when it is first needed: they
-    /// take memory.
-    latest: Option<(Raw, Instant)>,
+    /// Like an encoder it is made when it is first needed: they take memory.
+    latest: Option<Latest>,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
     /// What the encoders have encoded last.
     encoded_size: Option<Size>,
+}
+
+/// The picture that was taken last.
+struct Latest {
+    /// A JPEG file is decoded when that is first needed: without viewers it never is.
+    picture: Option<Picture>,
+    /// What it was decoded from, or will be.
+    file: Option<(Bytes, Size)>,
+    captured: Instant,
+}
+
+impl Latest {
+    fn new(picture: Raw, captured: Instant) -> Latest {
+        let (picture, file) = match picture {
+            Raw::Picture(picture) => (Some(picture), None),
+            Raw::Jpeg(jpeg) => (None, Some((jpeg.data.into(), jpeg.size))),
+        };
+        Latest { picture, file, captured }
+    }
+
+    fn picture(&mut self) -> io::Result<&Picture> {
+        if let (None, Some((file, _))) = (&self.picture, &self.file) {
+            self.picture = Some(jpeg::decode(file)?);
+        }
+        self.picture.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The camera's own file, if it is as wide as is asked for.
+    fn file(&self, width: Option<usize>) -> Option<Bytes> {
+        let (file, size) = self.file.as_ref()?;
+        width.is_none_or(|width| width == size.width).then(|| file.clone())
+    }
 }
 
 impl BallSource {
@@ -45,25 +76,25 @@ impl BallSource {
 
 impl Source for BallSource {
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
-        let mut picture = match self.latest.take() {
-            Some((Raw::Picture(picture), _)) => picture,
-            _ => Picture::filled(self.ball.size(), Colour::BLACK),
-        };
+        let last = self.latest.take().and_then(|latest| latest.picture);
+        let mut picture = last.unwrap_or_else(|| Picture::filled(self.ball.size(), Colour::BLACK));
         self.ball.advance();
         self.ball.draw(&mut picture);
         if self.stamp {
             write_stamp(&mut picture, stamp_of(wall));
         }
-        self.latest = Some((Raw::Picture(picture), now));
+        self.latest = Some(Latest::new(Raw::Picture(picture), now));
         Ok(())
     }
 
     fn show(&mut self, picture: Raw, captured: Instant) {
-        self.latest = Some((picture, captured));
+        self.latest = Some(Latest::new(picture, captured));
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
-        let (picture, captured) = decoded(&mut self.latest)?;
+        let latest = self.latest.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let captured = latest.captured;
+        let picture = latest.picture()?;
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
             self.encoders.clear();
         }
@@ -77,7 +108,11 @@ impl Source for BallSource {
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
-        snapshot(decoded(&mut self.latest).ok().map(|(picture, _)| picture), width)
+        let latest = self.latest.as_mut();
+        if let Some(file) = latest.as_ref().and_then(|latest| latest.file(width)) {
+            return Ok(file);
+        }
+        snapshot(latest.and_then(|latest| latest.picture().ok()), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
@@ -88,12 +123,26 @@ impl Source for BallSource {
     }
 }
 
-/// The last picture. A JPEG is decoded when it is first needed: without viewers it never is.
-fn decoded(latest: &mut Option<(Raw, Instant)>) -> io::Result<(&Picture, Instant)> {
-    let (picture, captured) = latest.as_mut().ok_or(io::ErrorKind::NotFound)?;
-    if let Raw::Jpeg(jpeg) = picture {
-        *picture = Raw::Picture(jpeg::decode(&jpeg.data)?);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipe::Jpeg;
+
+    #[test]
+    fn a_file_of_the_camera_is_passed_on_in_its_own_width_and_decoded_for_any_other() {
+        let size = Size { width: 64, height: 48 };
+        let file = snapshot(Some(&Picture::filled(size, Colour::GREEN)), None).unwrap();
+        let mut source = BallSource::new(size, 30, Quality::Constant, false);
+        assert_eq!(source.snapshot(None), Err(SnapshotError::NoPicture));
+        source.show(Raw::Jpeg(Jpeg { data: file.to_vec(), size }), Instant::now());
+        assert_eq!(source.snapshot(None).unwrap(), file);
+        assert_eq!(source.snapshot(Some(64)).unwrap(), file);
+        let scaled = jpeg::decode(&source.snapshot(Some(32)).unwrap()).unwrap();
+        assert_eq!(scaled.size(), Size { width: 32, height: 24 });
+        assert_eq!(source.snapshot(Some(66)), Err(SnapshotError::TooWide { picture_width: 64 }));
+        source.encode(Codec::H264).unwrap();
+        assert_eq!(source.snapshot(None).unwrap(), file, "after it was decoded, too");
+        source.show(Raw::Picture(Picture::filled(size, Colour::GREEN)), Instant::now());
+        assert!(source.snapshot(None).is_ok());
     }
-    let Raw::Picture(picture) = picture else { unreachable!("it is decoded") };
-    Ok((picture, *captured))
 }
