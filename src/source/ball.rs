@@ -104,7 +104,12 @@ impl Source for BallSource {
                 entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
             }
         };
-        encoder.encode(picture, captured)
+        let encoded = encoder.encode(picture, captured);
+        if encoded.is_err() {
+            // openh264 fails at noise that is too large for its buffers, and from then on at everything.
+            self.encoders.remove(&codec);
+        }
+        encoded
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
@@ -127,6 +132,27 @@ impl Source for BallSource {
 mod tests {
     use super::*;
     use crate::pipe::Jpeg;
+
+    #[test]
+    fn after_a_picture_that_cannot_be_encoded_the_next_one_is_a_key_frame() {
+        let size = Size { width: 320, height: 240 };
+        let mut source = BallSource::new(size, 30, Quality::Bitrate(2_500_000), false);
+        let mut encode = |picture| {
+            source.show(Raw::Picture(picture), Instant::now());
+            source.encode(Codec::H264)
+        };
+        // At a bitrate that allows the finest quantiser.
+        for _ in 0..60 {
+            encode(Picture::filled(size, Colour::BLACK)).unwrap();
+        }
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut noise = Picture::filled(size, Colour::BLACK);
+        for plane in [&mut noise.y, &mut noise.u, &mut noise.v] {
+            plane.samples.iter_mut().for_each(|sample| *sample = random.u8(..));
+        }
+        assert!(encode(noise).is_err());
+        assert!(encode(Picture::filled(size, Colour::GREEN)).unwrap().is_keyframe());
+    }
 
     #[test]
     fn a_file_of_the_camera_is_passed_on_in_its_own_width_and_decoded_for_any_other() {

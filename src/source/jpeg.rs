@@ -14,9 +14,17 @@ use crate::media::{Colour, Picture, Size};
 /// # Errors
 /// The file is damaged.
 pub fn decode(file: &[u8]) -> io::Result<Picture> {
-    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::YCbCr);
+    let failed = |error| io::Error::other(format!("JPEG: {error:?}"));
+    let options = DecoderOptions::new_fast();
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
-    let samples = decoder.decode().map_err(|error| io::Error::other(format!("JPEG: {error:?}")))?;
+    decoder.decode_headers().map_err(failed)?;
+    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let samples_of = if is_grey { ColorSpace::Luma } else { ColorSpace::YCbCr };
+    decoder.set_options(options.jpeg_set_out_colorspace(samples_of));
+    let mut samples = decoder.decode().map_err(failed)?;
+    if is_grey {
+        samples = samples.iter().flat_map(|luma| [*luma, 128, 128]).collect();
+    }
     let dimensions =
         decoder.dimensions().filter(|(width, height)| width * height * 3 == samples.len());
     let (width, height) = dimensions.ok_or_else(|| io::Error::other("JPEG: no YCbCr"))?;
@@ -98,6 +106,19 @@ mod tests {
                 assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 24), "{size}");
             }
         }
+    }
+
+    #[test]
+    fn a_grey_picture_is_grey() {
+        let luma: Vec<u8> = (0..64 * 48).map(|index| (index % 64 * 4) as u8).collect();
+        let mut file = Vec::new();
+        let encoder = jpeg_encoder::Encoder::new(&mut file, 95);
+        encoder.encode(&luma, 64, 48, jpeg_encoder::ColorType::Luma).unwrap();
+        let picture = decode(&file).unwrap();
+        assert_eq!(picture.size(), Size { width: 64, height: 48 });
+        let row = picture.y.samples.chunks(64).next().unwrap();
+        assert!(row[0].abs_diff(16) < 4 && row[63].abs_diff(232) < 4, "{row:?}");
+        assert!(picture.u.samples.iter().chain(&picture.v.samples).all(|chroma| *chroma == 128));
     }
 
     #[test]
