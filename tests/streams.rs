@@ -195,6 +195,102 @@ fn standard_input_that_ends_is_given_up_and_a_named_pipe_is_opened_again() {
 }
 
 #[test]
+fn a_named_pipe_without_a_writer_is_silent_and_viewers_see_words() {
+    let mut world = world(Kind::Fifo);
+    let viewer = world.join();
+    write_group(&mut world, 1..11);
+    world.input(Input::Feed(Event::Ended));
+    world.run(Duration::from_millis(500));
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Close, Command::Open]);
+    world.input(Input::Feed(Event::Opened));
+    let frames = world.clients[viewer].client.frames.len();
+    world.run(Duration::from_secs(4));
+    assert_eq!(world.stats()["source"]["state"], "silent");
+    assert!(world.clients[viewer].client.frames.len() > frames + 2, "words");
+    write_group(&mut world, 1..11);
+    assert_eq!(world.stats()["source"]["state"], "running");
+    assert!(numbers(&world, viewer).ends_with(&(1..11).collect::<Vec<u8>>()));
+}
+
+#[test]
+fn who_writes_next_in_another_format_begins_with_a_key_frame() {
+    let mut world = world(Kind::Fifo);
+    let viewer = world.join();
+    let write_pictures = |world: &mut World| {
+        world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W2 H2 F25:1\n")));
+        for _ in 0..5 {
+            world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+            world.run(PERIOD);
+        }
+    };
+    let next_writer = |world: &mut World| {
+        world.input(Input::Feed(Event::Ended));
+        world.run(Duration::from_millis(150));
+        world.input(Input::Feed(Event::Opened));
+    };
+    write_pictures(&mut world);
+    for _ in 0..3 {
+        next_writer(&mut world);
+        write_group(&mut world, 1..6);
+        assert!(numbers(&world, viewer).ends_with(&[1, 2, 3, 4, 5]));
+        next_writer(&mut world);
+        let (forced, frames) =
+            (world.forced_keyframes.len(), world.clients[viewer].client.frames.len());
+        write_pictures(&mut world);
+        assert_eq!(world.forced_keyframes.len(), forced + 1);
+        assert_eq!(world.clients[viewer].client.frames.len(), frames + 5);
+    }
+}
+
+#[test]
+fn a_viewer_without_h264_is_ended_when_that_is_all_there_is_and_then_told_so() {
+    let mut world = world(Kind::Fifo);
+    world.codec = Codec::Vp8;
+    let (connected, half_open) = (world.join(), world.join());
+    world.clients[half_open].powered_off = true;
+    world.run(Duration::from_secs(1));
+    assert!(!world.clients[connected].client.frames.is_empty(), "words");
+    write_group(&mut world, 1..3);
+    assert!(world.clients[connected].client.closed);
+    let stats = world.stats();
+    assert_eq!(stats["viewers_ended"]["no-codec"], 2, "{stats}");
+    let (status, problem) = world.try_join().unwrap_err();
+    assert_eq!((status, &problem["reason"]), (422, &"no-codec".into()));
+    assert!(problem["detail"].as_str().unwrap().starts_with("The camera sends H.264"));
+}
+
+#[test]
+fn the_answer_has_the_profile_of_the_stream_and_a_connection_keeps_its_own() {
+    /// Main, as x264 makes it, and a picture of it.
+    const MAIN: &[u8] = &[
+        0, 0, 0, 1, 0x67, 0x4d, 0x40, 0x0b, 0xd9, 2, 0xcd, 0xe2, 0x24, 0xff, 0xc0, 5, 0, 6, 0xc4,
+        0, 0, 3, 0, 4, 0, 0, 3, 0, 0xf0, 0x3c, 0x50, 0xa9, 0x20, 0, 0, 0, 1, 0x68, 0xcb, 0x83,
+        0xcb, 0x20, 0, 0, 0, 1, 0x65, 0x88, 0x84, 0x81, 0x55,
+    ];
+    let offer = include_str!("offers/chromium-156.sdp");
+    let mut world = world(Kind::Fifo);
+    let answered = |world: &mut World, host: u8, sdp: &str| {
+        let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+        let (_, answer) = world.post_offer(([10, 1, 0, host], 1).into(), &body);
+        let answer = answer["sdp"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let media = answer.lines().find(|line| line.starts_with("m=video")).unwrap();
+        media.rsplit_once("SAVPF ").unwrap().1.to_owned()
+    };
+    // Nothing is known yet.
+    assert_eq!(answered(&mut world, 1, offer), "108 109");
+    world.input(Input::Feed(Event::Bytes(MAIN)));
+    world.run(PERIOD);
+    assert_eq!(world.stats()["source"]["state"], "running");
+    let other = offer.replacen("o=- ", "o=- 7", 1);
+    assert_ne!(offer, other);
+    assert_eq!(answered(&mut world, 2, &other), "116 117");
+    for (host, sdp, kept) in [(1, offer, "108 109"), (2, &other, "116 117")] {
+        assert_eq!(answered(&mut world, host, sdp), kept, "a further offer of a connection");
+    }
+    assert_eq!(world.server.viewers(), 2);
+}
+
+#[test]
 fn a_file_is_played_at_its_rate_over_and_over() {
     let mut world = world(Kind::File);
     assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);

@@ -144,6 +144,8 @@ pub struct Feed {
     status: Status,
     status_since: Instant,
     attempt: Attempt,
+    /// In this attempt or an earlier one.
+    last_item: Option<Instant>,
     /// The command's process group exists.
     has_process: bool,
     ending: Option<Ending>,
@@ -191,6 +193,7 @@ impl Feed {
             status: Status::Starting,
             status_since: now,
             attempt: Attempt::new(),
+            last_item: None,
             has_process: false,
             ending: None,
             open_at: Some(now),
@@ -421,9 +424,9 @@ impl Feed {
         self.status_since = now;
     }
 
-    /// Without pictures until then, it is silent.
+    /// Without pictures until then, it is silent. A named pipe may have been opened again meanwhile.
     fn silent_at(&self) -> Option<Instant> {
-        let last = self.attempt.last_item.filter(|_| self.is_running());
+        let last = self.last_item.filter(|_| self.is_running());
         Some(last? + SILENT_AFTER)
     }
 
@@ -472,6 +475,7 @@ impl Feed {
         }
         self.attempt.first_item.get_or_insert(now);
         self.attempt.last_item = Some(now);
+        self.last_item = Some(now);
         let captured = self.arrivals.time_of_next(now);
         if let pipe::Item::AccessUnit(unit) = &item {
             self.groups.note_picture(now, unit.keyframe);

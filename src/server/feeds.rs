@@ -11,7 +11,7 @@ use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
 use crate::media::{Codec, Picture, Size, no_signal};
 use crate::pipe::Jpeg;
-use crate::webrtc::ViewerId;
+use crate::webrtc::{EndReason, ViewerId};
 
 /// A viewer is given a whole group at most this often, however often it asks.
 const GROUP_INTERVAL: Duration = Duration::from_millis(500);
@@ -42,6 +42,7 @@ impl Server {
 
     /// Changes the feed, then does what it wants and shows what it has.
     fn with_feed(&mut self, now: Instant, change: impl FnOnce(&mut Feed)) {
+        let passed_on = self.passes_on(Codec::H264);
         let Some(mut feed) = self.feed.take() else { return };
         let was_running = feed.is_running();
         change(&mut feed);
@@ -58,7 +59,7 @@ impl Server {
         }
         self.timers.set(Timer::Feed, feed.poll_timeout());
         self.feed = Some(feed);
-        if was_running != is_running {
+        if was_running != is_running || passed_on != self.passes_on(Codec::H264) {
             // What was shown until now, words or pictures, is nothing that the next refers to.
             self.begin_again(now);
         }
@@ -76,10 +77,12 @@ impl Server {
         let passes_on = self.passes_on(Codec::H264);
         let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
         for id in viewers {
-            if let Some(entry) = self.viewers.get_mut(id) {
-                entry.viewer.shut_gate();
-            }
-            if passes_on {
+            let Some(entry) = self.viewers.get_mut(id) else { continue };
+            entry.viewer.shut_gate();
+            if passes_on && entry.viewer.codec() != Codec::H264 {
+                // It came for the words. Its next offer is answered with the sentence.
+                self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::NoCodec));
+            } else if passes_on {
                 self.send_group(now, id);
             }
         }

@@ -14,6 +14,8 @@ pub enum EndReason {
     Failed,
     /// It had not connected when another needed its place.
     Displaced,
+    /// The stream has turned out to be in a codec that is not its own.
+    NoCodec,
     /// str0m panicked on something that this viewer sent.
     Panicked,
     /// The server ended.
@@ -29,6 +31,7 @@ impl EndReason {
             EndReason::Silent => "silent",
             EndReason::Failed => "failed",
             EndReason::Displaced => "displaced",
+            EndReason::NoCodec => "no-codec",
             EndReason::Panicked => "panicked",
             EndReason::Shutdown => "shutdown",
         }
@@ -43,6 +46,7 @@ impl fmt::Display for EndReason {
             EndReason::Silent => "nothing authentic came from it any more",
             EndReason::Failed => "the connection failed",
             EndReason::Displaced => "it had not connected when another needed its place",
+            EndReason::NoCodec => "the stream is H.264, which it does not offer",
             EndReason::Panicked => "something that it sent made its connection panic",
             EndReason::Shutdown => "the server ended",
         })
