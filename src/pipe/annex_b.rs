@@ -9,6 +9,10 @@
 //! Nothing comes out before a key frame: an IDR picture whose parameter sets are known. The same
 //! holds after everything that is left out or damaged, as what follows refers to it.
 //!
+//! What browsers do not decode is an error, but once in a while damage looks like it. After a whole group
+//! of pictures without any of it, the first occurrence is damage, and the second before another such
+//! group is the error.
+//!
 //! # When the source pauses
 //! That a picture is complete can be seen only when the next one begins. To save the time until
 //! then, [`AnnexB::flush`] takes what has come for complete if that is plausible: there are as many
@@ -55,7 +59,18 @@ pub struct AnnexB {
     picture: Option<PictureState>,
     /// The SPS of the last key frame, until something is left out.
     active: Option<u8>,
+    soundness: Soundness,
     flushes: Flushes,
+}
+
+/// For how long all that has come can be decoded by browsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Soundness {
+    Unknown,
+    /// Since the last key frame.
+    ThisGroup,
+    /// Since the key frame before it at least.
+    Proven,
 }
 
 /// The NAL unit under way.
@@ -90,6 +105,7 @@ impl AnnexB {
             slices: Vec::new(),
             picture: None,
             active: None,
+            soundness: Soundness::Unknown,
             flushes: Flushes::new(),
         }
     }
@@ -262,7 +278,7 @@ impl AnnexB {
         match std::mem::replace(&mut self.unit, Unit::Ignored) {
             Unit::Slice(start) => self.end_slice(start, out)?,
             Unit::SliceHeader(_) => self.drop_damaged(out),
-            Unit::Sps => match self.sets.take_sps(&self.set)? {
+            Unit::Sps => match self.sets.take_sps(&self.set) {
                 // The pictures that follow belong to the former one until the next key frame.
                 Taken::Changed(id) if self.active == Some(id) => self.active = None,
                 Taken::Changed(_) | Taken::Unchanged => {}
@@ -288,8 +304,15 @@ impl AnnexB {
         };
         let sps_id = self.sets.sps_id_of(pps_id);
         let expected = picture.sps_id.or(if picture.idr { sps_id } else { self.active });
+        let refused = match slice_type % 5 {
+            SLICE_B if !picture.idr => Some(StreamError::BFrames),
+            _ if picture.idr => sps_id.and_then(|id| self.sets.error_of(id)),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            return self.doubt(error, out);
+        }
         match slice_type % 5 {
-            SLICE_B => return Err(StreamError::BFrames),
             SLICE_P | SLICE_I if sps_id.is_some() && sps_id == expected => {
                 picture.sps_id = sps_id;
                 picture.slices += 1;
@@ -312,6 +335,10 @@ impl AnnexB {
         if picture.idr {
             self.sets.write_all(sps_id, &mut data);
             self.active = Some(sps_id);
+            self.soundness = match self.soundness {
+                Soundness::Unknown => Soundness::ThisGroup,
+                Soundness::ThisGroup | Soundness::Proven => Soundness::Proven,
+            };
             if let Some((sps, size)) = self.sets.sps(sps_id) {
                 out.info.size = Some(size);
                 out.info.frame_rate = sps.frame_rate;
@@ -327,6 +354,16 @@ impl AnnexB {
         self.flushes.note_picture(picture.slices);
         out.add(Item::AccessUnit(AccessUnit { data, keyframe: picture.idr }));
         true
+    }
+
+    /// Something has come that browsers do not decode, or that damage has made look like it.
+    fn doubt(&mut self, error: StreamError, out: &mut Output) -> Result<(), StreamError> {
+        if self.soundness != Soundness::Proven {
+            return Err(error);
+        }
+        self.soundness = Soundness::Unknown;
+        self.drop_damaged(out);
+        Ok(())
     }
 
     fn drop_damaged(&mut self, out: &mut Output) {

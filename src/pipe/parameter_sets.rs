@@ -29,7 +29,8 @@ pub struct ParameterSets {
 struct StoredSps {
     unit: Vec<u8>,
     sps: Sps,
-    size: Size,
+    /// Or why browsers do not decode it.
+    size: Result<Size, StreamError>,
 }
 
 struct StoredPps {
@@ -52,21 +53,17 @@ pub enum Taken {
 
 impl ParameterSets {
     /// Takes over a NAL unit of type 7.
-    ///
-    /// # Errors
-    /// Those of [`Sps::check`].
-    pub fn take_sps(&mut self, unit: &[u8]) -> Result<Taken, StreamError> {
+    pub fn take_sps(&mut self, unit: &[u8]) -> Taken {
         if unit.len() > PARAMETER_SET_MAX_BYTES {
-            return Ok(Taken::Unreadable);
+            return Taken::Unreadable;
         }
-        let Some(sps) = Sps::parse(unit) else { return Ok(Taken::Unreadable) };
-        let size = sps.check()?;
-        let id = sps.id;
+        let Some(sps) = Sps::parse(unit) else { return Taken::Unreadable };
+        let (id, size) = (sps.id, sps.check());
         if self.sps.get(&id).is_some_and(|stored| stored.unit == unit) {
-            return Ok(Taken::Unchanged);
+            return Taken::Unchanged;
         }
         self.sps.insert(id, StoredSps { unit: unit.to_vec(), sps, size });
-        Ok(Taken::Changed(id))
+        Taken::Changed(id)
     }
 
     /// Takes over a NAL unit of type 8.
@@ -96,8 +93,15 @@ impl ParameterSets {
         self.sps.contains_key(&pps.sps_id).then_some(pps.sps_id)
     }
 
+    /// An SPS that browsers decode, and the size of its pictures.
     pub fn sps(&self, id: u8) -> Option<(&Sps, Size)> {
-        self.sps.get(&id).map(|stored| (&stored.sps, stored.size))
+        let stored = self.sps.get(&id)?;
+        Some((&stored.sps, stored.size.clone().ok()?))
+    }
+
+    /// Why browsers do not decode the pictures of this SPS.
+    pub fn error_of(&self, id: u8) -> Option<StreamError> {
+        self.sps.get(&id)?.size.clone().err()
     }
 
     /// Writes an SPS and all PPS that belong to it, each after a start code.
@@ -160,8 +164,8 @@ mod tests {
     #[test]
     fn a_set_that_is_repeated_is_written_once() {
         let mut sets = ParameterSets::default();
-        assert_eq!(sets.take_sps(SPS), Ok(Taken::Changed(0)));
-        assert_eq!(sets.take_sps(SPS), Ok(Taken::Unchanged));
+        assert_eq!(sets.take_sps(SPS), Taken::Changed(0));
+        assert_eq!(sets.take_sps(SPS), Taken::Unchanged);
         assert_eq!(sets.take_pps(&pps(0, 4)), Taken::Changed(0));
         assert_eq!(sets.take_pps(&pps(0, 4)), Taken::Unchanged);
         assert_eq!(units(|stream| sets.write_all(0, stream)), [66, pps(0, 4)[1]]);
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn a_pps_that_changes_is_written_before_the_next_picture() {
         let mut sets = ParameterSets::default();
-        sets.take_sps(SPS).unwrap();
+        sets.take_sps(SPS);
         sets.take_pps(&pps(0, 4));
         units(|stream| sets.write_all(0, stream));
         assert_eq!(sets.take_pps(&pps(0, 5)), Taken::Changed(0));
@@ -187,7 +191,7 @@ mod tests {
         let mut sets = ParameterSets::default();
         sets.take_pps(&pps(1, 4));
         assert_eq!(sets.sps_id_of(1), None);
-        sets.take_sps(SPS).unwrap();
+        sets.take_sps(SPS);
         assert_eq!(sets.sps_id_of(1), Some(0));
         assert_eq!(sets.sps_id_of(0), None);
         assert_eq!(sets.sps_id_of(257), None);
@@ -204,6 +208,6 @@ mod tests {
         assert_eq!(sets.take_pps(&pps(0, PARAMETER_SET_MAX_BYTES + 1)), Taken::Unreadable);
         assert_eq!(sets.take_pps(&[0x68]), Taken::Unreadable);
         let long = [SPS, &[0; PARAMETER_SET_MAX_BYTES]].concat();
-        assert_eq!(sets.take_sps(&long), Ok(Taken::Unreadable));
+        assert_eq!(sets.take_sps(&long), Taken::Unreadable);
     }
 }

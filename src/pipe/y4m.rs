@@ -1,5 +1,8 @@
 //! The format yuv4mpeg2 of mjpegtools (yuv4mpeg(5)), as ffmpeg and gst write it: a line of
 //! parameters, then pictures with a line before each.
+//!
+//! A further line of parameters between two pictures is that of the next stream: one program after the
+//! other writes to a pipe. Where there is neither, what lies before the next of these lines is left out.
 
 use super::error::quote;
 use super::raw::PlaneReader;
@@ -9,11 +12,18 @@ use crate::work;
 
 /// A line that is longer is an error. Those of ffmpeg are below 100 bytes.
 const LINE_MAX_BYTES: usize = 256;
+/// After so many there is no picture in the stream any more, such as when its size has changed and the
+/// header is lost that says so.
+const ASTRAY_MAX: u8 = 8;
+/// What a stream begins with.
+const MAGIC: &[u8] = b"YUV4MPEG2 ";
 
 /// The parser of one stream.
 pub struct Y4m {
     state: State,
     line: Vec<u8>,
+    /// How often something was left out since two pictures followed each other.
+    astray: u8,
 }
 
 enum State {
@@ -21,13 +31,15 @@ enum State {
     /// In the line before a picture.
     FrameHeader(PlaneReader),
     Picture(PlaneReader),
+    /// In something between two pictures that is no part of the format.
+    Lost(PlaneReader),
     /// There was an error, which ends the stream.
     Failed,
 }
 
 impl Y4m {
     pub fn new() -> Y4m {
-        Y4m { state: State::Header, line: Vec::new() }
+        Y4m { state: State::Header, line: Vec::new(), astray: 0 }
     }
 
     /// Takes the next bytes of the stream, of which the first are `YUV4MPEG2 `.
@@ -41,21 +53,33 @@ impl Y4m {
             self.state = match std::mem::replace(&mut self.state, State::Failed) {
                 State::Header => match self.take_line(&mut bytes)? {
                     false => State::Header,
-                    true => {
-                        let header = Header::parse(&self.line)?;
-                        out.info.size = Some(header.size);
-                        out.info.frame_rate = header.frame_rate;
-                        self.line.clear();
-                        State::FrameHeader(PlaneReader::new(header.size))
-                    }
+                    true => self.begin(0, out)?,
                 },
-                State::FrameHeader(planes) => match self.take_line(&mut bytes)? {
-                    false => State::FrameHeader(planes),
-                    true if is_frame_header(&self.line) => {
+                State::FrameHeader(planes) => match self.take_line(&mut bytes) {
+                    Ok(false) => State::FrameHeader(planes),
+                    Ok(true) if is_frame_header(&self.line) => {
                         self.line.clear();
+                        self.astray = 0;
                         State::Picture(planes)
                     }
-                    true => return Err(StreamError::Header("there is no FRAME before a picture")),
+                    Ok(true) if self.line.starts_with(MAGIC) => self.begin(0, out)?,
+                    read => {
+                        let is_stream = out.counters.items > 0 && self.astray < ASTRAY_MAX;
+                        if !is_stream {
+                            read?;
+                            return Err(StreamError::Header("there is no FRAME before a picture"));
+                        }
+                        out.counters.damaged += 1;
+                        self.astray += 1;
+                        match read {
+                            Ok(_) => self.resume(planes, out)?,
+                            Err(_) => State::Lost(planes),
+                        }
+                    }
+                },
+                State::Lost(planes) => match self.take_line_end(&mut bytes) {
+                    true => self.resume(planes, out)?,
+                    false => State::Lost(planes),
                 },
                 State::Picture(mut planes) => match planes.take(&mut bytes) {
                     None => State::Picture(planes),
@@ -79,10 +103,43 @@ impl Y4m {
     /// The bytes that are kept, in allocated memory.
     pub fn bytes(&self) -> usize {
         let planes = match &self.state {
-            State::FrameHeader(planes) | State::Picture(planes) => planes.bytes(),
+            State::FrameHeader(planes) | State::Picture(planes) | State::Lost(planes) => {
+                planes.bytes()
+            }
             State::Header | State::Failed => 0,
         };
         planes + self.line.capacity()
+    }
+
+    /// A stream begins, with the parameters in `line` from here on.
+    fn begin(&mut self, at: usize, out: &mut Output) -> Result<State, StreamError> {
+        let header = Header::parse(&self.line[at..])?;
+        out.info.size = Some(header.size);
+        out.info.frame_rate = header.frame_rate;
+        self.line.clear();
+        Ok(State::FrameHeader(PlaneReader::new(header.size)))
+    }
+
+    /// A line is complete that may end with one of the format.
+    fn resume(&mut self, planes: PlaneReader, out: &mut Output) -> Result<State, StreamError> {
+        let begins = |line: &[u8]| line.starts_with(MAGIC) || is_frame_header(line);
+        let found = (0..self.line.len()).rev().find(|at| begins(&self.line[*at..]));
+        if let Some(at) = found.filter(|at| self.line[*at..].starts_with(MAGIC)) {
+            return self.begin(at, out);
+        }
+        self.line.clear();
+        Ok(if found.is_some() { State::Picture(planes) } else { State::Lost(planes) })
+    }
+
+    /// Takes bytes off the front of `bytes` into `line`, until it is complete. Of a long one, the end
+    /// is kept.
+    fn take_line_end(&mut self, bytes: &mut &[u8]) -> bool {
+        let end = memchr::memchr(b'\n', bytes);
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        *bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
+        self.line.extend_from_slice(&part[part.len().saturating_sub(LINE_MAX_BYTES)..]);
+        self.line.drain(..self.line.len().saturating_sub(LINE_MAX_BYTES));
+        end.is_some()
     }
 
     /// Takes bytes off the front of `bytes` into `line`, until it is complete, without its newline.
@@ -257,9 +314,44 @@ mod tests {
     fn lines_are_bounded_and_a_picture_needs_its_header() {
         let long = format!("W4 H2 X{}", "x".repeat(LINE_MAX_BYTES));
         assert!(matches!(error(&long), Some(StreamError::Header(_))));
-        let stream = b"YUV4MPEG2 W4 H2\nFRAME\nabcdefghijklFRAMES\n";
-        let (out, result) = read(stream, 7);
-        assert_eq!(out.items.len(), 1);
+        let (out, result) = read(b"YUV4MPEG2 W4 H2\nFRAMES\nabcdefghijkl", 7);
+        assert_eq!(out.items.len(), 0);
         assert_eq!(result, Err(StreamError::Header("there is no FRAME before a picture")));
+    }
+
+    #[test]
+    fn after_something_else_pictures_go_on_and_a_further_header_begins_a_stream() {
+        let first = b"YUV4MPEG2 W4 H2 F25:1\nFRAME\nabcdefghijkl";
+        let long = [b'x'; 2 * LINE_MAX_BYTES];
+        for between in [&b""[..], b"FRAMES\nFRAM\n", b"FRAM", b"\n\n\nYUV4MPEG3 ", &long] {
+            let parts: [&[u8]; 5] = [
+                first,
+                between,
+                b"FRAME\nABCDEFGHIJKL",
+                between,
+                b"YUV4MPEG2 W2 H2 F30:1\nFRAME\n123456",
+            ];
+            let stream = parts.concat();
+            for piece_bytes in 1..=stream.len() {
+                let (out, result) = read(&stream, piece_bytes);
+                assert_eq!(result, Ok(()), "{between:?} in pieces of {piece_bytes}");
+                let luma = |item: &Item| match item {
+                    Item::Picture(picture) => picture.y.samples.clone(),
+                    other => panic!("{other:?}"),
+                };
+                let pictures: Vec<Vec<u8>> = out.items.iter().map(luma).collect();
+                assert_eq!(pictures, [&b"abcdefgh"[..], b"ABCDEFGH", b"1234"]);
+                assert_eq!(out.info.frame_rate, FrameRate::new(30, 1));
+                assert_eq!(out.counters.damaged, if between.is_empty() { 0 } else { 2 });
+            }
+        }
+        // A writer that is killed within a picture, and the next one.
+        let cut = [&first[..], b"FRAME\nabcdefgh", &first.repeat(3)].concat();
+        let (out, result) = read(&cut, 9);
+        assert_eq!((out.items.len(), out.counters.damaged, result), (5, 1, Ok(())));
+        let never = [&first[..], &b"FRAME\nabcdefghijklmnop".repeat(20)].concat();
+        assert!(matches!(read(&never, 9).1, Err(StreamError::Header(_))));
+        let refused = [&first[..], b"YUV4MPEG2 W4 H2 C444\n"].concat();
+        assert!(matches!(read(&refused, 9).1, Err(StreamError::PixelFormat(_))));
     }
 }

@@ -119,6 +119,24 @@ fn b_slices_are_an_error() {
 }
 
 #[test]
+fn what_looks_like_an_error_once_is_damage_and_an_error_when_it_comes_again() {
+    // Another profile, which no picture refers to.
+    let extended: &[u8] = &[&[0x67, 88], &SPS[2..]].concat();
+    let group: &[&[u8]] = &[SPS, PPS, IDR, P];
+    let mut reader = Reader::new();
+    reader.push(&stream(&[group, group, &[B, P, extended]].concat()));
+    assert_eq!(reader.units().len(), 4);
+    reader.push(&stream(&[group, &[extended], group, &[B, P], group].concat()));
+    assert_eq!(reader.units().len(), 5, "and one under way");
+    assert_eq!(reader.0.push(&stream(&[B, P]), &mut reader.1), Err(StreamError::BFrames));
+    let mut reader = Reader::new();
+    reader.push(&stream(&[group, group, &[extended, PPS, IDR, P], group].concat()));
+    assert_eq!(reader.units().len(), 5, "and one under way");
+    let again = reader.0.push(&stream(&[extended, PPS, IDR, P]), &mut reader.1);
+    assert_eq!(again, Err(StreamError::Profile(88)));
+}
+
+#[test]
 fn what_is_too_large_is_dropped_up_to_the_next_key_frame() {
     let large = [P, &[7; ACCESS_UNIT_MAX_BYTES]].concat();
     let mut reader = Reader::new();
