@@ -309,6 +309,37 @@ fn h264_is_chosen_by_packetization_mode_and_profile() {
 }
 
 #[test]
+fn a_stream_gets_its_own_profile_or_the_next_that_reads_it_or_any() {
+    let choose = |sdp: &str, profile_level_id| {
+        let mut offer = Offer::parse(sdp).unwrap();
+        let usual = offer.format.clone();
+        offer.prefer_profile(profile_level_id);
+        let chosen = (offer.format.payload_type, offer.format.rtx.unwrap());
+        offer.prefer_payload_type(usual.payload_type);
+        assert_eq!(offer.format, usual, "a connection keeps what it has");
+        chosen
+    };
+    // Constrained baseline, baseline, main and two kinds of high, as encoders write them.
+    for (profile_level_id, payload_types) in [
+        (0x42c01f, (108, 109)),
+        (0x42001f, (102, 103)),
+        (0x4d401f, (116, 117)),
+        // High 4:4:4.
+        (0x640028, (41, 42)),
+        (0x640c1f, (41, 42)),
+        (0x2c001f, (108, 109)),
+    ] {
+        assert_eq!(choose(CHROMIUM, profile_level_id), payload_types, "{profile_level_id:06x}");
+    }
+    let safari = offer(&[SAFARI_VIDEO]);
+    assert_eq!(choose(&safari, 0x42c01f), (98, 99));
+    assert_eq!(choose(&safari, 0x4d401f), (96, 97));
+    assert_eq!(choose(&safari, 0x640028), (96, 97));
+    let without_high = offer(&[&SAFARI_VIDEO.replace("640c34", "42001f")]);
+    assert_eq!(choose(&without_high, 0x640028), (98, 99), "decoders take it all the same");
+}
+
+#[test]
 fn an_offer_that_cannot_be_answered_is_an_error_with_its_reason() {
     let refused = |sdp: &str| Offer::parse(sdp).unwrap_err();
     assert_eq!(refused(&offer(&[AUDIO])), OfferError::NoVideo);

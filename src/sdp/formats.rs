@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, PROFILES, profile_rank};
+use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, Profile};
 use crate::media::Codec;
 use crate::work;
 
@@ -20,6 +20,8 @@ pub struct Format {
     pub payload_type: u8,
     /// The payload type that retransmissions of it use (RFC 4588).
     pub rtx: Option<u8>,
+    /// Of H.264.
+    pub profile: Option<Profile>,
     /// What the answer says of it in a=fmtp.
     pub parameters: Option<String>,
     /// The kinds of RTCP feedback that are offered for it and that we know: repair and key frame
@@ -121,28 +123,36 @@ impl<'a> Formats<'a> {
         })
     }
 
-    /// The best of a codec that the section offers; the first of equals, as the offer prefers it.
-    pub fn best(&self, codec: Codec) -> Option<Format> {
-        let mut formats = self.iter().filter(|(_, format)| format.is_codec(codec.name()));
-        let (payload_type, parameters) = match codec {
-            Codec::H264 => {
-                let h264 = formats.filter_map(|(pt, format)| Some((pt, format.h264()?)));
-                let (pt, h264) =
-                    h264.min_by_key(|(_, h264)| profile_rank(h264.profile_level_id))?;
-                (pt, Some(h264.to_string()))
+    /// What the section offers of a codec: of each profile the first, as the offer prefers it.
+    pub fn of(&self, codec: Codec) -> Vec<Format> {
+        let mut formats: Vec<Format> = Vec::new();
+        for (payload_type, description) in self.iter().filter(|(_, it)| it.is_codec(codec.name())) {
+            let (profile, parameters) = match codec {
+                Codec::H264 => match description.h264() {
+                    Some((profile, h264)) => (Some(profile), Some(h264.to_string())),
+                    None => continue,
+                },
+                Codec::Vp8 => (None, None),
+            };
+            if formats.iter().any(|format| format.profile == profile) {
+                continue;
             }
-            Codec::Vp8 => (formats.next()?.0, None),
-        };
-        let repairs = |(pt, format): &(u8, &Description)| {
-            let repaired = || format.apt?.parse().ok();
-            *pt != payload_type && format.is_codec("rtx") && repaired() == Some(payload_type)
-        };
-        let rtx = self.iter().find(repairs).map(|(pt, _)| pt);
-        let of_format = self.described.get(&payload_type).map(|format| format.feedback);
-        let offered = |index: usize| self.feedback[index] || of_format.is_some_and(|f| f[index]);
-        let feedback = FEEDBACK.iter().enumerate().filter(|(index, _)| offered(*index));
-        let feedback = feedback.map(|(_, kind)| *kind).collect();
-        Some(Format { codec, payload_type, rtx, parameters, feedback })
+            let offered = |index: &usize| self.feedback[*index] || description.feedback[*index];
+            let feedback = (0..FEEDBACK.len()).filter(offered).map(|index| FEEDBACK[index]);
+            let feedback = feedback.collect();
+            formats.push(Format { codec, payload_type, rtx: None, profile, parameters, feedback });
+        }
+        if formats.is_empty() {
+            return formats;
+        }
+        for (rtx, description) in self.iter().filter(|(_, format)| format.is_codec("rtx")) {
+            let repaired: Option<u8> = description.apt.and_then(|apt| apt.parse().ok());
+            let repaired = formats.iter_mut().find(|it| Some(it.payload_type) == repaired);
+            if let Some(format) = repaired {
+                format.rtx.get_or_insert(rtx);
+            }
+        }
+        formats
     }
 }
 
@@ -157,7 +167,7 @@ impl<'a> Description<'a> {
             .is_some_and(|(codec, clock)| codec.eq_ignore_ascii_case(name) && clock == "90000")
     }
 
-    fn h264(&self) -> Option<H264> {
+    fn h264(&self) -> Option<(Profile, H264)> {
         if self.packetization_mode != Some("1") {
             return None;
         }
@@ -169,8 +179,8 @@ impl<'a> Description<'a> {
             None => DEFAULT_PROFILE_LEVEL_ID,
         };
         let level_asymmetry_allowed = self.level_asymmetry_allowed == Some("1");
-        let known = PROFILES.contains(&(profile_level_id >> 16));
-        known.then_some(H264 { profile_level_id, level_asymmetry_allowed })
+        let h264 = H264 { profile_level_id, level_asymmetry_allowed };
+        Some((Profile::of(profile_level_id)?, h264))
     }
 }
 

@@ -12,6 +12,7 @@ pub use super::section::{Extension, PLAYOUT_DELAY};
 
 use super::description::Description;
 use super::error::lacks;
+use super::h264_profile::Profile;
 use super::section::SdpSection;
 use crate::media::Codec;
 
@@ -23,6 +24,8 @@ const MAX_NAMES: usize = 12;
 pub struct Offer {
     pub session_key: SessionKey,
     pub format: Format,
+    /// What the same section offers of the same codec.
+    alternatives: Vec<Format>,
     /// Each m-line, in order.
     pub sections: Vec<Section>,
     /// Which of them gets the video.
@@ -69,11 +72,12 @@ impl Offer {
         let numbered = sections.iter().enumerate();
         let wanted: Vec<(usize, &SdpSection)> =
             numbered.filter(|(_, section)| is_video(section) && receives(section)).collect();
-        let best = |codec| {
+        let formats = |codec| {
             let mut found = wanted.iter();
-            found.find_map(|(index, section)| Some((*index, section.formats.best(codec)?)))
+            found.find_map(|(index, section)| best(section.formats.of(codec)).zip(Some(*index)))
         };
-        let Some((video_index, format)) = Codec::ALL.into_iter().find_map(best) else {
+        let Some(((format, alternatives), video_index)) = Codec::ALL.into_iter().find_map(formats)
+        else {
             return Err(OfferError::NoCodec(codec_names(videos())));
         };
         let video = &sections[video_index];
@@ -94,13 +98,41 @@ impl Offer {
             playout_delay: video.playout_delay(),
             bundle: description.bundle_of(mid).iter().map(|mid| (*mid).to_owned()).collect(),
             format,
+            alternatives,
         })
+    }
+
+    /// Takes the format that fits a stream of H.264 with this profile_level_id best.
+    pub fn prefer_profile(&mut self, profile_level_id: u32) {
+        let Some(stream) = Profile::of(profile_level_id) else { return };
+        self.choose(|format| format.profile.map_or(u8::MAX, |profile| profile.rank_for(stream)));
+    }
+
+    /// Takes the format with this payload type, if it is one of those that would do: a connection keeps
+    /// the one that it has.
+    pub fn prefer_payload_type(&mut self, payload_type: u8) {
+        self.choose(|format| u8::from(format.payload_type != payload_type));
+    }
+
+    /// Takes the format of the lowest rank; of equals that which it has, then the first.
+    fn choose(&mut self, rank: impl Fn(&Format) -> u8) {
+        let best = self.alternatives.iter_mut().min_by_key(|format| rank(format));
+        if let Some(best) = best.filter(|best| rank(best) < rank(&self.format)) {
+            std::mem::swap(&mut self.format, best);
+        }
     }
 
     /// The section that gets the video.
     pub fn video(&self) -> &Section {
         &self.sections[self.video_index]
     }
+}
+
+/// The format for a stream of which nothing is known, and the others.
+fn best(mut formats: Vec<Format>) -> Option<(Format, Vec<Format>)> {
+    let rank = |index: &usize| formats[*index].profile.map_or(0, Profile::rank);
+    let best = (0..formats.len()).min_by_key(rank)?;
+    Some((formats.remove(best), formats))
 }
 
 /// The first codecs that are offered, each once.

@@ -8,7 +8,6 @@ use str0m::IceCreds;
 use super::client::Client;
 use super::viewers::WhepSession;
 use super::{ConnId, Server};
-use crate::feed::Feed;
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
 use crate::sdp::offer::{Offer, OfferError};
@@ -58,15 +57,15 @@ impl Server {
         request: &Request,
     ) -> Result<Response, Response> {
         self.admit_offer(now, self.client_at(peer))?;
-        let offer = offer_api::read(&request.body)?;
+        let mut offer = offer_api::read(&request.body)?;
         let client_id = offer_api::client_id(&request.head);
         if let Some(id) = self.viewer_of_session(&offer, self.client_at(peer), client_id) {
-            return self.renegotiate(now, id, &offer);
+            return self.renegotiate(now, id, &mut offer);
         }
         if let Some(id) = client_id.and_then(|client_id| self.viewers.with_client_id(client_id)) {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
         }
-        let (id, sdp) = self.add_viewer(now, peer, &offer)?;
+        let (id, sdp) = self.add_viewer(now, peer, &mut offer)?;
         if let Some(client_id) = client_id {
             self.viewers.set_client_id(id, client_id);
         }
@@ -92,10 +91,13 @@ impl Server {
         &mut self,
         now: Instant,
         id: ViewerId,
-        offer: &Offer,
+        offer: &mut Offer,
     ) -> Result<Response, Response> {
-        let entry = self.viewers.get(id).filter(|entry| entry.viewer.matches_format(offer));
-        let entry = entry.ok_or_else(offer_api::format_changed)?;
+        let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
+        offer.prefer_payload_type(entry.viewer.stream().format.payload_type);
+        if !entry.viewer.matches_format(offer) {
+            return Err(offer_api::format_changed());
+        }
         if !entry.viewer.has_remote_credentials(&offer.peer.credentials) {
             self.restart_ice(now, id, offer.peer.credentials.clone());
         }
@@ -115,8 +117,8 @@ impl Server {
             _ => return Ok(whep::presence()),
         }
         self.admit_offer(now, self.client_at(peer))?;
-        let offer = whep::read_offer(&request.body)?;
-        let (id, sdp) = self.add_viewer(now, peer, &offer)?;
+        let mut offer = whep::read_offer(&request.body)?;
+        let (id, sdp) = self.add_viewer(now, peer, &mut offer)?;
         let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
         let mid = offer.video().mid.clone().unwrap_or_default();
         let response = whep::created(&key, &etag, sdp);
@@ -182,11 +184,15 @@ impl Server {
         &mut self,
         now: Instant,
         peer: IpAddr,
-        offer: &Offer,
+        offer: &mut Offer,
     ) -> Result<(ViewerId, String), Response> {
-        let only_h264 = self.feed.as_ref().is_some_and(Feed::is_encoded);
-        if only_h264 && offer.format.codec != Codec::H264 {
-            return Err(offer_api::refusal(&OfferError::NoH264));
+        if let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_encoded()) {
+            if offer.format.codec != Codec::H264 {
+                return Err(offer_api::refusal(&OfferError::NoH264));
+            }
+            if let Some(profile_level_id) = feed.info().profile_level_id {
+                offer.prefer_profile(profile_level_id);
+            }
         }
         let client = self.client_at(peer);
         self.admit_viewer(now, client)?;
