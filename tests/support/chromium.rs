@@ -51,8 +51,20 @@ impl Chromium {
         tab
     }
 
+    /// Opens a page in a window of its own, where it is in nobody's background.
+    pub fn open_window(&mut self, url: &str) -> Tab {
+        let tab = self.open_target(true);
+        self.navigate(&tab, url);
+        tab
+    }
+
     pub fn open_blank(&mut self) -> Tab {
-        let target = self.call(None, "Target.createTarget", json!({"url": "about:blank"}));
+        self.open_target(false)
+    }
+
+    fn open_target(&mut self, in_new_window: bool) -> Tab {
+        let target = json!({"url": "about:blank", "newWindow": in_new_window});
+        let target = self.call(None, "Target.createTarget", target);
         let target = target["targetId"].as_str().unwrap().to_owned();
         let attach = json!({"targetId": target, "flatten": true});
         let attached = self.call(None, "Target.attachToTarget", attach);

@@ -14,6 +14,8 @@ pub mod filled;
 #[cfg(feature = "driver")]
 pub mod firefox;
 #[cfg(feature = "driver")]
+pub mod marker;
+#[cfg(feature = "driver")]
 pub mod process;
 #[cfg(feature = "driver")]
 pub mod relay;

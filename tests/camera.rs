@@ -1,0 +1,108 @@
+//! The command lines for a Raspberry Pi in the README and in `--help`, word for word, with a stand-in for
+//! rpicam-vid (`camera/rpicam-vid`): Chromium follows its pictures, and it is read from also while nobody
+//! watches. That a real one behaves like the stand-in is not tested.
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::chromium::Chromium;
+use support::marker::{DRAW, follow};
+use support::process::{Server, binary};
+use support::scripts::LIVE;
+
+const README: &str = include_str!("../README.md");
+/// For so long nobody watches. The camera ends if it cannot write for 0.4 s.
+const ALONE: Duration = Duration::from_secs(20);
+
+/// With the stand-in as rpicam-vid, which draws marked pictures.
+fn with_camera(mut command: Command) -> Command {
+    let path = std::env::var("PATH").unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/camera");
+    command.env("PATH", format!("{folder}:{path}"));
+    command.env("RPICAM_PICTURES", format!("{DRAW},scale=W:H:flags=neighbor"));
+    command
+}
+
+/// The commands for `--exec` in the help text that begin with this.
+fn commands_of_help(beginning: &str) -> Vec<String> {
+    let help = Command::new(binary()).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let commands = help.split("--exec '").skip(1).filter_map(|rest| rest.split_once('\''));
+    commands.map(|(command, _)| command.to_owned()).filter(|it| it.starts_with(beginning)).collect()
+}
+
+fn exec(command: &str, flags: &[&str]) -> Server {
+    let flags = [&["--exec", command], flags].concat();
+    Server::start_command(with_camera(Command::new(binary())), "127.0.0.1", 0, &flags)
+}
+
+/// A command line that ends with `| ballcast -`.
+fn pipe_in(line: &str) -> (Server, Child) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {line}")]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut camera = with_camera(shell).spawn().unwrap();
+    let mut ballcast = Command::new(binary());
+    ballcast.stdin(camera.stdout.take().unwrap());
+    (Server::start_command(ballcast, "127.0.0.1", 0, &["-"]), camera)
+}
+
+#[test]
+fn the_command_lines_for_a_pi_play_and_are_read_while_nobody_watches() {
+    let of_help = commands_of_help("rpicam-vid");
+    assert_eq!(of_help.len(), 2, "{of_help:?}");
+    let lines = README.lines().filter_map(|line| line.strip_suffix(" | ballcast -"));
+    let of_readme: Vec<&str> = lines.filter(|line| line.starts_with("rpicam-vid")).collect();
+    assert_eq!(of_readme.len(), 1, "{of_readme:?}");
+    let raw =
+        "rpicam-vid -t 0 -n --codec yuv420 --flush --width 640 --height 480 --framerate 30 -o -";
+    let mut servers: Vec<(String, Server)> =
+        of_help.into_iter().map(|command| (command.clone(), exec(&command, &[]))).collect();
+    servers.push((raw.into(), exec(raw, &["--raw", "640x480@30"])));
+    let (server, mut camera) = pipe_in(of_readme[0]);
+    servers.push((of_readme[0].into(), server));
+    let started = Instant::now();
+    for (command, server) in &servers {
+        server.wait_for(command, |stats| stats["source"]["state"] == "running");
+    }
+    std::thread::sleep(ALONE.saturating_sub(started.elapsed()));
+    let mut chromium = Chromium::start();
+    for (command, server) in &servers {
+        println!("{command}: {}", server.stats()["source"]);
+        let tab = chromium.open_window(&server.url());
+        chromium.wait_for(&tab, LIVE);
+        follow(|script| chromium.evaluate(&tab, script));
+        let stats = server.stats();
+        assert_eq!(stats["source"]["restarts"], 0, "{command}: {stats}");
+        assert_eq!(stats["source"]["state"], "running", "{command}: {stats}");
+        assert_eq!(stats["source"]["frames_damaged"], 0, "{command}: {stats}");
+        chromium.close(&tab);
+    }
+    let _ = camera.kill();
+    let _ = camera.wait();
+}
+
+#[test]
+fn what_a_pi_5_sends_without_low_latency_is_refused_with_that_flag() {
+    // In the marked pictures, x264 finds no use for B-frames.
+    let camera = "unset RPICAM_PICTURES; exec rpicam-vid -t 0 -n --libav-format h264 -o -";
+    let server = exec(camera, &[]);
+    let stats = server.wait_for("it has failed", |stats| stats["source"]["state"] == "failed");
+    let sentence = stats["source"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("rpicam-vid --low-latency"), "{sentence}");
+}
+
+#[test]
+fn the_stand_in_ends_as_the_camera_does_when_it_is_not_read() {
+    let mut shell = Command::new("sh");
+    let line = "exec rpicam-vid -t 0 -n --codec yuv420 --flush -o -";
+    shell.args(["-c", line]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut camera = with_camera(shell).spawn().unwrap();
+    // It stays open, and is not read.
+    let _stdout = camera.stdout.take();
+    let ended = camera.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(255));
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(log.contains("no buffers available to queue codec input"), "{log}");
+}
