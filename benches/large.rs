@@ -10,7 +10,7 @@ use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::{Config, Raw, Server};
 use ballcast::source::Source;
-use ballcast::web::cors::AccessPolicy;
+use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
 /// The first argument with which this executable is that server. The others are ballcast's flags.
@@ -44,6 +44,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             certificate,
             addresses,
             access: AccessPolicy::default(),
+            announced: Vec::new(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

@@ -13,7 +13,7 @@ use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
 use ballcast::source::encode::{Quality, encoder};
-use ballcast::web::cors::AccessPolicy;
+use ballcast::web::access::AccessPolicy;
 use ballcast::webrtc::payload::packetize;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use serde_json::{Value, json};
@@ -261,6 +261,7 @@ impl Core {
             crypto,
             addresses: vec![address],
             access: AccessPolicy::default(),
+            announced: Vec::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

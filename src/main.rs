@@ -11,7 +11,8 @@ use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
 use ballcast::source::encode::Quality;
-use ballcast::web::cors::AccessPolicy;
+use ballcast::web::access::AccessPolicy;
+use ballcast::web::proxies::TrustedProxies;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 const FAILURE: u8 = 1;
@@ -61,6 +62,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
             access: AccessPolicy {
                 names: [addresses::names(), flags.allow_hosts.clone()].concat(),
                 origins: flags.allow_origins.clone(),
+                proxies: TrustedProxies(flags.trusted_proxies.clone()),
+                ..AccessPolicy::default()
             },
             token: flags.token.clone(),
             limits: flags.limits(),
@@ -69,6 +72,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 Quality::Constant => None,
                 Quality::Bitrate(bits_per_second) => Some(bits_per_second),
             },
+            announced: flags.announced.clone(),
             feed: flags.source.feed(),
             stamped: flags.stamp,
             wall_clock,

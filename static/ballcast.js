@@ -131,7 +131,7 @@ async function connect() {
 async function requestAnswer({ type, sdp }, signal) {
   let response;
   try {
-    response = await fetch('/offer', {
+    response = await fetch('offer', {
       method: 'POST',
       headers: {
         'Content-Type': 'application/json',
@@ -219,7 +219,7 @@ function deviceAnswers(signal) {
     const probe = () => {
       const limit = new AbortController();
       setTimeout(() => limit.abort(), PROBE_LIMIT_MS);
-      fetch('/', { method: 'HEAD', cache: 'no-store', signal: limit.signal }).then(end, () => {});
+      fetch('.', { method: 'HEAD', cache: 'no-store', signal: limit.signal }).then(end, () => {});
     };
     const end = () => {
       clearInterval(timer);
@@ -490,7 +490,7 @@ strip.canvas.width = STAMP_BITS * STAMP_BLOCK;
 strip.canvas.height = STAMP_BLOCK;
 
 async function readStats(thisAttempt) {
-  const request = fetch('/stats', { headers: authorization(), signal: thisAttempt.abort.signal });
+  const request = fetch('stats', { headers: authorization(), signal: thisAttempt.abort.signal });
   const stats = await request.then((response) => response.json()).catch(() => null);
   if (!stats || thisAttempt !== attempt) return;
   const { source } = stats; // null for the ball

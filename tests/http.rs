@@ -342,7 +342,6 @@ fn check_common_headers(reply: &Reply) {
     assert_eq!(reply.header("Content-Security-Policy"), Some(policy));
     assert_eq!(reply.header("X-Content-Type-Options"), Some("nosniff"));
     assert_eq!(reply.header("Referrer-Policy"), Some("no-referrer"));
-    assert_eq!(reply.header("X-Frame-Options"), Some("DENY"));
     assert_eq!(reply.header("Cross-Origin-Resource-Policy"), Some("same-origin"));
     assert_eq!(reply.header("Content-Length").is_none(), matches!(reply.status, 204 | 304));
     assert_eq!(reply.header("Server"), None);

@@ -77,7 +77,7 @@ fn every_request_that_reads_or_changes_state_needs_the_token() {
     let offer = serde_json::json!({"type": "offer", "sdp": CHROMIUM}).to_string();
     let right = bearer(TOKEN);
     let session = ask(&mut world, CLIENT, "POST /whep", &format!("{SDP}{right}"), CHROMIUM);
-    let session = session.header("Location").unwrap().to_owned();
+    let session = format!("/{}", session.header("Location").unwrap());
     let patch = format!("PATCH {session}");
     let delete = format!("DELETE {session}");
     let trickle = "m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
@@ -95,7 +95,7 @@ fn every_request_that_reads_or_changes_state_needs_the_token() {
         ("DELETE /whep/0123", "", "", 404),
         (&delete, "", "", 200),
     ];
-    let forms = ["", "Authorization: Basic dXNlcjpwYXNz\r\n", "Authorization: Bearer\r\n"];
+    let forms = ["", "Authorization: Basic b3Blbi1zZXNhbWU=\r\n", "Authorization: Bearer\r\n"];
     for (number, (what, headers, body, status)) in cases.into_iter().enumerate() {
         let from = format!("10.0.8.{number}:999");
         for form in forms {
@@ -116,8 +116,10 @@ fn every_request_that_reads_or_changes_state_needs_the_token() {
             let challenge = "Bearer realm=\"ballcast\", error=\"invalid_token\"";
             assert_eq!(answer.header("WWW-Authenticate"), Some(challenge));
         }
-        let scheme = ["Bearer ", "bearer ", "BEARER   "][number % 3];
-        let headers = format!("{headers}Authorization: {scheme}{TOKEN}\r\n");
+        // The last one is the password of `user`.
+        let token =
+            ["Bearer open-sesame", "bearer   open-sesame", "Basic dXNlcjpvcGVuLXNlc2FtZQ=="];
+        let headers = format!("{headers}Authorization: {}\r\n", token[number % 3]);
         let answer = ask(&mut world, CLIENT, what, &headers, body);
         assert_eq!(answer.status, status, "{what} {headers}: {}", answer.body);
     }
@@ -130,22 +132,25 @@ fn every_request_that_reads_or_changes_state_needs_the_token() {
 fn public_resources_need_no_token() {
     let mut world = world_with_token();
     let preflight = format!("Origin: {ALLOWED_ORIGIN}\r\nAccess-Control-Request-Method: POST\r\n");
-    for (what, headers) in [
-        ("GET /", ""),
-        ("GET /static/ballcast.js", ""),
-        ("GET /whep", ""),
-        ("HEAD /whep", ""),
-        ("OPTIONS /whep", &preflight),
-        ("OPTIONS *", ""),
+    for (what, headers, status) in [
+        ("GET /", "", 200),
+        ("GET /static/ballcast.js", "", 200),
+        ("GET /whep", "", 200),
+        ("HEAD /whep", "", 200),
+        ("OPTIONS /whep", &preflight, 204),
+        ("OPTIONS /offer", &preflight, 204),
+        ("OPTIONS *", "", 200),
     ] {
         // A wrong token is ignored.
         for token in ["", &bearer("some-other")] {
             let headers = format!("{headers}{token}");
-            assert_eq!(ask(&mut world, CLIENT, what, &headers, "").status, 200, "{what}");
+            assert_eq!(ask(&mut world, CLIENT, what, &headers, "").status, status, "{what}");
         }
     }
-    let answer = ask(&mut world, CLIENT, "OPTIONS /whep", &preflight, "");
-    assert!(answer.header("Access-Control-Allow-Headers").unwrap().contains("Authorization"));
+    for path in ["/whep", "/offer"] {
+        let answer = ask(&mut world, CLIENT, &format!("OPTIONS {path}"), &preflight, "");
+        assert!(answer.header("Access-Control-Allow-Headers").unwrap().contains("Authorization"));
+    }
 }
 
 #[test]

@@ -26,8 +26,8 @@ use ballcast::http::{
 };
 use ballcast::media::SnapshotError;
 use ballcast::refusal::Reason;
+use ballcast::web::access::AccessPolicy;
 use ballcast::web::assets;
-use ballcast::web::cors::AccessPolicy;
 use ballcast::web::routes::{self, Route};
 use ballcast::web::{snapshot, whep};
 use serde_json::Value;
@@ -337,10 +337,14 @@ fn date() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
+static ACCESS: LazyLock<AccessPolicy> = LazyLock::new(|| AccessPolicy {
+    names: vec!["camera".to_owned()],
+    addresses: vec![ADDRESS],
+    ..AccessPolicy::default()
+});
+
 fn admit(head: &Head) -> Result<(), Response> {
-    static ACCESS: LazyLock<AccessPolicy> =
-        LazyLock::new(|| AccessPolicy { names: vec!["camera".to_owned()], origins: Vec::new() });
-    routes::admit(head, &ACCESS, &[ADDRESS], None)
+    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None)
 }
 
 /// Pictures are answered when the peer has sent everything.
@@ -351,7 +355,10 @@ fn is_late(request: &Request) -> bool {
 
 fn answer(request: &Request) -> Response {
     match routes::route(&request.head).expect("admitted, so there is a route") {
-        Route::Asset(asset) => assets::respond(asset, &request.head),
+        Route::Asset(asset) => {
+            let visitor = ACCESS.visitor(ADDRESS, &request.head);
+            assets::respond(asset, &request.head, &visitor, &ACCESS)
+        }
         Route::Server => routes::server_options(),
         Route::Stats => Response::new(204),
         Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into()),
@@ -615,15 +622,23 @@ impl<'a> Reply<'a> {
         for (name, value) in [
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
-            ("X-Frame-Options", "DENY"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
         ] {
             assert_eq!(self.header(name), Some(value), "{name}");
         }
         let policy = self.header("Content-Security-Policy").unwrap_or_default();
         assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "policy");
-        for name in ["Server", "Transfer-Encoding", "Access-Control-Allow-Origin"] {
+        for name in ["Server", "Transfer-Encoding"] {
             assert_eq!(self.header(name), None, "{name}");
+        }
+        // Pages of this host alone, on whatever port.
+        if let Some(origin) = self.header("Access-Control-Allow-Origin") {
+            let authority = origin.split_once("://").and_then(|(_, rest)| Authority::parse(rest));
+            let name = authority.expect("an origin").name;
+            let is_address = |address: IpAddr| address == ADDRESS || address.is_loopback();
+            let is_own = ["camera", "localhost"].contains(&name.trim_end_matches('.'))
+                || name.parse().is_ok_and(is_address);
+            assert!(is_own, "{origin} may read the answer");
         }
         self.check_length();
         match self.status {
@@ -725,7 +740,7 @@ mod tests {
         let changes = [
             ("Date: ", "Date : "),
             ("Date: Sun", "Date: Mon, "),
-            ("X-Frame-Options: DENY\r\n", ""),
+            ("Referrer-Policy: no-referrer\r\n", ""),
             ("default-src 'none'", "default-src 'unsafe-inline'"),
             ("nosniff\r\n", "nosniff\n"),
             ("HTTP/1.1 200", "HTTP/1.1 20"),

@@ -24,13 +24,21 @@ Network
                   A further name that this server may be opened by; may be repeated
                   [its addresses, its host name, that name with .local, localhost]
   --allow-origin ORIGIN
-                  Another site whose pages may play over WHEP, such as
-                  https://home.example:8123; may be repeated. With one, pages of
-                  all sites may show /snapshot.jpg and /stream.mjpg [none]
+                  Another site whose pages may play, and show this page inside them,
+                  such as https://home.example:8123; may be repeated. With one,
+                  pages of all sites may show /snapshot.jpg and /stream.mjpg [pages
+                  of this host, on any port]
+  --trusted-proxy ADDR[/BITS]
+                  A proxy in front of this server: who asks is whom it names in
+                  X-Forwarded-For or Forwarded, and the host is that of
+                  X-Forwarded-Host; may be repeated [none]
+  --announce ADDR A further address that leads here, at the same ports, from outside
+                  of a container, a NAT or a VPN; may be repeated [none]
   --token-file FILE
                   Show the picture to those only who know the token in this file: to
                   the page as http://device:8080/#token=TOKEN, and to players that
-                  send Authorization: Bearer TOKEN [everybody]
+                  send it as Authorization: Bearer, or as the password of any user
+                  [everybody]
   --token TOKEN   The same, but everybody on this device sees it in the list of
                   processes; the variable BALLCAST_TOKEN is a third way
 

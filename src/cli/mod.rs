@@ -14,11 +14,12 @@ use lexopt::{Arg, Parser};
 pub use self::help::HELP;
 pub use self::source::Source;
 use self::source::Sources;
-use self::values::{address, host_name, number, origin, size, token, token_file, value};
+use self::values::{address, host_name, network, number, origin, size, token, token_file, value};
 use crate::media::{STAMP_WIDTH, Size};
 use crate::server::admission::Limits;
 use crate::source::encode::Quality;
 use crate::web::auth::Token;
+use crate::web::proxies::Network;
 
 /// What pictures from outside are encoded to when nothing else is asked for, in bits per second: a
 /// constant quality that suits the ball would take 20 Mbit/s for a camera.
@@ -27,7 +28,7 @@ const SOURCE_BITRATE: u32 = 2_500_000;
 /// What is asked of the program.
 #[derive(Debug)]
 pub enum Command {
-    Serve(Flags),
+    Serve(Box<Flags>),
     Help,
     Version,
 }
@@ -49,6 +50,8 @@ pub struct Flags {
     pub max_offers_per_second: u32,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
+    pub announced: Vec<IpAddr>,
     pub token: Option<Token>,
     pub stamp: bool,
 }
@@ -68,6 +71,8 @@ impl Default for Flags {
             max_offers_per_second: limits.offers_per_second,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            announced: Vec::new(),
             token: None,
             stamp: false,
         }
@@ -118,7 +123,7 @@ pub fn parse(
                 sources.add_ball_flag("--stamp");
             }
             Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
-            Arg::Long("bind") => flags.bind.push(address(&mut parser)?),
+            Arg::Long("bind") => flags.bind.push(address(&mut parser, "--bind")?),
             Arg::Long("size") => {
                 flags.size = size(&mut parser)?;
                 sources.add_ball_flag("--size");
@@ -144,6 +149,8 @@ pub fn parse(
             }
             Arg::Long("allow-host") => flags.allow_hosts.push(host_name(&mut parser)?),
             Arg::Long("allow-origin") => flags.allow_origins.push(origin(&mut parser)?),
+            Arg::Long("trusted-proxy") => flags.trusted_proxies.push(network(&mut parser)?),
+            Arg::Long("announce") => flags.announced.push(address(&mut parser, "--announce")?),
             Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
             Arg::Long("token-file") => tokens.push(token_file(Path::new(&parser.value()?))?),
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
@@ -170,7 +177,7 @@ pub fn parse(
             flags.size
         )));
     }
-    Ok(Command::Serve(flags))
+    Ok(Command::Serve(Box::new(flags)))
 }
 
 #[cfg(test)]
@@ -185,7 +192,7 @@ mod tests {
     fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from);
         match parse(arguments, variable.map(OsString::from))? {
-            Command::Serve(flags) => Ok(flags),
+            Command::Serve(flags) => Ok(*flags),
             other => panic!("{other:?}"),
         }
     }
@@ -196,7 +203,7 @@ mod tests {
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
              --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
-             --token abc-._~+/==",
+             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --token abc-._~+/==",
         );
         let expected = Flags {
             port: 0,
@@ -209,6 +216,8 @@ mod tests {
             max_offers_per_second: 1,
             allow_hosts: vec!["camera.example".into()],
             allow_origins: vec!["https://home.example:8123".into()],
+            trusted_proxies: ["127.0.0.1", "fd00::/8"].map(|it| Network::parse(it).unwrap()).into(),
+            announced: vec![[192, 168, 1, 20].into()],
             token: Token::parse("abc-._~+/=="),
             stamp: true,
             source: Source::Ball,
@@ -231,6 +240,9 @@ mod tests {
             ("--allow-host http://x", ["--allow-host", "'http://x'", "host name"]),
             ("--allow-origin x", ["--allow-origin", "'x'", "https://home.example:8123"]),
             ("--allow-origin http://x/y", ["--allow-origin", "'http://x/y'", "without a path"]),
+            ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
+            ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
+            ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
             ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
         ];
         for (line, expected) in wrong {

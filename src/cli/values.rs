@@ -10,6 +10,7 @@ use super::UsageError;
 use crate::http::Authority;
 use crate::media::Size;
 use crate::web::auth::Token;
+use crate::web::proxies::Network;
 
 pub(super) fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
     UsageError(format!("{flag} cannot be '{value}': it takes {allowed}."))
@@ -32,11 +33,17 @@ pub(super) fn number<T: TryFrom<u32>>(
     })
 }
 
-pub(super) fn address(parser: &mut Parser) -> Result<IpAddr, UsageError> {
+pub(super) fn address(parser: &mut Parser, flag: &str) -> Result<IpAddr, UsageError> {
     let value = value(parser)?;
     let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
     let allowed = "an IPv4 or IPv6 address such as 192.168.1.20 or fd00::20, without a port";
-    bare.unwrap_or(&value).parse().map_err(|_| wrong("--bind", &value, allowed))
+    bare.unwrap_or(&value).parse().map_err(|_| wrong(flag, &value, allowed))
+}
+
+pub(super) fn network(parser: &mut Parser) -> Result<Network, UsageError> {
+    let value = value(parser)?;
+    let allowed = "an address such as 127.0.0.1, or a network such as 172.17.0.0/16";
+    Network::parse(&value).ok_or_else(|| wrong("--trusted-proxy", &value, allowed))
 }
 
 pub(super) fn size(parser: &mut Parser) -> Result<Size, UsageError> {

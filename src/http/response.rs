@@ -14,18 +14,16 @@ const JOINED_BODY_MAX_BYTES: usize = 16 * 1024;
 /// `httpdate` ends with the year 9999. A device with a broken clock should still answer.
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
-/// On every response that does not set them itself. The page may run, show and connect to what came from here, and nothing may
-/// embed or read it.
-const SECURITY_HEADERS: [(&str, &str); 5] = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-         media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'",
-    ),
+/// The page may run, show and connect to what came from here, and nothing may show it inside.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      media-src 'self' blob:; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// On every response that does not set them itself. No other site may read it.
+const SECURITY_HEADERS: [(&str, &str); 4] = [
+    ("Content-Security-Policy", POLICY),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
 
@@ -75,6 +73,12 @@ impl Response {
         }
         self.headers.push((name, value));
         self
+    }
+
+    /// Lets pages of these origins show this one inside (CSP 3, `frame-ancestors`).
+    pub fn framed_by(self, ancestors: &str) -> Self {
+        let policy = POLICY.trim_end_matches("'none'");
+        self.with_header("Content-Security-Policy", format!("{policy}{ancestors}"))
     }
 
     /// Sets the body and its Content-Type.

@@ -138,7 +138,7 @@ impl Server {
         let limits = &self.config.limits;
         let (most, most_of_client) = (limits.viewers, limits.viewers_per_address);
         let most_half_open = limits.half_open;
-        if self.viewers.count_of(client) >= most_of_client {
+        if self.viewers.count_of(client) >= most_of_client && !client.is_many {
             let sentence = format!(
                 "Your address has {most_of_client} viewers already (--max-viewers-per-address). \
                  Close a tab.",

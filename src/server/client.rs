@@ -11,13 +11,27 @@ use crate::work;
 /// All hosts of one local network share a /64, so that there the network alone would make them one
 /// client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Client(IpAddr);
+pub struct Client {
+    address: IpAddr,
+    /// It is a proxy that does not tell who asks: how much it may have at a time has no limit of its
+    /// own, how often it may ask has.
+    pub is_many: bool,
+}
 
 impl Client {
     /// Who is at an address, for a server that is at these.
     pub fn at(address: IpAddr, own: impl IntoIterator<Item = IpAddr>) -> Client {
+        Client { address: Client::counted(address, own), is_many: false }
+    }
+
+    /// Whether it is a proxy that does not tell who asks.
+    pub fn of_many(self, is_many: bool) -> Client {
+        Client { is_many, ..self }
+    }
+
+    fn counted(address: IpAddr, own: impl IntoIterator<Item = IpAddr>) -> IpAddr {
         let IpAddr::V6(address) = address.to_canonical() else {
-            return Client(address.to_canonical());
+            return address.to_canonical();
         };
         let network = network(address);
         let is_on_link = own.into_iter().any(|own| match own {
@@ -25,7 +39,7 @@ impl Client {
             IpAddr::V4(_) => false,
         });
         let is_link_local = address.is_unicast_link_local() || address.is_loopback();
-        Client(if is_on_link || is_link_local { address } else { network }.into())
+        if is_on_link || is_link_local { address } else { network }.into()
     }
 }
 

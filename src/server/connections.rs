@@ -30,7 +30,8 @@ impl Server {
         };
         let count = self.connections.values().filter(of_client).count();
         let full = self.connections.len() >= limits.connections;
-        if count >= limits.connections_per_address || full && !self.make_room(now) {
+        let too_many = count >= limits.connections_per_address && !client.is_many;
+        if too_many || full && !self.make_room(now) {
             self.count_refusal(now, Reason::Connections, peer.ip());
             let sentence = "Too many connections. Close some tabs, or try again in a moment.";
             let refusal =
@@ -123,7 +124,8 @@ impl Server {
         while let Some(event) = self.poll_connection(now, connection) {
             match event {
                 http::Event::Request(request) => {
-                    if let Some(response) = self.respond(now, id, peer.ip(), &request) {
+                    let visitor = self.config.access.visitor(peer.ip(), &request.head);
+                    if let Some(response) = self.respond(now, id, &visitor, &request) {
                         connection.http.respond(response);
                     }
                 }
@@ -144,21 +146,22 @@ impl Server {
         now: Instant,
         connection: &mut Connection,
     ) -> Option<http::Event> {
-        let client = connection.client;
-        let guessed_wrong = Cell::new(false);
+        let (peer, access) = (connection.peer.ip(), &self.config.access);
+        let (asks, guessed_wrong) = (Cell::new(connection.client), Cell::new(false));
         let admit = |head: &Head| {
-            let addresses: Vec<IpAddr> = self.config.addresses.iter().map(|a| a.ip()).collect();
+            let visitor = access.visitor(peer, head);
+            asks.set(self.client_of(&visitor));
             let check = self.config.token.as_ref().map(|token| TokenCheck {
                 token,
-                wait: self.admission.wrong_token_wait(client, now),
+                wait: self.admission.wrong_token_wait(asks.get(), now),
                 guessed_wrong: &guessed_wrong,
             });
-            routes::admit(head, &self.config.access, &addresses, check)
+            routes::admit(head, &visitor, access, check)
         };
         let context = http::Context { now, date: self.date(now), admit: &admit };
         let event = connection.http.poll(&context);
         if guessed_wrong.get() {
-            self.admission.note_wrong_token(client, now);
+            self.admission.note_wrong_token(asks.get(), now);
         }
         event
     }

@@ -55,8 +55,8 @@ use self::timers::Timers;
 use self::viewers::ViewerTable;
 use crate::feed::{self, Feed};
 use crate::media::{Codec, Frame, SnapshotError};
+use crate::web::access::{AccessPolicy, Visitor};
 use crate::web::auth::Token;
-use crate::web::cors::AccessPolicy;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{AddressPair, Effect, EndReason, Transmit, ViewerId, resend_packets};
 
@@ -82,6 +82,8 @@ pub struct Config {
     pub frames_per_second: u32,
     /// What the stream is held to, in bits per second, if anything.
     pub bitrate: Option<u32>,
+    /// Addresses of somebody else that lead to this server, at the same ports.
+    pub announced: Vec<IpAddr>,
     /// Pictures from outside, in place of the ball.
     pub feed: Option<feed::Config>,
     /// Whether pictures carry their capture time, for the page to know.
@@ -208,7 +210,8 @@ pub struct Server {
 impl Server {
     /// # Panics
     /// If `config.frames_per_second` is 0.
-    pub fn new(config: Config, now: Instant) -> Server {
+    pub fn new(mut config: Config, now: Instant) -> Server {
+        config.access.addresses = own_addresses(&config);
         let feed = config.feed.map(|feed| Feed::new(feed, now));
         let mut timers = Timers::new();
         timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
@@ -452,11 +455,17 @@ impl Server {
 
     /// Whom the limits count a peer as.
     fn client_at(&self, peer: IpAddr) -> Client {
-        Client::at(peer, self.config.addresses.iter().map(SocketAddr::ip))
+        let own = self.config.addresses.iter().map(SocketAddr::ip);
+        Client::at(peer, own).of_many(self.config.access.proxies.trusts(peer))
+    }
+
+    fn client_of(&self, visitor: &Visitor) -> Client {
+        self.client_at(visitor.address).of_many(!visitor.is_told)
     }
 
     fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         self.config.addresses = addresses.to_vec();
+        self.config.access.addresses = own_addresses(&self.config);
         let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
         for id in viewers {
             self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
@@ -486,6 +495,12 @@ impl Server {
             });
         }
     }
+}
+
+/// The addresses that lead here.
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    let bound = config.addresses.iter().map(SocketAddr::ip);
+    bound.chain(config.announced.iter().copied()).collect()
 }
 
 /// What something returns, or nothing if it panics. Hostile input has caused panics in the libraries

@@ -1,6 +1,5 @@
 //! What requests ask of the server: offers become viewers, sessions change and end.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use str0m::IceCreds;
@@ -11,6 +10,7 @@ use super::{ConnId, Server};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
 use crate::sdp::offer::{Offer, OfferError};
+use crate::web::access::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, offer_api, whep};
 use crate::webrtc::ViewerId;
@@ -23,19 +23,20 @@ impl Server {
         &mut self,
         now: Instant,
         id: ConnId,
-        peer: IpAddr,
+        visitor: &Visitor,
         request: &Request,
     ) -> Option<Response> {
+        let access = &self.config.access;
         let answered = match routes::route(&request.head) {
-            Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head)),
-            Ok(Route::Offer) => self.offer(now, peer, request),
-            Ok(Route::Whep) => self.whep(now, peer, request),
-            Ok(Route::WhepSession(key)) => self.whep_session(now, peer, key, request),
+            Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head, visitor, access)),
+            Ok(Route::Offer) if request.head.method == Method::Options => Ok(offer_api::options()),
+            Ok(Route::Offer) => self.offer(now, visitor, request),
+            Ok(Route::Whep) => self.whep(now, visitor, request),
+            Ok(Route::WhepSession(key)) => self.whep_session(now, visitor, key, request),
             Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
             Ok(route @ (Route::Snapshot | Route::MotionJpeg)) => {
-                let client = self.client_at(peer);
                 let is_for_stream = route == Route::MotionJpeg;
-                match self.show_picture(now, id, client, &request.head, is_for_stream) {
+                match self.show_picture(now, id, visitor, &request.head, is_for_stream) {
                     Ok(None) => return None,
                     Ok(Some(response)) => Ok(response),
                     Err(refusal) => Err(refusal),
@@ -45,7 +46,7 @@ impl Server {
             Err(refusal) => Err(refusal),
         };
         let response = answered.unwrap_or_else(|refusal| refusal);
-        Some(cors::add_cors_headers(&request.head, &self.config.access, response))
+        Some(cors::add_cors_headers(&request.head, visitor, &self.config.access, response))
     }
 
     /// The page's offer. A page that sends its id, and offers a new connection, has given up the
@@ -53,19 +54,19 @@ impl Server {
     fn offer(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        visitor: &Visitor,
         request: &Request,
     ) -> Result<Response, Response> {
-        self.admit_offer(now, self.client_at(peer))?;
+        self.admit_offer(now, self.client_of(visitor))?;
         let mut offer = offer_api::read(&request.body)?;
         let client_id = offer_api::client_id(&request.head);
-        if let Some(id) = self.viewer_of_session(&offer, self.client_at(peer), client_id) {
+        if let Some(id) = self.viewer_of_session(&offer, self.client_of(visitor), client_id) {
             return self.renegotiate(now, id, &mut offer);
         }
         if let Some(id) = client_id.and_then(|client_id| self.viewers.with_client_id(client_id)) {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
         }
-        let (id, sdp) = self.add_viewer(now, peer, &mut offer)?;
+        let (id, sdp) = self.add_viewer(now, visitor, &mut offer)?;
         if let Some(client_id) = client_id {
             self.viewers.set_client_id(id, client_id);
         }
@@ -108,7 +109,7 @@ impl Server {
     fn whep(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        visitor: &Visitor,
         request: &Request,
     ) -> Result<Response, Response> {
         match request.head.method {
@@ -116,9 +117,9 @@ impl Server {
             Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
             _ => return Ok(whep::presence()),
         }
-        self.admit_offer(now, self.client_at(peer))?;
+        self.admit_offer(now, self.client_of(visitor))?;
         let mut offer = whep::read_offer(&request.body)?;
-        let (id, sdp) = self.add_viewer(now, peer, &mut offer)?;
+        let (id, sdp) = self.add_viewer(now, visitor, &mut offer)?;
         let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
         let mid = offer.video().mid.clone().unwrap_or_default();
         let response = whep::created(&key, &etag, sdp);
@@ -129,13 +130,13 @@ impl Server {
     fn whep_session(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        visitor: &Visitor,
         key: &str,
         request: &Request,
     ) -> Result<Response, Response> {
         let id = self.viewers.with_whep_key(key).ok_or_else(whep::no_session)?;
         match request.head.method {
-            Method::Patch => self.change_session(now, peer, id, request),
+            Method::Patch => self.change_session(now, visitor, id, request),
             Method::Delete => {
                 self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
                 Ok(Response::new(200))
@@ -149,7 +150,7 @@ impl Server {
     fn change_session(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        visitor: &Visitor,
         id: ViewerId,
         request: &Request,
     ) -> Result<Response, Response> {
@@ -161,7 +162,7 @@ impl Server {
         else {
             return Ok(Response::new(204));
         };
-        self.admit_offer(now, self.client_at(peer))?;
+        self.admit_offer(now, self.client_of(visitor))?;
         self.restart_ice(now, id, remote);
         let etag = self.secrets.etag();
         let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
@@ -183,7 +184,7 @@ impl Server {
     fn add_viewer(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        visitor: &Visitor,
         offer: &mut Offer,
     ) -> Result<(ViewerId, String), Response> {
         if let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_encoded()) {
@@ -194,13 +195,14 @@ impl Server {
                 offer.prefer_profile(profile_level_id);
             }
         }
-        let client = self.client_at(peer);
+        let (client, peer) = (self.client_of(visitor), visitor.address);
         self.admit_viewer(now, client)?;
         let local = LocalParameters {
             crypto: &self.config.crypto,
             certificate: &self.config.certificate,
             credentials: self.secrets.ice_credentials(),
             addresses: &self.config.addresses,
+            announced: &self.config.announced,
             random: self.secrets.numbers(),
             resend_packets: self.config.resend_packets(),
         };

@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
 use crate::refusal::Reason;
+use crate::web::access::Visitor;
 use crate::web::{cors, snapshot};
 
 /// Files of one picture: more widths than pages have use for, and a bound to what is kept of it and
@@ -121,7 +122,7 @@ impl Server {
         &mut self,
         now: Instant,
         id: ConnId,
-        client: Client,
+        visitor: &Visitor,
         head: &Head,
         is_for_stream: bool,
     ) -> Result<Option<Response>, Response> {
@@ -136,7 +137,7 @@ impl Server {
             }
             Some(File::Requested { .. }) => {}
             _ => {
-                self.admit_file(now, client, is_old)?;
+                self.admit_file(now, self.client_of(visitor), is_old)?;
                 if is_old && self.clock.tick_alone(now) {
                     self.snapshots.note_capture();
                     self.outbox.push_back(Output::Capture(Vec::new()));
@@ -144,7 +145,7 @@ impl Server {
                 self.request_file(width);
             }
         }
-        let cors = cors::add_cors_headers(head, &self.config.access, Response::new(200));
+        let cors = cors::add_cors_headers(head, visitor, &self.config.access, Response::new(200));
         self.snapshots.waiting.insert(id, Waiting { width, is_for_stream, cors });
         Ok(None)
     }

@@ -1,5 +1,7 @@
 //! The page and what belongs to it, from memory.
 
+use super::access::{AccessPolicy, Visitor};
+use super::cors::framing_policy;
 use crate::http::{Head, Response, WHITE_SPACE};
 
 /// A file of the page, as it is in the binary.
@@ -27,7 +29,12 @@ pub(super) static ASSETS: [Asset; 4] = [
 ];
 
 /// An asset from memory, or 304 when the browser has it already.
-pub fn respond(asset: &'static Asset, head: &Head) -> Response {
+pub fn respond(
+    asset: &'static Asset,
+    head: &Head,
+    visitor: &Visitor,
+    access: &AccessPolicy,
+) -> Response {
     let etag = format!("\"{:016x}\"", asset.digest);
     let known = head.header("if-none-match").is_some_and(|tags| matches_etag(tags, &etag));
     let response = if known {
@@ -35,7 +42,10 @@ pub fn respond(asset: &'static Asset, head: &Head) -> Response {
     } else {
         Response::new(200).with_body(asset.content_type, asset.content)
     };
-    response.with_header("ETag", etag).with_header("Cache-Control", "no-cache")
+    response
+        .framed_by(&framing_policy(visitor, access))
+        .with_header("ETag", etag)
+        .with_header("Cache-Control", "no-cache")
 }
 
 /// If-None-Match compares weakly (RFC 9110, section 13.1.2).

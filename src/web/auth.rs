@@ -1,9 +1,11 @@
 //! The secret that viewers have to know, if the operator has set one: a bearer token (RFC 6750).
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use subtle::ConstantTimeEq;
 
 use crate::http::{Head, Response};
@@ -64,7 +66,7 @@ impl TokenCheck<'_> {
     pub fn admit(&self, head: &Head) -> Result<(), Response> {
         let sentence = "This server asks for a token: open its address with #token=… at the end. A \
                         player sends it as Authorization: Bearer.";
-        self.admit_given(bearer(head), sentence)
+        self.admit_given(given(head).as_deref(), sentence)
     }
 
     /// As [`admit`](Self::admit), and the token may be in the query, as `?token=…`: an `<img>` and
@@ -77,7 +79,8 @@ impl TokenCheck<'_> {
         let in_query = query::parameter(head, "token");
         let sentence = "This server asks for a token: add ?token=… to this address, or send \
                         Authorization: Bearer.";
-        self.admit_given(bearer(head).or(in_query.as_deref()), sentence)
+        let given = given(head);
+        self.admit_given(given.as_deref().or(in_query.as_deref()), sentence)
     }
 
     fn admit_given(&self, given: Option<&str>, sentence: &str) -> Result<(), Response> {
@@ -101,11 +104,18 @@ impl TokenCheck<'_> {
     }
 }
 
-/// The token that comes with a request (RFC 6750, section 2.1). Another scheme is as good as none
-/// (section 3.1).
-fn bearer(head: &Head) -> Option<&str> {
-    let (scheme, token) = head.header("authorization")?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+/// The token that comes with a request (RFC 6750, section 2.1), or as a password of any user (RFC
+/// 7617): there are players that can send nothing else. Another scheme is as good as none.
+fn given(head: &Head) -> Option<Cow<'_, str>> {
+    let (scheme, given) = head.header("authorization")?.split_once(' ')?;
+    let given = given.trim_start_matches(' ');
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(given.into());
+    }
+    let decoded =
+        scheme.eq_ignore_ascii_case("basic").then(|| Base64::decode_vec(given).ok())??;
+    let decoded = String::from_utf8(decoded).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned().into())
 }
 
 /// RFC 6750, section 3.

@@ -2,18 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::http::{Head, Response};
+use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
 use crate::sdp::offer::{Offer, OfferError};
 
+/// Where offers are posted.
+pub const ENDPOINT: &str = "/offer";
+pub const METHODS: &str = "POST, OPTIONS";
 /// The header with the id that a page has drawn at random.
 const CLIENT_ID: &str = "ballcast-client-id";
 /// A longer id is none.
 const MAX_CLIENT_ID_BYTES: usize = 64;
+const JSON: &str = "application/json";
 
 /// Decides on the head alone whether the body is wanted.
 pub fn admit(head: &Head) -> Result<(), Response> {
-    if head.has_media_type("application/json") {
+    if head.method == Method::Options || head.has_media_type(JSON) {
         return Ok(());
     }
     Err(Response::problem(
@@ -21,7 +25,12 @@ pub fn admit(head: &Head) -> Result<(), Response> {
         Reason::ContentType,
         "Send the offer as application/json: {\"type\": \"offer\", \"sdp\": …}.",
     )
-    .with_header("Accept-Post", "application/json"))
+    .with_header("Accept-Post", JSON))
+}
+
+/// What may be done here.
+pub fn options() -> Response {
+    Response::new(204).with_header("Allow", METHODS).with_header("Accept-Post", JSON)
 }
 
 /// The id of the page that asks, if it sends one.
@@ -70,6 +79,6 @@ pub fn answer(sdp: &str) -> Response {
 /// JSON that is true now only.
 pub fn json(value: &Value) -> Response {
     Response::new(200)
-        .with_body("application/json", value.to_string().into_bytes())
+        .with_body(JSON, value.to_string().into_bytes())
         .with_header("Cache-Control", "no-store")
 }

@@ -1,10 +1,9 @@
 //! Which request is welcome, and what it is for.
 
-use std::net::IpAddr;
-
+use super::access::{AccessPolicy, Visitor};
 use super::assets::{ASSETS, Asset};
 use super::auth::TokenCheck;
-use super::cors::{AccessPolicy, add_cors_headers, admit_origin, admit_picture_origin};
+use super::cors::add_cors_headers;
 use super::{offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
@@ -29,46 +28,38 @@ pub enum Route<'a> {
 /// Decides on the head alone whether the rest of a request is wanted.
 pub fn admit(
     head: &Head,
+    visitor: &Visitor,
     access: &AccessPolicy,
-    addresses: &[IpAddr],
     token: Option<TokenCheck>,
 ) -> Result<(), Response> {
-    admit_request(head, access, addresses, token)
-        .map_err(|refusal| add_cors_headers(head, access, refusal))
+    admit_request(head, visitor, access, token)
+        .map_err(|refusal| add_cors_headers(head, visitor, access, refusal))
 }
 
 fn admit_request(
     head: &Head,
+    visitor: &Visitor,
     access: &AccessPolicy,
-    addresses: &[IpAddr],
     token: Option<TokenCheck>,
 ) -> Result<(), Response> {
-    if !access.allows_host(&head.host.name, addresses) {
-        return Err(Response::problem(
-            421,
-            Reason::HostUnknown,
-            &format!(
-                "This server does not answer to the name {}. Use one of its addresses, or start \
-                 it with --allow-host {}.",
-                head.host.name, head.host.name
-            ),
-        ));
-    }
+    access.admit_host(&visitor.host)?;
     // The origin first: another site's page could use up the tries of the address that opened it.
     let token = token.as_ref();
     let check_token = || token.map_or(Ok(()), |token| token.admit(head));
     let wanted = route(head)?;
     match wanted {
         Route::Offer => {
-            admit_origin(head, &[])?;
-            check_token()?;
+            // A browser sends no token with a preflight.
+            if head.method != Method::Options {
+                access.admit_origin(head, &visitor.host)?;
+                check_token()?;
+            }
             offer_api::admit(head)
         }
         Route::Whep | Route::WhepSession(_) => {
-            // What changes nothing says nothing either, and a browser sends no token with a
-            // preflight.
+            // What changes nothing says nothing either.
             if !matches!(head.method, Method::Get | Method::Head | Method::Options) {
-                admit_origin(head, &access.origins)?;
+                access.admit_origin(head, &visitor.host)?;
                 check_token()?;
             }
             whep::admit(head)
@@ -76,7 +67,7 @@ fn admit_request(
         // It lists the viewers' addresses.
         Route::Stats => check_token(),
         Route::Snapshot | Route::MotionJpeg => {
-            admit_picture_origin(head, &access.origins)?;
+            access.admit_picture_origin(head, &visitor.host)?;
             token.map_or(Ok(()), |token| token.admit_picture(head))?;
             match wanted {
                 Route::Snapshot => snapshot::width(head).map(|_| ()),
@@ -93,7 +84,7 @@ pub fn route(head: &Head) -> Result<Route<'_>, Response> {
         (Route::Asset(asset), "GET, HEAD")
     } else {
         match head.path.as_str() {
-            "/offer" => (Route::Offer, "POST"),
+            offer_api::ENDPOINT => (Route::Offer, offer_api::METHODS),
             "/stats" => (Route::Stats, "GET, HEAD"),
             snapshot::SNAPSHOT => (Route::Snapshot, "GET, HEAD"),
             snapshot::STREAM => (Route::MotionJpeg, "GET, HEAD"),

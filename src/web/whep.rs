@@ -40,9 +40,12 @@ pub fn read_offer(body: &[u8]) -> Result<Offer, Response> {
     sdp.and_then(Offer::parse).map_err(|error| offer_api::refusal(&error))
 }
 
-/// What may be done here.
+/// What may be done here. Mainsail, a web interface of printers, plays after a 204 alone.
 pub fn options(methods: &'static str) -> Response {
-    Response::new(200).with_header("Allow", methods).with_header("Accept-Post", SDP)
+    Response::new(204)
+        .with_header("Allow", methods)
+        .with_header("Accept-Post", SDP)
+        .with_header("Accept-Patch", FRAGMENT)
 }
 
 /// The endpoint and sessions exist, and there is nothing to see.
@@ -54,7 +57,8 @@ pub fn presence() -> Response {
 pub fn created(session: &str, etag: &str, sdp: String) -> Response {
     Response::new(201)
         .with_body(SDP, sdp.into_bytes())
-        .with_header("Location", format!("{ENDPOINT}/{session}"))
+        // Relative, so that it is right behind a proxy that has put the server under some path.
+        .with_header("Location", format!("whep/{session}"))
         .with_header("ETag", etag.to_owned())
         .with_header("Accept-Patch", FRAGMENT)
         .with_header("Cache-Control", "no-store")
@@ -89,7 +93,8 @@ pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
     };
     let text = str::from_utf8(body).map_err(|_| malformed())?;
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
-    let is_line = |line: &&str| line.len() > 2 && line.as_bytes()[1] == b'=';
+    // Players make an empty attribute of the end of candidates in Firefox, whose candidate is empty.
+    let is_line = |line: &&str| line.len() >= 2 && line.as_bytes()[1] == b'=';
     if lines.is_empty() || !lines.iter().all(is_line) {
         return Err(malformed());
     }

@@ -1,6 +1,6 @@
 //! What a viewer's `Rtc` is built with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct LocalParameters<'a> {
     pub credentials: IceCreds,
     /// Our UDP addresses, all of which become candidates.
     pub addresses: &'a [SocketAddr],
+    /// Addresses of others that lead to us, at the same port. They are in our answers alone.
+    pub announced: &'a [IpAddr],
     /// Random, as the answer's and the stream's numbers have to be (RFC 3550, section 5.1).
     pub random: [u32; 6],
     /// Packets kept for retransmission, see [`resend_packets`].

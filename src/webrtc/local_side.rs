@@ -1,7 +1,8 @@
 //! Our end of a viewer's connection, as its answers describe it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use str0m::net::Protocol;
 use str0m::{Candidate, IceCreds};
 
 use crate::sdp::answer::{self, Local, StreamFormat};
@@ -15,6 +16,8 @@ pub struct LocalSide {
     pub is_dtls_client: bool,
     pub fingerprint: String,
     pub candidates: Candidates,
+    /// Addresses of others that lead to our port.
+    pub announced: Vec<IpAddr>,
     pub credentials: IceCreds,
 }
 
@@ -36,7 +39,12 @@ impl LocalSide {
 
     /// Each `candidate:…`.
     pub fn candidates(&self) -> Vec<String> {
-        self.candidates.0.iter().map(Candidate::to_sdp_string).collect()
+        let port = self.candidates.0.first().map(|candidate| candidate.addr().port());
+        let announced = self.announced.iter().zip(port.into_iter().cycle());
+        let announced = announced.filter_map(|(address, port)| {
+            Candidate::host(SocketAddr::new(*address, port), Protocol::Udp).ok()
+        });
+        self.candidates.0.iter().cloned().chain(announced).map(|it| it.to_sdp_string()).collect()
     }
 
     pub fn set_credentials(&mut self, credentials: IceCreds) {

@@ -123,6 +123,7 @@ impl Viewer {
                 is_dtls_client,
                 fingerprint,
                 candidates,
+                announced: local.announced.to_vec(),
                 credentials: local.credentials,
             },
             remote_credentials: credentials.clone(),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Server};
-use ballcast::web::cors::AccessPolicy;
+use ballcast::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 
@@ -199,6 +199,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         certificate: crate::crypto::certificate(options.seed),
         addresses: options.server_addresses.clone(),
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
+        announced: Vec::new(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,

@@ -12,7 +12,7 @@ use ballcast::server::admission::Limits;
 use ballcast::server::{Config, Raw, Server};
 use ballcast::source::encode::Quality;
 use ballcast::source::{BallSource, Source};
-use ballcast::web::cors::AccessPolicy;
+use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
 struct Filled {
@@ -79,6 +79,7 @@ fn config(
         certificate,
         addresses,
         access: AccessPolicy::default(),
+        announced: Vec::new(),
         token: None,
         limits: Limits::default(),
         frames_per_second,

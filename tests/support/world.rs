@@ -9,8 +9,8 @@ use ballcast::feed;
 use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Raw, Server};
+use ballcast::web::access::AccessPolicy;
 use ballcast::web::auth::Token;
-use ballcast::web::cors::AccessPolicy;
 use ballcast::webrtc::Transmit;
 use ballcast::work::steps_of;
 use serde_json::{Value, json};
@@ -107,30 +107,30 @@ impl World {
 
     /// A world whose pictures come from outside.
     pub fn with_feed(feed: feed::Config) -> World {
-        World::with(Limits::default(), None, Some(feed), real_crypto())
+        World::with(real_crypto(), |config| config.feed = Some(feed))
     }
 
     pub fn with_limits(limits: Limits) -> World {
-        World::with(limits, None, None, real_crypto())
+        World::with(real_crypto(), |config| config.limits = limits)
     }
 
     pub fn with_token(token: Option<Token>) -> World {
-        World::with(Limits::default(), token, None, real_crypto())
+        World::with(real_crypto(), |config| config.token = token)
+    }
+
+    /// A world whose server is configured in some other way.
+    pub fn configured(change: impl FnOnce(&mut Config)) -> World {
+        World::with(real_crypto(), change)
     }
 
     /// A world in which the server and the clients use `crypto`.
     pub fn with_crypto(limits: Limits, crypto: Arc<CryptoProvider>) -> World {
-        World::with(limits, None, None, crypto)
+        World::with(crypto, |config| config.limits = limits)
     }
 
-    fn with(
-        limits: Limits,
-        token: Option<Token>,
-        feed: Option<feed::Config>,
-        crypto: Arc<CryptoProvider>,
-    ) -> World {
+    fn with(crypto: Arc<CryptoProvider>, change: impl FnOnce(&mut Config)) -> World {
         let now = Instant::now();
-        let config = Config {
+        let mut config = Config {
             entropy: [7; 32],
             crypto: Arc::clone(&crypto),
             certificate: crypto.dtls_provider.generate_certificate().unwrap(),
@@ -138,15 +138,18 @@ impl World {
             access: AccessPolicy {
                 names: vec!["camera".into()],
                 origins: vec![ALLOWED_ORIGIN.into()],
+                ..AccessPolicy::default()
             },
-            token,
-            limits,
+            announced: Vec::new(),
+            token: None,
+            limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
-            feed,
+            feed: None,
             stamped: false,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
+        change(&mut config);
         World {
             now,
             crypto,

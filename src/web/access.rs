@@ -1,0 +1,103 @@
+//! Who may use this server: by the name that it is reached under, and by the site whose page asks.
+
+use std::net::IpAddr;
+
+use super::proxies::TrustedProxies;
+use crate::http::{Authority, Head, Response};
+use crate::refusal::Reason;
+
+/// The names under which this server may be reached, and whose pages may use it.
+#[derive(Debug, Clone, Default)]
+pub struct AccessPolicy {
+    /// Lower case: the host name, its `.local` name, and what the operator allowed.
+    pub names: Vec<String>,
+    /// Its own addresses, and those that lead to it.
+    pub addresses: Vec<IpAddr>,
+    /// The origins of other sites' pages that may use it, as browsers write them.
+    pub origins: Vec<String>,
+    pub proxies: TrustedProxies,
+}
+
+/// Who asks, and for whom: as the connection tells, or the trusted proxy that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    pub address: IpAddr,
+    /// Whether this is the address of one client. A proxy may keep to itself who asks.
+    pub is_told: bool,
+    /// Whom the client believes that it is talking to.
+    pub host: Authority,
+}
+
+impl AccessPolicy {
+    pub fn visitor(&self, peer: IpAddr, head: &Head) -> Visitor {
+        self.proxies.visitor(peer, head)
+    }
+
+    /// Whether a Host header may carry `host`. A page of another site can point its own name at
+    /// our address (DNS rebinding); its requests carry that name.
+    pub(super) fn admit_host(&self, host: &Authority) -> Result<(), Response> {
+        let name = &host.name;
+        let is_loopback = || name.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        if self.is_own_name(name) || complete(name) == "localhost" || is_loopback() {
+            return Ok(());
+        }
+        let sentence = format!(
+            "This server does not answer to the name {name}. Use one of its addresses, or start it \
+             with --allow-host {name}."
+        );
+        Err(Response::problem(421, Reason::HostUnknown, &sentence))
+    }
+
+    /// Whether the page that asks is one of this host, whatever its port, or of an allowed origin.
+    pub(super) fn admit_origin(&self, head: &Head, host: &Authority) -> Result<(), Response> {
+        let is_welcome = match head.header("origin") {
+            Some(origin) => self.allows_origin(origin, host),
+            None => head.header("sec-fetch-site") != Some("cross-site"),
+        };
+        if is_welcome {
+            return Ok(());
+        }
+        let sentence = "Another site's page may not connect here. Open this server's own page, or \
+                        start it with --allow-origin.";
+        Err(Response::problem(403, Reason::ForeignOrigin, sentence))
+    }
+
+    /// Whether the page that shows a picture may, as far as its request tells. A browser says which page
+    /// that is to `https` and the loopback address only; elsewhere the answer's
+    /// Cross-Origin-Resource-Policy keeps other sites' pages from showing it.
+    pub(super) fn admit_picture_origin(
+        &self,
+        head: &Head,
+        host: &Authority,
+    ) -> Result<(), Response> {
+        // Of an allowed origin an `<img>` sends no Origin. An address that is opened is shown by no page.
+        let is_untold = head.header("origin").is_none();
+        let is_opened = head.header("sec-fetch-mode") == Some("navigate");
+        if is_untold && (is_opened || !self.origins.is_empty()) {
+            return Ok(());
+        }
+        self.admit_origin(head, host)
+    }
+
+    /// Whether the pages of an origin may use this server: those in the list, and those of the host
+    /// itself. The web interface of a printer is on one port, and its camera on another.
+    pub(super) fn allows_origin(&self, origin: &str, host: &Authority) -> bool {
+        let is_own = |name: &str| complete(name) == complete(&host.name) || self.is_own_name(name);
+        let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+        authority.and_then(Authority::parse).is_some_and(|authority| is_own(&authority.name))
+            || self.origins.iter().any(|known| known == origin)
+    }
+
+    /// Whether a name or an address leads here from everywhere, which `localhost` does not.
+    fn is_own_name(&self, name: &str) -> bool {
+        let is_address = |address: IpAddr| {
+            !address.is_loopback() && self.addresses.contains(&address.to_canonical())
+        };
+        self.names.iter().any(|own| own == complete(name)) || name.parse().is_ok_and(is_address)
+    }
+}
+
+/// A name with a dot at its end is the same name, and complete (RFC 1034, section 3.1).
+fn complete(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
