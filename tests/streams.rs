@@ -324,6 +324,74 @@ fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it()
 }
 
 /// A picture comes, and no more bytes for now; how long until it can be shown.
+#[test]
+fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
+    let mut world = world(Kind::Command);
+    world.run(Duration::from_secs(11));
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Kill(Signal::Interrupt)]);
+    world.input(Input::Feed(Event::Bytes(&unit(1, true))));
+    world.run(PERIOD);
+    assert_eq!(world.stats()["source"]["state"], "running");
+    world.input(Input::Feed(Event::Exited("it was killed")));
+    let stats = world.stats();
+    assert_eq!(stats["source"]["state"], "failed");
+    assert_eq!(stats["source"]["sentence"], "The command is gone: it was killed.");
+}
+
+#[test]
+fn a_command_whose_output_cannot_be_read_is_ended_before_it_is_started_again() {
+    let mut world = world(Kind::Command);
+    world.input(Input::Feed(Event::Bytes(&unit(1, true))));
+    // The picture may be complete, and is not shown any more.
+    world.input(Input::Feed(Event::Failed("it cannot be read")));
+    world.run(Duration::from_millis(1_500));
+    assert_eq!(world.stats()["source"]["state"], "failed");
+    assert_eq!(world.feed_commands, [Command::Close, Command::Kill(Signal::Interrupt)]);
+    world.feed_commands.clear();
+    world.input(Input::Feed(Event::Exited("it was interrupted")));
+    world.run(Duration::from_millis(1_100));
+    assert_eq!(world.feed_commands, [Command::Open]);
+}
+
+#[test]
+fn a_picture_that_comes_with_a_failure_is_not_shown_among_words() {
+    let mut world = world(Kind::Command);
+    let viewer = world.join();
+    world.run(Duration::from_secs(1));
+    let before = world.clients[viewer].client.frames.len();
+    let b_slice: &[u8] = &[0, 0, 0, 1, 0x01, 0x9e, 0x38, 0x81];
+    world.input(Input::Feed(Event::Bytes(&[&unit(1, true)[..], b_slice, b_slice].concat())));
+    assert_eq!(world.stats()["source"]["state"], "failed");
+    world.run(Duration::from_millis(50));
+    assert!(numbers(&world, viewer)[before..].iter().all(|number| *number != 1));
+}
+
+#[test]
+fn a_film_that_cannot_be_shown_is_not_read_to_its_end() {
+    let mut world = world(Kind::File);
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+    world.input(Input::Feed(Event::Bytes(&[b'?'; 1 << 16])));
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Close]);
+    world.run(Duration::from_millis(1_100));
+    assert_eq!(world.feed_commands, [Command::Open]);
+    assert_eq!(world.stats()["source"]["state"], "failed");
+}
+
+#[test]
+fn a_film_without_a_picture_is_read_in_turns_with_everything_else() {
+    let mut world = world(Kind::File);
+    // Only a key frame could be shown.
+    let bytes = [PARAMETER_SETS, SLICE, &[0xaa; 60_000]].concat();
+    let mut reads = 0;
+    while std::mem::take(&mut world.feed_commands) == [Command::Read] {
+        reads += 1;
+        assert!(reads < 100);
+        world.input(Input::Feed(Event::Bytes(&bytes)));
+    }
+    world.run(Duration::from_millis(2));
+    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read], "after {reads}");
+}
+
 fn delay(feed: &mut Feed, now: Instant, picture: &[u8]) -> Duration {
     feed.handle_event(now, Event::Bytes(picture));
     feed.handle_event(now, Event::Dry);

@@ -8,6 +8,10 @@ use crate::pipe;
 
 /// A file is played at this rate where it does not say one.
 const DEFAULT_FILE_RATE: u32 = 25;
+/// Reads that follow each other at once, 1 MiB: there may be no picture in a whole film.
+const READS_AT_ONCE: usize = 16;
+/// And then something else may happen.
+const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// A file is read as fast as it is played.
 #[derive(Default)]
@@ -15,6 +19,10 @@ pub struct Playback {
     pub ready: VecDeque<pipe::Item>,
     pub next_at: Option<Instant>,
     pub is_reading: bool,
+    /// When it is read on, after a pause.
+    pub read_at: Option<Instant>,
+    /// Since the last pause.
+    pub reads: usize,
 }
 
 impl Feed {
@@ -32,7 +40,7 @@ impl Feed {
         }
         if self.file.ready.is_empty() && !self.file.is_reading && self.open_at.is_none() {
             match self.attempt {
-                Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(),
+                Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(now),
                 // Once more, or a pause where nothing came of it.
                 Attempt { last_item: Some(_), .. } => {
                     self.attempt = Attempt::new();
@@ -44,7 +52,15 @@ impl Feed {
         }
     }
 
-    pub(super) fn read_on(&mut self) {
+    pub(super) fn read_on(&mut self, now: Instant) {
+        if self.file.read_at.is_some() {
+            return;
+        }
+        if self.file.reads == READS_AT_ONCE {
+            self.file.read_at = Some(now + READ_PAUSE);
+            return;
+        }
+        self.file.reads += 1;
         self.file.is_reading = true;
         self.commands.push_back(Command::Read);
     }

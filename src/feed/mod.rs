@@ -10,6 +10,7 @@ mod file;
 mod groups;
 mod missing;
 mod restarts;
+mod status;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use self::file::Playback;
 use self::groups::Groups;
 pub use self::missing::Missing;
 use self::restarts::{Ending, Restarts};
+pub use self::status::Status;
 use crate::media::{Frame, Picture, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
@@ -111,30 +113,6 @@ pub enum Item {
     Jpeg(Jpeg, Instant),
 }
 
-/// How it is with the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// Nothing has come of it yet.
-    Starting,
-    Running,
-    /// It was running, and nothing has come lately.
-    Silent,
-    /// There is nothing to show, for the reason that the sentence says.
-    Failed(String),
-}
-
-impl Status {
-    /// As in the statistics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Status::Starting => "starting",
-            Status::Running => "running",
-            Status::Silent => "silent",
-            Status::Failed(_) => "failed",
-        }
-    }
-}
-
 /// One stream from outside, for the life of the process.
 pub struct Feed {
     config: Config,
@@ -212,11 +190,7 @@ impl Feed {
             Event::Bytes(bytes) => self.take_bytes(now, bytes),
             Event::Dry => self.run_dry(now),
             Event::Ended => self.ended(now),
-            Event::Failed(reason) => {
-                self.fail(now, format!("{reason}."));
-                self.commands.push_back(Command::Close);
-                self.try_again(now);
-            }
+            Event::Failed(reason) => self.failed(now, reason),
             Event::Exited(how) => self.exited(now, how),
         }
     }
@@ -232,6 +206,9 @@ impl Feed {
         }
         if due(&mut self.give_up_at) {
             self.commands.push_back(Command::GiveUp);
+        }
+        if due(&mut self.file.read_at) {
+            self.file.reads = 0;
         }
         if self.silent_at().is_some_and(|at| at <= now) {
             self.set_status(now, Status::Silent);
@@ -258,6 +235,7 @@ impl Feed {
             self.hangs_at(),
             self.ending.as_ref().map(Ending::at),
             self.file.next_at.filter(|_| !self.file.ready.is_empty()),
+            self.file.read_at,
         ]
         .into_iter()
         .flatten()
@@ -300,6 +278,11 @@ impl Feed {
         self.arrivals.period()
     }
 
+    /// The bytes of memory that are kept for the picture under way.
+    pub fn buffered_bytes(&self) -> usize {
+        self.parser.buffered_bytes()
+    }
+
     /// How often it was begun again after a failure.
     pub fn restarts(&self) -> u64 {
         self.restarts.count
@@ -338,7 +321,7 @@ impl Feed {
         self.attempt = Attempt { opened_at: Some(now), ..Attempt::new() };
         match self.config.kind {
             Kind::Command => self.has_process = true,
-            Kind::File => self.read_on(),
+            Kind::File => self.read_on(now),
             Kind::Stdin | Kind::Fifo => {}
         }
     }
@@ -386,9 +369,24 @@ impl Feed {
         }
     }
 
+    fn failed(&mut self, now: Instant, reason: &str) {
+        self.flush_at = None;
+        self.file.is_reading = false;
+        self.fail(now, format!("{reason}."));
+        self.commands.push_back(Command::Close);
+        if self.has_process {
+            // It is started again when it is gone.
+            self.attempt.ended_at = Some(now);
+            self.ending.get_or_insert(Ending::begin(now));
+        } else {
+            self.try_again(now);
+        }
+    }
+
     fn exited(&mut self, now: Instant, how: &str) {
         self.has_process = false;
         self.ending = None;
+        self.flush_at = None;
         if self.attempt.ended_at.is_none() {
             self.commands.push_back(Command::Close);
         }
@@ -459,6 +457,11 @@ impl Feed {
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }
+            if self.config.kind == Kind::File && self.attempt.ended_at.is_none() {
+                // A film may have gigabytes.
+                self.attempt.ended_at = Some(now);
+                self.commands.push_back(Command::Close);
+            }
         }
         self.play_file(now);
     }
@@ -472,6 +475,8 @@ impl Feed {
             let format = self.info().format.map_or("", Format::name);
             log::info!("the picture is {format}{size}{profile}");
             self.set_status(now, Status::Running);
+            // A command that is being ended may go on: its end is still to come.
+            self.attempt.failed = false;
         }
         self.attempt.first_item.get_or_insert(now);
         self.attempt.last_item = Some(now);

@@ -63,6 +63,10 @@ impl Server {
             // What was shown until now, words or pictures, is nothing that the next refers to.
             self.begin_again(now);
         }
+        if !is_running {
+            // What came just before a failure would be a picture between words that refer to words.
+            return;
+        }
         // Of pictures that have come at once, only the newest is worth encoding.
         let is_picture = |item: &Item| !matches!(item, Item::Frame(_));
         let newest = items.iter().rposition(is_picture);
