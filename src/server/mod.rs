@@ -311,6 +311,11 @@ impl Server {
         self.connections.len()
     }
 
+    /// The stream from outside, if there is one.
+    pub fn feed(&self) -> Option<&Feed> {
+        self.feed.as_ref()
+    }
+
     /// What must hold between any two inputs.
     ///
     /// # Panics

@@ -12,6 +12,7 @@ mod browser;
 mod crypto;
 #[path = "../support/dear_offers.rs"]
 mod dear_offers;
+mod feed;
 mod link;
 mod log;
 mod options;

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::feed::FeedOptions;
 use crate::link::Conditions;
+
+/// The share of runs with a stream from outside, in per cent.
+const FEED_SHARE: u8 = 40;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -52,6 +56,8 @@ pub struct Options {
     pub ipv6: Option<usize>,
     /// Those of the server, while nothing is wrong.
     pub server_addresses: Vec<SocketAddr>,
+    /// A stream from outside, in place of the ball.
+    pub feed: Option<FeedOptions>,
 }
 
 /// Two interfaces of the server.
@@ -95,6 +101,7 @@ impl Options {
             vp8: None,
             ipv6: None,
             server_addresses: vec![SERVER_IPV4[0].parse().unwrap()],
+            feed: None,
         }
     }
 
@@ -111,6 +118,9 @@ impl Options {
         let ipv4 = SERVER_IPV4.into_iter().take(interfaces);
         let server_addresses = ipv4.chain(ipv6.map(|_| SERVER_IPV6));
         let server_addresses = server_addresses.map(|address| address.parse().unwrap()).collect();
+        // From a generator of its own.
+        let mut of_feed = Rng::with_seed(seed ^ 0x3c6e_f372_fe94_f82b);
+        let feed = of_feed.u8(..100) < FEED_SHARE;
         Options {
             seed,
             length,
@@ -145,6 +155,7 @@ impl Options {
             reports_stall: rng.bool(),
             ipv6,
             server_addresses,
+            feed: feed.then(|| FeedOptions::draw(&mut of_feed)),
         }
     }
 }

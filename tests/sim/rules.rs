@@ -1,48 +1,31 @@
 //! The rules that must hold after every event. Messages begin with the number of the rule: S for
 //! safety, L for liveness.
 
+pub mod feed;
+mod keyframes;
+mod media;
+
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
 use ballcast::webrtc::ViewerId;
 
-use crate::tally::{Happening, Tally};
-use crate::wire::Wire;
+use self::feed::FeedRules;
+pub use self::media::{Origin, SentFrame};
+use self::media::{Pace, Stream};
 
-/// A frame that the source delivered. The frames of all codecs of one picture have the same number.
-#[derive(Debug, Clone, Copy)]
-pub struct SentFrame {
-    pub codec: Codec,
-    pub number: u64,
-    pub keyframe: bool,
-    pub captured: Instant,
-}
-
-/// The last packet that the server sent in an RTP stream.
 #[derive(Debug)]
-struct Stream {
-    sequence: u16,
-    timestamp: u32,
-    frame: u64,
-    /// A packet of this frame could not be sent: the next frame must be a key frame.
-    send_failed: bool,
-    /// Sequence number and timestamp of the last packets that were not sent twice.
-    single: VecDeque<(u16, u32)>,
-}
-
-/// A packet that is sent twice is one of the last so many.
-const MAX_SINGLE: usize = 8;
-
-#[derive(Debug, Default)]
 pub struct Rules {
     /// Addresses that have sent an authenticated connectivity check, and when an authenticated STUN
     /// message last came from each.
     verified: BTreeMap<SocketAddr, Instant>,
     /// By SSRC, without RTX streams.
     streams: BTreeMap<u32, Stream>,
+    /// How the last frame of each of them leaves.
+    paces: BTreeMap<u32, Pace>,
     /// The codec and the SSRC of each viewer's stream, and where it went last.
     destinations: BTreeMap<ViewerId, (Codec, u32, SocketAddr)>,
 
@@ -70,6 +53,18 @@ pub struct Rules {
     forced_keyframes: Vec<(Codec, Instant)>,
     last_capture: Option<Instant>,
     period: Duration,
+    began: Instant,
+    codecs: BTreeMap<ViewerId, Codec>,
+    /// When each viewer was last sent the beginning of a key frame.
+    last_keyframe: BTreeMap<ViewerId, Instant>,
+    /// The newest key frame of a stream that was sent, and when first.
+    newest_keyframe: Option<(u64, Instant)>,
+    /// When the source last delivered no frames, or only delta frames.
+    excused_at: Option<Instant>,
+    /// When the host was last woken.
+    resumed_at: Option<Instant>,
+    /// Of a stream from outside, if there is one.
+    pub feed: Option<FeedRules>,
 }
 
 /// `Err` with a message if a rule is violated.
@@ -85,9 +80,33 @@ macro_rules! rule {
 pub(crate) use rule;
 
 impl Rules {
-    pub fn new(frames_per_second: u32) -> Rules {
-        let period = Duration::from_secs(1) / frames_per_second;
-        Rules { period, ..Rules::default() }
+    pub fn new(frames_per_second: u32, feed: Option<FeedRules>, now: Instant) -> Rules {
+        Rules {
+            verified: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            resumed_at: None,
+            destinations: BTreeMap::new(),
+            connected_at: BTreeMap::new(),
+            awaiting_first_keyframe: BTreeMap::new(),
+            closed_at: BTreeMap::new(),
+            keyframe_requested_at: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            last_datagram: BTreeMap::new(),
+            last_authenticated: BTreeMap::new(),
+            hostile: BTreeSet::new(),
+            half_open: BTreeMap::new(),
+            last_srtcp_index: BTreeMap::new(),
+            forced_keyframes: Vec::new(),
+            last_capture: None,
+            period: Duration::from_secs(1) / frames_per_second,
+            began: now,
+            codecs: BTreeMap::new(),
+            last_keyframe: BTreeMap::new(),
+            newest_keyframe: None,
+            excused_at: None,
+            feed,
+        }
     }
 
     /// An authenticated STUN message came from an address: a request, or the response to one.
@@ -106,7 +125,8 @@ impl Rules {
     }
 
     /// ICE and DTLS have come up for a viewer.
-    pub fn connected(&mut self, viewer: ViewerId, now: Instant) {
+    pub fn connected(&mut self, viewer: ViewerId, codec: Option<Codec>, now: Instant) {
+        self.codecs.extend(codec.map(|codec| (viewer, codec)));
         if let Entry::Vacant(first) = self.connected_at.entry(viewer) {
             first.insert(now);
             self.awaiting_first_keyframe.insert(viewer, now);
@@ -131,7 +151,19 @@ impl Rules {
 
     /// The number of the frame that went to a viewer last.
     pub fn last_frame(&self, viewer: ViewerId) -> Option<u64> {
-        Some(self.streams.get(&self.destinations.get(&viewer)?.1)?.frame)
+        self.streams.get(&self.destinations.get(&viewer)?.1)?.frame
+    }
+
+    pub fn frame(&self, number: u64, codec: Codec) -> Option<&SentFrame> {
+        self.frames.get(&(number, codec))
+    }
+
+    /// The server is told that a packet to this address could not be sent.
+    pub fn note_failed_send(&mut self, to: SocketAddr) {
+        for stream in self.streams.values_mut().filter(|stream| stream.failed_to == Some(to)) {
+            stream.send_failed = true;
+            stream.failed_to = None;
+        }
     }
 
     /// Whether an SRTCP index is new. A repeated one is a replay, which the server ignores (RFC 3711,
@@ -145,7 +177,11 @@ impl Rules {
     }
 
     /// The host was suspended for this long: all time limits are extended by it.
-    pub fn suspended(&mut self, time: Duration) {
+    pub fn suspended(&mut self, time: Duration, until: Instant) {
+        self.resumed_at = Some(until);
+        if let Some(feed) = &mut self.feed {
+            feed.suspended(until);
+        }
         let Rules {
             connected_at, awaiting_first_keyframe, keyframe_requested_at, closed_at, ..
         } = self;
@@ -163,31 +199,6 @@ impl Rules {
         }
     }
 
-    pub fn keyframe_requested(
-        &mut self,
-        viewer: ViewerId,
-        stream: u32,
-        now: Instant,
-        tally: &mut Tally,
-    ) {
-        // After a corrupted packet a client may request a stream that does not exist.
-        let Some((codec, known, _)) = self.destinations.get(&viewer).copied() else { return };
-        if known != stream {
-            return;
-        }
-        if self.keyframe_requested_at.contains_key(&viewer)
-            || self.forced_since(codec, now - WINDOW) >= 2
-        {
-            tally.happened(Happening::PliCollapsed);
-        }
-        self.keyframe_requested_at.entry(viewer).or_insert(now);
-    }
-
-    fn forced_since(&self, codec: Codec, since: Instant) -> usize {
-        let lately = self.forced_keyframes.iter().rev().take_while(|(_, at)| *at > since);
-        lately.filter(|(of, _)| *of == codec).count()
-    }
-
     pub fn captured(&mut self, now: Instant, viewers: usize) -> RuleResult {
         rule!(viewers > 0, "S11: a picture is captured and there are no viewers");
         if let Some(last) = self.last_capture.replace(now) {
@@ -195,101 +206,6 @@ impl Rules {
             let spacing = now - last;
             rule!(!spacing.is_zero(), "S11: two pictures in one tick");
         }
-        Ok(())
-    }
-
-    /// The server sends a datagram; with `fails`, the kernel does not accept it.
-    pub fn transmitted(
-        &mut self,
-        now: Instant,
-        to: SocketAddr,
-        viewer: Option<ViewerId>,
-        wire: &Wire,
-        fails: bool,
-        tally: &mut Tally,
-    ) -> RuleResult {
-        let Some(last_stun) = self.verified.get(&to).copied() else {
-            return Err(format!("S4: {wire:?} goes to {to}, which is not verified"));
-        };
-        let Wire::Rtp { sequence, timestamp, ssrc, codec, frame } = *wire else {
-            return Ok(());
-        };
-        let Some(codec) = codec else {
-            tally.happened(Happening::Resend);
-            return Ok(());
-        };
-        let silent = now - last_stun;
-        rule!(silent <= CONSENT + self.period, "L7: media to {to}, without STUN for {silent:?}");
-        if let Some(stream) = self.streams.get_mut(&ssrc)
-            && let Some(index) = stream.single.iter().position(|it| *it == (sequence, timestamp))
-        {
-            stream.single.remove(index);
-            tally.happened(Happening::Repeat);
-            return Ok(());
-        }
-        let number = frame.or_else(|| Some(self.streams.get(&ssrc)?.frame));
-        let frame = number.and_then(|number| self.frames.get(&(number, codec)).copied());
-        let frame = frame.ok_or("S1: media that belongs to no frame")?;
-        let age = now - frame.captured;
-        rule!(age <= self.period * 2, "S8: a frame leaves that is {age:?} old");
-        if let Some(viewer) = viewer {
-            self.destinations.insert(viewer, (codec, ssrc, to));
-            let silent =
-                self.last_datagram.get(&viewer).map(|last| now - *last).unwrap_or_default();
-            let limit = SILENCE + self.period;
-            let hostile = self.hostile.contains(&viewer);
-            rule!(hostile || silent <= limit, "L4: media for {viewer}, silent for {silent:?}");
-            if frame.keyframe {
-                self.awaiting_first_keyframe.remove(&viewer);
-                self.keyframe_requested_at.remove(&viewer);
-            }
-        }
-        match self.streams.get_mut(&ssrc) {
-            None => {
-                rule!(frame.keyframe, "S1: the first frame to {to} is no key frame");
-                let single = VecDeque::from([(sequence, timestamp)]);
-                let (frame, send_failed) = (frame.number, fails);
-                let stream = Stream { sequence, timestamp, frame, send_failed, single };
-                self.streams.insert(ssrc, stream);
-            }
-            Some(stream) => {
-                let next = stream.sequence.wrapping_add(1);
-                rule!(sequence == next, "S3: {sequence} follows {} to {to}", stream.sequence);
-                let step = timestamp.wrapping_sub(stream.timestamp) as i32;
-                rule!(step >= 0, "S3: the timestamp goes back by {step} to {to}");
-                if timestamp < stream.timestamp {
-                    tally.happened(Happening::TimestampWrap);
-                }
-                let same = stream.frame == frame.number;
-                rule!(same == (step == 0), "S3: timestamp and frame differ to {to}");
-                if frame.keyframe && frame.number > stream.frame + 1 {
-                    tally.happened(Happening::GatedViewer);
-                }
-                if !same {
-                    let follows = stream.frame + 1 == frame.number && !stream.send_failed;
-                    rule!(frame.keyframe || follows, "S2: a delta frame follows a gap to {to}");
-                    stream.send_failed = false;
-                }
-                stream.send_failed |= fails;
-                stream.single.push_back((sequence, timestamp));
-                if stream.single.len() > MAX_SINGLE {
-                    stream.single.pop_front();
-                }
-                (stream.sequence, stream.timestamp, stream.frame) =
-                    (sequence, timestamp, frame.number);
-            }
-        }
-        Ok(())
-    }
-
-    /// The server asks the source for a key frame: for a viewer that is newly connected, or for
-    /// requests, of which two per second are granted.
-    pub fn forced_keyframe(&mut self, codec: Codec, now: Instant) -> RuleResult {
-        self.forced_keyframes.push((codec, now));
-        let margin = WINDOW + self.period * 2;
-        let joins = self.connected_at.values().filter(|at| **at + margin > now).count();
-        let forced = self.forced_since(codec, now - WINDOW);
-        rule!(forced <= 2 + joins, "L2: {forced} key frames in a second, with {joins} joins");
         Ok(())
     }
 
@@ -334,29 +250,19 @@ impl Rules {
         self.keyframe_requested_at.retain(|viewer, _| is_live(viewer));
         self.closed_at.retain(|viewer, _| state(*viewer).is_some());
         if excused {
+            self.excused_at = Some(now);
+            if self.feed.as_ref().is_some_and(FeedRules::passes_on) {
+                // A group that could not be sent comes with the next request, or key frame.
+                self.awaiting_first_keyframe.clear();
+                self.keyframe_requested_at.clear();
+            }
             self.awaiting_first_keyframe
                 .values_mut()
                 .chain(self.keyframe_requested_at.values_mut())
                 .for_each(|at| *at = now);
             return Ok(());
         }
-        let grace = self.period + Duration::from_millis(10);
-        for (viewer, since) in &self.awaiting_first_keyframe {
-            let waits = now - *since;
-            rule!(waits <= grace, "L1: {viewer} waits {waits:?} for its first key frame");
-        }
-        for (viewer, since) in &self.keyframe_requested_at {
-            let waits = now - *since;
-            let codec = self.destinations.get(viewer).map(|(codec, ..)| *codec);
-            let granted = self
-                .forced_keyframes
-                .iter()
-                .filter(|(of, at)| Some(*of) == codec && *at <= *since && *at + WINDOW > *since);
-            // Two per second for all viewers: a request may have to wait for the next second.
-            let window = if granted.count() < 2 { Duration::ZERO } else { WINDOW };
-            let limit = window + Duration::from_millis(100).max(grace);
-            rule!(waits <= limit, "L2: {viewer} waits {waits:?} for the key frame it asked for");
-        }
+        self.check_keyframes(now)?;
         for (viewer, since) in &self.closed_at {
             let waits = now - *since;
             rule!(waits <= Duration::from_millis(100), "L4: {viewer} left {waits:?} ago");

@@ -1,6 +1,7 @@
 //! One run: a server, its viewers and the network between them, in virtual time. This is a second
 //! driver of the same core.
 
+mod feed;
 mod forged;
 pub mod scenarios;
 mod script;
@@ -8,19 +9,23 @@ mod server;
 mod users;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use ballcast::media::Codec;
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Server};
 use ballcast::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 
+use self::feed::Pending;
 use crate::browser::{Browser, HttpFault};
+use crate::feed::{FarEnd, FeedOptions, Format, Step};
 use crate::link::{Conditions, Link};
 use crate::options::Options;
+use crate::rules::feed::FeedRules;
 use crate::rules::{RuleResult, Rules, rule};
 use crate::tally::Tally;
 use crate::viewer::Viewer;
@@ -34,6 +39,8 @@ const PICTURE_WITHIN: Duration = Duration::from_secs(2);
 /// This long after the faults were removed, no page may reconnect while the server still has its
 /// viewer.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(6);
+/// The numbers of frames that are encoded for a stream: above those of the frames that come with it.
+const FIRST_ENCODED: u64 = 1 << 27;
 /// More steps than this without progress of time are taken for an endless loop.
 const MAX_STEPS_AT_ONE_INSTANT: usize = 20_000;
 
@@ -63,6 +70,8 @@ enum Event {
     Join(usize),
     /// The page checks whether it shows a picture, and reconnects if not.
     PageCheck(usize),
+    /// Something happens at the far end of the stream from outside.
+    FarEnd(Step),
     Script(Script),
 }
 
@@ -153,7 +162,16 @@ pub struct Run {
     pub tally: Tally,
     trace: u64,
     verbose: bool,
+    /// The number of the last frame that was encoded.
     frames: u64,
+    last_encoded: BTreeMap<Codec, u64>,
+    last_shown_at: Option<Instant>,
+    /// The number of the last frame that came with the stream from outside.
+    last_written: Option<u64>,
+    far_end: Option<FarEnd>,
+    /// What the server wants of the stream, and is not done yet.
+    pending: VecDeque<Pending>,
+    is_serving: bool,
     keyframe_forced: bool,
     huge_frame: bool,
     stalled_until: Option<Instant>,
@@ -173,6 +191,12 @@ pub struct Run {
     client_hellos: BTreeSet<SocketAddr>,
     steps_at_this_instant: usize,
     last_step_at: Instant,
+}
+
+fn new_rules(options: &Options, now: Instant) -> Rules {
+    let of_feed = options.feed.as_ref();
+    let of_feed = of_feed.map(|feed| FeedRules::new(feed.kind, feed.format == Format::H264));
+    Rules::new(options.frames_per_second, of_feed, now)
 }
 
 /// The result of a run.
@@ -204,7 +228,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         limits,
         frames_per_second: options.frames_per_second,
         bitrate: None,
-        feed: None,
+        feed: options.feed.as_ref().map(FeedOptions::config),
         stamped: false,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
     }
@@ -235,7 +259,8 @@ impl Run {
                 last_check: None,
             })
             .collect();
-        let rules = Rules::new(options.frames_per_second);
+        let rules = new_rules(&options, now);
+        let far_end = options.feed.as_ref().map(|feed| FarEnd::new(feed, options.seed));
         Run {
             now,
             start: now,
@@ -251,7 +276,13 @@ impl Run {
             tally: Tally::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             verbose,
-            frames: 0,
+            frames: if options.feed.is_some() { FIRST_ENCODED } else { 0 },
+            last_encoded: BTreeMap::new(),
+            last_shown_at: None,
+            last_written: None,
+            far_end,
+            pending: VecDeque::new(),
+            is_serving: false,
             keyframe_forced: false,
             huge_frame: false,
             stalled_until: None,
@@ -321,17 +352,30 @@ impl Run {
         if self.shut_down || !room || viewers_per_address < 2 {
             return Ok(());
         }
-        let gap = Duration::from_secs(2) / self.options.frames_per_second;
-        let honest = self.users.iter().enumerate().filter(|(_, p)| !p.powered_off && !p.hostile);
-        for (index, user) in honest {
+        let Some(gap) = self.longest_gap() else { return Ok(()) };
+        self.check_stream_is_seen()?;
+        for (index, user) in self.honest_users() {
             let settled = |viewer: &&Viewer| viewer.created_at + PICTURE_WITHIN < self.now;
             let Some(viewer) = user.viewer.as_ref().filter(settled) else { continue };
+            if self.may_wait(viewer.codec) {
+                continue;
+            }
             let last = viewer.decoded.last().copied();
             let fresh = last.is_some_and(|last| last + gap + Duration::from_millis(100) > self.now);
             let since = last.map(|last| self.now - last);
             rule!(fresh, "L3: user {index} has had no picture for {since:?}");
         }
         Ok(())
+    }
+
+    /// From one picture to the next on a good network, where there is any, with a frame lost.
+    fn longest_gap(&self) -> Option<Duration> {
+        let period = match &self.options.feed {
+            None => Duration::from_secs(1) / self.options.frames_per_second,
+            Some(_) if self.shows_words() => Duration::from_millis(500),
+            Some(feed) => Duration::from_secs(1) / feed.frames_per_second,
+        };
+        Some(period * 2)
     }
 
     fn next_event_at(&self) -> Option<Instant> {
@@ -370,6 +414,7 @@ impl Run {
             || self.sends_fail_until.is_some_and(|until| self.now <= until)
             || self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until)
             || self.shut_down;
+        self.check_feed_time_limits()?;
         let states = self.server.viewer_states().collect();
         self.rules.check_time_limits(self.now, excused, &states)?;
         crate::log::errors().map_or(Ok(()), |line| Err(format!("S13: {line}")))

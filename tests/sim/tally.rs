@@ -22,6 +22,9 @@ kinds! {
         SendFailed, HttpCut, HttpDribbled, HttpPipelined, HttpMalformed,
         ForgedStun, ForgedDtls, ForgedRtp, ForgedRtcp, Stranger, PliStorm,
         SourceStalled, SourceHuge, HostSuspended, HostAddresses, Insider, DearOffer,
+        StreamOpenFails, StreamMute, StreamWrongFormat, StreamCut, StreamBurst, StreamStalled,
+        StreamDamaged, StreamChanges, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
+        CommandDiesAtOnce, CommandRunsOn, CommandLeavesOpen, CommandIgnoresSignal, EncodeFails,
     }
 }
 
@@ -31,6 +34,7 @@ kinds! {
         FailedSend, GatedViewer, PliCollapsed, CapRefusal, AddressChange, SecondOffer,
         DtlsRetransmit, TimestampWrap, ShutdownInHandshake, CleanLeave,
         SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
+        GroupGiven, GroupLetGo, WordsShown, JpegLeftOut, CommandKilled, GaveUp, PacedFrame,
     }
 }
 

@@ -14,7 +14,7 @@ const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 pub struct Viewer {
     rtc: Rtc,
-    codec: Codec,
+    pub codec: Codec,
     pending: Option<SdpPendingOffer>,
     mid: Mid,
     deadline: Instant,
@@ -36,6 +36,8 @@ pub struct Viewer {
     pub decodes: bool,
     /// When frames were decoded.
     pub decoded: Vec<Instant>,
+    /// The number of the last one.
+    pub last_number: Option<u64>,
     requested: Option<Instant>,
     pub outgoing: Vec<Transmit>,
 }
@@ -81,6 +83,7 @@ impl Viewer {
             closed: false,
             decodes: false,
             decoded: Vec::new(),
+            last_number: None,
             requested: None,
             outgoing: Vec::new(),
         };
@@ -177,6 +180,7 @@ impl Viewer {
                 self.decodes = keyframe || self.decodes && media.contiguous;
                 if self.decodes {
                     self.decoded.push(now);
+                    self.last_number = crate::wire::number_of_frame(self.codec, &media.data);
                 }
             }
             _ => {}

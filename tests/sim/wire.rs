@@ -18,7 +18,8 @@ pub enum Wire {
         sequence: u16,
         timestamp: u32,
         ssrc: u32,
-        /// The number that the source wrote into the frame, in the first packet of a frame.
+        /// The number that the source wrote into the frame, in the first packet of a slice. A packet
+        /// of parameter sets of a stream from outside has none.
         frame: Option<u64>,
     },
     Rtcp {
@@ -69,10 +70,37 @@ fn codec(payload_type: u8) -> Option<Codec> {
     }
 }
 
-/// A frame's number as the source writes it after the NAL unit header or after the header of a VP8
-/// key frame: seven bits per byte, no byte zero.
+/// A frame's number as it is written after the header of a slice, after that of a parameter set or
+/// after the header of a VP8 key frame: seven bits per byte, no byte zero.
 pub fn number_bytes(number: u64) -> [u8; 4] {
     [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8)
+}
+
+/// The number that is written at the beginning of these bytes, if there is one.
+pub fn digits(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.get(..4)?;
+    let is_number = digits.iter().all(|byte| byte & 0x80 != 0);
+    is_number.then(|| digits.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
+}
+
+/// The number of a frame that has arrived.
+pub fn number_of_frame(codec: Codec, data: &[u8]) -> Option<u64> {
+    match codec {
+        Codec::H264 => {
+            let slice = |at: &[u8]| at[..3] == [0, 0, 1] && is_slice(at[3]);
+            let at = data.windows(4).position(slice)?;
+            digits(data.get(at + 4 + SLICE_HEADER_BYTES..)?)
+        }
+        Codec::Vp8 => digits(data.get(VP8_HEADER.len()..)?),
+    }
+}
+
+/// Of the slices of all frames.
+pub const SLICE_HEADER_BYTES: usize = 2;
+
+/// By the header of a NAL unit.
+fn is_slice(header: u8) -> bool {
+    matches!(header & 0x1f, 1 | 5)
 }
 
 fn frame_number(bytes: &[u8], codec: Codec) -> Option<u64> {
@@ -82,27 +110,25 @@ fn frame_number(bytes: &[u8], codec: Codec) -> Option<u64> {
         1 + usize::from(u16::from_be_bytes([*bytes.get(14)?, *bytes.get(15)?]))
     };
     let payload = bytes.get(12 + 4 * extension_words..bytes.len() - TAG_BYTES)?;
-    let number = match codec {
-        Codec::H264 => after_nal_header(payload)?,
+    match codec {
+        Codec::H264 => digits(after_headers(payload)?),
         // RFC 7741: the first packet of a frame has the S bit set.
-        Codec::Vp8 if payload.first()? & 0x10 != 0 => payload.get(1 + VP8_HEADER.len()..)?,
-        Codec::Vp8 => return None,
-    };
-    let digits = number.get(..4)?.iter();
-    Some(digits.fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f)))
+        Codec::Vp8 if payload.first()? & 0x10 != 0 => digits(payload.get(1 + VP8_HEADER.len()..)?),
+        Codec::Vp8 => None,
+    }
 }
 
 /// Frame tag, start code and size of a key frame (RFC 6386, section 9.1).
 pub const VP8_HEADER: [u8; 10] = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
 
-fn after_nal_header(mut unit: &[u8]) -> Option<&[u8]> {
-    // RFC 6184: the last unit of a STAP-A is the coded picture; an FU-A has a second header.
+fn after_headers(mut unit: &[u8]) -> Option<&[u8]> {
+    // RFC 6184: a STAP-A has the slices after the parameter sets; an FU-A has a second header.
     if unit.first()? & 0x1f == 24 {
         unit = &unit[1..];
         while let [high, low, rest @ ..] = unit {
             let (first, after) =
                 rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
-            if after.is_empty() {
+            if after.is_empty() || is_slice(*first.first()?) {
                 unit = first;
                 break;
             }
@@ -110,7 +136,10 @@ fn after_nal_header(mut unit: &[u8]) -> Option<&[u8]> {
         }
     }
     match unit {
-        [first, flags, number @ ..] if first & 0x1f == 28 => (flags & 0x80 != 0).then_some(number),
+        [first, flags, slice @ ..] if first & 0x1f == 28 => {
+            (flags & 0x80 != 0).then(|| slice.get(SLICE_HEADER_BYTES..))?
+        }
+        [first, slice @ ..] if is_slice(*first) => slice.get(SLICE_HEADER_BYTES..),
         [_, number @ ..] => Some(number),
         [] => None,
     }

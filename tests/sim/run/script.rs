@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use ballcast::media::SnapshotError;
 use ballcast::server::{Input, Server};
 
-use super::{Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, Script, User, config};
+use super::{
+    Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, Script, User, config, new_rules,
+};
 use crate::link::{Conditions, Link};
 use crate::options::{SERVER_IPV4, SERVER_IPV6};
-use crate::rules::{RuleResult, Rules, rule};
+use crate::rules::{RuleResult, rule};
 use crate::tally::{Fault, Happening};
 use crate::wire::{self, Wire};
 
@@ -107,6 +109,7 @@ impl Run {
             | Event::HttpCut(_) => Ok(()),
             Event::Join(user) => self.join(user),
             Event::PageCheck(user) => self.check_page(user),
+            Event::FarEnd(step) => self.step_far_end(step),
             Event::Script(script) => self.apply_script(script),
         }
     }
@@ -231,13 +234,16 @@ impl Run {
     pub(super) fn suspend_for(&mut self, shift: Duration) -> RuleResult {
         self.tally.fault(Fault::HostSuspended);
         let until = self.now + shift;
-        // Scheduled faults, joins and page checks, and the end of the run, are put off by the same
-        // time.
+        // Scheduled faults, joins and page checks, what writes the stream, and the end of the run, are
+        // put off by the same time.
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue
             .into_iter()
             .map(|Reverse(mut queued)| {
-                if matches!(queued.event, Event::Script(_) | Event::Join(_) | Event::PageCheck(_)) {
+                if matches!(
+                    queued.event,
+                    Event::Script(_) | Event::Join(_) | Event::PageCheck(_) | Event::FarEnd(_)
+                ) {
                     queued.at += shift;
                 }
                 Reverse(queued)
@@ -245,7 +251,8 @@ impl Run {
             .collect();
         self.start += shift;
         self.suspended_until = Some(until);
-        self.rules.suspended(shift);
+        self.rules.suspended(shift, until);
+        self.far_end.iter_mut().for_each(|far_end| far_end.suspended(shift));
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
         // After a suspension a driver's first input is a timeout.
@@ -256,7 +263,7 @@ impl Run {
     pub(super) fn restart_server(&mut self) -> RuleResult {
         self.server = Server::new(config(&self.options, &mut self.rng), self.now);
         self.deadline = None;
-        self.rules = Rules::new(self.options.frames_per_second);
+        self.rules = new_rules(&self.options, self.now);
         let open = self.connections.values_mut().filter(|connection| !connection.closed);
         open.for_each(|connection| connection.closed = true);
         Ok(())
@@ -274,6 +281,7 @@ impl Run {
             }
             user.pli_storm_until = None;
         }
+        self.mend_far_end()?;
         if self.addresses == self.options.server_addresses {
             return Ok(());
         }
@@ -281,6 +289,9 @@ impl Run {
     }
 
     pub(super) fn shutdown(&mut self) -> RuleResult {
+        if self.shut_down {
+            return Ok(());
+        }
         let opening = |user: &User| {
             user.viewer.as_ref().is_some_and(|viewer| viewer.is_answered() && !viewer.connected)
         };
@@ -302,7 +313,7 @@ impl Run {
         self.advance(Duration::from_secs(30))?;
         rule!(self.server.viewers() == 0, "L5: viewers are left after all have gone");
         rule!(self.server.connections() == 0, "L5: connections are left after all have gone");
-        rule!(self.deadline.is_none(), "L5: a timer is left");
+        self.check_only_stream_has_timer()?;
         let open = self.connections.values().filter(|connection| !connection.closed).count();
         rule!(open == 0, "S12: {open} connections were never closed");
         Ok(())

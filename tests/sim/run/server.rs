@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ballcast::feed::Event as FeedEvent;
 use ballcast::media::{Codec, Frame};
 use ballcast::server::{ConnId, Input, Output};
 use ballcast::work::steps_of;
 use is::stun::StunMessage;
 
-use super::{Event, HEALTHY, PICTURE_WITHIN, RECOVERS_WITHIN, Run};
+use super::feed::Pending;
+use super::{Event, Run};
 use crate::crypto::{FINISHED, HELLO};
+use crate::feed::stream::{DELTA, IDR};
 use crate::link::Arrival;
-use crate::rules::{RuleResult, SentFrame, rule};
+use crate::rules::{Origin, RuleResult, SentFrame, rule};
 use crate::tally::{Fault, Happening};
 use crate::viewer::Viewer;
 use crate::wire::{self, Wire};
@@ -22,6 +25,11 @@ const MAX_OUTPUTS: usize = 20_000;
 /// The steps of work that an input may take beyond one for each of its bytes: as much as looking at
 /// each connection and each viewer that is half-open.
 const MAX_STEPS: u64 = 512;
+/// And of the bytes of a stream: those of the parser (`src/pipe/mod.rs`).
+const STREAM_STEPS: u64 = 1_024;
+const STREAM_STEPS_PER_BYTE: u64 = 10;
+/// A large frame.
+const LEAVES_WITHIN: Duration = Duration::from_millis(20);
 const HUGE_FRAME_BYTES: usize = 150_000;
 
 impl Run {
@@ -65,7 +73,9 @@ impl Run {
             }
             Wire::Dtls { handshake: Some(FINISHED) } => {
                 if let Some(viewer) = is("half-open") {
-                    self.rules.connected(viewer, now);
+                    let users = self.users.iter().filter_map(|user| user.viewer.as_ref());
+                    let user = users.into_iter().find(|viewer| viewer.mapped == from);
+                    self.rules.connected(viewer, user.map(|viewer| viewer.codec), now);
                 }
             }
             Wire::Dtls { handshake: Some(HELLO) } if !self.client_hellos.insert(from) => {
@@ -105,17 +115,23 @@ impl Run {
             }
             _ => None,
         };
+        let mut most_steps = MAX_STEPS;
         let bytes = match (&input, received) {
             // What came in pieces may be read with the last of them.
             (_, Some((_, bytes))) => bytes,
             (Input::Datagram { contents, .. }, _) => contents.len() as u64,
+            (Input::Feed(FeedEvent::Bytes(bytes)), _) => {
+                most_steps += STREAM_STEPS;
+                STREAM_STEPS_PER_BYTE * bytes.len() as u64
+            }
             _ => 0,
         };
         let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
         rule!(
-            steps <= MAX_STEPS + bytes,
+            steps <= most_steps + bytes,
             "S14: {steps} steps of work for an input of {bytes} bytes"
         );
+        self.check_feed_state()?;
         if let Some((id, _)) = received
             && let Some(connection) = self.connections.get_mut(&id)
         {
@@ -158,8 +174,12 @@ impl Run {
                     self.keyframe_forced |= codec == Codec::H264;
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
-                Output::Feed(_) | Output::Encode { .. } => {}
+                Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
+                Output::Encode { picture, captured, codecs } => {
+                    self.want_encode(picture, captured, codecs)?;
+                }
                 Output::Capture(codecs) => {
+                    rule!(self.options.feed.is_none(), "S11: the ball, in place of a stream");
                     rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
                     capture = Some(codecs);
@@ -182,6 +202,7 @@ impl Run {
         for destination in failed {
             self.tally.fault(Fault::SendFailed);
             self.tally.happened(Happening::FailedSend);
+            self.rules.note_failed_send(destination);
             self.input(Input::TransmitFailed { destination })?;
         }
         let is_wanted = !snapshots.is_empty();
@@ -196,16 +217,23 @@ impl Run {
             }
             self.rules.captured(self.now, self.server.viewers())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
-                self.deliver_picture(&codecs)?;
+                self.deliver_picture(&codecs, Origin::Picture, self.now)?;
             } else if self.options.reports_stall {
                 self.input(Input::CaptureFailed)?;
             }
         }
-        Ok(())
+        self.serve_feed()
     }
 
-    pub(super) fn deliver_picture(&mut self, codecs: &[Codec]) -> RuleResult {
+    /// Each codec's frame of a picture that was taken at this time.
+    pub(super) fn deliver_picture(
+        &mut self,
+        codecs: &[Codec],
+        origin: Origin,
+        captured: Instant,
+    ) -> RuleResult {
         self.frames += 1;
+        let before = self.last_shown_at.replace(self.now);
         let huge = std::mem::take(&mut self.huge_frame);
         if huge {
             self.tally.fault(Fault::SourceHuge);
@@ -214,21 +242,36 @@ impl Run {
             self.tally.happened(Happening::TwoCodecs);
         }
         for codec in codecs {
-            let (frame, bytes) = match codec {
+            let (keyframe, data) = match codec {
                 Codec::H264 => self.h264_frame(huge),
-                Codec::Vp8 => self.vp8_frame(huge),
+                Codec::Vp8 => (true, self.vp8_frame(huge)),
             };
-            self.rules.source_delivered(frame);
-            self.input(Input::Frame(bytes))?;
+            let last = self.last_encoded.insert(*codec, self.frames);
+            let previous = match self.options.feed {
+                Some(_) => last,
+                None => self.frames.checked_sub(1),
+            };
+            let (number, taken) = (self.frames, self.now);
+            self.rules.source_delivered(SentFrame {
+                codec: *codec,
+                number,
+                keyframe,
+                captured: taken,
+                previous,
+                origin,
+            });
+            self.input(Input::Frame(match codec {
+                Codec::H264 => Frame::h264(data, captured),
+                Codec::Vp8 => Frame::vp8(data, captured),
+            }))?;
         }
-        self.check_healthy_viewer()
+        // Pictures from outside may come so soon after each other that one has not left yet.
+        let soon = before.is_some_and(|at| self.now < at + LEAVES_WITHIN);
+        if soon && self.options.feed.is_some() { Ok(()) } else { self.check_healthy_viewer() }
     }
 
-    pub(super) fn sent_frame(&self, codec: Codec, keyframe: bool) -> SentFrame {
-        SentFrame { codec, number: self.frames, keyframe, captured: self.now }
-    }
-
-    pub(super) fn h264_frame(&mut self, huge: bool) -> (SentFrame, Frame) {
+    /// Whether it is a key frame, and its bytes.
+    fn h264_frame(&mut self, huge: bool) -> (bool, Vec<u8>) {
         let ignores_requests =
             self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until);
         let keyframe = !ignores_requests && std::mem::take(&mut self.keyframe_forced);
@@ -244,34 +287,23 @@ impl Run {
             data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0x8c]);
             data.extend_from_slice(&[&[0, 0, 0, 1, 0x68], &number[..]].concat());
         }
-        data.extend_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
-        data.extend_from_slice(&number);
-        data.resize(data.len() + bytes, 0x9a);
-        (self.sent_frame(Codec::H264, keyframe), Frame::h264(data, self.now))
+        let [header, _] = if keyframe { IDR } else { DELTA };
+        data.extend_from_slice(&[&[0, 0, 0, 1], header, &number].concat());
+        data.resize(data.len() + bytes - wire::SLICE_HEADER_BYTES, 0x9a);
+        (keyframe, data)
     }
 
     /// The VP8 source makes key frames only.
-    pub(super) fn vp8_frame(&self, huge: bool) -> (SentFrame, Frame) {
+    fn vp8_frame(&self, huge: bool) -> Vec<u8> {
         let bytes = if huge { HUGE_FRAME_BYTES } else { self.options.keyframe_bytes };
         let mut data = [&wire::VP8_HEADER[..], &wire::number_bytes(self.frames)].concat();
         data.resize(data.len() + bytes, 0x9a);
-        (self.sent_frame(Codec::Vp8, true), Frame::vp8(data, self.now))
+        data
     }
 
     /// The viewer on a good network must be sent every frame, whatever faults the others have.
-    pub(super) fn check_healthy_viewer(&mut self) -> RuleResult {
-        let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
-        // The key frame after a failed send may have to wait for the rate limit.
-        let fine = past(self.sends_fail_until, PICTURE_WITHIN)
-            && past(self.keyframe_requests_ignored_until, PICTURE_WITHIN)
-            && past(self.suspended_until, RECOVERS_WITHIN)
-            && past(self.addresses_changed_at, PICTURE_WITHIN);
-        let Some(viewer) = self.users[HEALTHY].viewer.as_ref().filter(|_| fine) else {
-            return Ok(());
-        };
-        let settled = viewer.decoded.first().is_some_and(|at| *at + PICTURE_WITHIN < self.now);
-        let id = self.server.viewer_at(viewer.mapped);
-        if let Some(id) = id.filter(|_| self.options.healthy && settled && !viewer.closed) {
+    fn check_healthy_viewer(&mut self) -> RuleResult {
+        if let Some((id, _)) = self.settled_healthy_viewer() {
             let last = self.rules.last_frame(id);
             rule!(last == Some(self.frames), "L6: {id} had frame {last:?}, not {}", self.frames);
         }

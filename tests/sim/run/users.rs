@@ -97,6 +97,7 @@ impl Run {
                 self.faults_removed_at.is_some_and(|at| self.now - at > RECOVERS_WITHIN);
             let known = self.server.viewer_at(viewer.mapped);
             let excused = !recovered || self.shut_down || viewer.closed || user.hostile;
+            let excused = excused || self.may_wait(viewer.codec);
             rule!(
                 excused || known.is_none(),
                 "L3: user {index} reconnects, and the server has {known:?}"
