@@ -13,6 +13,7 @@ use support::process::{Server, binary};
 use support::scripts::LIVE;
 
 const README: &str = include_str!("../README.md");
+const PACKAGING: &str = include_str!("../packaging/README.md");
 /// For so long nobody watches. The camera ends if it cannot write for 0.4 s.
 const ALONE: Duration = Duration::from_secs(20);
 
@@ -52,6 +53,11 @@ fn pipe_in(line: &str) -> (Server, Child) {
 fn the_command_lines_for_a_pi_play_and_are_read_while_nobody_watches() {
     let of_help = commands_of_help("rpicam-vid");
     assert_eq!(of_help.len(), 2, "{of_help:?}");
+    for command in &of_help {
+        let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
+        let line = format!("`{} \\| ballcast -`", words.join(" "));
+        assert!(PACKAGING.contains(&line), "{line} is in packaging/README.md");
+    }
     let lines = README.lines().filter_map(|line| line.strip_suffix(" | ballcast -"));
     let of_readme: Vec<&str> = lines.filter(|line| line.starts_with("rpicam-vid")).collect();
     assert_eq!(of_readme.len(), 1, "{of_readme:?}");

@@ -1,8 +1,10 @@
 //! Whom limits count as one.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::Server;
+use crate::web::access::Visitor;
 use crate::work;
 
 /// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,
@@ -40,6 +42,18 @@ impl Client {
         });
         let is_link_local = address.is_unicast_link_local() || address.is_loopback();
         if is_on_link || is_link_local { address } else { network }.into()
+    }
+}
+
+impl Server {
+    /// Whom the limits count a peer as.
+    pub(super) fn client_at(&self, peer: IpAddr) -> Client {
+        let own = self.config.addresses.iter().map(SocketAddr::ip);
+        Client::at(peer, own).of_many(self.config.access.proxies.trusts(peer))
+    }
+
+    pub(super) fn client_of(&self, visitor: &Visitor) -> Client {
+        self.client_at(visitor.address).of_many(!visitor.is_told)
     }
 }
 

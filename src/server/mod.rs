@@ -16,6 +16,7 @@
 
 pub mod admission;
 pub mod client;
+mod config;
 mod connections;
 mod demux;
 mod feeds;
@@ -32,16 +33,14 @@ mod timers;
 mod viewers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use str0m::config::{CryptoProvider, DtlsCert};
 
-use self::admission::{Admission, Limits};
-use self::client::Client;
+use self::admission::Admission;
+pub use self::config::Config;
 use self::connections::Connection;
 pub use self::feeds::Raw;
 use self::frame_clock::FrameClock;
@@ -55,49 +54,12 @@ use self::timers::Timers;
 use self::viewers::ViewerTable;
 use crate::feed::{self, Feed};
 use crate::media::{Codec, Frame, SnapshotError};
-use crate::web::access::{AccessPolicy, Visitor};
-use crate::web::auth::Token;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{AddressPair, Effect, EndReason, Transmit, ViewerId, resend_packets};
+use crate::webrtc::{AddressPair, Effect, EndReason, Transmit, ViewerId};
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
-
-/// What the server is made of.
-pub struct Config {
-    /// From the operating system's generator. All credentials come from it.
-    pub entropy: [u8; 32],
-    /// What str0m computes with.
-    pub crypto: Arc<CryptoProvider>,
-    /// The process's own certificate, for all viewers.
-    pub certificate: DtlsCert,
-    /// The UDP addresses that datagrams come from and go to.
-    pub addresses: Vec<SocketAddr>,
-    pub access: AccessPolicy,
-    /// What viewers have to know, if anything.
-    pub token: Option<Token>,
-    pub limits: Limits,
-    /// At least 1.
-    pub frames_per_second: u32,
-    /// What the stream is held to, in bits per second, if anything.
-    pub bitrate: Option<u32>,
-    /// Addresses of somebody else that lead to this server, at the same ports.
-    pub announced: Vec<IpAddr>,
-    /// Pictures from outside, in place of the ball.
-    pub feed: Option<feed::Config>,
-    /// Whether pictures carry their capture time, for the page to know.
-    pub stamped: bool,
-    /// The wall clock at the start.
-    pub wall_clock: SystemTime,
-}
-
-impl Config {
-    /// How many packets each viewer's connection keeps for retransmission.
-    fn resend_packets(&self) -> usize {
-        resend_packets(self.bitrate.unwrap_or(0))
-    }
-}
 
 /// Facts. They borrow.
 #[derive(Debug)]
@@ -211,7 +173,7 @@ impl Server {
     /// # Panics
     /// If `config.frames_per_second` is 0.
     pub fn new(mut config: Config, now: Instant) -> Server {
-        config.access.addresses = own_addresses(&config);
+        config.access.addresses = config.own_addresses();
         let feed = config.feed.map(|feed| Feed::new(feed, now));
         let mut timers = Timers::new();
         timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
@@ -458,19 +420,9 @@ impl Server {
         self.update_clock(now);
     }
 
-    /// Whom the limits count a peer as.
-    fn client_at(&self, peer: IpAddr) -> Client {
-        let own = self.config.addresses.iter().map(SocketAddr::ip);
-        Client::at(peer, own).of_many(self.config.access.proxies.trusts(peer))
-    }
-
-    fn client_of(&self, visitor: &Visitor) -> Client {
-        self.client_at(visitor.address).of_many(!visitor.is_told)
-    }
-
     fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         self.config.addresses = addresses.to_vec();
-        self.config.access.addresses = own_addresses(&self.config);
+        self.config.access.addresses = self.config.own_addresses();
         let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
         for id in viewers {
             self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
@@ -500,12 +452,6 @@ impl Server {
             });
         }
     }
-}
-
-/// The addresses that lead here.
-fn own_addresses(config: &Config) -> Vec<IpAddr> {
-    let bound = config.addresses.iter().map(SocketAddr::ip);
-    bound.chain(config.announced.iter().copied()).collect()
 }
 
 /// What something returns, or nothing if it panics. Hostile input has caused panics in the libraries

@@ -1,0 +1,54 @@
+//! What the server is made of.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use str0m::config::{CryptoProvider, DtlsCert};
+
+use super::admission::Limits;
+use crate::feed;
+use crate::web::access::AccessPolicy;
+use crate::web::auth::Token;
+use crate::webrtc::resend_packets;
+
+/// What the server is made of.
+pub struct Config {
+    /// From the operating system's generator. All credentials come from it.
+    pub entropy: [u8; 32],
+    /// What str0m computes with.
+    pub crypto: Arc<CryptoProvider>,
+    /// The process's own certificate, for all viewers.
+    pub certificate: DtlsCert,
+    /// The UDP addresses that datagrams come from and go to.
+    pub addresses: Vec<SocketAddr>,
+    pub access: AccessPolicy,
+    /// What viewers have to know, if anything.
+    pub token: Option<Token>,
+    pub limits: Limits,
+    /// At least 1.
+    pub frames_per_second: u32,
+    /// What the stream is held to, in bits per second, if anything.
+    pub bitrate: Option<u32>,
+    /// Addresses of somebody else that lead to this server, at the same ports.
+    pub announced: Vec<IpAddr>,
+    /// Pictures from outside, in place of the ball.
+    pub feed: Option<feed::Config>,
+    /// Whether pictures carry their capture time, for the page to know.
+    pub stamped: bool,
+    /// The wall clock at the start.
+    pub wall_clock: SystemTime,
+}
+
+impl Config {
+    /// The addresses that lead here.
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        let bound = self.addresses.iter().map(SocketAddr::ip);
+        bound.chain(self.announced.iter().copied()).collect()
+    }
+
+    /// How many packets each viewer's connection keeps for retransmission.
+    pub(super) fn resend_packets(&self) -> usize {
+        resend_packets(self.bitrate.unwrap_or(0))
+    }
+}
