@@ -555,6 +555,7 @@ byId('figures-toggle').addEventListener('click', () => {
   showFigures(open);
   storedPanelState(open);
 });
+page.toggleAttribute('data-framed', window !== window.top);
 const isPhone = matchMedia('(max-width: 640px), (max-height: 480px)').matches;
 showFigures(storedPanelState() ?? !isPhone);
 

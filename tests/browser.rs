@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 use support::chromium::{Chromium, Tab};
 use support::process::Server;
@@ -374,4 +377,39 @@ fn a_closed_or_reloaded_tab_sends_close_notify_and_is_removed_at_once() {
         2,
         "by close_notify, not by a timeout: {log}"
     );
+}
+
+/// A page on a port of its own that shows another one inside.
+fn framing_page(url: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let page = format!("<iframe src='{url}' width='400' height='300'></iframe>");
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{page}",
+        page.len()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_page_of_the_same_host_shows_the_picture_inside_and_one_of_another_host_does_not() {
+    let server = Server::start(&[]);
+    let port = framing_page(&server.url());
+    let mut chromium = Chromium::start();
+    let foreign = chromium.open(&format!("http://localhost:{port}/"));
+    let own = chromium.open(&format!("http://127.0.0.1:{port}/"));
+    let stats = server.wait_for("the picture in the frame", |stats| {
+        stats["viewers"][0]["frames_sent"].as_u64() > Some(60)
+    });
+    chromium.screenshot(&own, "in-a-frame.png");
+    chromium.screenshot(&foreign, "in-a-foreign-frame.png");
+    assert_eq!(stats["viewers"].as_array().unwrap().len(), 1, "{stats}");
+    assert_eq!(server.stats()["viewers_served"], 1);
 }

@@ -1,12 +1,13 @@
 //! The real binary as a child process, and a plain HTTP client for it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -180,6 +181,22 @@ pub fn request(
     raw(address, &request_bytes(address, method, path, headers, body))
 }
 
+/// The same from this address of the loopback network.
+pub fn request_from(
+    source: IpAddr,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Response {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+    connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
+    exchange(stream, &request_bytes(address, method, path, headers, body), WAIT_LIMIT).unwrap()
+}
+
 fn request_bytes(
     address: SocketAddr,
     method: &str,
@@ -212,7 +229,10 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
 }
 
 fn try_raw(address: SocketAddr, bytes: &[u8], limit: Duration) -> io::Result<Response> {
-    let mut stream = TcpStream::connect(address)?;
+    exchange(TcpStream::connect(address)?, bytes, limit)
+}
+
+fn exchange(mut stream: TcpStream, bytes: &[u8], limit: Duration) -> io::Result<Response> {
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(bytes)?;
     let mut response = Vec::new();
