@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
 use serde_json::{Value, json};
 use support::chromium::{Chromium, Tab};
 use support::process::Server;
-use support::scripts::{DISCS, LIVE, check_frame_rate, follow};
+use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow};
+use support::site;
 
 #[test]
 fn the_page_plays_the_ball_on_its_trajectory() {
@@ -379,29 +377,11 @@ fn a_closed_or_reloaded_tab_sends_close_notify_and_is_removed_at_once() {
     );
 }
 
-/// A page on a port of its own that shows another one inside.
-fn framing_page(url: &str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let page = format!("<iframe src='{url}' width='400' height='300'></iframe>");
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{page}",
-        page.len()
-    );
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4_096]);
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    port
-}
-
 #[test]
 fn a_page_of_the_same_host_shows_the_picture_inside_and_one_of_another_host_does_not() {
     let server = Server::start(&[]);
-    let port = framing_page(&server.url());
+    let frame = format!("<iframe src='{}' width='400' height='300'></iframe>", server.url());
+    let port = site::serve("127.0.0.1", &frame);
     let mut chromium = Chromium::start();
     let foreign = chromium.open(&format!("http://localhost:{port}/"));
     let own = chromium.open(&format!("http://127.0.0.1:{port}/"));
@@ -412,4 +392,14 @@ fn a_page_of_the_same_host_shows_the_picture_inside_and_one_of_another_host_does
     chromium.screenshot(&foreign, "in-a-foreign-frame.png");
     assert_eq!(stats["viewers"].as_array().unwrap().len(), 1, "{stats}");
     assert_eq!(server.stats()["viewers_served"], 1);
+}
+
+#[test]
+fn the_web_interface_of_a_printer_on_another_port_plays() {
+    let server = Server::start(&[]);
+    let port = site::serve("127.0.0.1", "<video muted autoplay></video>");
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("http://127.0.0.1:{port}/"));
+    let played = chromium.evaluate(&tab, &PRINTER_INTERFACE.replace("URL", &server.url()));
+    assert_eq!(played, "it plays");
 }

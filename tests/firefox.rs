@@ -6,7 +6,8 @@ mod support;
 use support::firefox::Firefox;
 use support::marker;
 use support::process::{Server, own_address};
-use support::scripts::{DISCS, LIVE, check_frame_rate, follow};
+use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow};
+use support::site;
 
 /// Firefox ignores candidates with a loopback address.
 fn start(flags: &[&str]) -> Server {
@@ -68,4 +69,15 @@ fn firefox_without_h264_says_so_where_the_source_has_nothing_else() {
     assert_eq!(server.stats()["source"]["state"], "starting");
     firefox.wait_for(NO_H264);
     assert_eq!(server.stats()["viewers_ended"]["no-codec"], 1);
+}
+
+#[test]
+fn the_web_interface_of_a_printer_on_another_port_plays_in_firefox() {
+    let server = start(&[]);
+    let address = own_address();
+    let port = site::serve(&address, "<video muted autoplay></video>");
+    let mut firefox = Firefox::start();
+    firefox.navigate(&format!("http://{address}:{port}/"));
+    let played = firefox.evaluate(&PRINTER_INTERFACE.replace("URL", &server.url()));
+    assert_eq!(played, "it plays");
 }

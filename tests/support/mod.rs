@@ -22,6 +22,8 @@ pub mod relay;
 #[cfg(feature = "driver")]
 pub mod scripts;
 #[cfg(feature = "driver")]
+pub mod site;
+#[cfg(feature = "driver")]
 pub mod socket_viewer;
 #[cfg(feature = "driver")]
 pub mod usage;

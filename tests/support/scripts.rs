@@ -6,6 +6,50 @@ use super::ball;
 
 pub const LIVE: &str = "window.ballcast?.state === 'live'";
 
+/// What Mainsail and Fluidd do with a camera of the type `webrtc-mediamtx` at URL, step by step: they go on
+/// after a 204 alone, ask for audio, too, post the offer before they set it, and send each candidate in a
+/// PATCH of its own, also the empty one with which Firefox ends.
+pub const PRINTER_INTERFACE: &str = "(async () => {
+    const endpoint = 'URLwhep';
+    const options = await fetch(endpoint, { method: 'OPTIONS' });
+    if (options.status !== 204) return `OPTIONS is answered ${options.status}`;
+    const pc = new RTCPeerConnection();
+    for (const kind of ['video', 'audio']) pc.addTransceiver(kind, { direction: 'sendrecv' });
+    const video = document.querySelector('video');
+    pc.ontrack = ({ streams }) => { video.srcObject = streams[0]; };
+    const offer = await pc.createOffer();
+    const value = (name) => offer.sdp.match(new RegExp(`a=${name}:(.*)`))[1].trim();
+    const created = await fetch(endpoint, {
+        method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: offer.sdp,
+    });
+    if (created.status !== 201) return `POST is answered ${created.status}`;
+    const session = `${endpoint}/${created.headers.get('Location').split('/').pop()}`;
+    const failures = [];
+    let last = '';
+    pc.onicecandidate = async ({ candidate }) => {
+        if (candidate === null) return;
+        last = candidate.candidate;
+        const changed = await fetch(session, {
+            method: 'PATCH',
+            headers: {
+                'Content-Type': 'application/trickle-ice-sdpfrag',
+                'If-Match': created.headers.get('ETag'),
+            },
+            body: `a=ice-ufrag:${value('ice-ufrag')}\\r\\na=ice-pwd:${value('ice-pwd')}\\r\\n`
+                + `m=video 9 UDP/TLS/RTP/SAVPF 0\\r\\na=mid:0\\r\\na=${candidate.candidate}\\r\\n`,
+        });
+        if (changed.status !== 204) failures.push(`PATCH is answered ${changed.status}`);
+    };
+    await pc.setLocalDescription(offer);
+    await pc.setRemoteDescription({ type: 'answer', sdp: await created.text() });
+    for (let frames = 0; frames < 60; frames += 1) {
+        await new Promise((resolve) => { video.requestVideoFrameCallback(resolve); });
+    }
+    if (navigator.userAgent.includes('Firefox') && last !== '') failures.push(`it ends with ${last}`);
+    pc.close();
+    return failures.join(', ') || 'it plays';
+})()";
+
 /// How many consecutive frames a browser may skip on a busy machine.
 pub const MOST_SKIPPED: usize = 30;
 
