@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Help => print(cli::HELP),
+        Command::CheckHealth(server) => cli::health::check(&server),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Serve(flags) => serve(&flags),
     };
@@ -84,7 +85,12 @@ fn serve(flags: &Flags) -> Result<(), String> {
     if let Source::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
-    print(&urls(&addresses))?;
+    let urls = urls(&addresses);
+    print(&urls)?;
+    if let Some(url) = urls.lines().next() {
+        let token = flags.token.as_ref().map(|token| format!("#token={}", token.text()));
+        print(&cli::qr::code(&format!("{url}{}", token.unwrap_or_default()), flags.qr))?;
+    }
     driver.run().map_err(|error| error.to_string())
 }
 

@@ -4,7 +4,9 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use ballcast::feed::{Config, Kind};
 use ballcast::web::auth::Token;
 use ballcast::web::proxies::{Network, TrustedProxies};
 use serde_json::{Value, json};
@@ -252,6 +254,56 @@ fn the_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
         let answer = ask(&mut world, PROXY, "POST /whep", &headers, CHROMIUM);
         assert_eq!(answer.status, status, "{headers}");
     }
+}
+
+fn get(world: &mut World, path: &str) -> Answer {
+    ask(world, CLIENT, &format!("GET {path}"), "Host: camera\r\n", "")
+}
+
+#[test]
+fn metrics_are_those_of_all_viewers_and_none_is_of_one() {
+    let mut world = World::new();
+    let viewer = world.join();
+    world.run(Duration::from_secs(2));
+    let metric = |world: &mut World, name: &str| {
+        let answer = get(world, "/metrics");
+        assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let mut lines = answer.body.lines();
+        let line = lines.find_map(|line| line.strip_prefix(&format!("ballcast_{name} ")));
+        line.unwrap_or_else(|| panic!("{name}: {}", answer.body)).parse::<f64>().unwrap()
+    };
+    assert_eq!(metric(&mut world, "viewers{codec=\"H264\",state=\"live\"}"), 1.0);
+    assert_eq!(metric(&mut world, "source_up"), 1.0);
+    let sent = metric(&mut world, "sent_packets_total");
+    assert!(sent >= 58.0 && metric(&mut world, "sent_bytes_total") > sent * 20.0);
+    world.clients[viewer].client.close(world.now);
+    world.run(Duration::from_millis(100));
+    assert_eq!(metric(&mut world, "viewers{codec=\"H264\",state=\"live\"}"), 0.0);
+    assert_eq!(metric(&mut world, "viewer_endings_total{reason=\"peer-closed\"}"), 1.0);
+    assert!(metric(&mut world, "sent_packets_total") >= sent, "a counter never falls");
+    get(&mut world, "/nowhere");
+    assert_eq!(metric(&mut world, "refusals_total{reason=\"not-found\"}"), 1.0);
+    assert!(!get(&mut world, "/metrics").body.contains("10.0."), "no address");
+    let mut guarded = World::with_token(Token::parse("open-sesame"));
+    assert_eq!(get(&mut guarded, "/metrics").status, 401);
+}
+
+#[test]
+fn health_is_whether_there_is_a_picture_and_needs_no_token() {
+    let mut world = World::with_token(Token::parse("open-sesame"));
+    let answer = get(&mut world, "/health");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
+    world.source_fails = true;
+    let bearer = format!("Host: camera\r\nAuthorization: Bearer open-sesame\r\n{SDP}");
+    let _ = ask(&mut world, CLIENT, "GET /snapshot.jpg", &bearer, "");
+    let answer = get(&mut world, "/health");
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("camera or the encoder"), "{}", answer.body);
+    let mut stream = World::with_feed(Config { kind: Kind::Command, raw: None });
+    let answer = get(&mut stream, "/health");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "The command is starting.\n"));
+    let refusals = stream.stats()["refusals"].clone();
+    assert_eq!(refusals, json!({}), "a watcher is not refused");
 }
 
 #[test]

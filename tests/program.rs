@@ -3,11 +3,12 @@
 mod support;
 
 use std::net::{TcpListener, UdpSocket};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use ballcast::media::Codec;
 use serde_json::json;
-use support::process::{Server, raw, request};
+use support::process::{Server, binary, raw, request};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ballcast")).args(arguments).output().unwrap()
@@ -316,4 +317,47 @@ fn no_secret_is_in_the_log_at_any_level() {
     }
     let password = answer.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap();
     assert!(password.trim().len() >= 22, "128 bits need 22 characters of 6");
+}
+
+#[test]
+fn health_is_asked_for_with_an_exit_code() {
+    let healthy = Server::start(&[]);
+    let failing = Server::start(&["--exec", "exit 3"]);
+    failing.wait_for("it has failed", |stats| stats["source"]["state"] == "failed");
+    let check = |url: &str| {
+        let output = Command::new(binary()).args(["--check-health", url]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check(&healthy.url()), (Some(0), String::new()));
+    let (code, sentence) = check(&failing.url());
+    assert_eq!(code, Some(1));
+    assert!(sentence.starts_with("ballcast: The command is gone"), "{sentence}");
+    drop(healthy);
+    let (code, sentence) = check("http://127.0.0.1:1/");
+    assert_eq!(code, Some(1));
+    assert!(sentence.contains("does not answer"), "{sentence}");
+}
+
+#[test]
+fn a_qr_code_is_printed_when_it_is_asked_for() {
+    let start = |flags: &[&str]| {
+        let mut child = Command::new(binary())
+            .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(start(&[]).lines().count(), 1, "standard output is no terminal");
+    let printed = start(&["--qr", "--token", "open-sesame"]);
+    let code: Vec<&str> = printed.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    assert!(code.len() >= 15, "{printed}");
+    let width = code[0].chars().count();
+    assert!(code.iter().all(|line| line.chars().count() == width), "{printed}");
+    assert!(!printed.contains("sesame"), "it is in the code alone");
 }

@@ -50,6 +50,8 @@ fn the_statistics_count_each_reason_by_its_name() {
         stamped: false,
         frames_per_second: Some(30),
         counters,
+        sent: Default::default(),
+        problem: None,
         viewers: Vec::new(),
         connections: 0,
         mjpeg_clients: 0,

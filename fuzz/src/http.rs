@@ -29,7 +29,7 @@ use ballcast::refusal::Reason;
 use ballcast::web::access::AccessPolicy;
 use ballcast::web::assets;
 use ballcast::web::routes::{self, Route};
-use ballcast::web::{snapshot, whep};
+use ballcast::web::{health, snapshot, whep};
 use serde_json::Value;
 
 use crate::Outcomes;
@@ -360,7 +360,8 @@ fn answer(request: &Request) -> Response {
             assets::respond(asset, &request.head, &visitor, &ACCESS)
         }
         Route::Server => routes::server_options(),
-        Route::Stats => Response::new(204),
+        Route::Stats | Route::Metrics => Response::new(204),
+        Route::Health => health::answer(None),
         Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into()),
         Route::MotionJpeg => snapshot::refusal(SnapshotError::NoPictures, Duration::ZERO),
         Route::Whep | Route::WhepSession(_) => whep::presence(),

@@ -5,6 +5,7 @@ Ballcast shows live video from this device in any browser on the local network.
 Start it, then open one of the URLs that it prints. Without a SOURCE, the picture is
 a bouncing ball.
 Without WebRTC: /snapshot.jpg is one picture, /stream.mjpg one after the other.
+For programs: /stats is JSON, /metrics for Prometheus, /health 200 or 503.
 
 Usage: ballcast [FLAGS] [SOURCE]
 
@@ -56,6 +57,11 @@ Limits
   --max-viewers-per-address N  Viewers from one IP address, 1 to 10000 [10]
   --max-offers-per-second N    Offers a second from one IP address, 1 to 10000 [10]
 
+  --check-health [URL]
+                  Ask the server at this URL whether it has a picture, and exit with
+                  0 or 1, for containers [http://127.0.0.1:8080]
+  --qr            Print the first URL as a QR code, too, with the token [if
+                  standard output is a terminal with room for it]
   --help, -h      This text
   --version, -V   The version
 
@@ -104,6 +110,10 @@ mod tests {
             "--stamp",
             "--exec",
             "--raw",
+            "--check-health",
+            "--qr",
+            "--trusted-proxy",
+            "--announce",
             "--help",
             "--version",
             "RUST_LOG",

@@ -1,6 +1,8 @@
 //! The command line.
 
+pub mod health;
 mod help;
+pub mod qr;
 mod source;
 mod values;
 
@@ -14,7 +16,10 @@ use lexopt::{Arg, Parser};
 pub use self::help::HELP;
 pub use self::source::Source;
 use self::source::Sources;
-use self::values::{address, host_name, network, number, origin, size, token, token_file, value};
+use self::values::{
+    address, health_url, host_name, network, number, origin, size, token, token_file, value,
+};
+use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::server::admission::Limits;
 use crate::source::encode::Quality;
@@ -29,6 +34,8 @@ const SOURCE_BITRATE: u32 = 2_500_000;
 #[derive(Debug)]
 pub enum Command {
     Serve(Box<Flags>),
+    /// Ask the server there whether it has a picture.
+    CheckHealth(Authority),
     Help,
     Version,
 }
@@ -54,6 +61,8 @@ pub struct Flags {
     pub announced: Vec<IpAddr>,
     pub token: Option<Token>,
     pub stamp: bool,
+    /// Print a QR code also where standard output is no terminal.
+    pub qr: bool,
 }
 
 impl Default for Flags {
@@ -75,6 +84,7 @@ impl Default for Flags {
             announced: Vec::new(),
             token: None,
             stamp: false,
+            qr: false,
         }
     }
 }
@@ -118,6 +128,8 @@ pub fn parse(
         match argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
+            Arg::Long("check-health") => return Ok(Command::CheckHealth(health_url(&mut parser)?)),
+            Arg::Long("qr") => flags.qr = true,
             Arg::Long("stamp") => {
                 flags.stamp = true;
                 sources.add_ball_flag("--stamp");
@@ -203,7 +215,7 @@ mod tests {
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
              --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
-             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --token abc-._~+/==",
+             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --token abc-._~+/==",
         );
         let expected = Flags {
             port: 0,
@@ -220,6 +232,7 @@ mod tests {
             announced: vec![[192, 168, 1, 20].into()],
             token: Token::parse("abc-._~+/=="),
             stamp: true,
+            qr: true,
             source: Source::Ball,
         };
         assert_eq!(flags, Ok(expected));
@@ -243,6 +256,8 @@ mod tests {
             ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
             ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
             ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
+            ("--check-health x", ["--check-health", "'x'", "http://127.0.0.1:8080"]),
+            ("--check-health https://x", ["--check-health", "'https://x'", "URL"]),
             ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
         ];
         for (line, expected) in wrong {

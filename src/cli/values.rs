@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use lexopt::Parser;
+use lexopt::{Arg, Parser};
 
 use super::UsageError;
+use super::health::USUAL;
 use crate::http::Authority;
 use crate::media::Size;
 use crate::web::auth::Token;
@@ -83,6 +84,19 @@ pub(super) fn origin(parser: &mut Parser) -> Result<String, UsageError> {
     let allowed = "an origin such as https://home.example:8123, without a path";
     let parsed = parsed.ok_or_else(|| wrong("--allow-origin", &value, allowed))?;
     Ok(format!("{scheme}://{parsed}"))
+}
+
+/// The server that `--check-health` asks: `http://host[:port]`, with any path.
+pub(super) fn health_url(parser: &mut Parser) -> Result<Authority, UsageError> {
+    let value = match parser.next()? {
+        None => USUAL.to_owned(),
+        Some(Arg::Value(value)) => value.to_string_lossy().into_owned(),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    let rest = value.strip_prefix("http://");
+    let authority = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+    let allowed = format!("a URL such as {USUAL}");
+    authority.and_then(Authority::parse).ok_or_else(|| wrong("--check-health", &value, &allowed))
 }
 
 pub(super) fn token_file(file: &Path) -> Result<Token, UsageError> {

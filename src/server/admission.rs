@@ -14,6 +14,8 @@ use crate::webrtc::EndReason;
 const SOURCE_RETRY: Duration = Duration::from_secs(2);
 /// What a refused client is told to wait when it is not known better.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const NO_PICTURE: &str =
+    "There is no picture: the camera or the encoder on the device has failed. Its log says why.";
 /// Refusals of one client that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
 /// JPEG files that are encoded for one client, a second, and twice as many at once. Those that others
@@ -127,13 +129,17 @@ impl Server {
         })
     }
 
+    /// Whether the last capture has failed, and it is too early to try again.
+    pub(super) fn source_has_failed(&self, now: Instant) -> bool {
+        self.capture_failed_at.is_some_and(|failed| now < failed + SOURCE_RETRY)
+    }
+
     /// Whether there is room for one more viewer of this client. Where too many are connecting, one of
     /// those makes room.
     pub(super) fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
-        if self.capture_failed_at.is_some_and(|failed| now < failed + SOURCE_RETRY) {
-            let sentence = "There is no picture: the camera or the encoder on the device has \
-                            failed. Its log says why.";
-            return Err(Response::problem(409, Reason::NoSource, sentence).retry_after(RETRY_AFTER));
+        if self.source_has_failed(now) {
+            let refusal = Response::problem(409, Reason::NoSource, NO_PICTURE);
+            return Err(refusal.retry_after(RETRY_AFTER));
         }
         let limits = &self.config.limits;
         let (most, most_of_client) = (limits.viewers, limits.viewers_per_address);

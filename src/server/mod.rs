@@ -24,6 +24,7 @@ pub mod frame_clock;
 mod frames;
 mod group;
 mod keyframes;
+mod metrics;
 mod rate_limit;
 mod requests;
 mod secrets;
@@ -399,8 +400,9 @@ impl Server {
         self.timers.set(Timer::Viewer(id), None);
         let Some(entry) = self.viewers.remove(id) else { return };
         let seconds = entry.viewer.age(now).as_secs_f32();
-        let frames = entry.viewer.stream().counters.frames;
-        self.counters.count_end(reason);
+        let sent = entry.viewer.stream().counters;
+        let frames = sent.frames;
+        self.counters.count_end(reason, sent);
         let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
         let failure = entry.viewer.failure().filter(|_| failed);
         log::info!(

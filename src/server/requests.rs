@@ -6,13 +6,13 @@ use str0m::IceCreds;
 
 use super::client::Client;
 use super::viewers::WhepSession;
-use super::{ConnId, Server};
+use super::{ConnId, Server, metrics};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
 use crate::sdp::offer::{Offer, OfferError};
 use crate::web::access::Visitor;
 use crate::web::routes::{self, Route};
-use crate::web::{assets, cors, offer_api, whep};
+use crate::web::{assets, cors, health, offer_api, whep};
 use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, LocalParameters};
@@ -33,6 +33,10 @@ impl Server {
             Ok(Route::Offer) => self.offer(now, visitor, request),
             Ok(Route::Whep) => self.whep(now, visitor, request),
             Ok(Route::WhepSession(key)) => self.whep_session(now, visitor, key, request),
+            Ok(Route::Health) => Ok(health::answer(self.problem(now))),
+            Ok(Route::Metrics) => Ok(Response::new(200)
+                .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
+                .with_header("Cache-Control", "no-store")),
             Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
             Ok(route @ (Route::Snapshot | Route::MotionJpeg)) => {
                 let is_for_stream = route == Route::MotionJpeg;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Server;
 use super::viewers::ViewerEntry;
+use super::{Server, admission};
 use crate::feed::{Feed, Missing};
 use crate::media::Frame;
 use crate::pipe::{self, Format, Info};
@@ -33,6 +33,8 @@ pub struct Counters {
     pub refusals: BTreeMap<Reason, u64>,
     /// Viewers that have ended, by why.
     pub ended: BTreeMap<EndReason, u64>,
+    /// What they were sent.
+    pub sent_to_ended: ViewerCounters,
 }
 
 impl Counters {
@@ -43,8 +45,9 @@ impl Counters {
         self.encode_max = self.encode_max.max(frame.cost);
     }
 
-    pub fn count_end(&mut self, reason: EndReason) {
+    pub fn count_end(&mut self, reason: EndReason, sent: ViewerCounters) {
         *self.ended.entry(reason).or_default() += 1;
+        self.sent_to_ended += sent;
     }
 
     pub fn count_refusal(&mut self, reason: Reason) {
@@ -60,6 +63,10 @@ pub struct Statistics {
     /// Of the ball, if it is the source.
     pub frames_per_second: Option<u32>,
     pub counters: Counters,
+    /// What all viewers were sent, also those that have ended.
+    pub sent: ViewerCounters,
+    /// Why there is no picture, if there is none.
+    pub problem: Option<String>,
     pub viewers: Vec<ViewerStatistics>,
     pub connections: usize,
     /// Connections with a stream of pictures.
@@ -202,9 +209,21 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Server {
+    /// Why there is no picture to show, if there is none.
+    pub fn problem(&self, now: Instant) -> Option<String> {
+        match &self.feed {
+            Some(feed) => feed.missing(now).map(|missing| missing.sentence),
+            None => self.source_has_failed(now).then(|| admission::NO_PICTURE.to_owned()),
+        }
+    }
+
     pub fn statistics(&self, now: Instant) -> Statistics {
         let viewers = self.viewers.iter();
+        let mut sent = self.counters.sent_to_ended;
+        self.viewers.iter().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
         Statistics {
+            sent,
+            problem: self.problem(now),
             uptime: now.saturating_duration_since(self.started),
             stamped: self.config.stamped,
             frames_per_second: self.feed.is_none().then_some(self.config.frames_per_second),

@@ -37,6 +37,14 @@ impl Token {
     }
 }
 
+impl Token {
+    /// For the operator's own eyes.
+    pub fn text(&self) -> &str {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(MOST_BYTES);
+        str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+}
+
 impl PartialEq for Token {
     fn eq(&self, other: &Token) -> bool {
         self.0.ct_eq(&*other.0).into()

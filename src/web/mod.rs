@@ -4,6 +4,7 @@ pub mod access;
 pub mod assets;
 pub mod auth;
 pub mod cors;
+pub mod health;
 pub mod offer_api;
 pub mod proxies;
 mod query;

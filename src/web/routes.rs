@@ -4,7 +4,7 @@ use super::access::{AccessPolicy, Visitor};
 use super::assets::{ASSETS, Asset};
 use super::auth::TokenCheck;
 use super::cors::add_cors_headers;
-use super::{offer_api, snapshot, whep};
+use super::{health, offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
 
@@ -17,6 +17,10 @@ pub enum Route<'a> {
     /// One viewer of WHEP, by its secret name.
     WhepSession(&'a str),
     Stats,
+    /// The statistics for Prometheus.
+    Metrics,
+    /// Whether there is a picture.
+    Health,
     /// One picture.
     Snapshot,
     /// One picture after the other.
@@ -64,8 +68,8 @@ fn admit_request(
             }
             whep::admit(head)
         }
-        // It lists the viewers' addresses.
-        Route::Stats => check_token(),
+        // They tell who watches, and how many.
+        Route::Stats | Route::Metrics => check_token(),
         Route::Snapshot | Route::MotionJpeg => {
             access.admit_picture_origin(head, &visitor.host)?;
             token.map_or(Ok(()), |token| token.admit_picture(head))?;
@@ -74,7 +78,7 @@ fn admit_request(
                 _ => Ok(()),
             }
         }
-        Route::Asset(_) | Route::Server => Ok(()),
+        Route::Asset(_) | Route::Health | Route::Server => Ok(()),
     }
 }
 
@@ -86,6 +90,8 @@ pub fn route(head: &Head) -> Result<Route<'_>, Response> {
         match head.path.as_str() {
             offer_api::ENDPOINT => (Route::Offer, offer_api::METHODS),
             "/stats" => (Route::Stats, "GET, HEAD"),
+            "/metrics" => (Route::Metrics, "GET, HEAD"),
+            health::ENDPOINT => (Route::Health, "GET, HEAD"),
             snapshot::SNAPSHOT => (Route::Snapshot, "GET, HEAD"),
             snapshot::STREAM => (Route::MotionJpeg, "GET, HEAD"),
             "*" => (Route::Server, "OPTIONS"),

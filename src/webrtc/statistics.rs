@@ -1,6 +1,7 @@
 //! What is counted and measured of one viewer.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use str0m::stats::MediaEgressStats;
@@ -14,6 +15,8 @@ pub struct Counters {
     pub frames: u64,
     /// RTP packets, without retransmissions.
     pub packets: u64,
+    /// Of all datagrams.
+    pub bytes: u64,
     pub keyframes: u64,
     /// PLI and FIR received.
     pub keyframe_requests: u64,
@@ -23,6 +26,19 @@ pub struct Counters {
     pub repeats: u64,
     /// Frames not sent because the gate was shut.
     pub drops: u64,
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
+        self.frames += other.frames;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.keyframes += other.keyframes;
+        self.keyframe_requests += other.keyframe_requests;
+        self.resends += other.resends;
+        self.repeats += other.repeats;
+        self.drops += other.drops;
+    }
 }
 
 /// How well the stream arrives, by the viewer's last receiver reports (RFC 3550, section 6.4).

@@ -159,6 +159,7 @@ impl Stream {
         } else if self.repeating && is_rtp_of(datagram, self.format.ssrc) {
             self.repeats.push(now, transmit.clone());
         }
+        self.counters.bytes += datagram.len() as u64;
         Passage::Send
     }
 
@@ -166,6 +167,7 @@ impl Stream {
     pub fn take_repeat(&mut self, now: Instant) -> Option<Transmit> {
         let repeat = self.repeats.take_due(now)?;
         self.counters.repeats += 1;
+        self.counters.bytes += repeat.contents.len() as u64;
         Some(repeat)
     }
 
