@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ballcast::cli::{self, Command, Flags, Source};
+use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
@@ -19,8 +20,11 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let command = match cli::parse(std::env::args_os().skip(1), std::env::var_os("BALLCAST_TOKEN"))
-    {
+    let environment = Environment {
+        token: std::env::var_os("BALLCAST_TOKEN"),
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+    };
+    let command = match cli::parse(std::env::args_os().skip(1), environment) {
         Ok(command) => command,
         Err(error) => {
             eprintln!("ballcast: {error}");

@@ -3,12 +3,15 @@
 mod support;
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use ballcast::media::Codec;
+use rustix::process::Signal;
 use serde_json::json;
 use support::process::{Server, binary, raw, request};
+use support::socket_viewer::SocketViewer;
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ballcast")).args(arguments).output().unwrap()
@@ -336,6 +339,39 @@ fn health_is_asked_for_with_an_exit_code() {
     let (code, sentence) = check("http://127.0.0.1:1/");
     assert_eq!(code, Some(1));
     assert!(sentence.contains("does not answer"), "{sentence}");
+}
+
+/// systemd's side: the socket of a unit of `Type=notify`.
+#[test]
+fn systemd_is_told_when_the_server_is_ready_who_watches_and_when_it_stops() {
+    let path = format!("{}/notify-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let told = || {
+        let mut message = [0; 256];
+        let bytes = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..bytes].to_vec()).unwrap().trim().to_owned()
+    };
+    let mut command = Command::new(binary());
+    command.env("NOTIFY_SOCKET", &path);
+    // Its own command is not to speak for it.
+    let known = format!("{path}-known");
+    let source = format!("printenv NOTIFY_SOCKET > '{known}'; exec sleep 60");
+    let mut server = Server::start_command(command, "127.0.0.1", 0, &["--exec", &source]);
+    assert_eq!([told(), told()], ["READY=1", "STATUS=nobody watches"]);
+    let mut viewer = SocketViewer::join(&server);
+    while server.stats()["viewers_served"] != 1 {
+        viewer.handle_all();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(told(), "STATUS=1 viewer");
+    assert_eq!(std::fs::read_to_string(&known).unwrap(), "");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert_eq!(told(), "STOPPING=1");
+    for file in [path, known] {
+        std::fs::remove_file(file).unwrap();
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod values;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser};
 
@@ -17,7 +17,8 @@ pub use self::help::HELP;
 pub use self::source::Source;
 use self::source::Sources;
 use self::values::{
-    address, health_url, host_name, network, number, origin, size, token, token_file, value,
+    address, health_url, host_name, network, number, origin, size, token, token_file,
+    token_file_flag, value,
 };
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
@@ -115,10 +116,22 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// Reads the arguments, the program's name not among them, and the variable `BALLCAST_TOKEN`.
+/// What the environment says.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// `BALLCAST_TOKEN`.
+    pub token: Option<OsString>,
+    /// `CREDENTIALS_DIRECTORY`: where a unit of systemd finds its secrets (systemd.exec(5)).
+    pub credentials: Option<PathBuf>,
+}
+
+/// The token among the secrets of a unit: it counts where no other is given.
+const CREDENTIAL: &str = "ballcast.token";
+
+/// Reads the arguments, the program's name not among them, and the environment.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-    variable: Option<OsString>,
+    environment: Environment,
 ) -> Result<Command, UsageError> {
     let mut parser = Parser::from_args(arguments);
     let mut flags = Flags::default();
@@ -164,15 +177,19 @@ pub fn parse(
             Arg::Long("trusted-proxy") => flags.trusted_proxies.push(network(&mut parser)?),
             Arg::Long("announce") => flags.announced.push(address(&mut parser, "--announce")?),
             Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
-            Arg::Long("token-file") => tokens.push(token_file(Path::new(&parser.value()?))?),
+            Arg::Long("token-file") => tokens.push(token_file_flag(&mut parser)?),
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
             other => return Err(other.unexpected().into()),
         }
     }
-    if let Some(variable) = variable {
+    if let Some(variable) = environment.token {
         tokens.push(token("BALLCAST_TOKEN", &variable.to_string_lossy())?);
+    }
+    let credential = environment.credentials.map(|folder| folder.join(CREDENTIAL));
+    if let Some(file) = credential.filter(|file| tokens.is_empty() && file.exists()) {
+        tokens.push(token_file(&format!("The credential {CREDENTIAL}"), &file)?);
     }
     if tokens.len() > 1 {
         let sentence = "Give the token once: as --token-file, as --token or as BALLCAST_TOKEN.";
@@ -202,8 +219,13 @@ mod tests {
     }
 
     fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
+        let token = variable.map(OsString::from);
+        flags_in(line, Environment { token, credentials: None })
+    }
+
+    fn flags_in(line: &str, environment: Environment) -> Result<Flags, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from);
-        match parse(arguments, variable.map(OsString::from))? {
+        match parse(arguments, environment)? {
             Command::Serve(flags) => Ok(*flags),
             other => panic!("{other:?}"),
         }
@@ -305,6 +327,24 @@ mod tests {
         }
         std::fs::remove_dir_all(directory).unwrap();
         assert!(!format!("{:?}", flags("--token opensesame")).contains("opensesame"));
+    }
+
+    #[test]
+    fn the_token_of_a_systemd_unit_counts_where_no_other_is_given() {
+        let folder = std::env::temp_dir().join(format!("ballcast-unit-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let token = |line: &str| {
+            let credentials = Some(folder.clone());
+            flags_in(line, Environment { token: None, credentials }).map(|flags| flags.token)
+        };
+        assert_eq!(token(""), Ok(None), "a unit may have none");
+        std::fs::write(folder.join("ballcast.token"), "opensesame\n").unwrap();
+        assert_eq!(token(""), Ok(Token::parse("opensesame")));
+        assert_eq!(token("--token another-one"), Ok(Token::parse("another-one")));
+        std::fs::write(folder.join("ballcast.token"), "secret").unwrap();
+        let sentence = token("").unwrap_err().to_string();
+        assert!(sentence.starts_with("The credential ballcast.token has something"), "{sentence}");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser};
 
@@ -99,11 +99,15 @@ pub(super) fn health_url(parser: &mut Parser) -> Result<Authority, UsageError> {
     authority.and_then(Authority::parse).ok_or_else(|| wrong("--check-health", &value, &allowed))
 }
 
-pub(super) fn token_file(file: &Path) -> Result<Token, UsageError> {
-    let source = format!("--token-file {}", file.display());
+pub(super) fn token_file_flag(parser: &mut Parser) -> Result<Token, UsageError> {
+    let file = PathBuf::from(parser.value()?);
+    token_file(&format!("--token-file {}", file.display()), &file)
+}
+
+pub(super) fn token_file(source: &str, file: &Path) -> Result<Token, UsageError> {
     let unreadable = |error| UsageError(format!("{source} cannot be read: {error}."));
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    token(&source, text.trim())
+    token(source, text.trim())
 }
 
 /// The sentence leaves out what was given: it may be a secret but for a slip.

@@ -12,6 +12,7 @@ mod errors;
 pub mod feed;
 mod following;
 mod pictures;
+mod service;
 mod stream;
 mod tcp;
 mod udp;
@@ -32,6 +33,7 @@ pub use self::endpoints::{BindError, Endpoints};
 pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
 pub use self::feed::Origin;
+use self::service::Service;
 use self::stream::Stream;
 use self::tcp::Connection;
 use crate::feed::Command;
@@ -89,6 +91,7 @@ pub struct Driver<S> {
     /// Waits for events that failed one after the other.
     failed_waits: u32,
     warnings: Warnings,
+    service: Service,
     server: Server,
     source: S,
     source_failing: bool,
@@ -130,6 +133,7 @@ impl<S: Source> Driver<S> {
             retry_at: None,
             failed_waits: 0,
             warnings: Warnings::default(),
+            service: Service::default(),
             server: make_server(addresses, now, wall),
             source,
             source_failing: false,
@@ -162,7 +166,9 @@ impl<S: Source> Driver<S> {
         let mut events = Events::with_capacity(256);
         // What the core wants from the start.
         self.input(Input::Timeout);
+        self.service.tell_ready();
         while !self.stop_requested() {
+            self.service.tell_viewers(self.server.watching());
             self.wait(&mut events).map_err(RunError::Wait)?;
             for event in &events {
                 self.handle_event(event);
@@ -230,6 +236,7 @@ impl<S: Source> Driver<S> {
 
     fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
         log::info!("ending: closing all viewers");
+        self.service.tell_stopping();
         let start = Instant::now();
         let end = start + SHUTDOWN_LIMIT;
         // The core has no more say in it.

@@ -19,6 +19,8 @@ pub struct Counters {
     /// Encoded frames, those of each codec.
     pub frames: u64,
     pub keyframes: u64,
+    /// Pictures that were due, or came, while another was being encoded.
+    pub frames_left_out: u64,
     /// Time for rendering and encoding.
     pub encode_total: Duration,
     pub encode_max: Duration,
@@ -186,6 +188,7 @@ impl Statistics {
             "frames_per_second": self.frames_per_second,
             "frames": counters.frames,
             "keyframes": counters.keyframes,
+            "frames_left_out": counters.frames_left_out,
             "encode_mean_ms": milliseconds(counters.encode_total) / frames,
             "encode_max_ms": milliseconds(counters.encode_max),
             "jpegs_made": counters.jpegs_made,
@@ -209,6 +212,11 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Server {
+    /// How many viewers have connected and are still there.
+    pub fn watching(&self) -> usize {
+        self.viewers.counts().all_watching()
+    }
+
     /// Why there is no picture to show, if there is none.
     pub fn problem(&self, now: Instant) -> Option<String> {
         match &self.feed {

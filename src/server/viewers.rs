@@ -83,7 +83,11 @@ impl ViewerCounts {
     }
 
     pub fn any_watching(&self) -> bool {
-        self.watching.iter().any(|watching| *watching > 0)
+        self.all_watching() > 0
+    }
+
+    pub fn all_watching(&self) -> usize {
+        self.watching.iter().sum()
     }
 }
 

@@ -46,6 +46,8 @@ impl Child {
         let process = Command::new(SHELL)
             .args(["-c", SCRIPT, SHELL, command])
             .env_remove("BALLCAST_TOKEN")
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .env_remove("NOTIFY_SOCKET")
             .stdin(watcher.pipe()?)
             .stdout(stdout_of_child)
             .stderr(stderr_of_child)
