@@ -70,6 +70,10 @@ impl Server {
         // Of pictures that have come at once, only the newest is worth encoding.
         let is_picture = |item: &Item| !matches!(item, Item::Frame(_));
         let newest = items.iter().rposition(is_picture);
+        if let Some(newest) = newest {
+            let older = items[..newest].iter().filter(|item| is_picture(item)).count();
+            self.note_picture(now, older as u64);
+        }
         for (index, item) in items.into_iter().enumerate() {
             if newest == Some(index) || !is_picture(&item) {
                 self.show(now, item);

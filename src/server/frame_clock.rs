@@ -70,20 +70,20 @@ impl FrameClock {
         Some(running.start + self.offset(running.next_tick))
     }
 
-    /// Takes the tick that is due at `now`, if there is one; ticks missed with it are skipped.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// Takes the tick that is due at `now`, if there is one. Ticks that were missed before it are
+    /// skipped: how many.
+    pub fn tick(&mut self, now: Instant) -> Option<u64> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
-            return false;
+            return None;
         }
-        let Some(running) = &mut self.running else {
-            return false;
-        };
+        let running = self.running.as_mut()?;
         let elapsed = now.saturating_duration_since(running.start).as_nanos();
         let passed = (elapsed * u128::from(self.frames_per_second) / NANOS_PER_SECOND) as u64;
         // Rounding in `offset` may leave the division one grid point behind the tick that is due.
-        running.next_tick = passed.max(running.next_tick) + 1;
-        self.earliest_start = Some(now + self.period());
-        true
+        let skipped = passed.saturating_sub(running.next_tick);
+        running.next_tick += skipped + 1;
+        self.earliest_start = Some(now + self.offset(1));
+        Some(skipped)
     }
 
     fn offset(&self, tick: u64) -> Duration {
@@ -104,13 +104,13 @@ mod tests {
         let now = Instant::now();
         let mut clock = FrameClock::new(30);
         clock.start(now);
-        assert!(clock.tick(now));
+        assert!(clock.tick(now).is_some());
         clock.stop();
         clock.start(now);
-        assert!(!clock.tick(now));
+        assert_eq!(clock.tick(now), None);
         let period = Duration::from_nanos(33_333_333);
         assert_eq!(clock.deadline(), Some(now + period));
-        assert!(clock.tick(now + period));
+        assert!(clock.tick(now + period).is_some());
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         let mut ticks = 0;
         let mut lateness = (0..).map(|n: u64| Duration::from_micros(n * 7_919 % 5_000));
         while let Some(deadline) = clock.deadline().filter(|deadline| *deadline < end) {
-            assert!(clock.tick(deadline + lateness.next().unwrap()));
+            assert!(clock.tick(deadline + lateness.next().unwrap()).is_some());
             ticks += 1;
         }
         assert!((17_999..=18_001).contains(&ticks), "{ticks}");
@@ -146,11 +146,11 @@ mod tests {
         let start = Instant::now();
         let mut clock = FrameClock::new(10);
         clock.start(start);
-        assert!(clock.tick(start));
-        assert!(clock.tick(start + Duration::from_millis(1_234)));
+        assert!(clock.tick(start).is_some());
+        assert_eq!(clock.tick(start + Duration::from_millis(1_234)), Some(11));
         assert_eq!(clock.deadline(), Some(start + Duration::from_millis(1_300)));
-        assert!(!clock.tick(start + Duration::from_millis(1_299)));
-        assert!(clock.tick(start + Duration::from_millis(1_300)));
+        assert_eq!(clock.tick(start + Duration::from_millis(1_299)), None);
+        assert!(clock.tick(start + Duration::from_millis(1_300)).is_some());
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             clock.start(start);
             for _ in 0..1_000 {
                 let now = clock.deadline().unwrap();
-                assert!(clock.tick(now));
+                assert!(clock.tick(now).is_some());
                 assert!(clock.deadline().unwrap() > now);
             }
         }
@@ -172,12 +172,12 @@ mod tests {
         let start = Instant::now();
         let mut clock = FrameClock::new(30);
         assert_eq!(clock.deadline(), None);
-        assert!(!clock.tick(start));
+        assert_eq!(clock.tick(start), None);
         clock.start(start);
-        assert!(clock.tick(start));
+        assert!(clock.tick(start).is_some());
         clock.stop();
         assert_eq!(clock.deadline(), None);
         clock.start(start + Duration::from_secs(5));
-        assert!(clock.tick(start + Duration::from_secs(5)));
+        assert!(clock.tick(start + Duration::from_secs(5)).is_some());
     }
 }

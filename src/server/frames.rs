@@ -38,10 +38,11 @@ pub(super) enum FanOut {
 impl Server {
     /// A frame is due.
     pub(super) fn tick(&mut self, now: Instant) {
-        if self.clock.tick(now) {
+        if let Some(skipped) = self.clock.tick(now) {
             if self.feed.is_some() {
                 self.show_no_signal(now);
             } else {
+                self.note_picture(now, skipped);
                 let codecs = self.request_keyframes(now);
                 self.outbox.push_back(Output::Capture(codecs));
                 self.snapshots.note_capture();
@@ -89,6 +90,7 @@ impl Server {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &Frame) {
         self.capture_failed_at = None;
         self.counters.count_frame(frame);
+        self.overload.add_encoding(frame.cost);
         let frame = Arc::new(Packets::new(frame, self.rtp_time(frame.captured)));
         if self.passes_on(frame.codec) {
             self.group.add(&frame);
@@ -124,6 +126,23 @@ impl Server {
             *missed |= viewer.awaits_keyframe();
         });
         Some(fan_out)
+    }
+
+    /// A picture is taken, and those that were due before it are left out.
+    pub(super) fn note_picture(&mut self, now: Instant, left_out: u64) {
+        self.counters.frames_left_out += left_out;
+        self.overload.add_picture(left_out);
+        let Some(word) = self.overload.poll(now, self.picture_period()) else { return };
+        let help = match &self.feed {
+            None => "--size and --fps make the ball's pictures smaller and fewer",
+            Some(_) => "smaller or fewer pictures help, or a camera that encodes H.264",
+        };
+        log::warn!(
+            "{} of {} pictures were left out, as encoding one takes {:.0} ms here: {help}",
+            word.left_out,
+            word.left_out + word.taken,
+            word.encoding.as_secs_f64() * 1e3,
+        );
     }
 
     /// From one picture to the next.

@@ -69,6 +69,8 @@ impl Statistics {
         text.gauge("mjpeg_clients", "Connections with a stream of pictures.", self.mjpeg_clients);
         text.counter("frames_total", "Encoded frames, those of each codec.", counters.frames);
         text.counter("key_frames_total", "Key frames among them.", counters.keyframes);
+        let help = "Pictures that were due, or came, while another was being encoded.";
+        text.counter("left_out_frames_total", help, counters.frames_left_out);
         let encoding = counters.encode_total.as_secs_f64();
         let help = "Time for rendering and encoding.";
         text.add("counter", "encode_seconds_total", help, [("", encoding)]);

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `demux` | a datagram: whose it is |
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
-//! | `frames`, [`frame_clock`], `keyframes` | a frame: when it is due, when it is a key frame, who gets it |
+//! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
 //! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
@@ -25,6 +25,7 @@ mod frames;
 mod group;
 mod keyframes;
 mod metrics;
+mod overload;
 mod rate_limit;
 mod requests;
 mod secrets;
@@ -48,6 +49,7 @@ use self::frame_clock::FrameClock;
 use self::frames::FanOut;
 use self::group::Group;
 use self::keyframes::Keyframes;
+use self::overload::Overload;
 use self::secrets::Secrets;
 use self::snapshots::Snapshots;
 use self::stats::Counters;
@@ -158,6 +160,7 @@ pub struct Server {
     clock: FrameClock,
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
+    overload: Overload,
     fan_outs: VecDeque<FanOut>,
     snapshots: Snapshots,
     feed: Option<Feed>,
@@ -190,6 +193,7 @@ impl Server {
                 None => config.frames_per_second,
             }),
             keyframes: Default::default(),
+            overload: Overload::default(),
             fan_outs: VecDeque::new(),
             snapshots: Snapshots::default(),
             feed,
