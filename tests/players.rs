@@ -1,12 +1,13 @@
-//! Third-party players: two from the npm registry in real Chromium, on a page of another origin, and
+//! Third-party players: four from the npm registry in real Chromium, on a page of another origin, and
 //! aiortc without a browser. `tests/players/install` downloads them.
 
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 use support::ball;
@@ -47,6 +48,17 @@ const EYEVINN: NpmPlayer = NpmPlayer {
     stop: "window.player.unload()",
 };
 
+const BINBAT: NpmPlayer = NpmPlayer { module: "binbat.js", ..WHIP_WHEP };
+
+const MEDIAMTX: NpmPlayer = NpmPlayer {
+    module: "mediamtx.js",
+    play: "window.player = new player.MediaMTXWebRTCReader({
+            url, token, onTrack: ({ streams }) => { video.srcObject = streams[0]; },
+            onError: (error) => { window.failure = String(error); },
+        });",
+    stop: "window.player.close()",
+};
+
 /// Whether the selected candidate pair belongs to the last ICE restart.
 const USES_RESTARTED_PAIR: &str = "window.player.pc.getStats().then((stats) => {
     const transport = [...stats.values()].find(({ type }) => type === 'transport');
@@ -56,33 +68,38 @@ const USES_RESTARTED_PAIR: &str = "window.player.pc.getStats().then((stats) => {
         && window.player.pc.localDescription.sdp.includes(`a=ice-ufrag:${ufrag}\\r\\n`);
 })";
 
-/// An HTTP server of another origin, with a page and the modules of the players.
+/// An HTTP server of another host, with a page and the modules of the players.
 struct OtherSite {
     address: SocketAddr,
 }
 
 impl OtherSite {
     fn start() -> OtherSite {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut head = Vec::new();
-                // A request without a body ends with an empty line.
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    match stream.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => break,
-                    }
-                }
-                let head = String::from_utf8(head).unwrap();
-                let path = head.split(' ').nth(1).unwrap_or_default();
-                let _ = stream.write_all(&OtherSite::answer(path));
+                let stream = stream.unwrap();
+                // Chromium opens connections ahead of need, which may send nothing for minutes.
+                std::thread::spawn(|| OtherSite::serve(stream));
             }
         });
         OtherSite { address }
+    }
+
+    fn serve(mut stream: TcpStream) {
+        let mut head = Vec::new();
+        // A request without a body ends with an empty line.
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            match stream.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                _ => return,
+            }
+        }
+        let head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let _ = stream.write_all(&OtherSite::answer(path));
     }
 
     fn answer(path: &str) -> Vec<u8> {
@@ -110,7 +127,8 @@ impl OtherSite {
 /// The folder of the players. A test whose players are missing fails, it is not skipped.
 fn players() -> PathBuf {
     let players = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/players");
-    let modules = [WHIP_WHEP, EYEVINN].map(|player| format!("modules/{}", player.module));
+    let modules =
+        [WHIP_WHEP, EYEVINN, BINBAT, MEDIAMTX].map(|player| format!("modules/{}", player.module));
     for needed in modules.iter().map(String::as_str).chain(["venv/bin/python"]) {
         assert!(players.join(needed).exists(), "{needed} is missing: run tests/players/install");
     }
@@ -203,8 +221,28 @@ fn eyevinn_plays_the_ball_from_another_origin() {
 }
 
 #[test]
-fn both_players_send_the_token_that_they_are_given() {
-    for player in [WHIP_WHEP, EYEVINN] {
+fn binbat_plays_the_ball_from_another_origin() {
+    let (server, mut chromium, tab) = watch(&BINBAT, None);
+    stop(&server, &mut chromium, &tab, &BINBAT, None);
+}
+
+/// It sends no DELETE, so the end of its connection is what removes it.
+#[test]
+fn mediamtx_plays_the_ball_from_another_origin() {
+    for token in [None, Some(TOKEN)] {
+        let (server, mut chromium, tab) = watch(&MEDIAMTX, token);
+        assert_eq!(chromium.evaluate(&tab, "window.failure"), Value::Null);
+        chromium.evaluate(&tab, MEDIAMTX.stop);
+        let stopped = Instant::now();
+        while viewers(&stats(&server, token)) > 0 {
+            assert!(stopped.elapsed() < WAIT_LIMIT, "the viewer stays");
+        }
+    }
+}
+
+#[test]
+fn players_send_the_token_that_they_are_given() {
+    for player in [WHIP_WHEP, EYEVINN, BINBAT] {
         let (server, mut chromium, tab) = watch(&player, Some(TOKEN));
         stop(&server, &mut chromium, &tab, &player, Some(TOKEN));
         assert_eq!(stats(&server, Some(TOKEN))["refusals"]["token-missing"], Value::Null);

@@ -1,0 +1,126 @@
+//! Programs that people have beside this one: OctoPrint with this server as its camera, in Chromium, and
+//! a viewer on Pion, the WebRTC library of go2rtc and MediaMTX.
+//!
+//! Run by name, after `tests/other_programs/install`: `cargo test --test other_programs`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs::{File, create_dir_all, remove_dir_all, write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use support::chromium::Chromium;
+use support::process::{Server, own_address, request};
+use support::scripts::{DISCS, follow};
+
+/// Its first start takes longer than a page of ours.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Everybody on this machine is logged in, nothing asks the internet.
+const CONFIGURATION: &str = "
+accessControl: {autologinLocal: true, autologinAs: operator, autologinHeadsupAcknowledged: true}
+server:
+  firstRun: false
+  onlineCheck: {enabled: false}
+  pluginBlacklist: {enabled: false}
+plugins:
+  _disabled: [achievements, announcements, discovery, softwareupdate, tracking]
+  classicwebcam:
+    stream: STREAM
+    streamWebrtcIceServers: []
+";
+
+/// A program that is missing fails its test.
+fn installed(program: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/other_programs");
+    let program = target.join(program);
+    assert!(program.exists(), "{} is missing: run tests/other_programs/install", program.display());
+    program
+}
+
+struct OctoPrint {
+    child: Child,
+    port: u16,
+}
+
+impl OctoPrint {
+    fn start(server: &Server) -> OctoPrint {
+        let program = installed("octoprint/bin/octoprint");
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("octoprint");
+        let _ = remove_dir_all(&directory);
+        create_dir_all(&directory).unwrap();
+        let stream = format!("webrtc://{}/offer", server.address);
+        write(directory.join("config.yaml"), CONFIGURATION.replace("STREAM", &stream)).unwrap();
+        let command = || {
+            let log = File::create(directory.join("log")).unwrap();
+            let mut command = Command::new(&program);
+            command.arg("--basedir").arg(&directory).stdout(log.try_clone().unwrap()).stderr(log);
+            command
+        };
+        let user = ["user", "add", "operator", "--password", "any", "--admin"];
+        assert!(command().args(user).status().unwrap().success());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let serve = ["serve", "--iknowwhatimdoing", "--host", "127.0.0.1", "--port"];
+        let child = command().args(serve).arg(port.to_string()).spawn().unwrap();
+        let octoprint = OctoPrint { child, port };
+        let started = Instant::now();
+        while !octoprint.answers() {
+            assert!(started.elapsed() < START_LIMIT, "see {}", directory.join("log").display());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        octoprint
+    }
+
+    /// While it starts, another page says so.
+    fn answers(&self) -> bool {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        TcpStream::connect(address).is_ok()
+            && request(address, "GET", "/online.txt", &[], b"").status == 200
+    }
+}
+
+impl Drop for OctoPrint {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_tab_control_of_octoprint_plays() {
+    let server = Server::start(&[]);
+    let octoprint = OctoPrint::start(&server);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&format!("http://127.0.0.1:{}/", octoprint.port));
+    chromium.set_viewport(&tab, 1_280, 900, false);
+    let link = "document.querySelector('#control_link a')";
+    // It shows a page with a spinner first.
+    chromium.wait_for(&tab, &format!("({link})?.offsetParent != null"));
+    chromium.wait_for(
+        &tab,
+        &format!("({link}).click(), document.querySelector('#webcam_webrtc')?.videoWidth === 640"),
+    );
+    let script = DISCS.replace("querySelector('video')", "querySelector('#webcam_webrtc')");
+    let discs = chromium.evaluate(&tab, &script);
+    chromium.screenshot(&tab, "octoprint.png");
+    follow(&discs);
+    assert_eq!(server.stats()["viewers"].as_array().unwrap().len(), 1);
+}
+
+/// It sends one complete offer with audio, too, and the token as the password in the URL, and ends without
+/// a DELETE: all that go2rtc does.
+#[test]
+fn a_viewer_on_pion_plays() {
+    let server = Server::start_on(&own_address(), 0, &["--token", "open-sesame"]);
+    let url = format!("http://user:open-sesame@{}/whep", server.address);
+    let output = Command::new(installed("pion_viewer")).args([&url, "90"]).output().unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(seen.starts_with("video/H264: 90 frames,"), "{seen}");
+    assert!(seen.ends_with(" 0 lost\n"), "{seen}");
+    let log = server.log_so_far().join("\n");
+    assert!(log.contains("the peer closed the connection"), "{log}");
+}
