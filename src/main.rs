@@ -57,6 +57,13 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
+    if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
+        log::warn!(
+            "this looks like a container with a network of its own, whose addresses a browser on \
+             another machine may not reach: give it the host's network (--network host), or the \
+             host's address with --announce and its port, TCP and UDP"
+        );
+    }
     let secrets = Secrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -23,6 +23,27 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     addresses.sort_by_key(|address| (address.is_loopback(), address.is_ipv6()));
     addresses.dedup();
     Ok(addresses)
+}
+
+/// Whether all of these addresses, but for the loopback, are those of a container: then others reach
+/// them only from this machine, if the bridge at the other end leads nowhere else.
+pub fn are_of_container(addresses: &[SocketAddr]) -> bool {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback());
+    let mut names = addresses.filter_map(|ip| {
+        interfaces.iter().find(|interface| interface.ip() == ip).map(|interface| &interface.name)
+    });
+    let first = names.next();
+    first.is_some() && first.into_iter().chain(names).all(|name| is_end_of_pair(name))
+}
+
+/// Whether this is one end of a pair (veth(4)), as containers have it. What lies on another interface,
+/// such as a VLAN, has a type; what lies on none is linked to itself, or to nothing.
+fn is_end_of_pair(interface: &str) -> bool {
+    let folder = Path::new("/sys/class/net").join(interface);
+    let read = |file| fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let (own, other) = (read("ifindex"), read("iflink"));
+    own != other && other.trim() != "0" && !read("uevent").contains("DEVTYPE=")
 }
 
 /// Interfaces behind which there are containers and virtual machines, not people.

@@ -138,6 +138,9 @@ fn plays(network: &Network) {
     let mut chromium = Chromium::start();
     let tab = open_live(&server, &mut chromium);
     follow(&chromium.evaluate(&tab, DISCS));
+    // One end of a pair is all that the server has of a network.
+    let log = server.log_so_far().join("\n");
+    assert!(log.contains("looks like a container"), "{log}");
 }
 
 fn loss(network: &Network) {
