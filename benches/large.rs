@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ballcast::cli::{self, Command};
+use ballcast::cli::{self, Command, Environment};
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::{Config, Raw, Server};
@@ -26,7 +26,7 @@ const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
 
 /// Serves until a signal ends it, as the program does.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let flags = match cli::parse(arguments.iter().map(Into::into), None) {
+    let flags = match cli::parse(arguments.iter().map(Into::into), Environment::default()) {
         Ok(Command::Serve(flags)) => flags,
         other => return Err(format!("{other:?}")),
     };
