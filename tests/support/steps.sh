@@ -1,0 +1,39 @@
+# Shared by the scripts that build and test: they name each step, and install what is missing.
+
+step() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+# need COMMAND PACKAGE: the command, from that Debian or Ubuntu package if it is missing.
+need() {
+    command -v "$1" >/dev/null || provide "$1" "$2"
+}
+
+# provide WHAT PACKAGE: what is missing, from that package.
+provide() {
+    local install=(apt-get install -y --no-install-recommends "$2")
+    if [ "$(id -u)" -ne 0 ]; then
+        install=(sudo -n "${install[@]}")
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "$0: '$1' is missing. Install it and run this again." >&2
+        exit 1
+    fi
+    echo "== installing $2"
+    if [ "$(id -u)" -eq 0 ]; then apt-get update -q; else sudo -n apt-get update -q || true; fi
+    if ! "${install[@]}"; then
+        echo "$0: '$1' is missing. Run: sudo apt-get install $2" >&2
+        exit 1
+    fi
+}
+
+# need_target TRIPLE: Rust's standard library for it.
+need_target() {
+    [ -d "$(rustc --print target-libdir --target "$1")" ] && return
+    if ! command -v rustup >/dev/null; then
+        echo "$0: there is no Rust standard library for $1, and no rustup to add it with." >&2
+        exit 1
+    fi
+    step rustup target add "$1"
+}
