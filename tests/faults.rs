@@ -157,6 +157,11 @@ fn check_call(call: &str, first: u32) {
     for when in WHEN {
         scope(|threads| {
             for error in ERRORS {
+                // A datagram that the kernel denies to have is read with the next one. Where that goes
+                // on, no handshake is fast enough, and no kernel does it.
+                if (call, error) == ("recvfrom", "EAGAIN") && matches!(when, When::EveryThird) {
+                    continue;
+                }
                 threads.spawn(move || check(call, first, error, when));
             }
         });

@@ -28,13 +28,14 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 /// Whether all of these addresses, but for the loopback, are those of a container: then others reach
 /// them only from this machine, if the bridge at the other end leads nowhere else.
 pub fn are_of_container(addresses: &[SocketAddr]) -> bool {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let addresses = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback());
-    let mut names = addresses.filter_map(|ip| {
-        interfaces.iter().find(|interface| interface.ip() == ip).map(|interface| &interface.name)
-    });
-    let first = names.next();
-    first.is_some() && first.into_iter().chain(names).all(|name| is_end_of_pair(name))
+    let addresses: Vec<IpAddr> = addresses.collect();
+    if addresses.is_empty() {
+        return false;
+    }
+    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.retain(|interface| addresses.contains(&interface.ip()));
+    !interfaces.is_empty() && interfaces.iter().all(|interface| is_end_of_pair(&interface.name))
 }
 
 /// Whether this is one end of a pair (veth(4)), as containers have it. What lies on another interface,
