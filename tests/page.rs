@@ -61,7 +61,7 @@ fn with_answer(change: &str) -> String {
         "const originalFetch = window.fetch;
         window.fetch = async (url, options) => {{
             const response = await originalFetch(url, options);
-            if (url !== '/offer' || !response.ok) return response;
+            if (url !== 'offer' || !response.ok) return response;
             const {{ type, sdp }} = await response.json();
             return new Response(JSON.stringify({{ type, sdp: sdp{change} }}));
         }};"
@@ -348,7 +348,7 @@ fn a_browser_that_does_not_start_video_shows_a_large_play_button() {
 const RECORD_AUTHORIZATION: &str = "window.authorizations = [];
     const originalFetch = window.fetch;
     window.fetch = (path, options) => {
-        if (path === '/offer') window.authorizations.push(options.headers.Authorization ?? null);
+        if (path === 'offer') window.authorizations.push(options.headers.Authorization ?? null);
         return originalFetch(path, options);
     };";
 
