@@ -38,13 +38,15 @@ pub fn are_of_container(addresses: &[SocketAddr]) -> bool {
     !interfaces.is_empty() && interfaces.iter().all(|interface| is_end_of_pair(&interface.name))
 }
 
-/// Whether this is one end of a pair (veth(4)), as containers have it. What lies on another interface,
-/// such as a VLAN, has a type; what lies on none is linked to itself, or to nothing.
+/// Whether this is one end of a pair (veth(4)), as containers have it: made of nothing, and neither of a
+/// type of its own, as a VLAN or a tunnel, nor the end of a program.
 fn is_end_of_pair(interface: &str) -> bool {
     let folder = Path::new("/sys/class/net").join(interface);
-    let read = |file| fs::read_to_string(folder.join(file)).unwrap_or_default();
-    let (own, other) = (read("ifindex"), read("iflink"));
-    own != other && other.trim() != "0" && !read("uevent").contains("DEVTYPE=")
+    let made_of_nothing =
+        folder.canonicalize().is_ok_and(|path| path.starts_with("/sys/devices/virtual"));
+    let has_type =
+        fs::read_to_string(folder.join("uevent")).is_ok_and(|it| it.contains("DEVTYPE="));
+    made_of_nothing && !has_type && !folder.join("tun_flags").exists()
 }
 
 /// Interfaces behind which there are containers and virtual machines, not people.
