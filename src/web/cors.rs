@@ -6,7 +6,9 @@ use crate::http::{Head, Method, Response};
 
 /// What a page of an allowed origin may read of an answer beside the body.
 const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Accept-Patch, Retry-After";
-const PREFLIGHT_HEADERS: &str = "Content-Type, If-Match, Authorization, Ballcast-Client-Id";
+/// What it may send. OctoPrint adds `Cache-Control` to all that it posts.
+const PREFLIGHT_HEADERS: &str =
+    "Content-Type, If-Match, Authorization, Ballcast-Client-Id, Cache-Control";
 const PREFLIGHT_SECONDS: &str = "86400";
 
 /// Adds what pages of allowed origins need to read the answer, where they may.
