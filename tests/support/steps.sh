@@ -1,5 +1,11 @@
 # Shared by the scripts that build and test: they name each step, and install what is missing.
 
+# fail WORDS...: why this script cannot go on.
+fail() {
+    echo "$0: $*" >&2
+    exit 1
+}
+
 step() {
     printf '\n== %s\n' "$*"
     "$@"
@@ -17,23 +23,30 @@ provide() {
         install=(sudo -n "${install[@]}")
     fi
     if ! command -v apt-get >/dev/null; then
-        echo "$0: '$1' is missing. Install it and run this again." >&2
-        exit 1
+        fail "'$1' is missing. Install it and run this again."
     fi
     echo "== installing $2"
     if [ "$(id -u)" -eq 0 ]; then apt-get update -q; else sudo -n apt-get update -q || true; fi
     if ! "${install[@]}"; then
-        echo "$0: '$1' is missing. Run: sudo apt-get install $2" >&2
-        exit 1
+        fail "'$1' is missing. Run: sudo apt-get install $2"
     fi
+}
+
+# need_venv: python3, with the module that makes virtual environments.
+need_venv() {
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || provide "python3 -m venv" python3-venv
+}
+
+need_rust() {
+    command -v cargo >/dev/null || fail "there is no Rust toolchain. Install one with rustup."
 }
 
 # need_target TRIPLE: Rust's standard library for it.
 need_target() {
     [ -d "$(rustc --print target-libdir --target "$1")" ] && return
     if ! command -v rustup >/dev/null; then
-        echo "$0: there is no Rust standard library for $1, and no rustup to add it with." >&2
-        exit 1
+        fail "there is no Rust standard library for $1, and no rustup to add it with."
     fi
     step rustup target add "$1"
 }
