@@ -31,7 +31,7 @@ impl Text {
         self.add("gauge", name, help, [("", value)]);
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.add("counter", name, help, [("", value)]);
     }
 }
@@ -73,7 +73,7 @@ impl Statistics {
         text.counter("left_out_frames_total", help, counters.frames_left_out);
         let encoding = counters.encode_total.as_secs_f64();
         let help = "Time for rendering and encoding.";
-        text.add("counter", "encode_seconds_total", help, [("", encoding)]);
+        text.counter("encode_seconds_total", help, encoding);
         text.counter("jpegs_total", "JPEG files that were made.", counters.jpegs_made);
         text.counter("sent_frames_total", "Frames sent to viewers.", sent.frames);
         text.counter("sent_packets_total", "RTP packets sent to viewers.", sent.packets);

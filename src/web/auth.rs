@@ -35,9 +35,7 @@ impl Token {
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         Some(Token(bytes))
     }
-}
 
-impl Token {
     /// For the operator's own eyes.
     pub fn text(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(MOST_BYTES);
