@@ -381,7 +381,7 @@ fn a_closed_or_reloaded_tab_sends_close_notify_and_is_removed_at_once() {
 fn a_page_of_the_same_host_shows_the_picture_inside_and_one_of_another_host_does_not() {
     let server = Server::start(&[]);
     let frame = format!("<iframe src='{}' width='400' height='300'></iframe>", server.url());
-    let port = site::serve("127.0.0.1", &frame);
+    let port = site::serve("127.0.0.1", &frame).port();
     let mut chromium = Chromium::start();
     let foreign = chromium.open(&format!("http://localhost:{port}/"));
     let own = chromium.open(&format!("http://127.0.0.1:{port}/"));
@@ -397,7 +397,7 @@ fn a_page_of_the_same_host_shows_the_picture_inside_and_one_of_another_host_does
 #[test]
 fn the_web_interface_of_a_printer_on_another_port_plays() {
     let server = Server::start(&[]);
-    let port = site::serve("127.0.0.1", "<video muted autoplay></video>");
+    let port = site::serve("127.0.0.1", "<video muted autoplay></video>").port();
     let mut chromium = Chromium::start();
     let tab = chromium.open(&format!("http://127.0.0.1:{port}/"));
     let played = chromium.evaluate(&tab, &PRINTER_INTERFACE.replace("URL", &server.url()));

@@ -75,7 +75,7 @@ fn firefox_without_h264_says_so_where_the_source_has_nothing_else() {
 fn the_web_interface_of_a_printer_on_another_port_plays_in_firefox() {
     let server = start(&[]);
     let address = own_address();
-    let port = site::serve(&address, "<video muted autoplay></video>");
+    let port = site::serve(&address, "<video muted autoplay></video>").port();
     let mut firefox = Firefox::start();
     firefox.navigate(&format!("http://{address}:{port}/"));
     let played = firefox.evaluate(&PRINTER_INTERFACE.replace("URL", &server.url()));

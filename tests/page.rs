@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use support::chromium::{Chromium, Tab};
 use support::process::{Server, try_stats};
 use support::relay::Relay;
-use support::scripts::LIVE;
+use support::scripts::{LIVE, offer_only};
 
 const FADED_IN: &str = "getComputedStyle(document.querySelector('.message')).opacity === '1'";
 
@@ -67,16 +67,6 @@ fn with_answer(change: &str) -> String {
         }};"
     )
 }
-
-/// A page script that leaves none of the server's codecs in the offer.
-const WITHOUT_CODECS: &str = "
-    const add = RTCPeerConnection.prototype.addTransceiver;
-    RTCPeerConnection.prototype.addTransceiver = function (...parameters) {
-        const transceiver = add.apply(this, parameters);
-        const { codecs } = RTCRtpReceiver.getCapabilities('video');
-        transceiver.setCodecPreferences(codecs.filter((codec) => /VP9|AV1/.test(codec.mimeType)));
-        return transceiver;
-    };";
 
 /// Waits until a stage has failed, checks what the page says about it, and saves screenshots.
 fn check_stage(chromium: &mut Chromium, tab: &Tab, stage: &str, words: &[&str]) {
@@ -144,7 +134,7 @@ fn each_failed_stage_is_named() {
     }
     assert_eq!(peak.stop(), tabs.len());
 
-    let no_codec = open_with(&mut chromium, WITHOUT_CODECS, &server.url());
+    let no_codec = open_with(&mut chromium, &offer_only("VP9|AV1"), &server.url());
     check_stage(&mut chromium, &no_codec, "no-codec", &["H.264", "This browser is Chrome 1"]);
 }
 
@@ -417,7 +407,7 @@ fn every_control_can_be_used_with_the_keyboard_and_shows_its_focus() {
     chromium.press(&tab, "f");
     chromium.evaluate(&tab, "document.activeElement.blur()");
 
-    let refused = open_with(&mut chromium, WITHOUT_CODECS, &server.url());
+    let refused = open_with(&mut chromium, &offer_only("VP9|AV1"), &server.url());
     check_stage(&mut chromium, &refused, "no-codec", &[]);
     chromium.press(&refused, "Tab");
     assert_eq!(focused(&mut chromium, &refused), "again");
@@ -476,7 +466,7 @@ fn every_text_has_enough_contrast_in_both_colour_schemes() {
         chromium.navigate(&tab, &server.url());
         chromium.wait_for(&tab, "window.ballcast?.fps > 0");
         check_contrasts(&mut chromium, &tab, &format!("{scheme}, live"), 14);
-        chromium.prepare(&tab, WITHOUT_CODECS);
+        chromium.prepare(&tab, &offer_only("VP9|AV1"));
         chromium.navigate(&tab, &server.url());
         check_stage(&mut chromium, &tab, "no-codec", &[]);
         chromium.wait_for(&tab, "document.getAnimations().length === 0");

@@ -3,8 +3,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use support::filled;
 use support::process::{Server, WAIT_LIMIT, own_address, request};
 use support::scripts;
 use support::scripts::{DISCS, MOST_SKIPPED, check_frame_rate};
+use support::site;
 
 const TOKEN: &str = "open-sesame";
 /// Some 60 packets a frame: aiortc's jitter buffer has room for 128.
@@ -74,60 +74,16 @@ const USES_RESTARTED_PAIR: &str = "window.player.pc.getStats().then((stats) => {
         && window.player.pc.localDescription.sdp.includes(`a=ice-ufrag:${ufrag}\\r\\n`);
 })";
 
-/// An HTTP server of another host, with a page and the modules of the players.
-struct OtherSite {
-    address: SocketAddr,
-}
-
-impl OtherSite {
-    fn start() -> OtherSite {
-        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                // Chromium opens connections ahead of need, which may send nothing for minutes.
-                std::thread::spawn(|| OtherSite::serve(stream));
-            }
-        });
-        OtherSite { address }
-    }
-
-    fn serve(mut stream: TcpStream) {
-        let mut head = Vec::new();
-        // A request without a body ends with an empty line.
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            match stream.read(&mut byte) {
-                Ok(1) => head.push(byte[0]),
-                _ => return,
-            }
+/// A site of another host, with a page and the modules of the players; its origin.
+fn other_site() -> String {
+    let file = |path: &str| match path.strip_prefix("/modules/") {
+        Some(module) => {
+            let file = players().join("modules").join(module);
+            ("text/javascript", std::fs::read(file).unwrap())
         }
-        let head = String::from_utf8(head).unwrap();
-        let path = head.split(' ').nth(1).unwrap_or_default();
-        let _ = stream.write_all(&OtherSite::answer(path));
-    }
-
-    fn answer(path: &str) -> Vec<u8> {
-        let page = b"<!doctype html><video autoplay muted playsinline></video>".to_vec();
-        let (content_type, content) = match path.strip_prefix("/modules/") {
-            Some(module) => {
-                let file = players().join("modules").join(module);
-                ("text/javascript", std::fs::read(file).unwrap())
-            }
-            None => ("text/html", page),
-        };
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n",
-            content.len()
-        );
-        [head.into_bytes(), content].concat()
-    }
-
-    fn origin(&self) -> String {
-        format!("http://{}", self.address)
-    }
+        None => ("text/html", b"<!doctype html><video autoplay muted playsinline></video>".into()),
+    };
+    format!("http://{}", site::serve_files("127.0.0.2", file))
 }
 
 /// The folder of the players. A test whose players are missing fails, it is not skipped.
@@ -158,8 +114,7 @@ fn play(chromium: &mut Chromium, tab: &Tab, player: &NpmPlayer, url: &str, token
 
 /// Starts a server and a player on a page of another origin, and checks that it plays the ball.
 fn watch(player: &NpmPlayer, token: Option<&str>) -> (Server, Chromium, Tab) {
-    let site = OtherSite::start();
-    let origin = site.origin();
+    let origin = other_site();
     let mut flags = vec!["--allow-origin", &origin];
     flags.extend(token.iter().flat_map(|token| ["--token", token]));
     let server = Server::start(&flags);
@@ -257,10 +212,9 @@ fn players_send_the_token_that_they_are_given() {
 
 #[test]
 fn a_page_whose_origin_is_not_allowed_plays_nothing() {
-    let site = OtherSite::start();
     let server = Server::start(&[]);
     let mut chromium = Chromium::start();
-    let tab = chromium.open(&site.origin());
+    let tab = chromium.open(&other_site());
     chromium.wait_for(&tab, "document.readyState === 'complete'");
     let script = format!(
         "(async () => {{

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 use support::chromium::Chromium;
 use support::process::{Server, request};
-use support::scripts::{DISCS, LIVE, follow};
+use support::scripts::{DISCS, LIVE, follow, offer_only};
 
 /// The emulator and its arguments, and the binary.
 fn emulated() -> Command {
@@ -62,15 +62,7 @@ fn the_page_plays_the_ball_in_h264() {
 
 #[test]
 fn the_page_plays_the_ball_in_vp8() {
-    let only_vp8 = "const { addTransceiver } = RTCPeerConnection.prototype;
-        RTCPeerConnection.prototype.addTransceiver = function (...parameters) {
-            const transceiver = addTransceiver.apply(this, parameters);
-            const { codecs } = RTCRtpReceiver.getCapabilities('video');
-            transceiver.setCodecPreferences(
-                codecs.filter(({ mimeType }) => mimeType === 'video/VP8'));
-            return transceiver;
-        };";
-    the_ball_moves(only_vp8, "VP8");
+    the_ball_moves(&offer_only("^video.VP8$"), "VP8");
 }
 
 #[test]

@@ -50,6 +50,20 @@ pub const PRINTER_INTERFACE: &str = "(async () => {
     return failures.join(', ') || 'it plays';
 })()";
 
+/// A page script that leaves those codecs alone in the offer whose type the regular expression matches.
+pub fn offer_only(codecs: &str) -> String {
+    format!(
+        "const {{ addTransceiver }} = RTCPeerConnection.prototype;
+        RTCPeerConnection.prototype.addTransceiver = function (...parameters) {{
+            const transceiver = addTransceiver.apply(this, parameters);
+            const {{ codecs }} = RTCRtpReceiver.getCapabilities('video');
+            transceiver.setCodecPreferences(
+                codecs.filter(({{ mimeType }}) => /{codecs}/.test(mimeType)));
+            return transceiver;
+        }};"
+    )
+}
+
 /// How many consecutive frames a browser may skip on a busy machine.
 pub const MOST_SKIPPED: usize = 30;
 
