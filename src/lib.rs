@@ -72,6 +72,7 @@ pub mod feed;
 pub mod http;
 pub mod media;
 pub mod pipe;
+pub mod publish;
 pub mod refusal;
 pub mod sdp;
 pub mod server;

@@ -343,6 +343,7 @@ impl<S: Source> Driver<S> {
                 }
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
                 Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),
+                Output::Publish(..) => {}
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;

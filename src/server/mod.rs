@@ -18,6 +18,7 @@ pub mod admission;
 pub mod client;
 mod config;
 mod connections;
+mod contract;
 mod demux;
 mod feeds;
 pub mod frame_clock;
@@ -39,11 +40,10 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
-
 use self::admission::Admission;
 pub use self::config::Config;
 use self::connections::Connection;
+pub use self::contract::{ConnId, Input, Output};
 pub use self::feeds::Raw;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
@@ -55,90 +55,10 @@ use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
-use crate::feed::{self, Feed};
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::feed::Feed;
+use crate::media::Codec;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{AddressPair, Effect, EndReason, Transmit, ViewerId};
-
-/// A TCP connection. The driver mints one for each that it accepts and never uses it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
-
-/// Facts. They borrow.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// Only time has passed.
-    Timeout,
-    /// A TCP connection was accepted.
-    Connected(ConnId, SocketAddr),
-    Received(ConnId, &'a [u8]),
-    /// All that was sent on the connection has been taken by the kernel.
-    Flushed(ConnId),
-    /// The peer will send no more, but may still read.
-    HalfClosed(ConnId),
-    /// The connection is gone, and the driver has let go of it.
-    Disconnected(ConnId),
-    /// `destination` is one of the configured addresses.
-    Datagram {
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: &'a [u8],
-    },
-    /// A datagram for `destination` could not be sent.
-    TransmitFailed {
-        destination: SocketAddr,
-    },
-    /// One encoded access unit.
-    Frame(Frame),
-    /// No frame comes of a capture: the source is broken, or not there.
-    CaptureFailed,
-    /// Something has happened to the stream from outside.
-    Feed(feed::Event<'a>),
-    /// What has become of [`Output::Snapshot`] for this width: a JPEG file, or why there is none.
-    Snapshot {
-        width: Option<usize>,
-        made: Result<Bytes, SnapshotError>,
-    },
-    /// The host's addresses have changed to these.
-    Addresses(&'a [SocketAddr]),
-    /// The wall clock was set.
-    WallClock(SystemTime),
-    /// End all viewers and connections.
-    Shutdown,
-}
-
-/// Effects. They own.
-#[derive(Debug)]
-pub enum Output {
-    Send(ConnId, Bytes),
-    /// After what was sent: send no more, but go on reading.
-    Finish(ConnId),
-    /// Let go of the connection now.
-    Close(ConnId),
-    Transmit(Transmit),
-    /// Make the codec's next frame a key frame.
-    ForceKeyframe(Codec),
-    /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`]. Without
-    /// any, the picture is for [`Output::Snapshot`] alone.
-    Capture(Vec<Codec>),
-    /// Do this to the stream from outside.
-    Feed(feed::Command),
-    /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and bring
-    /// it as [`Input::Snapshot`], now or later. At most one for each width is under way.
-    Snapshot {
-        width: Option<usize>,
-    },
-    /// Encode this picture in each of these codecs, and bring each as [`Input::Frame`]. Without any,
-    /// the picture is for [`Output::Snapshot`] alone.
-    Encode {
-        picture: Raw,
-        /// When it was taken.
-        captured: Instant,
-        codecs: Vec<Codec>,
-    },
-    /// Nothing more for now: come back then, or when something happens. `None` is for ever.
-    Timeout(Option<Instant>),
-}
+use crate::webrtc::{AddressPair, Effect, EndReason, ViewerId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -234,6 +154,7 @@ impl Server {
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
             Input::Feed(event) => self.handle_feed(now, event),
+            Input::Publish(..) => {}
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
             Input::WallClock(wall) => self.wall_clock = (wall, now),

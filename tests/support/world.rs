@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::feed;
 use ballcast::media::{Codec, Frame, Size, SnapshotError};
+use ballcast::publish::{self, TargetId};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Raw, Server};
 use ballcast::web::access::AccessPolicy;
@@ -54,6 +55,7 @@ pub struct World {
     /// The codecs of each picture from outside, or in its place.
     pub encodes: Vec<(Size, Vec<Codec>)>,
     pub feed_commands: Vec<feed::Command>,
+    pub publish_commands: Vec<(TargetId, publish::Command)>,
     /// The codec that the next clients offer.
     pub codec: Codec,
     /// The codecs in which the last picture was encoded.
@@ -158,6 +160,7 @@ impl World {
             captures: 0,
             encodes: Vec::new(),
             feed_commands: Vec::new(),
+            publish_commands: Vec::new(),
             codec: Codec::H264,
             encoded: Vec::new(),
             forced_keyframes: Vec::new(),
@@ -362,6 +365,7 @@ impl World {
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
                 Output::Feed(command) => self.feed_commands.push(command),
+                Output::Publish(id, command) => self.publish_commands.push((id, command)),
                 Output::Encode { picture, codecs, .. } => encode = Some((picture, codecs)),
                 Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {

@@ -175,6 +175,7 @@ impl Run {
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
                 Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
+                Output::Publish(..) => rule!(false, "S22: a device without targets publishes"),
                 Output::Encode { picture, captured, codecs } => {
                     self.want_encode(picture, captured, codecs)?;
                 }

@@ -1,0 +1,44 @@
+//! The stream sent to media servers, which show it to more viewers than this device can serve.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+/// The most media servers that a device publishes to.
+pub const MAX_TARGETS: usize = 4;
+/// The most addresses of one host that are tried.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// Names a media server that is published to: its place on the command line, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetId(pub usize);
+
+/// What has happened to the one connection to a media server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// [`Command::Resolve`] is done: these addresses, the best first, at least one. Of more than
+    /// [`MAX_ADDRESSES`], the first are used.
+    Resolved(&'a [IpAddr]),
+    /// [`Command::Connect`] is done.
+    Connected,
+    Received(&'a [u8]),
+    /// The peer sends no more.
+    Ended,
+    /// The name cannot be resolved, or the connection cannot be made, or it is broken: why, in a
+    /// clause without a full stop.
+    Failed(&'a str),
+}
+
+/// What is to be done to the one connection to a media server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Find the addresses of this host name. Answered by [`Event::Resolved`] or [`Event::Failed`].
+    Resolve(String),
+    /// Open a TCP connection. Answered by [`Event::Connected`] or [`Event::Failed`].
+    Connect(SocketAddr),
+    /// Send this on the connection, after what was sent before.
+    Send(Bytes),
+    /// Let go of the connection, or give up the one that is being made, or the name that is being
+    /// resolved. No event of it comes after this.
+    Close,
+}
