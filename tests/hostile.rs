@@ -5,7 +5,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::sdp::offer::{Offer, OfferError};
+use ballcast::sdp::offer::{Offer, OfferError, SdpError};
 use ballcast::server::Input;
 use ballcast::server::admission::Limits;
 use ballcast::work::steps_of;
@@ -40,12 +40,12 @@ fn an_offer_with_too_much_of_something_is_refused_with_a_sentence() {
         let (_, sdp) = offers.into_iter().find(|(name, _)| *name == what).unwrap();
         Offer::parse(&sdp)
     };
-    assert_eq!(refused("short lines"), Err(OfferError::TooLarge("lines", 2_048)));
-    assert_eq!(refused("sections"), Err(OfferError::TooLarge("m-lines", 64)));
-    assert_eq!(refused("one long line"), Err(OfferError::TooLarge("bytes in a line", 2_048)));
+    assert_eq!(refused("short lines"), Err(too_large("lines", 2_048)));
+    assert_eq!(refused("sections"), Err(too_large("m-lines", 64)));
+    assert_eq!(refused("one long line"), Err(too_large("bytes in a line", 2_048)));
     let formats = CHROMIUM.replacen("SAVPF ", &format!("SAVPF {}", "96 ".repeat(200)), 1);
     let refused = Offer::parse(&formats);
-    assert_eq!(refused, Err(OfferError::TooLarge("formats in an m-line", 128)));
+    assert_eq!(refused, Err(too_large("formats in an m-line", 128)));
 
     let mut world = World::new();
     let (status, problem) = post(&mut world, "10.1.1.1:1".parse().unwrap(), &formats);
@@ -107,6 +107,10 @@ fn who_has_read_an_offer_cannot_restart_the_ice_of_its_viewer() {
 }
 
 /// Posts an offer; the status and the document of the answer.
+fn too_large(what: &'static str, most: usize) -> OfferError {
+    SdpError::TooLarge(what, most).into()
+}
+
 fn post(world: &mut World, from: SocketAddr, sdp: &str) -> (u16, Value) {
     world.post_offer(from, &json!({"type": "offer", "sdp": sdp}).to_string())
 }

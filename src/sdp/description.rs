@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use str0m::IceCreds;
 
-use super::error::{OfferError, lacks, unreadable};
+use super::error::{SdpError, lacks, unreadable};
 use super::ice::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
 use super::section::SdpSection;
 use crate::work;
@@ -66,8 +66,8 @@ struct Bundles<'a> {
 }
 
 impl<'a> Description<'a> {
-    pub fn read(sdp: &'a str) -> Result<Description<'a>, OfferError> {
-        let malformed = |what: &str| Err(OfferError::Malformed(what.into()));
+    pub fn read(sdp: &'a str) -> Result<Description<'a>, SdpError> {
+        let malformed = |what: &str| Err(SdpError::Malformed(what.into()));
         let mut lines = sdp.lines().map(str::trim_end).filter(|line| !line.is_empty());
         if lines.next() != Some("v=0") {
             return malformed("it does not begin with v=0");
@@ -76,20 +76,20 @@ impl<'a> Description<'a> {
         let mut bundles = Bundles::default();
         for (index, line) in lines.enumerate() {
             if index + 1 >= MAX_LINES {
-                return Err(OfferError::TooLarge("lines", MAX_LINES));
+                return Err(SdpError::TooLarge("lines", MAX_LINES));
             }
             if line.len() > MAX_LINE_BYTES {
-                return Err(OfferError::TooLarge("bytes in a line", MAX_LINE_BYTES));
+                return Err(SdpError::TooLarge("bytes in a line", MAX_LINE_BYTES));
             }
             if line.contains(|c: char| c.is_control() && c != '\t') {
                 return malformed("there is a control character in a line");
             }
             if let Some(m_line) = line.strip_prefix("m=") {
                 if sections.len() == MAX_SECTIONS {
-                    return Err(OfferError::TooLarge("m-lines", MAX_SECTIONS));
+                    return Err(SdpError::TooLarge("m-lines", MAX_SECTIONS));
                 }
                 if m_line.split_ascii_whitespace().count() > 3 + MAX_FORMATS {
-                    return Err(OfferError::TooLarge("formats in an m-line", MAX_FORMATS));
+                    return Err(SdpError::TooLarge("formats in an m-line", MAX_FORMATS));
                 }
                 let Some(section) = SdpSection::of_media(m_line) else {
                     return malformed("a line m= has fewer than four parts");
@@ -137,7 +137,7 @@ impl<'a> Description<'a> {
 
     /// Who is at the end of the video's transport: by the section's own lines, the session's, or
     /// those of a section that shares it.
-    pub fn peer(&self, video: &SdpSection<'a>) -> Result<Peer, OfferError> {
+    pub fn peer(&self, video: &SdpSection<'a>) -> Result<Peer, SdpError> {
         let group_of = |section: &SdpSection| self.bundles.of_mid.get(section.mid()?);
         let group = group_of(video);
         let bundled = self.sections.iter().filter(|s| group.is_some() && group_of(s) == group);

@@ -1,12 +1,21 @@
-//! Why an offer cannot be answered with video.
+//! Why an SDP is of no use.
 
 use std::fmt;
+
+/// Why an SDP cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SdpError {
+    /// Not an SDP at all, or one without something that every one of WebRTC has: what, in a clause
+    /// whose subject is the SDP.
+    Malformed(String),
+    /// There is more of something than any browser has; what, and the most that is read.
+    TooLarge(&'static str, usize),
+}
 
 /// Why there is no video for an offer. The text is for the person who wrote the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfferError {
-    /// Not an SDP at all, or one without something that every WebRTC offer has.
-    Malformed(String),
+    Sdp(SdpError),
     NoVideo,
     /// The offer has video, but does not ask to receive any.
     NotReceiving,
@@ -17,14 +26,25 @@ pub enum OfferError {
     /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
     /// and we send none to an address that has not sent one.
     IceLite,
-    /// There is more of something than any browser has; what, and the most that is read.
-    TooLarge(&'static str, usize),
+}
+
+impl OfferError {
+    /// It is no offer that can be answered: why, in a clause whose subject is the offer.
+    pub fn malformed(what: impl Into<String>) -> OfferError {
+        OfferError::Sdp(SdpError::Malformed(what.into()))
+    }
+}
+
+impl From<SdpError> for OfferError {
+    fn from(error: SdpError) -> OfferError {
+        OfferError::Sdp(error)
+    }
 }
 
 impl fmt::Display for OfferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OfferError::Malformed(what) => {
+            OfferError::Sdp(SdpError::Malformed(what)) => {
                 write!(f, "The sdp field is not an offer that can be answered: {what}.")
             }
             OfferError::NoVideo => f.write_str(
@@ -51,17 +71,17 @@ impl fmt::Display for OfferError {
                  checks, and this server sends none to an address that it has not heard from. \
                  Use full ICE.",
             ),
-            OfferError::TooLarge(what, most) => {
+            OfferError::Sdp(SdpError::TooLarge(what, most)) => {
                 write!(f, "The offer has too many {what}: at most {most} are read.")
             }
         }
     }
 }
 
-pub(super) fn lacks(attribute: &str) -> OfferError {
-    OfferError::Malformed(format!("its m=video has no a={attribute}"))
+pub(super) fn lacks(attribute: &str) -> SdpError {
+    SdpError::Malformed(format!("its m=video has no a={attribute}"))
 }
 
-pub(super) fn unreadable(attribute: &str) -> OfferError {
-    OfferError::Malformed(format!("its m=video has no a={attribute} that can be read"))
+pub(super) fn unreadable(attribute: &str) -> SdpError {
+    SdpError::Malformed(format!("its m=video has no a={attribute} that can be read"))
 }

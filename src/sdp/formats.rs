@@ -113,6 +113,11 @@ impl<'a> Formats<'a> {
         self.listed.iter().inspect(|_| work::step()).filter_map(described)
     }
 
+    /// Whether this payload type is listed, and is of this codec.
+    pub fn lists(&self, payload_type: u8, codec: &str) -> bool {
+        self.iter().any(|(listed, it)| listed == payload_type && it.is_codec(codec))
+    }
+
     /// The codecs' names, as long as they may be part of a sentence.
     pub fn codec_names(&self) -> impl Iterator<Item = &'a str> {
         let names = self.iter().filter_map(|(_, description)| Some(description.codec()?.0));

@@ -1,4 +1,4 @@
-//! Offers read, answers written (RFC 8866, RFC 8829).
+//! Offers read and answers written, and the answers to our own offers read (RFC 8866, RFC 8829).
 
 pub mod answer;
 mod description;
@@ -7,4 +7,5 @@ mod formats;
 mod h264_profile;
 pub mod ice;
 pub mod offer;
+pub mod remote_answer;
 mod section;

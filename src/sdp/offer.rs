@@ -6,7 +6,7 @@
 //! it is), and feedback for a bandwidth estimation that we do not do.
 
 pub use super::description::{Peer, Section, Setup};
-pub use super::error::OfferError;
+pub use super::error::{OfferError, SdpError};
 pub use super::formats::Format;
 pub use super::section::{Extension, PLAYOUT_DELAY};
 

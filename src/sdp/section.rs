@@ -6,6 +6,8 @@ use crate::work;
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// The longest name of a session; those of browsers are shorter.
 const MAX_ORIGIN_BYTES: usize = 64;
+/// The most candidates that are kept: there are some for each interface.
+const MAX_CANDIDATES: usize = 64;
 
 /// A header extension of an offer (RFC 8285).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(super) struct SdpSection<'a> {
     pub fingerprint: Option<&'a str>,
     pub setup: Option<&'a str>,
     playout_delay: Option<(u8, &'a str)>,
+    /// The first ones, as they are written.
+    pub candidates: Vec<&'a str>,
 }
 
 impl<'a> SdpSection<'a> {
@@ -104,6 +108,10 @@ impl<'a> SdpSection<'a> {
             "fmtp" => return self.formats.read_fmtp(value),
             "rtcp-fb" => return self.formats.read_feedback(value),
             "extmap" => return self.read_extension(value),
+            "candidate" => {
+                let room = self.candidates.len() < MAX_CANDIDATES;
+                return self.candidates.extend(room.then_some(value));
+            }
             _ => return,
         };
         first.get_or_insert(value);

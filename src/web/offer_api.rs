@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
-use crate::sdp::offer::{Offer, OfferError};
+use crate::sdp::offer::{Offer, OfferError, SdpError};
 
 /// Where offers are posted.
 pub const ENDPOINT: &str = "/offer";
@@ -55,12 +55,12 @@ pub fn read(body: &[u8]) -> Result<Offer, Response> {
 /// Why there is no video for an offer, to its sender.
 pub fn refusal(error: &OfferError) -> Response {
     let (status, reason) = match error {
-        OfferError::Malformed(_) => (400, Reason::OfferMalformed),
+        OfferError::Sdp(SdpError::Malformed(_)) => (400, Reason::OfferMalformed),
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
         OfferError::NoCodec(_) | OfferError::NoH264 => (422, Reason::NoCodec),
         OfferError::IceLite => (422, Reason::IceLite),
-        OfferError::TooLarge(..) => (413, Reason::OfferTooLarge),
+        OfferError::Sdp(SdpError::TooLarge(..)) => (413, Reason::OfferTooLarge),
     };
     Response::problem(status, reason, &error.to_string())
 }

@@ -35,7 +35,7 @@ pub fn admit(head: &Head) -> Result<(), Response> {
 
 /// The offer in a body, which is its SDP.
 pub fn read_offer(body: &[u8]) -> Result<Offer, Response> {
-    let malformed = |_| OfferError::Malformed("it is not text in UTF-8".into());
+    let malformed = |_| OfferError::malformed("it is not text in UTF-8");
     let sdp = str::from_utf8(body).map_err(malformed);
     sdp.and_then(Offer::parse).map_err(|error| offer_api::refusal(&error))
 }

@@ -12,7 +12,6 @@ use str0m::{IceCreds, RtcConfig};
 use super::payload::MAX_PAYLOAD_BYTES;
 use super::playout_delay;
 use crate::media::Codec;
-use crate::sdp::offer::{Format, Offer};
 
 /// The longest time between two of our connectivity checks of a pair.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,7 +22,7 @@ const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Packets kept for retransmission whatever the bitrate is.
 const MIN_RESEND_PACKETS: usize = 64;
 
-/// What our end of a connection is made of, beside the offer.
+/// What our end of a connection is made of, beside what the other end says.
 pub struct LocalParameters<'a> {
     pub crypto: &'a Arc<CryptoProvider>,
     pub certificate: &'a DtlsCert,
@@ -31,9 +30,9 @@ pub struct LocalParameters<'a> {
     pub credentials: IceCreds,
     /// Our UDP addresses, all of which become candidates.
     pub addresses: &'a [SocketAddr],
-    /// Addresses of others that lead to us, at the same port. They are in our answers alone.
+    /// Addresses of others that lead to us, at the same port. They are in our descriptions alone.
     pub announced: &'a [IpAddr],
-    /// Random, as the answer's and the stream's numbers have to be (RFC 3550, section 5.1).
+    /// Random, as the numbers of the session and the stream have to be (RFC 3550, section 5.1).
     pub random: [u32; 6],
     /// Packets kept for retransmission, see [`resend_packets`].
     pub resend_packets: usize,
@@ -45,8 +44,12 @@ pub fn resend_packets(bitrate: u32) -> usize {
     (bitrate as usize / 8 / MAX_PAYLOAD_BYTES).max(MIN_RESEND_PACKETS)
 }
 
-/// In RTP mode, and with the one payload type of the offer that was chosen.
-pub fn rtc_config(offer: &Offer, local: &LocalParameters) -> RtcConfig {
+/// In RTP mode, and with these payload types.
+pub fn rtc_config(
+    formats: Vec<PayloadParams>,
+    playout_delay: Option<u8>,
+    local: &LocalParameters,
+) -> RtcConfig {
     let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .set_crypto_provider(Arc::clone(local.crypto))
@@ -55,27 +58,31 @@ pub fn rtc_config(offer: &Offer, local: &LocalParameters) -> RtcConfig {
         .set_stats_interval(Some(STATS_INTERVAL))
         .set_rtcp_report_interval_video(SENDER_REPORT_INTERVAL)
         .clear_extension_map();
-    if let Some(extension) = offer.playout_delay {
-        config = config.set_extension(extension.number, playout_delay::none());
+    if let Some(number) = playout_delay {
+        config = config.set_extension(number, playout_delay::none());
     }
     config.set_max_stun_rto(CHECK_INTERVAL);
-    *config.codec_config() = CodecConfig::new_from_payload_params(vec![payload_params(offer)]);
+    *config.codec_config() = CodecConfig::new_from_payload_params(formats);
     config
 }
 
-/// The format as it was offered, with repair (NACK, PLI, FIR) and without bandwidth estimation, which
-/// a stream of one rendition has no use for.
-fn payload_params(offer: &Offer) -> PayloadParams {
+/// A payload type of a codec, with repair (NACK, PLI, FIR) and without bandwidth estimation, which a
+/// stream of one rendition has no use for.
+pub fn payload_params(
+    codec: Codec,
+    payload_type: u8,
+    rtx: Option<u8>,
+    format: FormatParams,
+) -> PayloadParams {
     let spec = CodecSpec {
-        codec: match offer.format.codec {
+        codec: match codec {
             Codec::H264 => RtcCodec::H264,
             Codec::Vp8 => RtcCodec::Vp8,
         },
         clock_rate: Frequency::NINETY_KHZ,
         channels: None,
-        format: FormatParams::default(),
+        format,
     };
-    let Format { payload_type, rtx, .. } = offer.format;
     let mut params = PayloadParams::new(payload_type.into(), rtx.map(Pt::from), spec);
     params.set_fb_nack(true);
     params.set_fb_pli(true);

@@ -1,4 +1,4 @@
-//! Our end of a viewer's connection, as its answers describe it.
+//! Our end of a viewer's connection, as our answers or our offer describe it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -39,12 +39,18 @@ impl LocalSide {
 
     /// Each `candidate:…`.
     pub fn candidates(&self) -> Vec<String> {
+        let own = self.candidates.0.iter().map(Candidate::to_sdp_string);
+        own.chain(self.announced_candidates()).collect()
+    }
+
+    /// Those of others that lead to our port.
+    pub fn announced_candidates(&self) -> impl Iterator<Item = String> {
         let port = self.candidates.0.first().map(|candidate| candidate.addr().port());
         let announced = self.announced.iter().zip(port.into_iter().cycle());
-        let announced = announced.filter_map(|(address, port)| {
-            Candidate::host(SocketAddr::new(*address, port), Protocol::Udp).ok()
-        });
-        self.candidates.0.iter().cloned().chain(announced).map(|it| it.to_sdp_string()).collect()
+        announced.filter_map(|(address, port)| {
+            let candidate = Candidate::host(SocketAddr::new(*address, port), Protocol::Udp);
+            Some(candidate.ok()?.to_sdp_string())
+        })
     }
 
     pub fn set_credentials(&mut self, credentials: IceCreds) {

@@ -1,4 +1,7 @@
-//! One browser or player that watches. The only part that drives a [`str0m::Rtc`].
+//! One browser, player or media server that watches. The only part that drives a [`str0m::Rtc`].
+//!
+//! Browsers and players ask: their offer is answered ([`Viewer::answer`]). A media server is asked to
+//! watch: its answer makes it a viewer ([`Invitation`]).
 //!
 //! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
 //! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
@@ -9,24 +12,26 @@
 //! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
 //! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
 
+mod answer;
 mod ice;
+mod invitation;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::config::Fingerprint;
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::media::Pt;
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpWrite, Ssrc};
+use str0m::rtp::RtpWrite;
 use str0m::{Event, IceCreds, Input, Output, Rtc, RtcError};
 
+pub use self::invitation::{Invitation, formats};
 use super::activity::{Activity, HALF_OPEN_LIMIT};
-use super::config::{self, LocalParameters};
+use super::config;
 use super::effect::{Effect, Effects};
 use super::learnt_addresses::LearntAddresses;
-use super::local_side::{Candidates, LocalSide};
+use super::local_side::LocalSide;
 use super::payload::Packets;
 use super::resends;
 use super::state::{EndReason, State};
@@ -34,7 +39,7 @@ use super::stream::{Batch, Passage, Stream};
 use super::{AddressPair, Transmit};
 use crate::media::Codec;
 use crate::sdp::answer::StreamFormat;
-use crate::sdp::offer::{Format, Offer, OfferError, Peer, Setup};
+use crate::sdp::offer::{Format, Offer};
 
 /// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);
@@ -42,8 +47,17 @@ const SMALLEST_WAIT: Duration = Duration::from_millis(1);
 const MAX_DUE_DEADLINES: usize = 8;
 /// Errors in one drain before it is given up until the next input.
 const MAX_ERRORS: usize = 8;
-/// str0m's name for the one media section. The offer's own mid may be too long for it.
-const MID: &str = "video";
+
+/// What a viewer is made of when both sides have agreed.
+struct Connection {
+    rtc: Rtc,
+    codec: Codec,
+    format: StreamFormat,
+    local: LocalSide,
+    random: [u32; 6],
+    resend_packets: usize,
+    is_invited: bool,
+}
 
 pub struct Viewer {
     /// Boxed: it is 10 kB, and tables of viewers are moved.
@@ -53,6 +67,8 @@ pub struct Viewer {
     resend_packets: usize,
     local: LocalSide,
     remote_credentials: IceCreds,
+    /// The offer was ours, so that we are the controlling agent of ICE (RFC 8445, section 6.1.1).
+    is_invited: bool,
     state: State,
     created_at: Instant,
     activity: Activity,
@@ -65,68 +81,19 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Answers an offer: the viewer, half-open, and the answer's SDP.
-    ///
-    /// # Errors
-    /// The offer makes str0m panic or fail.
-    pub fn answer(
-        offer: &Offer,
-        local: LocalParameters,
-        now: Instant,
-    ) -> Result<(Viewer, String), OfferError> {
-        let built = catch_unwind(AssertUnwindSafe(|| Viewer::build(offer, local, now)));
-        let contradicts = |_| Err(OfferError::Malformed("its parts contradict each other".into()));
-        let mut viewer = built.unwrap_or_else(contradicts)?;
-        viewer.drive(now, |_| Ok(()));
-        let sdp = viewer.answer_to(offer);
-        Ok((viewer, sdp))
-    }
-
-    fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
-        let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = local.random;
-        let Peer { credentials, fingerprint, setup } = &offer.peer;
-        let mut rtc = config::rtc_config(offer, &local).build(now);
-        let is_dtls_client = *setup == Setup::Passive;
-        let mut api = rtc.direct_api();
-        // The offerer controls (RFC 8445, section 6.1.1).
-        api.set_ice_controlling(false);
-        api.set_remote_ice_credentials(credentials.clone());
-        let hash_func = "sha-256".to_owned();
-        api.set_remote_fingerprint(Fingerprint { hash_func, bytes: fingerprint.to_vec() });
-        let failed = |error: RtcError| OfferError::Malformed(error.to_string());
-        api.start_dtls(is_dtls_client).map_err(failed)?;
-        let mid = Mid::from(MID);
-        let cname = api.declare_media(mid, MediaKind::Video).cname().to_owned();
-        let format = StreamFormat {
-            payload_type: offer.format.payload_type,
-            rtx: offer.format.rtx,
-            ssrc,
-            // One more, should they be the same.
-            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
-            cname,
-        };
-        let rtx = format.rtx.map(|_| Ssrc::from(format.rtx_ssrc));
-        let sent = api.declare_stream_tx(ssrc.into(), rtx, mid, None);
-        sent.set_rtx_cache(local.resend_packets, resends::MAX_AGE, None);
-        let sequence = config::first_sequence_number(sequence);
-        let fingerprint = api.local_dtls_fingerprint().to_string();
-        let mut candidates = Candidates::default();
-        ice::update_candidates(&mut rtc, &mut candidates, local.addresses);
-        Ok(Viewer {
+    /// A viewer, half-open, whose stream is declared.
+    fn new(connection: Connection, remote_credentials: IceCreds, now: Instant) -> Viewer {
+        let Connection { rtc, codec, format, local, random, resend_packets, is_invited } =
+            connection;
+        let [.., sequence, timestamp_offset] = random;
+        let mut viewer = Viewer {
             rtc: Box::new(rtc),
-            codec: offer.format.codec,
-            stream: Stream::new(format, sequence, timestamp_offset),
-            resend_packets: local.resend_packets,
-            local: LocalSide {
-                session: u64::from(session >> 1) << 32 | u64::from(session_low),
-                answers: 0,
-                is_dtls_client,
-                fingerprint,
-                candidates,
-                announced: local.announced.to_vec(),
-                credentials: local.credentials,
-            },
-            remote_credentials: credentials.clone(),
+            codec,
+            stream: Stream::new(format, config::first_sequence_number(sequence), timestamp_offset),
+            resend_packets,
+            local,
+            remote_credentials,
+            is_invited,
             state: State::HalfOpen,
             created_at: now,
             activity: Activity::new(now),
@@ -134,7 +101,9 @@ impl Viewer {
             failure: None,
             rtc_deadline: now,
             effects: Effects::default(),
-        })
+        };
+        viewer.forget_resends();
+        viewer
     }
 
     /// The answer to one more offer of the same connection.
@@ -180,6 +149,10 @@ impl Viewer {
                 self.end(now, EndReason::ConnectTimeout);
             }
             State::Live | State::Silent if now >= self.activity.gone_at() => {
+                self.end(now, EndReason::Silent);
+            }
+            // It does not come back by itself: it has to be asked again.
+            State::Live if now >= self.activity.silent_at() && self.is_invited => {
                 self.end(now, EndReason::Silent);
             }
             State::Live if now >= self.activity.silent_at() => {
@@ -370,7 +343,7 @@ impl Viewer {
         }
     }
 
-    /// There is no way to take packets back from str0m but a new RTX cache.
+    /// Begins a new RTX cache: there is no other way to take packets back from str0m.
     fn forget_resends(&mut self) {
         if let Some(stream) = self.rtc.direct_api().stream_tx(&self.stream.ssrc()) {
             stream.set_rtx_cache(self.resend_packets, resends::MAX_AGE, None);

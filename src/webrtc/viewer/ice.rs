@@ -9,9 +9,10 @@ use str0m::{Candidate, IceCreds, Input, Rtc};
 
 use super::{Viewer, receive};
 use crate::webrtc::AddressPair;
+use crate::webrtc::config::LocalParameters;
 use crate::webrtc::effect::Effect;
 use crate::webrtc::learnt_addresses::Admission;
-use crate::webrtc::local_side::Candidates;
+use crate::webrtc::local_side::{Candidates, LocalSide};
 use crate::webrtc::state::State;
 
 impl Viewer {
@@ -57,7 +58,7 @@ impl Viewer {
         // Our end of the pair that media went through is gone. The browser will nominate another,
         // but Chromium takes 5 s for that; until then any pair will do that it answers on.
         // Only a controlling agent chooses by itself, so this is one for the time of the response.
-        let chooses = is_response(message) && self.has_lost_address();
+        let chooses = is_response(message) && !self.is_invited && self.has_lost_address();
         self.drive(now, |rtc| {
             if chooses {
                 rtc.direct_api().set_ice_controlling(true);
@@ -132,12 +133,24 @@ impl Viewer {
     }
 }
 
+/// Our end of a connection that is being made, and our candidates in it.
+pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
+    let [session, session_low, ..] = local.random;
+    let mut candidates = Candidates::default();
+    update_candidates(rtc, &mut candidates, local.addresses);
+    LocalSide {
+        session: u64::from(session >> 1) << 32 | u64::from(session_low),
+        answers: 0,
+        is_dtls_client: false,
+        fingerprint: rtc.direct_api().local_dtls_fingerprint().to_string(),
+        candidates,
+        announced: local.announced.to_vec(),
+        credentials: local.credentials.clone(),
+    }
+}
+
 /// Our addresses are these: what is new becomes a candidate, what is gone is none any more.
-pub(super) fn update_candidates(
-    rtc: &mut Rtc,
-    candidates: &mut Candidates,
-    addresses: &[SocketAddr],
-) {
+fn update_candidates(rtc: &mut Rtc, candidates: &mut Candidates, addresses: &[SocketAddr]) {
     let gone = candidates.0.extract_if(.., |candidate| !addresses.contains(&candidate.addr()));
     for candidate in gone {
         rtc.direct_api().invalidate_candidate(&candidate);

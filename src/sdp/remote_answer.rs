@@ -1,0 +1,166 @@
+//! The answer to an offer of ours, read with our own needs in mind.
+//!
+//! A [`RemoteAnswer`] that exists takes the video of the offer in a format that was offered. It is
+//! from a server that we have been told to trust with the picture, but whose bytes may be anybody's:
+//! nothing of it is passed on but what was understood.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::description::{Description, Peer, Setup};
+use super::error::SdpError;
+use super::section::{PLAYOUT_DELAY, SdpSection};
+use crate::media::Codec;
+
+/// The addresses of one server that are tried: all that it may have for us at a time.
+const MAX_CANDIDATES: usize = crate::webrtc::MAX_ADDRESSES;
+
+/// A format that an offer of ours has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfferedFormat {
+    pub codec: Codec,
+    pub payload_type: u8,
+    /// The payload type of its retransmissions (RFC 4588).
+    pub rtx: u8,
+    /// Of H.264, in packetization-mode 1 (RFC 6184, section 8.1).
+    pub profile_level_id: u32,
+}
+
+/// An answer that takes the video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteAnswer {
+    pub peer: Peer,
+    pub format: OfferedFormat,
+    /// Whether what is lost may be asked for in the stream for retransmissions.
+    pub takes_rtx: bool,
+    /// Whether it takes the header extension `playout-delay` by the number that was offered.
+    pub takes_playout_delay: bool,
+    /// Where it may be reached over UDP, with their priorities, the first ones.
+    pub candidates: Vec<(SocketAddr, u32)>,
+}
+
+/// Why nothing can be sent after an answer: a clause whose subject is the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerError {
+    Sdp(SdpError),
+    /// The m-line is missing, has port 0, or is not one to receive with.
+    NoVideo,
+    /// It takes none of the formats that were offered.
+    NoFormat,
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnswerError::Sdp(SdpError::Malformed(what)) => write!(f, "is not usable: {what}"),
+            AnswerError::Sdp(SdpError::TooLarge(what, most)) => {
+                write!(f, "has too many {what}, at most {most} are read")
+            }
+            AnswerError::NoVideo => f.write_str("does not take the video"),
+            AnswerError::NoFormat => f.write_str("takes none of the codecs that were offered"),
+        }
+    }
+}
+
+impl From<SdpError> for AnswerError {
+    fn from(error: SdpError) -> AnswerError {
+        AnswerError::Sdp(error)
+    }
+}
+
+impl RemoteAnswer {
+    /// Reads the answer to an offer of one m-line with these formats, the best first, and with
+    /// `playout-delay` by this number. The work is proportional to the length of the text.
+    ///
+    /// # Errors
+    /// Nothing can be sent after this answer.
+    pub fn parse(
+        sdp: &str,
+        offered: &[OfferedFormat],
+        playout_delay: u8,
+    ) -> Result<RemoteAnswer, AnswerError> {
+        let description = Description::read(sdp)?;
+        let Description { session, sections, .. } = &description;
+        let of_session = session.direction.unwrap_or("sendrecv");
+        let takes = |section: &&SdpSection| {
+            let direction = section.direction.unwrap_or(of_session);
+            section.is_video()
+                && !description.is_refused(section)
+                && matches!(direction, "recvonly" | "sendrecv")
+        };
+        let video = sections.iter().find(takes).ok_or(AnswerError::NoVideo)?;
+        let is_taken =
+            |format: &&OfferedFormat| video.formats.lists(format.payload_type, format.codec.name());
+        let format = *offered.iter().find(is_taken).ok_or(AnswerError::NoFormat)?;
+        let candidates = session.candidates.iter().chain(&video.candidates);
+        let extension = video.playout_delay();
+        Ok(RemoteAnswer {
+            peer: description.peer(video)?,
+            takes_rtx: video.formats.lists(format.rtx, "rtx"),
+            takes_playout_delay: extension.is_some_and(|it| it.number == playout_delay),
+            candidates: candidates.filter_map(|it| candidate(it)).take(MAX_CANDIDATES).collect(),
+            format,
+        })
+    }
+
+    /// What was understood, as the whole answer of one m-line with this mid and this number of
+    /// `playout-delay`.
+    pub fn to_sdp(&self, mid: &str, playout_delay: u8) -> String {
+        let OfferedFormat { codec, payload_type, rtx, profile_level_id } = self.format;
+        let Peer { credentials, fingerprint, setup } = &self.peer;
+        let rtx_format = if self.takes_rtx { format!(" {rtx}") } else { String::new() };
+        let fingerprint: Vec<String> =
+            fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
+        let mut lines = vec![
+            "v=0".to_owned(),
+            "o=- 1 1 IN IP4 0.0.0.0".to_owned(),
+            "s=-".to_owned(),
+            "t=0 0".to_owned(),
+            format!("a=group:BUNDLE {mid}"),
+            format!("m=video 9 UDP/TLS/RTP/SAVPF {payload_type}{rtx_format}"),
+            "c=IN IP4 0.0.0.0".to_owned(),
+            format!("a=ice-ufrag:{}", credentials.ufrag),
+            format!("a=ice-pwd:{}", credentials.pass),
+            format!("a=fingerprint:sha-256 {}", fingerprint.join(":")),
+            format!("a=setup:{}", if *setup == Setup::Active { "active" } else { "passive" }),
+            format!("a=mid:{mid}"),
+            "a=recvonly".to_owned(),
+            "a=rtcp-mux".to_owned(),
+            format!("a=rtpmap:{payload_type} {}/90000", codec.name()),
+        ];
+        if codec == Codec::H264 {
+            lines.push(format!(
+                "a=fmtp:{payload_type} level-asymmetry-allowed=1;packetization-mode=1;\
+                 profile-level-id={profile_level_id:06x}"
+            ));
+        }
+        lines.extend(
+            ["nack", "nack pli", "ccm fir"].map(|kind| format!("a=rtcp-fb:{payload_type} {kind}")),
+        );
+        if self.takes_rtx {
+            lines.push(format!("a=rtpmap:{rtx} rtx/90000"));
+            lines.push(format!("a=fmtp:{rtx} apt={payload_type}"));
+        }
+        if self.takes_playout_delay {
+            lines.push(format!("a=extmap:{playout_delay} {PLAYOUT_DELAY}"));
+        }
+        lines.extend(self.candidates.iter().enumerate().map(|(index, (address, priority))| {
+            let (ip, port) = (address.ip(), address.port());
+            format!("a=candidate:{index} 1 udp {priority} {ip} {port} typ host")
+        }));
+        lines.into_iter().map(|line| line + "\r\n").collect()
+    }
+}
+
+/// The address and the priority of a candidate for UDP (RFC 8839, section 5.1). Names, of which those
+/// of mDNS are some, are not resolved.
+fn candidate(text: &str) -> Option<(SocketAddr, u32)> {
+    let mut parts = text.split_ascii_whitespace();
+    let (_foundation, component, protocol) = (parts.next()?, parts.next()?, parts.next()?);
+    let priority = parts.next()?.parse().ok()?;
+    let ip: IpAddr = parts.next()?.parse().ok()?;
+    let port = parts.next()?.parse().ok().filter(|port| *port != 0)?;
+    let is_usable = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4]);
+    let is_udp = component == "1" && protocol.eq_ignore_ascii_case("udp");
+    (is_udp && is_usable).then_some((SocketAddr::new(ip, port), priority))
+}
