@@ -43,7 +43,7 @@
 //! |---|---|---|
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
 //! | [`web`] | which request is welcome, and what pages and players are told | core |
-//! | [`http`] | bytes to requests, responses to bytes, one connection at a time | core |
+//! | [`http`] | bytes to requests, responses to bytes, one connection at a time; a request of ours and its response | core |
 //! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |

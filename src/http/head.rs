@@ -1,7 +1,8 @@
 //! From the bytes of a head to a [`Head`]: every rule on how a request must be written.
 
+use super::headers::{self, Headers, HeadersError};
 use super::refusal::{self, Refusal};
-use super::{Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_BYTES};
+use super::{Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, HEADERS_MAX_BYTES};
 use super::{REQUEST_LINE_MAX_BYTES, TARGET_MAX_BYTES};
 
 /// A request's head. One that exists is well-formed, says who it is for, and has a body of known,
@@ -51,9 +52,7 @@ impl Head {
 
     /// Whether the body is said to be of this media type, whatever its parameters.
     pub fn has_media_type(&self, media_type: &str) -> bool {
-        let content_type = self.header("content-type").unwrap_or_default();
-        let named = content_type.split(';').next().unwrap_or_default();
-        named.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(media_type)
+        self.headers.have_media_type(media_type)
     }
 
     fn new(line: RequestLine, headers: Headers) -> Result<Self, Refusal> {
@@ -176,7 +175,11 @@ impl HeadReader {
                 self.headers_start = self.scanned;
             }
             Some(request_line) if line.is_empty() => {
-                let headers = Headers::parse(&input[self.headers_start..self.scanned])?;
+                let lines = &input[self.headers_start..self.scanned];
+                let headers = Headers::parse(lines).map_err(|error| match error {
+                    HeadersError::TooMany => refusal::HEADERS_TOO_MANY,
+                    HeadersError::Malformed => refusal::HEADER_MALFORMED,
+                })?;
                 return Head::new(request_line.clone(), headers).map(Some);
             }
             Some(_) => {}
@@ -263,49 +266,6 @@ impl Target {
     }
 }
 
-/// Obs-text is read as Latin-1, in which more than these would count as white space (RFC 9110 section
-/// 5.6.3).
-pub const WHITE_SPACE: [char; 2] = [' ', '\t'];
-
-/// Header lines in the order of first appearance, one entry a name, names in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Headers(Vec<(String, String)>);
-
-impl Headers {
-    /// `lines` ends with the empty line that ends the head.
-    fn parse(lines: &[u8]) -> Result<Self, Refusal> {
-        let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let parsed = match httparse::parse_headers(lines, &mut slots) {
-            Ok(httparse::Status::Complete((_, parsed))) => parsed,
-            Err(httparse::Error::TooManyHeaders) => return Err(refusal::HEADERS_TOO_MANY),
-            Ok(httparse::Status::Partial) | Err(_) => return Err(refusal::HEADER_MALFORMED),
-        };
-        let mut headers: Vec<(String, String)> = Vec::with_capacity(parsed.len());
-        for header in parsed {
-            let name = header.name.to_ascii_lowercase();
-            let value: String = header.value.iter().copied().map(char::from).collect();
-            let value = value.trim_matches(WHITE_SPACE);
-            match headers.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, list)) => *list = format!("{list}, {value}"),
-                None => headers.push((name, value.to_owned())),
-            }
-        }
-        Ok(Self(headers))
-    }
-
-    fn find(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn lists(&self, name: &str, member: &str) -> bool {
-        let mut members = self.find(name).unwrap_or_default().split(',');
-        members.any(|item| item.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(member))
-    }
-}
-
 /// RFC 9112 section 6.3, with every doubt a refusal. A doubled header is a list by now, and no list
 /// is a number.
 fn content_length(line: &RequestLine, headers: &Headers) -> Result<usize, Refusal> {
@@ -320,13 +280,10 @@ fn content_length(line: &RequestLine, headers: &Headers) -> Result<usize, Refusa
         (None, None) => return Ok(0),
         (Some(digits), None) => digits,
     };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refusal::LENGTH_MALFORMED);
-    }
-    match digits.parse() {
-        Ok(length) if length <= BODY_MAX_BYTES => Ok(length),
-        // Digits that do not even fit a usize end up here, too.
-        _ => Err(refusal::BODY_TOO_LARGE),
+    match headers::parse_length(digits) {
+        None => Err(refusal::LENGTH_MALFORMED),
+        Some(length) if length <= BODY_MAX_BYTES => Ok(length),
+        Some(_) => Err(refusal::BODY_TOO_LARGE),
     }
 }
 

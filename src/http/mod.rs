@@ -1,4 +1,7 @@
-//! HTTP/1.1 without I/O: bytes in, requests out; responses in, bytes out.
+//! HTTP/1.1 without I/O: bytes in, requests out; responses in, bytes out. And, for publishing, the
+//! other side: a request to bytes, bytes to a response.
+//!
+//! # The server's side
 //!
 //! A [`Connection`] is the server's end of one TCP connection. It never touches a socket or a
 //! clock:
@@ -24,6 +27,22 @@
 //! An answer is whole, or a [stream](Response::into_stream): a body without an end, of which a part
 //! is given whenever the peer has taken the last ([`takes_part`], [`send_part`]).
 //!
+//! # The client's side
+//!
+//! A [`client::Exchange`] is one request to a [`Url`] and its response, on a TCP connection that
+//! serves nothing else:
+//!
+//! 1. Connect, send [`client::Request::to_bytes`], and make an [`Exchange`](client::Exchange) at that
+//!    time.
+//! 2. Tell it one fact: [`receive`](client::Exchange::receive), [`closed`](client::Exchange::closed)
+//!    or [`handle_timeout`](client::Exchange::handle_timeout).
+//! 3. Sleep until its [`poll_timeout`](client::Exchange::poll_timeout), or until there is another
+//!    fact. Once that is `None`, take the [outcome](client::Exchange::take_outcome) and drop the
+//!    connection.
+//!
+//! It follows no redirect and keeps no connection; [`Url::join`] says where a Location points. There
+//! is no TLS on either side.
+//!
 //! [`receive`]: Connection::receive
 //! [`half_closed`]: Connection::half_closed
 //! [`flushed`]: Connection::flushed
@@ -36,18 +55,23 @@
 //! [`send_part`]: Connection::send_part
 
 mod authority;
+pub mod client;
 mod connection;
 mod head;
+mod headers;
 mod input;
 mod refusal;
 mod response;
+mod url;
 
 use std::time::Duration;
 
 pub use authority::Authority;
 pub use connection::{Connection, Context, Event, Request};
-pub use head::{Head, Method, WHITE_SPACE};
+pub use head::{Head, Method};
+pub use headers::WHITE_SPACE;
 pub use response::Response;
+pub use url::{Url, UrlError};
 
 /// The longest request target. RFC 9112 section 3 recommends room for 8000 bytes.
 pub const TARGET_MAX_BYTES: usize = 8 * 1024;
@@ -57,12 +81,12 @@ pub const REQUEST_LINE_MAX_BYTES: usize = TARGET_MAX_BYTES + 64;
 /// All header lines together, with their line ends and the empty line that ends them. Browsers send about 1 KiB; cookies of other
 /// ports come on top.
 pub const HEADERS_MAX_BYTES: usize = 16 * 1024;
-/// Header lines in one request. Browsers send about 20.
+/// Header lines in one request or response. Browsers send about 20.
 pub const HEADERS_MAX: usize = 64;
 /// Empty lines before a request line. Some clients end a body with one that does not belong to it
 /// (RFC 9112 section 2.2).
 pub const BLANK_LINES_MAX: usize = 4;
-/// The largest request body. An offer is 2 to 10 KiB.
+/// The largest body of a request, or of a response to one of ours. An offer or an answer is 2 to 10 KiB.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// The largest unwanted body that is read and thrown away to keep the connection: a usual offer,
 /// and some room.
