@@ -45,6 +45,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             addresses,
             access: AccessPolicy::default(),
             announced: Vec::new(),
+            targets: Vec::new(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

@@ -262,6 +262,7 @@ impl Core {
             addresses: vec![address],
             access: AccessPolicy::default(),
             announced: Vec::new(),
+            targets: Vec::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

@@ -85,6 +85,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 Quality::Bitrate(bits_per_second) => Some(bits_per_second),
             },
             announced: flags.announced.clone(),
+            targets: Vec::new(),
             feed: flags.source.feed(),
             stamped: flags.stamp,
             wall_clock,

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ballcast::sdp::offer::{Offer, OfferError};
+use ballcast::sdp::offer::{Offer, OfferError, SdpError};
 use serde_json::json;
 use support::world::World;
 
@@ -351,20 +351,23 @@ fn an_offer_that_cannot_be_answered_is_an_error_with_its_reason() {
     let vp9 = offer(&[&VP8_VIDEO.replace("VP8", "VP9")]);
     assert_eq!(refused(&vp9), OfferError::NoCodec(vec!["VP9".into()]));
     let same_mid = offer(&[SAFARI_VIDEO, SAFARI_VIDEO]).replace("a=mid:1", "a=mid:0");
-    assert!(matches!(refused(&same_mid), OfferError::Malformed(_)));
+    assert!(matches!(refused(&same_mid), OfferError::Sdp(SdpError::Malformed(_))));
     for invalid_mid in ["a=mid:", "a=mid:two words", "a=mid:\u{e9}"] {
         let invalid = offer(&[SAFARI_VIDEO]).replace("a=mid:0", invalid_mid);
-        assert!(matches!(refused(&invalid), OfferError::Malformed(_)));
+        assert!(matches!(refused(&invalid), OfferError::Sdp(SdpError::Malformed(_))));
     }
     let control_character = offer(&[SAFARI_VIDEO]).replace("VP8", "V\u{7}P8");
-    assert!(matches!(refused(&control_character), OfferError::Malformed(_)));
+    assert!(matches!(refused(&control_character), OfferError::Sdp(SdpError::Malformed(_))));
     for name in ["V\tP8", "V\u{e9}", &"V".repeat(33)] {
         let invalid_name = offer(&[VP8_VIDEO]).replace("VP8", name);
         assert_eq!(refused(&invalid_name), OfferError::NoCodec(Vec::new()), "{name}");
     }
     for malformed in ["", "v=1\r\n", "nonsense", "v=0"] {
         let error = refused(malformed);
-        assert!(matches!(error, OfferError::Malformed(_) | OfferError::NoVideo), "{error:?}");
+        assert!(
+            matches!(error, OfferError::Sdp(SdpError::Malformed(_)) | OfferError::NoVideo),
+            "{error:?}"
+        );
     }
 }
 

@@ -56,6 +56,7 @@ fn the_statistics_count_each_reason_by_its_name() {
         connections: 0,
         mjpeg_clients: 0,
         source: None,
+        targets: Vec::new(),
     }
     .to_json();
     let counted = json["refusals"].as_object().unwrap();

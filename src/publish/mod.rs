@@ -1,8 +1,30 @@
-//! The stream sent to media servers, which show it to more viewers than this device can serve.
+//! The stream sent to media servers, which show it to more viewers than this device can serve: WHIP
+//! (RFC 9725), without I/O.
+//!
+//! A [`Publisher`] is what is published to one [`Target`]. It is told what has happened to its
+//! connection ([`Event`]), that time has passed, and what has become of the media connection, and says
+//! what it wants ([`Effect`]). It has one TCP connection at a time, for one request each; names are
+//! resolved, and sockets opened, by the driver. The media connection is a viewer's
+//! ([`Invitation`](crate::webrtc::viewer::Invitation)).
+//!
+//! ```text
+//!             .------- a failure: a pause of 1 to 30 s -------.
+//!             v                                               |
+//!  start -> waiting -> DELETE what is left -> offer, POST -> connecting -> live
+//! ```
+
+mod backoff;
+mod call;
+mod publisher;
+mod target;
+mod whip;
 
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+
+pub use self::publisher::{Effect, Publisher, Status};
+pub use self::target::{BearerToken, Target};
 
 /// The most media servers that a device publishes to.
 pub const MAX_TARGETS: usize = 4;

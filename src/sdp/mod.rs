@@ -4,7 +4,7 @@ pub mod answer;
 mod description;
 mod error;
 mod formats;
-mod h264_profile;
+pub mod h264_profile;
 pub mod ice;
 pub mod offer;
 pub mod remote_answer;

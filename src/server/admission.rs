@@ -151,7 +151,7 @@ impl Server {
             );
             return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));
         }
-        if self.viewers.len() >= most {
+        if self.viewers.asked() >= most {
             let sentence = format!(
                 "All places ({most}) are taken (--max-viewers). Try again when a viewer has left."
             );

@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use super::admission::Limits;
 use crate::feed;
+use crate::publish::Target;
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
-use crate::webrtc::resend_packets;
+use crate::webrtc::{LocalParameters, resend_packets};
 
 /// What the server is made of.
 pub struct Config {
@@ -34,6 +36,8 @@ pub struct Config {
     pub announced: Vec<IpAddr>,
     /// Pictures from outside, in place of the ball.
     pub feed: Option<feed::Config>,
+    /// The media servers that the stream is published to.
+    pub targets: Vec<Target>,
     /// Whether pictures carry their capture time, for the page to know.
     pub stamped: bool,
     /// The wall clock at the start.
@@ -47,8 +51,20 @@ impl Config {
         bound.chain(self.announced.iter().copied()).collect()
     }
 
-    /// How many packets each viewer's connection keeps for retransmission.
-    pub(super) fn resend_packets(&self) -> usize {
-        resend_packets(self.bitrate.unwrap_or(0))
+    /// Our end of a new connection.
+    pub(super) fn local_parameters(
+        &self,
+        credentials: IceCreds,
+        random: [u32; 6],
+    ) -> LocalParameters<'_> {
+        LocalParameters {
+            crypto: &self.crypto,
+            certificate: &self.certificate,
+            credentials,
+            addresses: &self.addresses,
+            announced: &self.announced,
+            random,
+            resend_packets: resend_packets(self.bitrate.unwrap_or(0)),
+        }
     }
 }

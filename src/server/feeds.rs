@@ -83,8 +83,7 @@ impl Server {
 
     fn begin_again(&mut self, now: Instant) {
         let passes_on = self.passes_on(Codec::H264);
-        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
-        for id in viewers {
+        for id in self.viewers.ids() {
             let Some(entry) = self.viewers.get_mut(id) else { continue };
             entry.viewer.shut_gate();
             if passes_on && entry.viewer.codec() != Codec::H264 {

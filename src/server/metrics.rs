@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::stats::Statistics;
+use super::stats::{Statistics, TargetStatistics};
 
 /// Of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -98,6 +98,33 @@ impl Statistics {
             let help = "How often the source was begun again.";
             text.counter("source_restarts_total", help, source.restarts);
         }
+        self.add_targets(&mut text);
         text.0
+    }
+
+    /// The label is the target's place on the command line, from 1.
+    fn add_targets(&self, text: &mut Text) {
+        let mut add = |kind, name, help, value: fn(&TargetStatistics) -> Option<f64>| {
+            let numbered = (1..).zip(&self.targets);
+            let samples = numbered.filter_map(|(number, target)| {
+                Some((label("target", &number.to_string()), value(target)?))
+            });
+            text.add(kind, name, help, samples);
+        };
+        let help = "Whether a media server has the picture.";
+        add("gauge", "target_up", help, |it| Some(f64::from(u8::from(it.live.is_some()))));
+        let help = "Sessions at a media server that were live.";
+        add("counter", "target_sessions_total", help, |it| Some(it.sessions as f64));
+        let help = "Frames sent to a media server.";
+        add("counter", "target_frames_total", help, |it| Some(it.counters.frames as f64));
+        let help = "Bytes of all datagrams to a media server.";
+        add("counter", "target_bytes_total", help, |it| Some(it.counters.bytes as f64));
+        let help = "RTP packets sent to a media server again when asked.";
+        add("counter", "target_resent_packets_total", help, |it| Some(it.counters.resends as f64));
+        let help = "From the device to a media server and back.";
+        let round_trip = |it: &TargetStatistics| Some(it.reception.round_trip?.as_secs_f64());
+        add("gauge", "target_round_trip_seconds", help, round_trip);
+        let help = "The fraction of packets lost on the way to a media server.";
+        add("gauge", "target_loss_ratio", help, |it| it.reception.loss.map(f64::from));
     }
 }

@@ -11,6 +11,7 @@
 //! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
 //! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
 //! | `viewers` | the table of viewers and everything that they are found by |
+//! | `targets` | the media servers that the stream is published to |
 //! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
@@ -32,6 +33,7 @@ mod requests;
 mod secrets;
 mod snapshots;
 pub mod stats;
+mod targets;
 mod timers;
 mod viewers;
 
@@ -53,10 +55,12 @@ use self::overload::Overload;
 use self::secrets::Secrets;
 use self::snapshots::Snapshots;
 use self::stats::Counters;
+use self::targets::Targets;
 use self::timers::Timers;
 use self::viewers::ViewerTable;
 use crate::feed::Feed;
 use crate::media::Codec;
+use crate::publish::TargetId;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{AddressPair, Effect, EndReason, ViewerId};
 
@@ -64,6 +68,7 @@ use crate::webrtc::{AddressPair, Effect, EndReason, ViewerId};
 enum Timer {
     Frame,
     Feed,
+    Target(TargetId),
     Viewer(ViewerId),
     Connection(ConnId),
 }
@@ -85,6 +90,7 @@ pub struct Server {
     snapshots: Snapshots,
     feed: Option<Feed>,
     group: Group,
+    targets: Targets,
     /// When the source has failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
     timers: Timers<Timer>,
@@ -101,8 +107,14 @@ impl Server {
         let feed = config.feed.map(|feed| Feed::new(feed, now));
         let mut timers = Timers::new();
         timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
+        let mut secrets = Secrets::new(config.entropy);
+        let targets = Targets::new(&config.targets, &mut secrets, now);
+        for (id, deadline) in targets.deadlines() {
+            timers.set(Timer::Target(id), deadline);
+        }
         Server {
-            secrets: Secrets::new(config.entropy),
+            secrets,
+            targets,
             started: now,
             wall_clock: (config.wall_clock, now),
             connections: BTreeMap::new(),
@@ -154,7 +166,7 @@ impl Server {
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
             Input::Feed(event) => self.handle_feed(now, event),
-            Input::Publish(..) => {}
+            Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
@@ -180,9 +192,9 @@ impl Server {
         }
     }
 
-    /// How many viewers there are, half-open ones included.
+    /// How many viewers there are that have asked, half-open ones included.
     pub fn viewers(&self) -> usize {
-        self.viewers.len()
+        self.viewers.asked()
     }
 
     /// Whose an address is that has proved itself.
@@ -190,7 +202,7 @@ impl Server {
         self.viewers.at(address)
     }
 
-    /// The names of the viewers' states, as in the statistics.
+    /// The names of the viewers' states, as in the statistics. Media servers are among them.
     pub fn viewer_states(&self) -> impl Iterator<Item = (ViewerId, &'static str)> {
         self.viewers.iter().map(|(id, entry)| (id, entry.viewer.state().name()))
     }
@@ -211,7 +223,7 @@ impl Server {
     pub fn check_invariants(&self, now: Instant) {
         let limits = &self.config.limits;
         self.viewers.check_invariants();
-        assert!(self.viewers.len() <= limits.viewers);
+        assert!(self.viewers.asked() <= limits.viewers);
         assert!(self.viewers.half_open() <= limits.half_open);
         assert!(self.connections.len() <= limits.connections);
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
@@ -220,7 +232,8 @@ impl Server {
         assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
         let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
         let own = usize::from(ticks) + usize::from(feed);
-        let timers = self.viewers.len() + self.connections.len() + own;
+        let targets = self.targets.deadlines().filter(|(_, deadline)| deadline.is_some()).count();
+        let timers = self.viewers.len() + self.connections.len() + targets + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
         assert!(self.timers.next().is_none_or(|next| next > now), "time moves on");
     }
@@ -245,6 +258,7 @@ impl Server {
                 Timer::Connection(id) => {
                     self.with_connection(now, id, |http| http.handle_timeout(now));
                 }
+                Timer::Target(id) => self.with_target(now, id, |it| it.handle_timeout(now)),
             }
         }
         if feed_due {
@@ -279,12 +293,13 @@ impl Server {
         }
         let watches = entry.viewer.is_watching();
         let codec = entry.viewer.codec();
+        let target = entry.target();
         let end_reason = entry.viewer.end_reason();
         if connected {
             log::info!("{id} is live at {}", entry.address());
             wants_keyframe = true;
             keyframes.viewer_joined();
-            self.counters.viewers_served += 1;
+            self.counters.viewers_served += u64::from(target.is_none());
         } else if watches && !watched {
             log::info!("{id} is back");
             wants_keyframe = true;
@@ -312,6 +327,9 @@ impl Server {
         if watched != watches {
             self.update_clock(now);
         }
+        if let Some(target) = target.filter(|_| connected) {
+            self.with_target(now, target, |it| it.connected(now));
+        }
         if wants_keyframe && self.passes_on(codec) {
             self.send_group(now, id);
         } else if connected && self.feed.is_some() {
@@ -327,7 +345,9 @@ impl Server {
         let seconds = entry.viewer.age(now).as_secs_f32();
         let sent = entry.viewer.stream().counters;
         let frames = sent.frames;
-        self.counters.count_end(reason, sent);
+        if entry.target().is_none() {
+            self.counters.count_end(reason, sent);
+        }
         let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
         let failure = entry.viewer.failure().filter(|_| failed);
         log::info!(
@@ -336,12 +356,14 @@ impl Server {
             failure.map_or(String::new(), |failure| format!(": {failure}")),
             entry.viewer.stream().reception
         );
+        if let Some(target) = entry.target() {
+            self.target_ended(now, target, reason, sent);
+        }
     }
 
     /// After a panic: whatever it has left half done for a viewer, such as its timer, is done.
     fn recover(&mut self, now: Instant) {
-        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
-        for id in viewers {
+        for id in self.viewers.ids() {
             self.with_viewer(now, id, |_| {});
         }
         self.update_clock(now);
@@ -350,8 +372,7 @@ impl Server {
     fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         self.config.addresses = addresses.to_vec();
         self.config.access.addresses = self.config.own_addresses();
-        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
-        for id in viewers {
+        for id in self.viewers.ids() {
             self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
         }
     }
@@ -364,10 +385,10 @@ impl Server {
 
     fn shut_down(&mut self, now: Instant) {
         self.shutting_down = true;
-        let viewers: Vec<ViewerId> = self.viewers.iter().map(|(id, _)| id).collect();
-        for id in viewers {
+        for id in self.viewers.ids() {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::Shutdown));
         }
+        self.end_targets(now);
         let connections: Vec<ConnId> = self.connections.keys().copied().collect();
         for id in connections {
             let refusal = self.shutting_down();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use str0m::IceCreds;
 
 use super::client::Client;
-use super::viewers::WhepSession;
+use super::viewers::{Asked, Origin, WhepSession};
 use super::{ConnId, Server, metrics};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
@@ -13,9 +13,9 @@ use crate::sdp::offer::{Offer, OfferError};
 use crate::web::access::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, whep};
+use crate::webrtc::EndReason;
 use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{EndReason, LocalParameters};
 
 impl Server {
     /// The answer to a request, or `None` if it comes later: the connection then waits for it.
@@ -86,7 +86,7 @@ impl Server {
         client_id: Option<&str>,
     ) -> Option<ViewerId> {
         let id = self.viewers.with_session_key(&offer.session_key)?;
-        let is_own = self.viewers.get(id)?.client == client;
+        let is_own = self.viewers.get(id)?.asked()?.client == client;
         let is_page = client_id.is_some_and(|it| self.viewers.with_client_id(it) == Some(id));
         (is_own || is_page).then_some(id)
     }
@@ -159,7 +159,8 @@ impl Server {
         request: &Request,
     ) -> Result<Response, Response> {
         let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
-        let session = entry.whep.as_ref().ok_or_else(whep::no_session)?;
+        let session = entry.asked().and_then(|asked| asked.whep.as_ref());
+        let session = session.ok_or_else(whep::no_session)?;
         whep::check_match(&request.head, &session.etag)?;
         let remote = whep::read_fragment(&request.body)?;
         let Some(remote) = remote.filter(|remote| !entry.viewer.has_remote_credentials(remote))
@@ -170,10 +171,12 @@ impl Server {
         self.restart_ice(now, id, remote);
         let etag = self.secrets.etag();
         let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
-        let session = entry.whep.as_mut().ok_or_else(whep::no_session)?;
+        let session = entry.asked_mut().and_then(|asked| asked.whep.as_mut());
+        let session = session.ok_or_else(whep::no_session)?;
         session.etag.clone_from(&etag);
+        let mid = session.mid.clone();
         let candidates = entry.viewer.local().candidates();
-        Ok(whep::restarted(&etag, &session.mid, &entry.viewer.local().credentials, &candidates))
+        Ok(whep::restarted(&etag, &mid, &entry.viewer.local().credentials, &candidates))
     }
 
     /// An ICE restart with the viewer's new credentials and new ones of ours.
@@ -201,18 +204,13 @@ impl Server {
         }
         let (client, peer) = (self.client_of(visitor), visitor.address);
         self.admit_viewer(now, client)?;
-        let local = LocalParameters {
-            crypto: &self.config.crypto,
-            certificate: &self.config.certificate,
-            credentials: self.secrets.ice_credentials(),
-            addresses: &self.config.addresses,
-            announced: &self.config.announced,
-            random: self.secrets.numbers(),
-            resend_packets: self.config.resend_packets(),
-        };
+        let credentials = self.secrets.ice_credentials();
+        let random = self.secrets.numbers();
+        let local = self.config.local_parameters(credentials, random);
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
-        let id = self.viewers.add_viewer(viewer, peer, client, offer.session_key.clone());
+        let asked = Asked::new(peer, client, offer.session_key.clone());
+        let id = self.viewers.add_viewer(viewer, Origin::Asked(asked));
         log::info!("{id} asks from {peer}");
         self.with_viewer(now, id, |_| {});
         Ok((id, sdp))

@@ -26,6 +26,13 @@ impl Secrets {
         format!("\"{}\"", self.hexadecimal(8))
     }
 
+    /// For a generator of its own.
+    pub fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.0.fill_bytes(&mut seed);
+        seed
+    }
+
     pub fn numbers<const N: usize>(&mut self) -> [u32; N] {
         std::array::from_fn(|_| self.0.next_u32())
     }

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::targets::TargetEntry;
 use super::viewers::ViewerEntry;
 use super::{Server, admission};
 use crate::feed::{Feed, Missing};
 use crate::media::Frame;
 use crate::pipe::{self, Format, Info};
+use crate::publish::{Status, TargetId};
 use crate::refusal::Reason;
+use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{Counters as ViewerCounters, EndReason, Reception, ViewerId};
 
 /// What has been counted since the start.
@@ -65,7 +68,7 @@ pub struct Statistics {
     /// Of the ball, if it is the source.
     pub frames_per_second: Option<u32>,
     pub counters: Counters,
-    /// What all viewers were sent, also those that have ended.
+    /// What all viewers that have asked were sent, also those that have ended.
     pub sent: ViewerCounters,
     /// Why there is no picture, if there is none.
     pub problem: Option<String>,
@@ -75,6 +78,8 @@ pub struct Statistics {
     pub mjpeg_clients: usize,
     /// The stream from outside, if there is one.
     pub source: Option<SourceStatistics>,
+    /// The media servers that are published to.
+    pub targets: Vec<TargetStatistics>,
 }
 
 #[derive(Debug)]
@@ -121,6 +126,63 @@ impl SourceStatistics {
             "frames_skipped": counters.skipped,
             "frames_damaged": counters.damaged + counters.oversized,
             "restarts": self.restarts,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct TargetStatistics {
+    /// Host and port.
+    pub server: String,
+    /// See [`publish::Status`](crate::publish::Status), as the next three.
+    pub state: &'static str,
+    pub live: Option<Duration>,
+    pub problem: Option<String>,
+    pub retry_in: Option<Duration>,
+    /// Sessions that were live, and what was sent in all of them.
+    pub sessions: u64,
+    pub counters: ViewerCounters,
+    /// Of the session that is live.
+    pub reception: Reception,
+}
+
+impl TargetStatistics {
+    fn new(entry: &TargetEntry, viewer: Option<&Viewer>, now: Instant) -> TargetStatistics {
+        let Status { state, live_since, problem, retry_at } = entry.publisher.status();
+        let mut counters = entry.sent;
+        counters += viewer.map(|viewer| viewer.stream().counters).unwrap_or_default();
+        TargetStatistics {
+            server: entry.name(),
+            state,
+            live: live_since.map(|since| now.saturating_duration_since(since)),
+            problem,
+            retry_in: retry_at.map(|at| at.saturating_duration_since(now)),
+            sessions: entry.publisher.sessions,
+            counters,
+            reception: viewer.map(|viewer| viewer.stream().reception).unwrap_or_default(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let TargetStatistics { server, counters, reception, .. } = self;
+        let sentence = |problem| format!("{server} has no picture: {problem}.");
+        json!({
+            "server": server,
+            "state": self.state,
+            "live_s": self.live.map(|live| live.as_secs_f64()),
+            "sentence": self.problem.as_ref().map(sentence),
+            "retry_in_s": self.retry_in.map(|wait| wait.as_secs_f64()),
+            "sessions": self.sessions,
+            "frames_sent": counters.frames,
+            "packets_sent": counters.packets,
+            "bytes_sent": counters.bytes,
+            "keyframes_sent": counters.keyframes,
+            "keyframe_requests": counters.keyframe_requests,
+            "packets_resent": counters.resends,
+            "drops": counters.drops,
+            "round_trip_ms": reception.round_trip.map(milliseconds),
+            "loss": reception.loss,
+            "jitter_ms": reception.jitter.map(milliseconds),
         })
     }
 }
@@ -196,6 +258,7 @@ impl Statistics {
             "mjpeg_parts_sent": counters.mjpeg_parts_sent,
             "mjpeg_clients": self.mjpeg_clients,
             "source": self.source.as_ref().map(SourceStatistics::to_json),
+            "targets": self.targets.iter().map(TargetStatistics::to_json).collect::<Vec<_>>(),
             "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
             "viewers_served": counters.viewers_served,
             "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
@@ -212,9 +275,9 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Server {
-    /// How many viewers have connected and are still there.
+    /// How many viewers have asked, have connected and are still there.
     pub fn watching(&self) -> usize {
-        self.viewers.counts().all_watching()
+        self.viewers.counts().all_watching() - self.published()
     }
 
     /// Why there is no picture to show, if there is none.
@@ -226,9 +289,13 @@ impl Server {
     }
 
     pub fn statistics(&self, now: Instant) -> Statistics {
-        let viewers = self.viewers.iter();
+        let viewers = || self.viewers.iter().filter(|(_, entry)| entry.asked().is_some());
         let mut sent = self.counters.sent_to_ended;
-        self.viewers.iter().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
+        viewers().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
+        let target = |(_, target): (TargetId, &TargetEntry)| {
+            let viewer = target.viewer.and_then(|id| self.viewers.get(id));
+            TargetStatistics::new(target, viewer.map(|entry| &entry.viewer), now)
+        };
         Statistics {
             sent,
             problem: self.problem(now),
@@ -236,11 +303,12 @@ impl Server {
             stamped: self.config.stamped,
             frames_per_second: self.feed.is_none().then_some(self.config.frames_per_second),
             counters: self.counters.clone(),
-            viewers: viewers.map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
+            viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
             // The one that asks is not in the table while it is served.
             connections: self.connections.len() + 1,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
             source: self.feed.as_ref().map(|feed| SourceStatistics::new(feed, now)),
+            targets: self.targets.iter().map(target).collect(),
         }
     }
 }

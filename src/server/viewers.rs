@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::client::{Client, oldest_of_largest};
 use crate::media::Codec;
+use crate::publish::TargetId;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{MAX_ADDRESSES, State, ViewerId};
@@ -20,18 +21,9 @@ pub type TransactionId = [u8; 12];
 
 pub struct ViewerEntry {
     pub viewer: Viewer,
-    /// Where its offer came from.
-    pub peer: IpAddr,
-    /// Whom the limits count it for.
-    pub client: Client,
-    /// As a resource of WHEP, if it came that way.
-    pub whep: Option<WhepSession>,
+    pub origin: Origin,
     /// Our own ICE user fragment.
     ufrag: String,
-    /// The id of the page that it is.
-    client_id: Option<String>,
-    /// Whose offers are its own.
-    session_key: SessionKey,
     /// The addresses that it owns.
     addresses: Vec<SocketAddr>,
     /// Our connectivity checks that may still be answered, oldest first.
@@ -42,12 +34,64 @@ pub struct ViewerEntry {
     pub deadline: Option<Instant>,
 }
 
+/// Whose offer has made a viewer.
+pub enum Origin {
+    /// Its own: it has asked to watch.
+    Asked(Asked),
+    /// Ours: it is the media server of this target.
+    Invited(TargetId),
+}
+
+/// A viewer that has asked.
+pub struct Asked {
+    /// Where its offer came from.
+    pub peer: IpAddr,
+    /// Whom the limits count it for.
+    pub client: Client,
+    /// As a resource of WHEP, if it came that way.
+    pub whep: Option<WhepSession>,
+    /// The id of the page that it is.
+    client_id: Option<String>,
+    /// Whose offers are its own.
+    session_key: SessionKey,
+}
+
+impl Asked {
+    pub fn new(peer: IpAddr, client: Client, session_key: SessionKey) -> Asked {
+        Asked { peer, client, whep: None, client_id: None, session_key }
+    }
+}
+
 impl ViewerEntry {
     /// Where a viewer gets its media, or where its offer came from as long as that is not known.
     pub fn address(&self) -> String {
-        match self.viewer.remote() {
-            Some(address) => address.to_string(),
-            None => self.peer.to_string(),
+        match (self.viewer.remote(), &self.origin) {
+            (Some(address), _) => address.to_string(),
+            (None, Origin::Asked(asked)) => asked.peer.to_string(),
+            (None, Origin::Invited(_)) => "an unknown address".to_owned(),
+        }
+    }
+
+    /// `None` if it was invited.
+    pub fn asked(&self) -> Option<&Asked> {
+        match &self.origin {
+            Origin::Asked(asked) => Some(asked),
+            Origin::Invited(_) => None,
+        }
+    }
+
+    pub fn asked_mut(&mut self) -> Option<&mut Asked> {
+        match &mut self.origin {
+            Origin::Asked(asked) => Some(asked),
+            Origin::Invited(_) => None,
+        }
+    }
+
+    /// `None` if it has asked.
+    pub fn target(&self) -> Option<TargetId> {
+        match self.origin {
+            Origin::Asked(_) => None,
+            Origin::Invited(target) => Some(target),
         }
     }
 }
@@ -97,8 +141,11 @@ pub struct ViewerTable {
     counts: ViewerCounts,
     /// How many viewers have been in the table.
     admitted: u64,
-    /// How many viewers each client has.
+    /// How many viewers there are that have asked.
+    asked: usize,
+    /// How many of them each client has.
     by_client: BTreeMap<Client, usize>,
+    /// Those of them that are half-open.
     half_open: BTreeMap<ViewerId, Client>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
     /// Whose a check is, and where it was sent.
@@ -110,8 +157,14 @@ pub struct ViewerTable {
 }
 
 impl ViewerTable {
+    /// How many there are, those that were invited included.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many have asked.
+    pub fn asked(&self) -> usize {
+        self.asked
     }
 
     pub fn counts(&self) -> &ViewerCounts {
@@ -130,6 +183,10 @@ impl ViewerTable {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
 
+    pub fn ids(&self) -> Vec<ViewerId> {
+        self.entries.keys().copied().collect()
+    }
+
     /// The first viewer of a codec from `first` on, in the order of their ids.
     pub fn next_of(&self, codec: Codec, first: ViewerId) -> Option<ViewerId> {
         let mut rest = self.entries.range(first..);
@@ -141,7 +198,7 @@ impl ViewerTable {
         self.by_client.get(&client).copied().unwrap_or(0)
     }
 
-    /// How many viewers have an answer and are not connected.
+    /// How many viewers have asked, have an answer, and are not connected.
     pub fn half_open(&self) -> usize {
         self.half_open.len()
     }
@@ -181,33 +238,26 @@ impl ViewerTable {
         self.by_session_key.get(key).copied()
     }
 
-    /// Adds a viewer, whose offer came from `peer`. Its id is a new one.
+    /// Adds a viewer. Its id is a new one.
     ///
     /// A session key that another viewer has stays that one's: whoever has read an offer can send
     /// it, too.
-    pub fn add_viewer(
-        &mut self,
-        viewer: Viewer,
-        peer: IpAddr,
-        client: Client,
-        session_key: SessionKey,
-    ) -> ViewerId {
+    pub fn add_viewer(&mut self, viewer: Viewer, origin: Origin) -> ViewerId {
         self.admitted += 1;
         let id = ViewerId(self.admitted);
         let ufrag = viewer.local().credentials.ufrag.clone();
         self.counts.add(&viewer);
-        *self.by_client.entry(client).or_default() += 1;
         self.by_ufrag.insert(ufrag.clone(), id);
-        self.by_session_key.entry(session_key.clone()).or_insert(id);
-        self.half_open.insert(id, client);
+        if let Origin::Asked(Asked { client, session_key, .. }) = &origin {
+            self.asked += 1;
+            *self.by_client.entry(*client).or_default() += 1;
+            self.by_session_key.entry(session_key.clone()).or_insert(id);
+            self.half_open.insert(id, *client);
+        }
         let entry = ViewerEntry {
             viewer,
-            peer,
-            client,
-            whep: None,
+            origin,
             ufrag,
-            client_id: None,
-            session_key,
             addresses: Vec::new(),
             checks: VecDeque::new(),
             group_sent_at: None,
@@ -247,16 +297,21 @@ impl ViewerTable {
     }
 
     pub fn set_whep(&mut self, id: ViewerId, session: WhepSession) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.by_whep_key.insert(session.key.clone(), id);
-        entry.whep = Some(session);
+        let Some(asked) = self.asked_mut(id) else { return };
+        let key = session.key.clone();
+        asked.whep = Some(session);
+        self.by_whep_key.insert(key, id);
     }
 
     /// The id that a page has drawn; no other viewer has it.
     pub fn set_client_id(&mut self, id: ViewerId, client_id: &str) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(asked) = self.asked_mut(id) else { return };
+        asked.client_id = Some(client_id.to_owned());
         self.by_client_id.insert(client_id.to_owned(), id);
-        entry.client_id = Some(client_id.to_owned());
+    }
+
+    fn asked_mut(&mut self, id: ViewerId) -> Option<&mut Asked> {
+        self.entries.get_mut(&id)?.asked_mut()
     }
 
     /// A viewer with authentic checks is at an address that nobody owns. A request may come with a
@@ -312,21 +367,8 @@ impl ViewerTable {
         self.counts.remove(&entry.viewer);
         self.half_open.remove(&id);
         self.by_ufrag.remove(&entry.ufrag);
-        if let Some(session) = &entry.whep {
-            self.by_whep_key.remove(&session.key);
-        }
-        if let Some(client_id) = &entry.client_id {
-            self.by_client_id.remove(client_id);
-        }
-        // An earlier viewer may have the same key.
-        if self.by_session_key.get(&entry.session_key) == Some(&id) {
-            self.by_session_key.remove(&entry.session_key);
-        }
-        if let Entry::Occupied(mut count) = self.by_client.entry(entry.client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        if let Origin::Asked(asked) = &entry.origin {
+            self.forget_asked(id, asked);
         }
         for address in &entry.addresses {
             self.by_address.remove(address);
@@ -335,6 +377,26 @@ impl ViewerTable {
             self.by_check.remove(transaction);
         }
         Some(entry)
+    }
+
+    fn forget_asked(&mut self, id: ViewerId, asked: &Asked) {
+        self.asked -= 1;
+        if let Some(session) = &asked.whep {
+            self.by_whep_key.remove(&session.key);
+        }
+        if let Some(client_id) = &asked.client_id {
+            self.by_client_id.remove(client_id);
+        }
+        // An earlier viewer may have the same key.
+        if self.by_session_key.get(&asked.session_key) == Some(&id) {
+            self.by_session_key.remove(&asked.session_key);
+        }
+        if let Entry::Occupied(mut count) = self.by_client.entry(asked.client) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// What must hold between any two inputs.
@@ -346,14 +408,16 @@ impl ViewerTable {
         let mut counts = ViewerCounts::default();
         entries.values().for_each(|entry| counts.add(&entry.viewer));
         assert_eq!(self.counts, counts);
-        assert_eq!(self.by_client.values().sum::<usize>(), entries.len());
+        let asked = || entries.values().filter_map(ViewerEntry::asked);
+        assert_eq!(asked().count(), self.asked);
+        assert_eq!(self.by_client.values().sum::<usize>(), self.asked);
         assert_eq!(self.by_ufrag.len(), entries.len());
         for (ufrag, id) in &self.by_ufrag {
             assert_eq!(entries[id].viewer.local().credentials.ufrag, *ufrag);
         }
-        let whep = entries.values().filter(|entry| entry.whep.is_some()).count();
+        let whep = asked().filter(|asked| asked.whep.is_some()).count();
         assert_eq!(self.by_whep_key.len(), whep);
-        let pages = entries.values().filter(|entry| entry.client_id.is_some()).count();
+        let pages = asked().filter(|asked| asked.client_id.is_some()).count();
         assert_eq!(self.by_client_id.len(), pages, "one page is one viewer");
         assert!(self.by_session_key.values().all(|id| entries.contains_key(id)));
         let known = entries.values().map(|entry| entry.addresses.len()).sum::<usize>();
@@ -365,7 +429,8 @@ impl ViewerTable {
         assert!(entries.values().all(|entry| entry.checks.len() <= CHECKS_PER_VIEWER));
         let checks = entries.values().map(|entry| entry.checks.len()).sum::<usize>();
         assert_eq!(self.by_check.len(), checks);
-        let half_open = entries.iter().filter(|(_, e)| e.viewer.state() == State::HalfOpen);
+        let is_half_open = |entry: &ViewerEntry| entry.viewer.state() == State::HalfOpen;
+        let half_open = entries.iter().filter(|(_, e)| e.asked().is_some() && is_half_open(e));
         assert!(half_open.map(|(id, _)| id).eq(self.half_open.keys()));
         assert!(entries.values().all(|entry| entry.viewer.end_reason().is_none()));
     }

@@ -224,6 +224,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         addresses: options.server_addresses.clone(),
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         announced: Vec::new(),
+        targets: Vec::new(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ballcast::media::Codec;
-use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::config::CryptoProvider;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
@@ -100,6 +100,41 @@ impl Client {
             outgoing: Vec::new(),
         };
         (client, offer.to_sdp_string())
+    }
+
+    /// A media server at `address` that takes one codec, and its answer to an offer.
+    pub fn answering(
+        address: SocketAddr,
+        codec: Codec,
+        crypto: Arc<CryptoProvider>,
+        offer: &str,
+        now: Instant,
+    ) -> (Client, String) {
+        let config = RtcConfig::new().set_crypto_provider(crypto).clear_codecs();
+        let config = match codec {
+            Codec::H264 => config.enable_h264(true),
+            Codec::Vp8 => config.enable_vp8(true),
+        };
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let offer = SdpOffer::from_sdp_string(offer).unwrap();
+        let answer = rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+        let mid = answer.lines().find_map(|line| line.strip_prefix("a=mid:")).unwrap().into();
+        let mut client = Client {
+            rtc,
+            codec,
+            pending: None,
+            mid,
+            answer: answer.clone(),
+            deadline: now,
+            address,
+            connected: false,
+            closed: false,
+            frames: Vec::new(),
+            outgoing: Vec::new(),
+        };
+        client.handle_timeout(now);
+        (client, answer)
     }
 
     /// Accepts the last answer again, with new ICE credentials.

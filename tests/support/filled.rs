@@ -80,6 +80,7 @@ fn config(
         addresses,
         access: AccessPolicy::default(),
         announced: Vec::new(),
+        targets: Vec::new(),
         token: None,
         limits: Limits::default(),
         frames_per_second,

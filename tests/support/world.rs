@@ -143,6 +143,7 @@ impl World {
                 ..AccessPolicy::default()
             },
             announced: Vec::new(),
+            targets: Vec::new(),
             token: None,
             limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,
@@ -203,14 +204,27 @@ impl World {
 
     /// Adds a client whose offer was answered, and returns its index. It connects when time passes.
     pub fn add(&mut self, mut client: Client, offer: &str, answer: &str) -> usize {
+        client.accept(answer, self.now);
+        self.add_host(client, offer, answer)
+    }
+
+    /// Adds a media server that answers an offer of the server's: its index, and the answer.
+    pub fn invite(&mut self, offer: &str) -> (usize, String) {
+        let address = SocketAddr::from(([10, 0, self.clients.len() as u8, 1], 5_000));
+        let crypto = Arc::clone(&self.crypto);
+        let (client, answer) = Client::answering(address, self.codec, crypto, offer, self.now);
+        (self.add_host(client, &answer, offer), answer)
+    }
+
+    /// Adds a client by its own description and the server's.
+    fn add_host(&mut self, client: Client, own: &str, servers: &str) -> usize {
         let value = |sdp: &str, name: &str| {
             let value = sdp.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap().to_owned()
         };
         let ufrag = |sdp: &str| value(sdp, "a=ice-ufrag:");
-        let username = format!("{}:{}", ufrag(answer), ufrag(offer));
-        let password = value(answer, "a=ice-pwd:");
-        client.accept(answer, self.now);
+        let username = format!("{}:{}", ufrag(servers), ufrag(own));
+        let password = value(servers, "a=ice-pwd:");
         self.clients.push(ClientHost {
             address: client.address,
             client,

@@ -11,6 +11,7 @@ use str0m::{Input, Rtc};
 use super::{Connection, Viewer, ice};
 use crate::media::Codec;
 use crate::sdp::answer::StreamFormat;
+use crate::sdp::h264_profile::Profile;
 use crate::sdp::offer::{SdpError, Setup};
 use crate::sdp::remote_answer::{AnswerError, OfferedFormat, RemoteAnswer};
 use crate::webrtc::config::{self, LocalParameters};
@@ -29,7 +30,10 @@ const STREAM: &str = "ballcast";
 /// What is offered, the best first: the stream's own profile, where it has one, constrained baseline,
 /// and VP8 where pictures are encoded here.
 pub fn formats(stream_profile: Option<u32>, has_vp8: bool) -> Vec<OfferedFormat> {
-    let own = stream_profile.filter(|own| own >> 8 != CONSTRAINED_BASELINE >> 8);
+    // One of a profile: str0m takes two for the same.
+    let own = stream_profile.filter(|id| {
+        Profile::of(*id).is_some_and(|profile| profile != Profile::ConstrainedBaseline)
+    });
     let h264 = own.into_iter().chain([CONSTRAINED_BASELINE]).map(|id| (Codec::H264, id));
     let vp8 = has_vp8.then_some((Codec::Vp8, 0));
     let payload_types = (FIRST_PAYLOAD_TYPE..).step_by(2);
@@ -73,10 +77,11 @@ impl Invitation {
         let (stream, direction) = (Some(STREAM.to_owned()), Direction::SendOnly);
         let mid = api.add_media(MediaKind::Video, direction, stream, Some(cname), None);
         let (offer, pending) = api.apply().expect("a media section was added");
-        // Of its one section, which is the end of it. There will be no more.
+        // What str0m does not say, of the one section, which is the end of it: there will be no more
+        // candidates, and RTCP has no port of its own (RFC 9725, section 4.4.1).
         let announced = local_side.announced_candidates().map(|it| format!("a={it}\r\n"));
-        let candidates = announced.chain(["a=end-of-candidates\r\n".to_owned()]);
-        let sdp = [offer.to_sdp_string()].into_iter().chain(candidates).collect();
+        let rest = ["a=end-of-candidates\r\n", "a=rtcp-mux-only\r\n"].map(str::to_owned);
+        let sdp = [offer.to_sdp_string()].into_iter().chain(announced).chain(rest).collect();
         let (random, resend_packets) = (local.random, local.resend_packets);
         let invitation =
             Invitation { rtc, mid, pending, formats, local: local_side, random, resend_packets };

@@ -1,0 +1,260 @@
+//! The life of what is published to one media server: when it is asked, and when again.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::call::{Call, Outcome};
+use super::whip;
+use super::{Command, Event, Target};
+use crate::http::{Method, Url};
+
+/// A server that names a time to come back is believed so far.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// How often a session is to be deleted, before it is left to the server.
+const DELETE_ATTEMPTS: u32 = 3;
+
+/// What is published to one media server.
+///
+/// An attempt first deletes the session that the last one has left behind, if any, and then makes a
+/// new one. So there is never a second one that we know of.
+pub struct Publisher {
+    target: Target,
+    phase: Phase,
+    /// Which the server has, or may still have.
+    session: Option<Session>,
+    backoff: Backoff,
+    /// Why the last attempt has failed, if none was live since: a clause without a full stop.
+    problem: Option<String>,
+    ending: bool,
+    /// Sessions that were live.
+    pub sessions: u64,
+}
+
+enum Phase {
+    /// Until the next attempt.
+    Waiting {
+        until: Instant,
+    },
+    Deleting(Box<Call>),
+    /// The offer is to be made.
+    Offering,
+    Posting(Box<Call>),
+    /// The server has answered, and the media connection is being made.
+    Connecting,
+    Live {
+        since: Instant,
+    },
+    /// There is nothing more to be done.
+    Ended,
+}
+
+/// A session at the media server (RFC 9725, section 4.2).
+struct Session {
+    url: Url,
+    /// Of the URL's host, where it is that which the offer went to.
+    known: Option<SocketAddr>,
+    delete_attempts: u32,
+}
+
+/// What a publisher wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    Command(Command),
+    /// Make an offer, and bring it to [`Publisher::post`] at once.
+    MakeOffer,
+    /// The server has answered with this SDP. Tell [`Publisher::connect_failed`] if it is of no use.
+    Connect(String),
+}
+
+/// What a publisher is doing, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// `waiting`, `connecting`, `live` or `ended`.
+    pub state: &'static str,
+    pub live_since: Option<Instant>,
+    /// Why it is not live, if an attempt has failed.
+    pub problem: Option<String>,
+    pub retry_at: Option<Instant>,
+}
+
+impl Publisher {
+    /// The first attempt is at once.
+    pub fn new(target: Target, seed: [u8; 32], now: Instant) -> Publisher {
+        Publisher {
+            target,
+            phase: Phase::Waiting { until: now },
+            session: None,
+            backoff: Backoff::new(seed),
+            problem: None,
+            ending: false,
+            sessions: 0,
+        }
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn status(&self) -> Status {
+        let (state, live_since, retry_at) = match &self.phase {
+            Phase::Waiting { until } => ("waiting", None, Some(*until)),
+            Phase::Live { since } => ("live", Some(*since), None),
+            Phase::Ended => ("ended", None, None),
+            _ => ("connecting", None, None),
+        };
+        Status { state, live_since, problem: self.problem.clone(), retry_at }
+    }
+
+    /// Something has happened to the connection.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        if let Phase::Deleting(call) | Phase::Posting(call) = &mut self.phase {
+            call.handle_event(now, event);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Waiting { until } if *until <= now => self.begin(now),
+            Phase::Deleting(call) | Phase::Posting(call) => call.handle_timeout(now),
+            _ => {}
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Deleting(call) | Phase::Posting(call) => call.poll_timeout(),
+            Phase::Offering | Phase::Connecting | Phase::Live { .. } | Phase::Ended => None,
+        }
+    }
+
+    /// What is to be done, in order, until `None`.
+    pub fn poll_effect(&mut self, now: Instant) -> Option<Effect> {
+        match &mut self.phase {
+            Phase::Deleting(call) | Phase::Posting(call) => {
+                if let Some(command) = call.poll_command() {
+                    return Some(Effect::Command(command));
+                }
+                let outcome = call.take_outcome()?;
+                match self.phase {
+                    Phase::Posting(_) => self.posted(now, outcome),
+                    _ => {
+                        self.deleted(now, outcome);
+                        self.poll_effect(now)
+                    }
+                }
+            }
+            Phase::Offering => Some(Effect::MakeOffer),
+            _ => None,
+        }
+    }
+
+    /// The offer that was to be made.
+    pub fn post(&mut self, now: Instant, offer: String) {
+        debug_assert!(matches!(self.phase, Phase::Offering), "an offer that was not asked for");
+        let Target { url, token } = self.target.clone();
+        self.phase =
+            Phase::Posting(Box::new(Call::new(Method::Post, url, token, offer, None, now)));
+    }
+
+    /// The media connection is up.
+    pub fn connected(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Connecting) {
+            self.phase = Phase::Live { since: now };
+            self.problem = None;
+            self.sessions += 1;
+        }
+    }
+
+    /// The media connection could not be made, or is gone: why, in a clause without a full stop.
+    pub fn connect_failed(&mut self, now: Instant, why: String) {
+        let live_for = match self.phase {
+            Phase::Connecting => Duration::ZERO,
+            Phase::Live { since } => now.saturating_duration_since(since),
+            _ => return,
+        };
+        self.fail(now, live_for, None, why);
+    }
+
+    /// Deletes the session, if there is one, and does nothing more. One that is being made is waited
+    /// for: only the answer tells what is to be deleted.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.ending = true;
+        match self.phase {
+            Phase::Deleting(_) | Phase::Posting(_) | Phase::Ended => {}
+            _ => self.begin(now),
+        }
+    }
+
+    pub fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. })
+    }
+
+    /// Whether there is nothing more to be done, after [`shut_down`](Self::shut_down).
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Deletes what is there, then makes what is to be made.
+    fn begin(&mut self, now: Instant) {
+        self.phase = match &mut self.session {
+            Some(session) => {
+                session.delete_attempts += 1;
+                let (url, token) = (session.url.clone(), self.target.token.clone());
+                let (method, known) = (Method::Delete, session.known);
+                Phase::Deleting(Box::new(Call::new(method, url, token, String::new(), known, now)))
+            }
+            None if self.ending => Phase::Ended,
+            None => Phase::Offering,
+        };
+    }
+
+    fn deleted(&mut self, now: Instant, outcome: Outcome) {
+        // Whatever the server says, it knows the session no more, or will not let go of it.
+        let is_settled = outcome.head.is_some();
+        let attempts = self.session.as_ref().map_or(0, |session| session.delete_attempts);
+        if is_settled || attempts >= DELETE_ATTEMPTS {
+            self.session = None;
+        }
+        match outcome.body {
+            Err(why) if !is_settled && !self.ending => self.fail(now, Duration::ZERO, None, why),
+            // There is no time for more.
+            Err(_) if !is_settled => self.phase = Phase::Ended,
+            _ => self.begin(now),
+        }
+    }
+
+    fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<Effect> {
+        let answer = whip::read_answer(&outcome);
+        let url = answer.session;
+        self.session = url.map(|url| Session {
+            known: outcome.address.filter(|_| url.authority == outcome.url.authority),
+            url,
+            delete_attempts: 0,
+        });
+        match answer.sdp {
+            _ if self.ending => self.begin(now),
+            Ok(sdp) => {
+                self.phase = Phase::Connecting;
+                return Some(Effect::Connect(sdp));
+            }
+            Err(why) => self.fail(now, Duration::ZERO, answer.retry_after, why),
+        }
+        self.poll_effect(now)
+    }
+
+    fn fail(
+        &mut self,
+        now: Instant,
+        live_for: Duration,
+        retry_after: Option<Duration>,
+        why: String,
+    ) {
+        let wanted = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        let pause = self.backoff.pause_after(live_for).max(wanted);
+        self.problem = Some(why);
+        self.phase = Phase::Waiting { until: now + pause };
+    }
+}

@@ -1,0 +1,158 @@
+//! The media servers that the stream is published to: each is asked to watch, and is then a viewer like
+//! any other, but that no limit counts it.
+
+use std::time::Instant;
+
+use super::secrets::Secrets;
+use super::viewers::Origin;
+use super::{Output, Server, Timer};
+use crate::publish::{Effect, Event, Publisher, Target, TargetId};
+use crate::webrtc::viewer::{Invitation, formats};
+use crate::webrtc::{Counters, EndReason, ViewerId};
+
+/// All of them, in the order of their ids.
+pub(super) struct Targets(Vec<TargetEntry>);
+
+pub(super) struct TargetEntry {
+    pub publisher: Publisher,
+    /// While the server has not answered it.
+    invitation: Option<Invitation>,
+    pub viewer: Option<ViewerId>,
+    /// What it was sent in the sessions that have ended.
+    pub sent: Counters,
+}
+
+impl TargetEntry {
+    /// As people know it. The path of a URL may be a secret (RFC 9725 names streams by it).
+    pub fn name(&self) -> String {
+        self.publisher.target().url.authority.to_string()
+    }
+}
+
+impl Targets {
+    pub fn new(targets: &[Target], secrets: &mut Secrets, now: Instant) -> Targets {
+        let entry = |target: &Target| TargetEntry {
+            publisher: Publisher::new(target.clone(), secrets.seed(), now),
+            invitation: None,
+            viewer: None,
+            sent: Counters::default(),
+        };
+        Targets(targets.iter().map(entry).collect())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (TargetId, &TargetEntry)> {
+        self.0.iter().enumerate().map(|(index, entry)| (TargetId(index), entry))
+    }
+
+    pub fn deadlines(&self) -> impl Iterator<Item = (TargetId, Option<Instant>)> {
+        self.iter().map(|(id, entry)| (id, entry.publisher.poll_timeout()))
+    }
+
+    fn get_mut(&mut self, id: TargetId) -> Option<&mut TargetEntry> {
+        self.0.get_mut(id.0)
+    }
+}
+
+impl Server {
+    /// How many media servers have the picture.
+    pub fn published(&self) -> usize {
+        self.targets.iter().filter(|(_, entry)| entry.publisher.is_live()).count()
+    }
+
+    /// After [`Input::Shutdown`](super::Input::Shutdown): whether sessions at media servers are still
+    /// being deleted.
+    pub fn is_unpublishing(&self) -> bool {
+        self.shutting_down && self.targets.iter().any(|(_, entry)| !entry.publisher.is_over())
+    }
+
+    pub(super) fn handle_publish(&mut self, now: Instant, id: TargetId, event: Event) {
+        self.with_target(now, id, |publisher| publisher.handle_event(now, event));
+    }
+
+    /// Changes a publisher, then does what it wants and sets its timer.
+    pub(super) fn with_target(
+        &mut self,
+        now: Instant,
+        id: TargetId,
+        change: impl FnOnce(&mut Publisher),
+    ) {
+        let Some(entry) = self.targets.get_mut(id) else { return };
+        let before = entry.publisher.status();
+        change(&mut entry.publisher);
+        while let Some(entry) = self.targets.get_mut(id)
+            && let Some(effect) = entry.publisher.poll_effect(now)
+        {
+            match effect {
+                Effect::Command(command) => self.outbox.push_back(Output::Publish(id, command)),
+                Effect::MakeOffer => self.offer_to(now, id),
+                Effect::Connect(sdp) => self.connect_to(now, id, &sdp),
+            }
+        }
+        let Some(entry) = self.targets.get_mut(id) else { return };
+        self.timers.set(Timer::Target(id), entry.publisher.poll_timeout());
+        let after = entry.publisher.status();
+        if after.state == "live" && before.state != "live" {
+            log::info!("{} has the picture", entry.name());
+        }
+        if let Some(problem) = after.problem.filter(|_| !self.shutting_down)
+            && let Some(retry_at) = after.retry_at.filter(|at| Some(*at) != before.retry_at)
+        {
+            let is_new = before.problem.as_ref() != Some(&problem);
+            let level = if is_new { log::Level::Warn } else { log::Level::Debug };
+            let pause = retry_at.saturating_duration_since(now).as_secs_f32();
+            let name = entry.name();
+            log::log!(level, "{name} has no picture: {problem}; tried again in {pause:.1} s");
+        }
+    }
+
+    fn offer_to(&mut self, now: Instant, id: TargetId) {
+        let formats = match self.feed.as_ref().filter(|feed| feed.is_encoded()) {
+            Some(feed) => formats(feed.info().profile_level_id, false),
+            None => formats(None, true),
+        };
+        let cname = self.secrets.hexadecimal(12);
+        let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
+        let local = self.config.local_parameters(credentials, random);
+        let (invitation, sdp) = Invitation::offer(formats, cname, local, now);
+        if let Some(entry) = self.targets.get_mut(id) {
+            entry.invitation = Some(invitation);
+            entry.publisher.post(now, sdp);
+        }
+    }
+
+    fn connect_to(&mut self, now: Instant, id: TargetId, answer: &str) {
+        let Some(entry) = self.targets.get_mut(id) else { return };
+        let Some(invitation) = entry.invitation.take() else { return };
+        match invitation.accept(answer, now) {
+            Ok(viewer) => {
+                let viewer = self.viewers.add_viewer(viewer, Origin::Invited(id));
+                entry.viewer = Some(viewer);
+                log::info!("{viewer} is the media server {}", entry.name());
+                self.with_viewer(now, viewer, |_| {});
+            }
+            Err(error) => entry.publisher.connect_failed(now, format!("its answer {error}")),
+        }
+    }
+
+    /// The viewer that is a media server has ended.
+    pub(super) fn target_ended(
+        &mut self,
+        now: Instant,
+        id: TargetId,
+        reason: EndReason,
+        sent: Counters,
+    ) {
+        let Some(entry) = self.targets.get_mut(id) else { return };
+        entry.viewer = None;
+        entry.sent += sent;
+        self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.to_string()));
+    }
+
+    /// Deletes the sessions at all of them.
+    pub(super) fn end_targets(&mut self, now: Instant) {
+        let ids: Vec<TargetId> = self.targets.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.with_target(now, id, |publisher| publisher.shut_down(now));
+        }
+    }
+}
