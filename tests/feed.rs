@@ -3,19 +3,20 @@
 
 mod support;
 
-use std::fs::{File, OpenOptions, read_dir, read_to_string};
+use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use ballcast::driver::children::reap;
 use ballcast::driver::feed::{FeedIo, Origin, READ_BYTES, Report};
 use ballcast::feed::{Command, Signal};
 use mio::{Events, Poll, Token};
 use rustix::process::{Pid, Signal as KernelSignal, kill_process};
 use support::process::{Server, binary};
+use support::processes::{alone, children, descriptors, is_running, processes};
 
 const BYTES: Token = Token(0);
 const STDERR: Token = Token(1);
@@ -68,6 +69,7 @@ impl Loop {
                     _ => while self.io.read_stderr() {},
                 }
             }
+            reap(|pid, status| self.io.note_reaped(pid, status));
             self.readable |= self.io.check_child(Instant::now());
             while self.readable {
                 match self.io.read(&mut self.buffer) {
@@ -100,12 +102,6 @@ impl Loop {
     }
 }
 
-/// Tests that count descriptors and processes run one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// A path in a folder for temporary files.
 fn path(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
@@ -117,40 +113,6 @@ fn fifo(name: &str) -> PathBuf {
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     path
-}
-
-fn descriptors() -> usize {
-    read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// A process: what of proc(5) matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    group: i32,
-    is_zombie: bool,
-}
-
-fn processes() -> impl Iterator<Item = Process> {
-    read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?;
-        let mut fields = fields.split(' ');
-        let is_zombie = fields.next()? == "Z";
-        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Process { pid, parent, group, is_zombie })
-    })
-}
-
-fn children() -> Vec<Process> {
-    let own = std::process::id() as i32;
-    processes().filter(|process| process.parent == own).collect()
-}
-
-fn is_running(pid: i32) -> bool {
-    processes().any(|process| process.pid == pid && !process.is_zombie)
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {

@@ -5,6 +5,7 @@
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
 pub mod addresses;
+pub mod children;
 mod connections;
 mod descriptors;
 mod endpoints;
@@ -185,7 +186,7 @@ impl<S: Source> Driver<S> {
                 }
             }
             if self.check_at().is_some_and(|at| at <= Instant::now()) {
-                self.check_command();
+                self.check_children();
             }
             self.input(Input::Timeout);
         }
@@ -224,7 +225,7 @@ impl<S: Source> Driver<S> {
             }
         }
         if child_ended {
-            self.check_command();
+            self.check_children();
         }
         stop || self.stream.as_ref().is_some_and(|stream| stream.gave_up)
     }
@@ -259,6 +260,16 @@ impl<S: Source> Driver<S> {
             true => Err(RunError::NothingToShow(stream.into_reason())),
             false => Ok(()),
         }
+    }
+
+    /// Reaps children that have ended, and looks whether the command is gone.
+    fn check_children(&mut self) {
+        children::reap(|pid, status| {
+            if let Some(stream) = &mut self.stream {
+                stream.note_reaped(pid, status);
+            }
+        });
+        self.check_command();
     }
 
     fn handle_event(&mut self, event: &Event) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitStatus};
+
 use super::feed::{self, FeedIo, Origin, Report};
 use super::{Driver, FEED, FEED_STDERR};
 use crate::feed::{Command, Event, Signal};
@@ -36,6 +38,10 @@ impl Stream {
 
     pub fn check_at(&self) -> Option<Instant> {
         self.io.check_at()
+    }
+
+    pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
+        self.io.note_reaped(pid, status);
     }
 
     /// Asks a command to end.

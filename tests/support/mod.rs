@@ -18,6 +18,8 @@ pub mod marker;
 #[cfg(feature = "driver")]
 pub mod process;
 #[cfg(feature = "driver")]
+pub mod processes;
+#[cfg(feature = "driver")]
 pub mod relay;
 #[cfg(feature = "driver")]
 pub mod scripts;

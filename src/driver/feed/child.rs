@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process_group, test_kill_pro
 
 use super::stderr_tail::StderrTail;
 use super::watcher::{SHELL, Watcher};
+use crate::driver::children::remove_private_variables;
 
 /// Reads of standard error before all others get their turn.
 const STDERR_READS_A_TURN: usize = 8;
@@ -43,11 +44,8 @@ impl Child {
         let (stderr, stderr_of_child) = io::pipe()?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
-        let process = Command::new(SHELL)
+        let process = remove_private_variables(&mut Command::new(SHELL))
             .args(["-c", SCRIPT, SHELL, command])
-            .env_remove("BALLCAST_TOKEN")
-            .env_remove("CREDENTIALS_DIRECTORY")
-            .env_remove("NOTIFY_SOCKET")
             .stdin(watcher.pipe()?)
             .stdout(stdout_of_child)
             .stderr(stderr_of_child)

@@ -16,10 +16,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper};
 
 use self::child::Child;
 use self::watcher::Watcher;
+use super::children;
 use crate::feed::{Command, Event, Kind, Signal};
 
 /// The most that [`FeedIo::read`] reads at once.
@@ -173,16 +174,18 @@ impl FeedIo {
         self.child.as_mut().is_some_and(Child::read_stderr)
     }
 
-    /// Reaps all children of this process, and looks after the command, when a child has ended, or when it
-    /// is time. True if the command is gone, and [`read`](FeedIo::read) will tell so.
-    pub fn check_child(&mut self, now: Instant) -> bool {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            // Another is started with the next command.
-            self.watcher.take_if(|watcher| watcher.note_reaped(pid));
-            if let Some(child) = &mut self.child {
-                child.note_reaped(pid, status);
-            }
+    /// A child of this process was reaped, which had ended like this.
+    pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
+        // Another is started with the next command.
+        self.watcher.take_if(|watcher| watcher.note_reaped(pid));
+        if let Some(child) = &mut self.child {
+            child.note_reaped(pid, status);
         }
+    }
+
+    /// Looks after the command, when what has ended was reaped, or when it is time. True if the command is
+    /// gone, and [`read`](FeedIo::read) will tell so.
+    pub fn check_child(&mut self, now: Instant) -> bool {
         let Some(child) = &mut self.child else { return false };
         child.check(now);
         child.is_gone()
@@ -193,11 +196,16 @@ impl FeedIo {
         self.child.as_ref().and_then(Child::check_at)
     }
 
-    /// Waits until the command is gone, which was asked to end. At `limit`, it is killed.
+    /// Waits until the command is gone, which was asked to end. At `limit`, it is killed. All children of
+    /// this process are reaped meanwhile.
     pub fn end(&mut self, limit: Instant) {
         self.input = None;
         let mut killed = false;
-        while self.child.is_some() && !self.check_child(Instant::now()) {
+        while self.child.is_some() {
+            children::reap(|pid, status| self.note_reaped(pid, status));
+            if self.check_child(Instant::now()) {
+                return;
+            }
             let now = Instant::now();
             if now >= limit && !killed {
                 killed = true;
