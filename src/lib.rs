@@ -52,7 +52,7 @@
 //! | [`refusal`] | every reason for which a request is refused | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | the ball, the encoders, JPEG files | I/O |
-//! | [`driver`] | the mio loop: sockets, signals, the clock, the host's addresses, streams and commands | I/O |
+//! | [`driver`] | the mio loop: sockets, signals, the clock, addresses and names, streams and commands | I/O |
 //! | [`cli`] | the command line | I/O |
 //!
 //! [`Server::handle_input`]: server::Server::handle_input

@@ -20,6 +20,7 @@ use self::values::{
     address, health_url, host_name, network, number, origin, size, token, token_file,
     token_file_flag, value,
 };
+use crate::driver::publish::resolver;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::server::admission::Limits;
@@ -37,6 +38,8 @@ pub enum Command {
     Serve(Box<Flags>),
     /// Ask the server there whether it has a picture.
     CheckHealth(Authority),
+    /// Print the addresses of this name, one a line, for another process of this program.
+    Resolve(String),
     Help,
     Version,
 }
@@ -142,6 +145,8 @@ pub fn parse(
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
             Arg::Long("check-health") => return Ok(Command::CheckHealth(health_url(&mut parser)?)),
+            // Not in the help: the program gives it to itself.
+            Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
             Arg::Long("stamp") => {
                 flags.stamp = true;

@@ -8,7 +8,8 @@ use std::process::Command;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 /// Secrets, and what is between this process and systemd.
-const PRIVATE_VARIABLES: [&str; 3] = ["BALLCAST_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
+const PRIVATE_VARIABLES: [&str; 4] =
+    ["BALLCAST_TOKEN", "BALLCAST_PUBLISH_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
 
 /// Leaves out of a child's environment what is this process's alone.
 pub fn remove_private_variables(command: &mut Command) -> &mut Command {

@@ -13,8 +13,10 @@ mod errors;
 pub mod feed;
 mod following;
 mod pictures;
+pub mod publish;
 mod service;
 mod stream;
+mod targets;
 mod tcp;
 mod udp;
 
@@ -36,9 +38,11 @@ use self::errors::{Warnings, is_of_one, is_of_the_call};
 pub use self::feed::Origin;
 use self::service::Service;
 use self::stream::Stream;
+use self::targets::Targets;
 use self::tcp::Connection;
 use crate::feed::Command;
 use crate::media::Codec;
+use crate::publish::TargetId;
 use crate::server::{ConnId, Input, Output, Raw, Server};
 use crate::source::Source;
 use crate::webrtc::Transmit;
@@ -48,9 +52,10 @@ const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
 /// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
 const READS_A_TURN: usize = 64;
-/// After all viewers are closed: how long answers that are under way may still take.
+/// After all viewers are closed: how long answers that are under way may still take, and how long media
+/// servers may take to confirm that the stream has ended.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
-
+const UNPUBLISH_LIMIT: Duration = Duration::from_secs(1);
 /// How long until the kernel is asked again for what it could not do.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -58,6 +63,7 @@ const SIGNALS: Token = Token(0);
 const WATCH: Token = Token(1);
 const FEED: Token = Token(2);
 const FEED_STDERR: Token = Token(3);
+const FIRST_TARGET: usize = 4;
 const FIRST_ENDPOINT: usize = 16;
 /// Connections' tokens follow those of the sockets that are bound.
 const FIRST_CONNECTION: usize = 1 << 16;
@@ -71,6 +77,7 @@ enum Pending {
     Encode(Raw, Instant, Vec<Codec>),
     Snapshot(Option<usize>),
     Feed(Command),
+    Publish(TargetId, crate::publish::Command),
 }
 
 pub struct Driver<S> {
@@ -96,6 +103,8 @@ pub struct Driver<S> {
     server: Server,
     source: S,
     source_failing: bool,
+    /// Dropped before the stream, whose end reaps all children.
+    targets: Targets,
     /// The stream from outside.
     stream: Option<Stream>,
     /// Collected until there are enough of them, or nothing else is to be done.
@@ -138,6 +147,7 @@ impl<S: Source> Driver<S> {
             server: make_server(addresses, now, wall),
             source,
             source_failing: false,
+            targets: Targets::new(),
             stream: None,
             transmits: Vec::with_capacity(udp::BATCH),
             pending: VecDeque::new(),
@@ -170,27 +180,34 @@ impl<S: Source> Driver<S> {
         self.service.tell_ready();
         while !self.stop_requested() {
             self.service.tell_viewers(self.server.watching());
-            self.wait(&mut events).map_err(RunError::Wait)?;
-            for event in &events {
-                self.handle_event(event);
-            }
-            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry_at = None;
-                self.unread.append(&mut self.troubled);
-            }
-            for token in std::mem::take(&mut self.unread) {
-                match token {
-                    FEED => self.read_stream(),
-                    FEED_STDERR => self.read_stderr(),
-                    token => self.read(token),
-                }
-            }
-            if self.check_at().is_some_and(|at| at <= Instant::now()) {
-                self.check_children();
-            }
-            self.input(Input::Timeout);
+            self.turn(&mut events)?;
         }
         self.shut_down(&mut events)
+    }
+
+    /// Waits for something to happen, and handles all that has.
+    fn turn(&mut self, events: &mut Events) -> Result<(), RunError> {
+        self.wait(events).map_err(RunError::Wait)?;
+        for event in &*events {
+            self.handle_event(event);
+        }
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            self.unread.append(&mut self.troubled);
+        }
+        for token in std::mem::take(&mut self.unread) {
+            match token {
+                FEED => self.read_stream(),
+                FEED_STDERR => self.read_stderr(),
+                token if targets::is_of_target(token) => self.read_target(token),
+                token => self.read(token),
+            }
+        }
+        if self.check_at().is_some_and(|at| at <= Instant::now()) {
+            self.check_children();
+        }
+        self.input(Input::Timeout);
+        Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
@@ -239,21 +256,18 @@ impl<S: Source> Driver<S> {
         log::info!("ending: closing all viewers");
         self.service.tell_stopping();
         let start = Instant::now();
-        let end = start + SHUTDOWN_LIMIT;
         // The core has no more say in it.
         let mut stream = self.stream.take();
         if let Some(stream) = &mut stream {
             stream.interrupt();
         }
         self.input(Input::Shutdown);
-        while !self.connections.is_empty() && Instant::now() < end {
+        while let Some(end) = self.goes_on_until(start) {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
-            self.wait(events).map_err(RunError::Wait)?;
-            for event in &*events {
-                self.handle_event(event);
-            }
-            self.input(Input::Timeout);
+            self.turn(events)?;
         }
+        // Lookups are ended and reaped here.
+        self.targets = Targets::new();
         let Some(mut stream) = stream else { return Ok(()) };
         stream.end(start);
         match stream.gave_up {
@@ -262,9 +276,18 @@ impl<S: Source> Driver<S> {
         }
     }
 
+    /// Since the end has begun at `start`: until when something is still to be waited for, if anything.
+    fn goes_on_until(&self, start: Instant) -> Option<Instant> {
+        let unpublishing = self.targets.any_connected().then_some(UNPUBLISH_LIMIT);
+        let answering = (!self.connections.is_empty()).then_some(SHUTDOWN_LIMIT);
+        let end = start + unpublishing.max(answering)?;
+        (Instant::now() < end).then_some(end)
+    }
+
     /// Reaps children that have ended, and looks whether the command is gone.
     fn check_children(&mut self) {
         children::reap(|pid, status| {
+            self.targets.note_reaped(pid);
             if let Some(stream) = &mut self.stream {
                 stream.note_reaped(pid, status);
             }
@@ -278,7 +301,10 @@ impl<S: Source> Driver<S> {
             WATCH => self.follow_addresses(),
             token => {
                 if event.is_writable() {
-                    self.write(token);
+                    match targets::is_of_target(token) {
+                        true => self.write_target(token),
+                        false => self.write(token),
+                    }
                 }
                 if event.is_readable() || event.is_read_closed() {
                     self.unread.insert(token);
@@ -320,6 +346,10 @@ impl<S: Source> Driver<S> {
                     self.execute(command);
                     continue;
                 }
+                Pending::Publish(id, command) => {
+                    self.publish(id, command);
+                    continue;
+                }
             }
             self.drain();
         }
@@ -354,7 +384,9 @@ impl<S: Source> Driver<S> {
                 }
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
                 Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),
-                Output::Publish(..) => {}
+                Output::Publish(id, command) => {
+                    self.pending.push_back(Pending::Publish(id, command));
+                }
                 Output::Timeout(deadline) => {
                     self.transmit();
                     self.deadline = deadline;

@@ -1,11 +1,13 @@
-//! One TCP connection: what is written waits here until the kernel takes it.
+//! One TCP connection, that of a client or one to a media server: what is written waits here until the
+//! kernel takes it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 
 pub struct Connection {
     stream: TcpStream,
@@ -29,6 +31,33 @@ pub enum Flush {
 impl Connection {
     pub fn new(stream: TcpStream) -> Connection {
         Connection { stream, queue: VecDeque::new(), sent: 0, finish: false }
+    }
+
+    /// Begins to make a connection. The first word that it is writable may mean that it
+    /// [is made](Connection::is_made).
+    pub fn connect(peer: SocketAddr) -> io::Result<Connection> {
+        let stream = TcpStream::connect(peer)?;
+        stream.set_nodelay(true)?;
+        Ok(Connection::new(stream))
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Whether the connection is made that was begun; not yet, if it is still under way.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn is_made(&self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

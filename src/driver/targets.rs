@@ -1,0 +1,105 @@
+//! The media servers that are published to, between their descriptors and the core.
+
+use std::path::Path;
+use std::time::Instant;
+
+use mio::Token;
+use rustix::process::Pid;
+
+use super::publish::{TargetIo, resolver};
+use super::{Driver, FIRST_ENDPOINT, FIRST_TARGET, READS_A_TURN};
+use crate::publish::{Command, MAX_TARGETS, TargetId};
+use crate::server::Input;
+use crate::source::Source;
+
+/// Each target has a token for its connection, and the next one for its lookups.
+const TOKENS_EACH: usize = 2;
+const END_OF_TARGETS: usize = FIRST_TARGET + MAX_TARGETS * TOKENS_EACH;
+const _: () = assert!(END_OF_TARGETS <= FIRST_ENDPOINT);
+
+/// All that there can be. One that nobody publishes to has nothing open.
+pub struct Targets([TargetIo; MAX_TARGETS]);
+
+impl Targets {
+    pub fn new() -> Targets {
+        Targets(std::array::from_fn(|number| {
+            let connection = FIRST_TARGET + number * TOKENS_EACH;
+            let program = Path::new(resolver::PROGRAM);
+            TargetIo::new(program, Token(connection), Token(connection + 1))
+        }))
+    }
+
+    /// Whether there is a connection to any of them.
+    pub fn any_connected(&self) -> bool {
+        self.0.iter().any(TargetIo::has_connection)
+    }
+
+    pub fn note_reaped(&mut self, pid: Pid) {
+        self.0.iter_mut().for_each(|io| io.note_reaped(pid));
+    }
+}
+
+/// Whose a token is, and whether it is that of lookups.
+fn owner(token: Token) -> Option<(TargetId, bool)> {
+    let number = token.0.checked_sub(FIRST_TARGET).filter(|_| token.0 < END_OF_TARGETS)?;
+    Some((TargetId(number / TOKENS_EACH), number % TOKENS_EACH == 1))
+}
+
+pub(super) fn is_of_target(token: Token) -> bool {
+    owner(token).is_some()
+}
+
+impl<S: Source> Driver<S> {
+    /// Does for a target what the core wants, and tells what comes of it.
+    pub(super) fn publish(&mut self, id: TargetId, command: Command) {
+        let Some(io) = self.targets.0.get_mut(id.0) else { return };
+        let report = io.execute(command, self.poll.registry());
+        if let Some(report) = report {
+            self.server.handle_input(Instant::now(), Input::Publish(id, report.event(&[])));
+            self.drain();
+        }
+    }
+
+    pub(super) fn write_target(&mut self, token: Token) {
+        let Some((id, false)) = owner(token) else { return };
+        if let Some(report) = self.targets.0[id.0].write() {
+            self.input(Input::Publish(id, report.event(&[])));
+        }
+    }
+
+    /// Reads what there is of a target until there is nothing more for now, or its turn is over.
+    pub(super) fn read_target(&mut self, token: Token) {
+        let Some((id, is_lookup)) = owner(token) else { return };
+        for _ in 0..READS_A_TURN {
+            if !self.read_once(id, is_lookup) {
+                return;
+            }
+        }
+        self.unread.insert(token);
+    }
+
+    /// False if there is nothing more for now.
+    fn read_once(&mut self, id: TargetId, is_lookup: bool) -> bool {
+        let io = &mut self.targets.0[id.0];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let report = if is_lookup { io.read_lookup() } else { io.read(&mut buffer) };
+        if let Some(report) = &report {
+            self.input(Input::Publish(id, report.event(&buffer)));
+        }
+        self.buffer = buffer;
+        report.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_has_two_tokens_of_its_own() {
+        let owners: Vec<_> = (0..20).filter_map(|token| owner(Token(token))).collect();
+        let each = |number| [(TargetId(number), false), (TargetId(number), true)];
+        assert_eq!(owners, (0..MAX_TARGETS).flat_map(each).collect::<Vec<_>>());
+        assert_eq!(owner(Token(FIRST_TARGET - 1)), None);
+    }
+}
