@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+pub mod client;
 pub mod datagram;
 pub mod http;
 pub mod http_diff;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ballcast_fuzz::{Outcomes, datagram, http, http_diff, offer, pipe, server};
+use ballcast_fuzz::{Outcomes, client, datagram, http, http_diff, offer, pipe, server};
 use flate2::read::GzDecoder;
 use tar::Archive;
 
@@ -128,6 +128,37 @@ fn every_input_of_http_diff() {
         "unwanted",
     ];
     check_occur(&replay("http_diff", http_diff::run), &wanted);
+}
+
+#[test]
+fn every_input_of_client() {
+    let wanted = [
+        "at close",
+        "chunked",
+        "interim",
+        "length",
+        "location",
+        "location Authority",
+        "location Characters",
+        "location Https",
+        "location Scheme",
+        "location TooLong",
+        "no body",
+        "refused BodyLate",
+        "refused BodyTooLarge",
+        "refused Chunks",
+        "refused Closed",
+        "refused CodingUnknown",
+        "refused HeadLate",
+        "refused HeadTooLarge",
+        "refused HeadersTooMany",
+        "refused InterimTooMany",
+        "refused LengthAndCoding",
+        "refused LengthMalformed",
+        "refused NotHttp",
+        "refused SwitchesProtocols",
+    ];
+    check_occur(&replay("client", client::run), &wanted);
 }
 
 #[test]
