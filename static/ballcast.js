@@ -56,6 +56,8 @@ const CONNECTION_LOST = 'The device or the network closed the connection. If the
 const NEEDS_TAP = 'Press play. This browser does not start video by itself, often to save power.';
 const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
 
+const TARGET_STATES = { waiting: 'no picture there', connecting: 'connecting…', ended: 'ended' };
+
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 1000;   // the picture has to be back within 2 s once the device is reachable
 const REFUSED_PAUSE_MS = 30_000; // for a refusal that stays the same until somebody changes something
@@ -426,7 +428,10 @@ function sourceRetryText({ retry_in_s: seconds }) {
 
 /** Does not set the same text twice, because a screen reader would announce it again. */
 function setText(id, text) {
-  const element = byId(id);
+  setTextOf(byId(id), text);
+}
+
+function setTextOf(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -461,7 +466,8 @@ async function updateFigures() {
   latencyMs = thisAttempt.stamped ? median(thisAttempt.stamps.splice(0)) ?? latencyMs : estimateMs;
   const clocksDiffer = thisAttempt.stamped && (latencyMs < -5 || latencyMs > 10_000);
 
-  if (thisAttempt.hasSource && (fps <= SLOW_FPS || thisAttempt.missing)) readStats(thisAttempt);
+  const sourceMayHaveChanged = thisAttempt.hasSource && (fps <= SLOW_FPS || thisAttempt.missing);
+  if (sourceMayHaveChanged || (thisAttempt.hasTargets && !byId('figures').hidden)) readStats(thisAttempt);
 
   setText('fps', `${fps.toFixed(0)} /s`);
   setText('bitrate', kbps < 1000 ? `${kbps.toFixed(0)} kbit/s` : `${(kbps / 1000).toFixed(1)} Mbit/s`);
@@ -469,6 +475,35 @@ async function updateFigures() {
   setText('latency', clocksDiffer || latencyMs === null ? '–' : `${thisAttempt.stamped ? '' : '≈ '}${latencyMs.toFixed(0)} ms`);
   setText('latency-kind', clocksDiffer ? 'clocks differ' : thisAttempt.stamped ? 'capture to screen' : 'network + buffer');
   setText('first-frame', `${firstFrameMs.toFixed(0)} ms`);
+}
+
+/** Shows each media server that the device publishes to. */
+function showTargets(targets) {
+  const rows = byId('figures').getElementsByClassName('target');
+  for (const [index, target] of targets.entries()) {
+    if (!rows[index]) byId('figures').append(byId('target').content.cloneNode(true));
+    const [name, state, details] = rows[index].querySelectorAll('dt, span, small');
+    setTextOf(name, `Published to ${target.server}`);
+    setTextOf(state, target.state === 'live' ? `live for ${durationText(target.live_s)}` : TARGET_STATES[target.state]);
+    setTextOf(details, target.state === 'live' ? targetFigures(target) : targetProblem(target));
+  }
+}
+
+function targetFigures({ round_trip_ms: roundTripMs, loss, frames_sent: framesSent }) {
+  const figures = [`${framesSent} frames`];
+  if (loss !== null) figures.unshift(`${(100 * loss).toFixed(loss ? 1 : 0)} % lost`);
+  if (roundTripMs !== null) figures.unshift(`${roundTripMs.toFixed(0)} ms`);
+  return figures.join(' · ');
+}
+
+function targetProblem({ sentence, retry_in_s: seconds }) {
+  if (!sentence) return '';
+  return seconds === null ? sentence : `${sentence} Tried again in ${Math.ceil(seconds)} s.`;
+}
+
+function durationText(seconds) {
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  return seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
 }
 
 function median(values) {
@@ -497,6 +532,8 @@ async function readStats(thisAttempt) {
   thisAttempt.stamped = hasFrameCallback && stats.stamp === true;
   thisAttempt.hasSource = Boolean(source);
   thisAttempt.missing = source?.sentence ? source : null;
+  thisAttempt.hasTargets = stats.targets.length > 0;
+  showTargets(stats.targets);
   const framesPerSecond = stats.frames_per_second ?? source?.frames_per_second;
   if (framesPerSecond) thisAttempt.framePeriodMs = 1000 / framesPerSecond;
   render();

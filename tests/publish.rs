@@ -157,3 +157,290 @@ fn the_session_is_deleted_at_the_end_and_before_the_next_one() {
     world.run(seconds(60));
     assert_eq!(commands(&mut world), []);
 }
+
+/// The first attempt's response is this: the sentence about it, and how long until the next attempt.
+fn outcome(response: &str) -> (String, f64) {
+    let mut world = publishing(URL);
+    connect(&mut world);
+    tell(&mut world, Event::Received(response.as_bytes()));
+    tell(&mut world, Event::Ended);
+    let stats = stats(&mut world);
+    assert_eq!(stats["state"], "waiting", "{stats}");
+    (stats["sentence"].as_str().unwrap().to_owned(), stats["retry_in_s"].as_f64().unwrap())
+}
+
+#[test]
+fn a_refusal_becomes_a_sentence_and_is_tried_again() {
+    let long = format!("HTTP/1.1 500 X\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9_000));
+    let hostile = "HTTP/1.1 400 X\r\nContent-Length: 40\r\n\r\n\u{1b}[31m<b onclick=\"x\">\\ bad\0 stream\u{7}\nmore lines";
+    let cases = [
+        (
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+            "status 401: it wants another token",
+        ),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nIn use", "says \"In use\"."),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "nothing at the path"),
+        ("HTTP/1.1 406 X\r\nContent-Length: 0\r\n\r\n", "does not take WHIP"),
+        ("HTTP/1.1 418 X\r\nContent-Length: 0\r\n\r\n", "refuses the offer"),
+        ("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", "not able to"),
+        ("HTTP/1.1 301 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "no answer to an offer"),
+        ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=0\n", "its answer"),
+        ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=", "10.9.9.9:8889"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "10.9.9.9:8889"),
+        ("", "10.9.9.9:8889"),
+        (&long, "xxx"),
+        (hostile, "[31mb onclick=x bad stream"),
+    ];
+    for (response, expected) in cases {
+        let (sentence, retry_in) = outcome(response);
+        assert!(sentence.contains(expected), "{expected}: {sentence}");
+        assert!(sentence.starts_with("media.example:8889 has no picture: "), "{sentence}");
+        let is_plain = !sentence.chars().any(|c| c.is_control() || "<>\\".contains(c));
+        assert!(is_plain && sentence.len() < 300, "{sentence:?}");
+        assert!((0.99..=2.0).contains(&retry_in), "{response}: {retry_in}");
+    }
+}
+
+#[test]
+fn a_server_that_names_a_time_is_not_asked_before() {
+    let response =
+        |header: &str| format!("HTTP/1.1 503 X\r\nContent-Length: 0\r\n{header}\r\n\r\n");
+    let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT";
+    for (header, seconds) in [
+        ("Retry-After: 45", 45.0),
+        (date, 60.0),
+        ("Retry-After: 99999999999", 600.0),
+        ("Retry-After: 18446744073709551616", 2.0),
+        ("Retry-After: soon", 2.0),
+    ] {
+        let (_, retry_in) = outcome(&response(header));
+        let is_kept = if seconds > 2.0 { retry_in == seconds } else { retry_in <= seconds };
+        assert!(is_kept, "{header}: {retry_in}");
+    }
+}
+
+#[test]
+fn redirects_are_followed_with_the_token_and_not_in_a_circle() {
+    let mut world = publishing(URL);
+    let redirect = |world: &mut World, status: &str, to: &str| {
+        let request = connect(world);
+        assert!(request.contains("Authorization: Bearer opensesame\r\n"), "{request}");
+        assert!(body(&request).starts_with("v=0"), "{request}");
+        respond(world, &format!("{status} X\r\nLocation: {to}"), "");
+        request.lines().next().unwrap().to_owned()
+    };
+    redirect(&mut world, "307", "http://edge.example/elsewhere/whip");
+    let next = redirect(&mut world, "308", "/again");
+    assert_eq!(next, "POST /elsewhere/whip HTTP/1.1");
+    let server = accept(&mut world);
+    world.run(seconds(1));
+    assert!(world.clients[server].client.connected);
+    commands(&mut world);
+    world.input(Input::Shutdown);
+    let request = connect(&mut world);
+    assert!(
+        request.starts_with("DELETE /session/1 HTTP/1.1\r\nHost: edge.example\r\n"),
+        "{request}"
+    );
+
+    let mut world = publishing(URL);
+    for _ in 0..6 {
+        redirect(&mut world, "307", URL);
+    }
+    let sentence = stats(&mut world)["sentence"].to_string();
+    assert!(sentence.contains("redirects more than 5 times"), "{sentence}");
+    for (to, expected) in [("https://media.example/", "https"), ("mailto:x", "not to a URL")] {
+        let mut world = publishing(URL);
+        redirect(&mut world, "308", to);
+        let sentence = stats(&mut world)["sentence"].to_string();
+        assert!(sentence.contains(expected), "{sentence}");
+    }
+}
+
+#[test]
+fn the_addresses_of_a_host_are_tried_in_turn() {
+    let mut world = publishing(URL);
+    let addresses = ["fd00::9", "10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
+    tell(&mut world, Event::Resolved(&addresses));
+    let to = |address: &str| Command::Connect(address.parse().unwrap());
+    assert_eq!(commands(&mut world)[1..], [to("[fd00::9]:8889")]);
+    tell(&mut world, Event::Failed("[fd00::9]:8889 cannot be reached: no route to host"));
+    assert_eq!(commands(&mut world), [to("10.9.9.8:8889")]);
+    world.run(seconds(3));
+    assert_eq!(commands(&mut world), [Command::Close, to("10.9.9.9:8889")]);
+    tell(&mut world, Event::Failed("10.9.9.9:8889 refuses the connection"));
+    let sentence = stats(&mut world)["sentence"].to_string();
+    assert!(sentence.contains("10.9.9.9:8889 refuses the connection"), "{sentence}");
+}
+
+#[test]
+fn a_host_that_is_an_address_is_not_looked_up() {
+    let mut world = publishing("http://[fd00::9]/whip");
+    assert_eq!(commands(&mut world), [Command::Connect("[fd00::9]:80".parse().unwrap())]);
+}
+
+#[test]
+fn every_step_has_its_time() {
+    // Nothing is resolved.
+    let mut world = publishing(URL);
+    world.run(seconds(6));
+    assert!(stats(&mut world)["sentence"].to_string().contains("is not resolved within 6 s"));
+    assert_eq!(commands(&mut world).last(), Some(&Command::Close));
+    // Nothing is answered.
+    let mut world = publishing(URL);
+    connect(&mut world);
+    world.run(seconds(10));
+    assert!(stats(&mut world)["sentence"].to_string().contains("10.9.9.9:8889"));
+    assert_eq!(commands(&mut world), [Command::Close]);
+    // It answers, and never connects.
+    let mut world = publishing(URL);
+    let server = accept(&mut world);
+    world.clients[server].powered_off = true;
+    commands(&mut world);
+    world.run(seconds(10));
+    assert!(stats(&mut world)["sentence"].to_string().contains("it never connected"));
+    world.run(seconds(2));
+    assert!(connect(&mut world).starts_with("DELETE /cam/session/1 "));
+}
+
+#[test]
+fn an_answer_that_is_of_no_use_is_said_to_be() {
+    let wrong: [(&str, fn(String) -> String); 7] = [
+        ("does not take the video", |sdp| {
+            sdp.replace("m=video 9", "m=video 0").replace("BUNDLE", "X")
+        }),
+        ("does not take the video", |sdp| sdp.replace("a=recvonly", "a=inactive")),
+        ("does not take the video", |sdp| sdp.replace("m=video", "m=audio")),
+        ("takes none of the codecs", |sdp| sdp.replace("H264", "AV1").replace("VP8", "AV1")),
+        ("ice-pwd", |sdp| sdp.replace("a=ice-pwd", "a=x")),
+        ("fingerprint", |sdp| sdp.replace("sha-256", "sha-1")),
+        ("too many lines", |sdp| sdp + &"a=x\r\n".repeat(3_000)),
+    ];
+    for (expected, change) in wrong {
+        let mut world = publishing(URL);
+        let request = connect(&mut world);
+        let (_, answer) = world.invite(body(&request));
+        respond(&mut world, "201 Created\r\nLocation: session/1", &change(answer));
+        let sentence = stats(&mut world)["sentence"].to_string();
+        assert!(sentence.contains(expected), "{expected}: {sentence}");
+        world.run(seconds(2));
+        let request = connect(&mut world);
+        assert!(
+            request.starts_with("DELETE /cam/session/1 "),
+            "what was made is deleted: {request}"
+        );
+    }
+}
+
+#[test]
+fn of_thousands_of_candidates_some_are_tried() {
+    let mut world = publishing(URL);
+    let request = connect(&mut world);
+    let (_, answer) = world.invite(body(&request));
+    let host = |n: usize| format!("10.8.{}.{} {}", n / 250, n % 250 + 1, 9_000);
+    let candidates: String = (0..1_000)
+        .map(|n| format!("a=candidate:{n} 1 udp 2130706431 {} typ host\r\n", host(n)))
+        .collect();
+    let strange = "a=candidate:1 1 udp 1 0.0.0.0 9 typ host\r\na=candidate:1 1 udp 1 224.0.0.1 9 typ host\r\n\
+         a=candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype active\r\na=candidate:1 2 udp 1 10.0.0.1 9 typ host\r\n\
+         a=candidate:1 1 udp 1 camera.local 9 typ host\r\na=candidate:\r\n";
+    let own = answer.lines().find(|line| line.starts_with("a=candidate")).unwrap();
+    let answer = answer.replace(&format!("{own}\r\n"), &format!("{strange}{candidates}"));
+    respond(&mut world, "201 Created\r\nLocation: session/1", &answer);
+    world.run(seconds(9));
+    let mut asked = world.undeliverable.clone();
+    asked.sort();
+    asked.dedup();
+    assert!((1..=16).contains(&asked.len()), "{asked:?}");
+    assert!(asked.iter().all(|it| it.ip().to_string().starts_with("10.8.")), "{asked:?}");
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_anew_and_viewers_see_nothing_of_it() {
+    let mut world = publishing(URL);
+    let server = accept(&mut world);
+    let viewer = world.join();
+    world.run(seconds(11));
+    commands(&mut world);
+    world.clients[server].powered_off = true;
+    let shown = world.clients[viewer].client.frames.len();
+    world.run(seconds(8));
+    assert!(stats(&mut world)["sentence"].to_string().contains("nothing authentic"));
+    assert!(connect(&mut world).starts_with("DELETE "));
+    let more = world.clients[viewer].client.frames.len() - shown;
+    assert!((239..=241).contains(&more), "{more}");
+    let encoded = world.stats()["frames"].as_u64().unwrap();
+    assert!((565..=575).contains(&encoded), "one encode for both: {encoded}");
+}
+
+#[test]
+fn nobody_at_either_end_lets_the_clock_sleep() {
+    let mut world = publishing(URL);
+    world.run(Duration::from_millis(500));
+    assert_eq!(world.captures, 0);
+    let server = accept(&mut world);
+    world.run(seconds(1));
+    assert!(world.captures > 20);
+    world.clients[server].client.close(world.now);
+    world.run(Duration::from_millis(100));
+    let captures = world.captures;
+    world.run(Duration::from_millis(500));
+    assert_eq!(world.captures, captures);
+    assert!(stats(&mut world)["sentence"].to_string().contains("the peer closed the connection"));
+}
+
+#[test]
+fn a_target_takes_nobody_a_place_and_a_device_without_targets_publishes_nothing() {
+    let mut world = World::configured(|config| {
+        config.targets = vec![target(URL)];
+        config.limits.viewers = 1;
+        config.limits.half_open = 1;
+    });
+    world.run(Duration::ZERO);
+    accept(&mut world);
+    world.join();
+    world.run(seconds(1));
+    assert_eq!(
+        (world.server.viewers(), world.server.watching(), world.server.published()),
+        (1, 1, 1)
+    );
+    assert!(world.try_join().is_err());
+
+    let mut world = World::new();
+    world.join();
+    world.run(seconds(60));
+    world.input(Input::Shutdown);
+    assert_eq!(world.publish_commands, []);
+    assert!(!world.server.is_unpublishing());
+}
+
+#[test]
+fn a_session_that_is_being_made_at_the_end_is_deleted() {
+    let mut world = publishing(URL);
+    let request = connect(&mut world);
+    world.input(Input::Shutdown);
+    assert!(world.server.is_unpublishing());
+    let (_, answer) = world.invite(body(&request));
+    respond(&mut world, "201 Created\r\nLocation: session/1", &answer);
+    assert!(connect(&mut world).starts_with("DELETE /cam/session/1 "));
+    respond(&mut world, "200 OK", "");
+    assert!(!world.server.is_unpublishing());
+}
+
+#[test]
+fn metrics_count_by_target() {
+    let mut world = publishing(URL);
+    accept(&mut world);
+    world.run(seconds(3));
+    let request = b"GET /metrics HTTP/1.1\r\nHost: camera\r\n\r\n";
+    let text = world.http_raw("10.0.0.99:1000".parse().unwrap(), request);
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "ballcast_target_up{target=\"1\"} 1",
+        "ballcast_target_sessions_total{target=\"1\"} 1",
+        "ballcast_target_loss_ratio{target=\"1\"} 0",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(text.contains("ballcast_viewers{codec=\"H264\",state=\"live\"} 0\n"), "{text}");
+}

@@ -179,7 +179,7 @@ impl<S: Source> Driver<S> {
         self.input(Input::Timeout);
         self.service.tell_ready();
         while !self.stop_requested() {
-            self.service.tell_viewers(self.server.watching());
+            self.service.tell_status(self.server.watching(), self.server.published());
             self.turn(&mut events)?;
         }
         self.shut_down(&mut events)
@@ -278,7 +278,7 @@ impl<S: Source> Driver<S> {
 
     /// Since the end has begun at `start`: until when something is still to be waited for, if anything.
     fn goes_on_until(&self, start: Instant) -> Option<Instant> {
-        let unpublishing = self.targets.any_connected().then_some(UNPUBLISH_LIMIT);
+        let unpublishing = self.server.is_unpublishing().then_some(UNPUBLISH_LIMIT);
         let answering = (!self.connections.is_empty()).then_some(SHUTDOWN_LIMIT);
         let end = start + unpublishing.max(answering)?;
         (Instant::now() < end).then_some(end)

@@ -5,7 +5,8 @@ use sd_notify::NotifyState;
 /// Without systemd, nothing of this does anything.
 #[derive(Debug, Default)]
 pub struct Service {
-    viewers: Option<usize>,
+    /// How many viewers watch, and how many media servers have the picture.
+    told: Option<(usize, usize)>,
 }
 
 impl Service {
@@ -18,19 +19,25 @@ impl Service {
         notify(&NotifyState::Stopping);
     }
 
-    /// How many viewers watch, where it has changed: a line of `systemctl status`.
-    pub fn tell_viewers(&mut self, viewers: usize) {
-        if self.viewers.replace(viewers) != Some(viewers) {
-            notify(&NotifyState::Status(&status(viewers)));
+    /// How many viewers watch, and how many media servers have the picture, where it has changed: a line
+    /// of `systemctl status`.
+    pub fn tell_status(&mut self, viewers: usize, published: usize) {
+        if self.told.replace((viewers, published)) != Some((viewers, published)) {
+            notify(&NotifyState::Status(&status(viewers, published)));
         }
     }
 }
 
-fn status(viewers: usize) -> String {
-    match viewers {
+fn status(viewers: usize, published: usize) -> String {
+    let viewers = match viewers {
         0 => "nobody watches".to_owned(),
         1 => "1 viewer".to_owned(),
         more => format!("{more} viewers"),
+    };
+    match published {
+        0 => viewers,
+        1 => format!("{viewers}, published to 1 media server"),
+        more => format!("{viewers}, published to {more} media servers"),
     }
 }
 

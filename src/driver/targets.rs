@@ -29,11 +29,6 @@ impl Targets {
         }))
     }
 
-    /// Whether there is a connection to any of them.
-    pub fn any_connected(&self) -> bool {
-        self.0.iter().any(TargetIo::has_connection)
-    }
-
     pub fn note_reaped(&mut self, pid: Pid) {
         self.0.iter_mut().for_each(|io| io.note_reaped(pid));
     }

@@ -94,8 +94,7 @@ impl Call {
                 self.send_request();
             }
             (Step::Connecting { .. }, Event::Failed(why)) => {
-                let why = self.of_address(why);
-                self.connect_to_next(now, why);
+                self.connect_to_next(now, why.to_owned());
             }
             (Step::Exchanging(exchange), Event::Received(bytes)) => {
                 exchange.receive(now, bytes);
@@ -105,10 +104,7 @@ impl Call {
                 exchange.closed();
                 self.finish_exchange(now);
             }
-            (Step::Exchanging(_), Event::Failed(why)) => {
-                let why = self.of_address(why);
-                self.fail(why);
-            }
+            (Step::Exchanging(_), Event::Failed(why)) => self.fail(why.to_owned()),
             // Of something that is given up.
             _ => {}
         }

@@ -350,6 +350,7 @@ impl World {
         let bytes = match &input {
             Input::Received(_, bytes) => bytes.len(),
             Input::Datagram { contents, .. } => contents.len(),
+            Input::Publish(_, publish::Event::Received(bytes)) => bytes.len(),
             // See the limits of `pipe`.
             Input::Feed(feed::Event::Bytes(bytes)) => 10 * bytes.len() + 1_024,
             _ => 0,
