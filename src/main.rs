@@ -23,6 +23,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let environment = Environment {
         token: std::env::var_os("BALLCAST_TOKEN"),
+        publish_token: std::env::var_os("BALLCAST_PUBLISH_TOKEN"),
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     };
     let command = match cli::parse(std::env::args_os().skip(1), environment) {
@@ -87,7 +88,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 Quality::Bitrate(bits_per_second) => Some(bits_per_second),
             },
             announced: flags.announced.clone(),
-            targets: Vec::new(),
+            targets: flags.targets.clone(),
             feed: flags.source.feed(),
             stamped: flags.stamp,
             wall_clock,

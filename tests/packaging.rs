@@ -47,9 +47,21 @@ fn the_flags_of_the_manual_page_take_what_the_help_says() {
 #[test]
 fn the_manual_page_has_the_variables_of_the_help() {
     let manual = file("ballcast.1");
-    for variable in ["BALLCAST_TOKEN", "RUST_LOG"] {
+    for variable in ["BALLCAST_TOKEN", "BALLCAST_PUBLISH_TOKEN", "RUST_LOG"] {
         assert!(HELP.contains(variable));
         assert!(manual.contains(&format!(".It Ev {variable}\n")), "{variable}");
+    }
+}
+
+#[test]
+fn the_service_takes_the_secrets_that_the_manual_page_names() {
+    let (manual, service) = (file("ballcast.1"), file("ballcast.service"));
+    let credentials: Vec<&str> =
+        service.lines().filter_map(|line| line.strip_prefix("LoadCredential=")).collect();
+    assert_eq!(credentials, ["ballcast.token", "ballcast.publish-token"]);
+    for name in credentials {
+        assert!(manual.contains(&format!(".It Pa /etc/credstore/{name}\n")), "{name}");
+        assert!(manual.contains(&format!(".Pa {name}\n")), "{name}");
     }
 }
 

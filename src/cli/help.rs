@@ -43,6 +43,15 @@ Network
   --token TOKEN   The same, but everybody on this device sees it in the list of
                   processes; the variable BALLCAST_TOKEN is a third way
 
+More viewers
+  --publish URL   Send the stream to the media server there, too, which shows it to
+                  more viewers: its URL for WHIP, over plain http, such as
+                  http://media.example:8889/camera/whip; up to 4 times [none]
+  --publish-token-file FILE
+                  The token in this file is what the media server asks for; given
+                  once for all of them, or once for each, in their order. The
+                  variable BALLCAST_PUBLISH_TOKEN is another way, for all [none]
+
 Picture
   --size WxH      Width and height of the ball's picture in pixels, even, 64x64 to
                   3840x2160 [640x480]
@@ -107,6 +116,9 @@ mod tests {
             "--token ",
             "--token-file",
             "BALLCAST_TOKEN",
+            "--publish ",
+            "--publish-token-file",
+            "BALLCAST_PUBLISH_TOKEN",
             "--stamp",
             "--exec",
             "--raw",

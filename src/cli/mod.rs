@@ -2,6 +2,7 @@
 
 pub mod health;
 mod help;
+mod publish;
 pub mod qr;
 mod source;
 mod values;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Arg, Parser};
 
 pub use self::help::HELP;
+use self::publish::Publishing;
 pub use self::source::Source;
 use self::source::Sources;
 use self::values::{
@@ -23,6 +25,7 @@ use self::values::{
 use crate::driver::publish::resolver;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
+use crate::publish::Target;
 use crate::server::admission::Limits;
 use crate::source::encode::Quality;
 use crate::web::auth::Token;
@@ -64,6 +67,8 @@ pub struct Flags {
     pub trusted_proxies: Vec<Network>,
     pub announced: Vec<IpAddr>,
     pub token: Option<Token>,
+    /// The media servers that are published to.
+    pub targets: Vec<Target>,
     pub stamp: bool,
     /// Print a QR code also where standard output is no terminal.
     pub qr: bool,
@@ -87,6 +92,7 @@ impl Default for Flags {
             trusted_proxies: Vec::new(),
             announced: Vec::new(),
             token: None,
+            targets: Vec::new(),
             stamp: false,
             qr: false,
         }
@@ -124,6 +130,8 @@ impl From<lexopt::Error> for UsageError {
 pub struct Environment {
     /// `BALLCAST_TOKEN`.
     pub token: Option<OsString>,
+    /// `BALLCAST_PUBLISH_TOKEN`.
+    pub publish_token: Option<OsString>,
     /// `CREDENTIALS_DIRECTORY`: where a unit of systemd finds its secrets (systemd.exec(5)).
     pub credentials: Option<PathBuf>,
 }
@@ -140,6 +148,7 @@ pub fn parse(
     let mut flags = Flags::default();
     let mut tokens = Vec::new();
     let mut sources = Sources::default();
+    let mut publishing = Publishing::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
@@ -183,6 +192,10 @@ pub fn parse(
             Arg::Long("announce") => flags.announced.push(address(&mut parser, "--announce")?),
             Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
             Arg::Long("token-file") => tokens.push(token_file_flag(&mut parser)?),
+            Arg::Long("publish") => publishing.add_url(&value(&mut parser)?)?,
+            Arg::Long("publish-token-file") => {
+                publishing.add_token_file(Path::new(&parser.value()?))?;
+            }
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
@@ -192,7 +205,7 @@ pub fn parse(
     if let Some(variable) = environment.token {
         tokens.push(token("BALLCAST_TOKEN", &variable.to_string_lossy())?);
     }
-    let credential = environment.credentials.map(|folder| folder.join(CREDENTIAL));
+    let credential = environment.credentials.as_ref().map(|folder| folder.join(CREDENTIAL));
     if let Some(file) = credential.filter(|file| tokens.is_empty() && file.exists()) {
         tokens.push(token_file(&format!("The credential {CREDENTIAL}"), &file)?);
     }
@@ -201,6 +214,7 @@ pub fn parse(
         return Err(UsageError(sentence.into()));
     }
     flags.token = tokens.pop();
+    flags.targets = publishing.choose(environment.publish_token, environment.credentials)?;
     flags.source = sources.choose()?;
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
@@ -218,6 +232,7 @@ pub fn parse(
 mod tests {
     use super::*;
     use crate::driver::Origin;
+    use crate::http::Url;
 
     fn flags(line: &str) -> Result<Flags, UsageError> {
         flags_with(line, None)
@@ -225,7 +240,7 @@ mod tests {
 
     fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
         let token = variable.map(OsString::from);
-        flags_in(line, Environment { token, credentials: None })
+        flags_in(line, Environment { token, ..Environment::default() })
     }
 
     fn flags_in(line: &str, environment: Environment) -> Result<Flags, UsageError> {
@@ -242,7 +257,8 @@ mod tests {
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
              --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
-             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --token abc-._~+/==",
+             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --token abc-._~+/== \
+             --publish http://media.example/whip",
         );
         let expected = Flags {
             port: 0,
@@ -258,6 +274,10 @@ mod tests {
             trusted_proxies: ["127.0.0.1", "fd00::/8"].map(|it| Network::parse(it).unwrap()).into(),
             announced: vec![[192, 168, 1, 20].into()],
             token: Token::parse("abc-._~+/=="),
+            targets: vec![Target {
+                url: Url::parse("http://media.example/whip").unwrap(),
+                token: None,
+            }],
             stamp: true,
             qr: true,
             source: Source::Ball,
@@ -340,7 +360,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let token = |line: &str| {
             let credentials = Some(folder.clone());
-            flags_in(line, Environment { token: None, credentials }).map(|flags| flags.token)
+            let environment = Environment { credentials, ..Environment::default() };
+            flags_in(line, environment).map(|flags| flags.token)
         };
         assert_eq!(token(""), Ok(None), "a unit may have none");
         std::fs::write(folder.join("ballcast.token"), "opensesame\n").unwrap();

@@ -105,15 +105,34 @@ pub(super) fn token_file_flag(parser: &mut Parser) -> Result<Token, UsageError> 
 }
 
 pub(super) fn token_file(source: &str, file: &Path) -> Result<Token, UsageError> {
+    secret_file(source, file, Token::parse, Token::ALLOWED)
+}
+
+pub(super) fn token(source: &str, text: &str) -> Result<Token, UsageError> {
+    secret(source, text, Token::parse, Token::ALLOWED)
+}
+
+/// A token of one kind or another in a file, where white space around it does not matter.
+pub(super) fn secret_file<T>(
+    source: &str,
+    file: &Path,
+    parse: impl FnOnce(&str) -> Option<T>,
+    allowed: &str,
+) -> Result<T, UsageError> {
     let unreadable = |error| UsageError(format!("{source} cannot be read: {error}."));
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    token(source, text.trim())
+    secret(source, text.trim(), parse, allowed)
 }
 
 /// The sentence leaves out what was given: it may be a secret but for a slip.
-pub(super) fn token(source: &str, text: &str) -> Result<Token, UsageError> {
-    Token::parse(text).ok_or_else(|| {
+pub(super) fn secret<T>(
+    source: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+    allowed: &str,
+) -> Result<T, UsageError> {
+    parse(text).ok_or_else(|| {
         let given = if text.is_empty() { "nothing" } else { "something else" };
-        UsageError(format!("{source} has {given} where a token takes {}.", Token::ALLOWED))
+        UsageError(format!("{source} has {given} where a token takes {allowed}."))
     })
 }

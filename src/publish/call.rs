@@ -171,7 +171,7 @@ impl Call {
     }
 
     fn send_request(&mut self) {
-        let token = self.token.as_ref().map(BearerToken::to_header);
+        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.text()));
         let mut headers: Vec<(&str, &str)> = Vec::new();
         headers.extend(token.as_deref().map(|token| ("Authorization", token)));
         if !self.body.is_empty() {

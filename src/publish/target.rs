@@ -1,33 +1,86 @@
-//! Where the stream is published to.
+//! Where the stream is published to, and what the media server there asks for.
 
 use std::fmt;
 
 use crate::http::Url;
 
-/// A media server's WHIP endpoint, and what it wants to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A media server: its WHIP endpoint (RFC 9725), and the token that it asks for, if any. Displays, also
+/// for debugging, as the URL without its query, in which there may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     pub url: Url,
     pub token: Option<BearerToken>,
 }
 
-/// A token of RFC 6750, section 2.1. It is in no text that people see.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, _) = self.url.target.split_once('?').unwrap_or((&self.url.target, ""));
+        write!(f, "http://{}{path}", self.url.authority)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+const MOST_BYTES: usize = 4_096;
+
+/// What this device shows to a media server (RFC 6750): whatever that wants, and not a word of our own,
+/// so it may be as short as a stream key and as long as a signed token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BearerToken(String);
 
 impl BearerToken {
+    /// For the error message about a token that is none.
+    pub const ALLOWED: &str =
+        "1 to 4096 letters, digits or any of - . _ ~ + / : with = at the end only";
+
+    /// A b64token (RFC 6750, section 2.1), or two of them with a colon between them, as MediaMTX takes
+    /// a user and a password.
     pub fn parse(text: &str) -> Option<BearerToken> {
-        (!text.is_empty()).then(|| BearerToken(text.to_owned()))
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/:".contains(&byte);
+        let characters = text.trim_end_matches('=');
+        let is_token = !characters.is_empty() && characters.bytes().all(legal);
+        (is_token && text.len() <= MOST_BYTES).then(|| BearerToken(text.to_owned()))
     }
 
-    /// The value of an Authorization header.
-    pub fn to_header(&self) -> String {
-        format!("Bearer {}", self.0)
+    /// For the media server alone.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 }
 
+/// Without the secret: flags are logged when a mistake is looked for.
 impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BearerToken")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_b64token_of_any_usual_length() {
+        for text in ["k", "AZ09-._~+/==", "user:password", &"x".repeat(4_096)] {
+            assert_eq!(BearerToken::parse(text).unwrap().text(), text);
+        }
+        let wrong = ["", "==", "with space", "with=inside", "wörtlich", "a\nb", "a\"b", "a,b"];
+        for text in wrong.into_iter().chain([&*"x".repeat(4_097)]) {
+            assert!(BearerToken::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn neither_the_token_nor_the_query_is_displayed() {
+        let url = Url::parse("http://media.example:8889/camera/whip?key=secret?").unwrap();
+        let token = BearerToken::parse("secret");
+        assert_eq!(format!("{token:?}"), "Some(BearerToken)");
+        let target = Target { url, token };
+        assert_eq!(target.to_string(), "http://media.example:8889/camera/whip");
+        assert_eq!(format!("{target:?}"), "http://media.example:8889/camera/whip");
     }
 }
