@@ -13,8 +13,7 @@ import urllib.request
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcdtlstransport
 from aiortc.mediastreams import MediaStreamError
 
-# Pixels that are brighter than the background.
-BRIGHT = bytes(luma > 80 for luma in range(256))
+import disc
 
 
 def request(method, url, token, body=None):
@@ -22,16 +21,6 @@ def request(method, url, token, body=None):
     if token:
         headers["Authorization"] = f"Bearer {token}"
     return urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method))
-
-
-def disc(frame):
-    luma = frame.planes[0]
-    bright = bytes(luma).translate(BRIGHT)
-    rows = [bright[at : at + frame.width] for at in range(0, frame.height * luma.line_size, luma.line_size)]
-    lit = [y for y, row in enumerate(rows) if 1 in row]
-    left = min(rows[y].index(1) for y in lit)
-    right = max(rows[y].rindex(1) for y in lit)
-    return left, right, lit[0], lit[-1], frame.width, frame.height
 
 
 def allow_only(srtp_profile):
@@ -85,7 +74,7 @@ async def watch(arguments):
             profile = receiver.transport._ssl.get_selected_srtp_profile().decode()
             setup = answer.sdp.split("a=setup:")[1].split()[0]
             print(profile, setup)
-        print(*disc(frame), time.monotonic(), flush=True)
+        print(*disc.bounding_box(frame), time.monotonic(), flush=True)
     request("DELETE", session, token).close()
     # The server sends close_notify, which ends the track.
     with contextlib.suppress(MediaStreamError):
