@@ -77,6 +77,21 @@ func (s *session) attach() json.Number {
 	return s.send(object{"janus": "attach", "plugin": "janus.plugin.videoroom"}).Data.Id
 }
 
+// Waits until somebody publishes in the room.
+func (s *session) publisher(room int) json.Number {
+	lobby := s.attach()
+	for {
+		list := object{"request": "listparticipants", "room": room}
+		answer := s.send(object{"janus": "message", "handle_id": lobby, "body": list})
+		for _, participant := range answer.Plugindata.Data.Participants {
+			if participant.Publisher {
+				return participant.Id
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 type viewer struct {
 	frames, lost int64
 }
@@ -100,9 +115,6 @@ func (v *viewer) read(track *webrtc.TrackRemote) {
 
 func (s *session) subscribe(room int, feed json.Number, to *viewer) {
 	handle := s.attach()
-	ask := func(body, jsep interface{}) message {
-		return s.send(object{"janus": "message", "handle_id": handle, "body": body, "jsep": jsep})
-	}
 	join := object{"request": "join", "ptype": "subscriber", "room": room, "streams": []object{{"feed": feed}}}
 	offer := s.send(object{"janus": "message", "handle_id": handle, "body": join}).Jsep
 	connection, err := webrtc.NewPeerConnection(webrtc.Configuration{})
@@ -114,7 +126,8 @@ func (s *session) subscribe(room int, feed json.Number, to *viewer) {
 	gathered := webrtc.GatheringCompletePromise(connection)
 	check(connection.SetLocalDescription(answer))
 	<-gathered
-	ask(object{"request": "start"}, connection.LocalDescription())
+	start := object{"request": "start"}
+	s.send(object{"janus": "message", "handle_id": handle, "body": start, "jsep": connection.LocalDescription()})
 }
 
 func main() {
@@ -126,19 +139,7 @@ func main() {
 	check(err)
 	s := &session{socket: socket}
 	s.id = s.send(object{"janus": "create"}).Data.Id
-	lobby := s.attach()
-	list := object{"request": "listparticipants", "room": room}
-	participants := s.send(object{"janus": "message", "handle_id": lobby, "body": list}).Plugindata.Data.Participants
-	var feed json.Number
-	for _, participant := range participants {
-		if participant.Publisher {
-			feed = participant.Id
-		}
-	}
-	if feed == "" {
-		check(fmt.Errorf("nobody publishes in room %d", room))
-	}
-
+	feed := s.publisher(room)
 	viewers := make([]viewer, count)
 	joined := int64(0)
 	go func() {
