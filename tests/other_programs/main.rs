@@ -1,5 +1,5 @@
 //! Programs that people have beside this one: OctoPrint with this server as its camera, in Chromium, and
-//! a viewer on Pion, the WebRTC library of go2rtc and MediaMTX.
+//! a viewer and a WHIP server on Pion, the WebRTC library of go2rtc and MediaMTX.
 //!
 //! Run by name, after `tests/other_programs/install`: `cargo test --test other_programs`.
 
@@ -8,13 +8,15 @@ mod support;
 
 use std::fs::{File, create_dir_all, remove_dir_all, write};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use support::chromium::Chromium;
-use support::process::{Server, own_address};
+use support::process::{Server, binary, own_address};
+use support::program::{Program, free_port};
 use support::scripts::{DISCS, follow};
 
 /// Its first start takes longer than a page of ours.
@@ -65,7 +67,7 @@ impl OctoPrint {
         };
         let user = ["user", "add", "operator", "--password", "any", "--admin"];
         assert!(command().args(user).status().unwrap().success());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let serve = ["serve", "--iknowwhatimdoing", "--host", "127.0.0.1", "--port"];
         let child = command().args(serve).arg(port.to_string()).spawn().unwrap();
         let octoprint = OctoPrint { child, port };
@@ -127,4 +129,34 @@ fn a_viewer_on_pion_plays() {
     assert!(seen.ends_with(" 0 lost\n"), "{seen}");
     let log = server.log().join("\n");
     assert!(log.contains("the peer closed the connection"), "{log}");
+}
+
+/// It is published to, in either role of ICE and of DTLS, and gets each key frame that it asks for.
+#[test]
+fn a_whip_server_on_pion_gets_every_frame() {
+    for flags in [&[][..], &["--lite"], &["--passive"]] {
+        let mut command = Command::new(installed("pion_whip_server"));
+        let pion = Program::start(command.args(["--token", "open-sesame"]).args(flags));
+        let port = pion.wait_for("port", |line| line.strip_prefix("listening ").map(str::to_owned));
+        let mut command = Command::new(binary());
+        command.env("BALLCAST_PUBLISH_TOKEN", "open-sesame");
+        let url = format!("http://127.0.0.1:{port}/whip");
+        // Pion has no candidate of the loopback address.
+        let mut server = Server::start_command(command, &own_address(), 0, &["--publish", &url]);
+        pion.wait_for_words("POST 201");
+        let seconds: Vec<Vec<u32>> = (0..6)
+            .map(|_| {
+                pion.wait_for("second", |line| line.split(' ').map(|n| n.parse().ok()).collect())
+            })
+            .collect();
+        println!("{flags:?}: {seconds:?}");
+        let sum = |column: usize| seconds.iter().map(|second| second[column]).sum::<u32>();
+        assert!(sum(1) >= 6 * 29, "frames");
+        // It asks for one every 2 s.
+        assert!((3..=5).contains(&sum(2)), "key frames");
+        assert_eq!(seconds[5][4], 0, "lost packets");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        pion.wait_for_words("DELETE 200");
+    }
 }

@@ -20,6 +20,8 @@ pub mod process;
 #[cfg(feature = "driver")]
 pub mod processes;
 #[cfg(feature = "driver")]
+pub mod program;
+#[cfg(feature = "driver")]
 pub mod relay;
 #[cfg(feature = "driver")]
 pub mod scripts;

@@ -108,6 +108,19 @@ impl Server {
         self.log.try_iter().collect()
     }
 
+    /// Waits for a log line that has this in it.
+    pub fn wait_for_log(&self, words: &str) {
+        let end = Instant::now() + WAIT_LIMIT;
+        let mut others = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if line.contains(words) {
+                return;
+            }
+            others.push(line);
+        }
+        panic!("no '{words}' in the log: {others:#?}");
+    }
+
     pub fn stats(&self) -> Value {
         let response = request(self.address, "GET", "/stats", &[], b"");
         assert_eq!(response.status, 200);
