@@ -138,7 +138,7 @@ fn the_session_is_deleted_at_the_end_and_before_the_next_one() {
     world.run(seconds(20));
     commands(&mut world);
     world.clients[server].powered_off = true;
-    world.run(seconds(8));
+    world.run(seconds(5));
     let request = connect(&mut world);
     assert!(request.starts_with("DELETE /cam/session/1 HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("Authorization: Bearer opensesame\r\n"), "{request}");
@@ -151,7 +151,10 @@ fn the_session_is_deleted_at_the_end_and_before_the_next_one() {
     assert!(world.server.is_unpublishing());
     let request = connect(&mut world);
     assert!(request.starts_with("DELETE /cam/session/1"), "{request}");
+    let last = world.clients.len() - 1;
+    assert!(!world.clients[last].bye, "the media server is told why first");
     respond(&mut world, "200 OK", "");
+    assert!(world.clients[last].bye);
     assert!(!world.server.is_unpublishing());
     assert_eq!(commands(&mut world), [Command::Close]);
     world.run(seconds(60));
@@ -364,13 +367,13 @@ fn a_server_that_falls_silent_is_asked_anew_and_viewers_see_nothing_of_it() {
     commands(&mut world);
     world.clients[server].powered_off = true;
     let shown = world.clients[viewer].client.frames.len();
-    world.run(seconds(8));
+    world.run(seconds(5));
     assert!(stats(&mut world)["sentence"].to_string().contains("nothing authentic"));
     assert!(connect(&mut world).starts_with("DELETE "));
     let more = world.clients[viewer].client.frames.len() - shown;
-    assert!((239..=241).contains(&more), "{more}");
+    assert!((149..=151).contains(&more), "{more}");
     let encoded = world.stats()["frames"].as_u64().unwrap();
-    assert!((565..=575).contains(&encoded), "one encode for both: {encoded}");
+    assert!((475..=485).contains(&encoded), "one encode for both: {encoded}");
 }
 
 #[test]
@@ -425,6 +428,20 @@ fn a_session_that_is_being_made_at_the_end_is_deleted() {
     assert!(connect(&mut world).starts_with("DELETE /cam/session/1 "));
     respond(&mut world, "200 OK", "");
     assert!(!world.server.is_unpublishing());
+}
+
+#[test]
+fn the_end_waits_for_a_media_server_a_second_at_most() {
+    let mut world = publishing(URL);
+    let server = accept(&mut world);
+    world.run(seconds(1));
+    world.input(Input::Shutdown);
+    world.run(Duration::from_millis(999));
+    assert!(world.server.is_unpublishing());
+    world.run(Duration::from_millis(1));
+    assert!(!world.server.is_unpublishing());
+    assert!(world.clients[server].bye);
+    assert_eq!(world.deadline(), None);
 }
 
 #[test]

@@ -42,6 +42,7 @@ use self::targets::Targets;
 use self::tcp::Connection;
 use crate::feed::Command;
 use crate::media::Codec;
+use crate::publish::END_LIMIT;
 use crate::publish::TargetId;
 use crate::server::{ConnId, Input, Output, Raw, Server};
 use crate::source::Source;
@@ -52,10 +53,8 @@ const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
 /// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
 const READS_A_TURN: usize = 64;
-/// After all viewers are closed: how long answers that are under way may still take, and how long media
-/// servers may take to confirm that the stream has ended.
+/// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
-const UNPUBLISH_LIMIT: Duration = Duration::from_secs(1);
 /// How long until the kernel is asked again for what it could not do.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -278,7 +277,7 @@ impl<S: Source> Driver<S> {
 
     /// Since the end has begun at `start`: until when something is still to be waited for, if anything.
     fn goes_on_until(&self, start: Instant) -> Option<Instant> {
-        let unpublishing = self.server.is_unpublishing().then_some(UNPUBLISH_LIMIT);
+        let unpublishing = self.server.is_unpublishing().then_some(END_LIMIT + SHUTDOWN_LIMIT);
         let answering = (!self.connections.is_empty()).then_some(SHUTDOWN_LIMIT);
         let end = start + unpublishing.max(answering)?;
         (Instant::now() < end).then_some(end)

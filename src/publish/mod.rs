@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-pub use self::publisher::{Effect, Publisher, Status};
+pub use self::publisher::{END_LIMIT, Effect, Publisher, Status};
 pub use self::target::{BearerToken, Target};
 
 /// The most media servers that a device publishes to.

@@ -11,6 +11,8 @@ use crate::http::{Method, Url};
 
 /// A server that names a time to come back is believed so far.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// How long a device that is about to end takes for its goodbye to a media server.
+pub const END_LIMIT: Duration = Duration::from_secs(1);
 /// How often a session is to be deleted, before it is left to the server.
 const DELETE_ATTEMPTS: u32 = 3;
 
@@ -26,7 +28,8 @@ pub struct Publisher {
     backoff: Backoff,
     /// Why the last attempt has failed, if none was live since: a clause without a full stop.
     problem: Option<String>,
-    ending: bool,
+    /// It is to end, by this time.
+    end: Option<Instant>,
     /// Sessions that were live.
     pub sessions: u64,
 }
@@ -87,7 +90,7 @@ impl Publisher {
             session: None,
             backoff: Backoff::new(seed),
             problem: None,
-            ending: false,
+            end: None,
             sessions: 0,
         }
     }
@@ -114,6 +117,10 @@ impl Publisher {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.end.is_some_and(|end| end <= now) {
+            // Its connection goes with the process.
+            self.phase = Phase::Ended;
+        }
         match &mut self.phase {
             Phase::Waiting { until } if *until <= now => self.begin(now),
             Phase::Deleting(call) | Phase::Posting(call) => call.handle_timeout(now),
@@ -123,11 +130,13 @@ impl Publisher {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.phase {
+        let next = match &self.phase {
             Phase::Waiting { until } => Some(*until),
             Phase::Deleting(call) | Phase::Posting(call) => call.poll_timeout(),
-            Phase::Offering | Phase::Connecting | Phase::Live { .. } | Phase::Ended => None,
-        }
+            Phase::Offering | Phase::Connecting | Phase::Live { .. } => None,
+            Phase::Ended => return None,
+        };
+        next.into_iter().chain(self.end).min()
     }
 
     /// What is to be done, in order, until `None`.
@@ -179,9 +188,9 @@ impl Publisher {
     }
 
     /// Deletes the session, if there is one, and does nothing more. One that is being made is waited
-    /// for: only the answer tells what is to be deleted.
+    /// for: only the answer tells what is to be deleted. It is over after [`END_LIMIT`] at most.
     pub fn shut_down(&mut self, now: Instant) {
-        self.ending = true;
+        self.end = Some(now + END_LIMIT);
         match self.phase {
             Phase::Deleting(_) | Phase::Posting(_) | Phase::Ended => {}
             _ => self.begin(now),
@@ -206,7 +215,7 @@ impl Publisher {
                 let (method, known) = (Method::Delete, session.known);
                 Phase::Deleting(Box::new(Call::new(method, url, token, String::new(), known, now)))
             }
-            None if self.ending => Phase::Ended,
+            None if self.end.is_some() => Phase::Ended,
             None => Phase::Offering,
         };
     }
@@ -219,7 +228,9 @@ impl Publisher {
             self.session = None;
         }
         match outcome.body {
-            Err(why) if !is_settled && !self.ending => self.fail(now, Duration::ZERO, None, why),
+            Err(why) if !is_settled && self.end.is_none() => {
+                self.fail(now, Duration::ZERO, None, why)
+            }
             // There is no time for more.
             Err(_) if !is_settled => self.phase = Phase::Ended,
             _ => self.begin(now),
@@ -235,7 +246,7 @@ impl Publisher {
             delete_attempts: 0,
         });
         match answer.sdp {
-            _ if self.ending => self.begin(now),
+            _ if self.end.is_some() => self.begin(now),
             Ok(sdp) => {
                 self.phase = Phase::Connecting;
                 return Some(Effect::Connect(sdp));

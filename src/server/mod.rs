@@ -57,7 +57,7 @@ use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::targets::Targets;
 use self::timers::Timers;
-use self::viewers::ViewerTable;
+use self::viewers::{ViewerEntry, ViewerTable};
 use crate::feed::Feed;
 use crate::media::Codec;
 use crate::publish::TargetId;
@@ -385,7 +385,9 @@ impl Server {
 
     fn shut_down(&mut self, now: Instant) {
         self.shutting_down = true;
-        for id in self.viewers.ids() {
+        let asked = |(id, entry): (ViewerId, &ViewerEntry)| entry.asked().map(|_| id);
+        let asked: Vec<ViewerId> = self.viewers.iter().filter_map(asked).collect();
+        for id in asked {
             self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::Shutdown));
         }
         self.end_targets(now);

@@ -90,6 +90,11 @@ impl Server {
         }
         let Some(entry) = self.targets.get_mut(id) else { return };
         self.timers.set(Timer::Target(id), entry.publisher.poll_timeout());
+        if entry.publisher.is_over()
+            && let Some(viewer) = entry.viewer.take()
+        {
+            return self.end_media(now, viewer);
+        }
         let after = entry.publisher.status();
         if after.state == "live" && before.state != "live" {
             log::info!("{} has the picture", entry.name());
@@ -148,7 +153,12 @@ impl Server {
         self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.to_string()));
     }
 
-    /// Deletes the sessions at all of them.
+    /// The media server knows why, as its session was deleted before.
+    fn end_media(&mut self, now: Instant, viewer: ViewerId) {
+        self.with_viewer(now, viewer, |viewer| viewer.end(now, EndReason::Shutdown));
+    }
+
+    /// Deletes the sessions at all of them; their media connections end after that.
     pub(super) fn end_targets(&mut self, now: Instant) {
         let ids: Vec<TargetId> = self.targets.iter().map(|(id, _)| id).collect();
         for id in ids {

@@ -15,6 +15,9 @@ pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// (`CHECK_INTERVAL`), browsers every 2.5 s (libwebrtc's
 /// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`).
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Nothing authentic of a media server for this long: it, or the path to it, is gone, and it is asked
+/// anew. Three of our checks; a server that was killed may be back before that, and knows us no more.
+const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Nothing authentic for this long: the path was interrupted. More than `CHECK_INTERVAL` and a round
 /// trip.
 const INTERRUPTED_AFTER: Duration = Duration::from_millis(1_500);
@@ -105,6 +108,11 @@ impl Activity {
     pub fn silent_at(&self) -> Instant {
         let silent_at = self.last + SILENT_AFTER;
         if self.selected.is_none() { silent_at } else { silent_at.min(self.pair_last + CONSENT) }
+    }
+
+    /// When a media server is given up.
+    pub fn lost_at(&self) -> Instant {
+        self.last + LOST_AFTER
     }
 
     pub fn gone_at(&self) -> Instant {

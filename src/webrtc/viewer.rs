@@ -151,11 +151,10 @@ impl Viewer {
             State::Live | State::Silent if now >= self.activity.gone_at() => {
                 self.end(now, EndReason::Silent);
             }
-            // It does not come back by itself: it has to be asked again.
-            State::Live if now >= self.activity.silent_at() && self.is_invited => {
+            State::Live if self.is_invited && now >= self.activity.lost_at() => {
                 self.end(now, EndReason::Silent);
             }
-            State::Live if now >= self.activity.silent_at() => {
+            State::Live if !self.is_invited && now >= self.activity.silent_at() => {
                 self.state = State::Silent;
                 self.stream.stop();
             }
@@ -222,6 +221,7 @@ impl Viewer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
             State::HalfOpen => self.created_at + HALF_OPEN_LIMIT,
+            State::Live if self.is_invited => self.activity.lost_at(),
             State::Live => self.activity.silent_at(),
             State::Silent => self.activity.gone_at(),
             State::Ended(_) => return None,
