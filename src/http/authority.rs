@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+/// The longest name that DNS has (RFC 1035, section 2.3.4), written with dots.
+const NAME_MAX_BYTES: usize = 253;
+
 /// A host and, where written, its port: what a client believes it is talking to (RFC 3986 section
 /// 3.2). Displays as it is written in a URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +32,8 @@ impl Authority {
             }
             None => {
                 let (name, port) = text.split_once(':').unwrap_or((text, ""));
-                let is_name = !name.is_empty() && name.bytes().all(is_name_byte);
+                let has_length = (1..=NAME_MAX_BYTES).contains(&name.len());
+                let is_name = has_length && name.bytes().all(is_name_byte);
                 (is_name.then(|| name.to_ascii_lowercase())?, port)
             }
         };
@@ -54,4 +58,15 @@ impl fmt::Display for Authority {
 
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_at_most_as_long_as_dns_has_them() {
+        assert!(Authority::parse(&"n".repeat(253)).is_some());
+        assert_eq!(Authority::parse(&"n".repeat(254)), None);
+    }
 }
