@@ -104,7 +104,10 @@ impl Call {
                 exchange.closed();
                 self.finish_exchange(now);
             }
-            (Step::Exchanging(_), Event::Failed(why)) => self.fail(why.to_owned()),
+            (Step::Exchanging(exchange), Event::Failed(why)) => {
+                let head = exchange.head().cloned();
+                self.end(head, Err(why.to_owned()));
+            }
             // Of something that is given up.
             _ => {}
         }
