@@ -461,3 +461,26 @@ fn metrics_count_by_target() {
     }
     assert!(text.contains("ballcast_viewers{codec=\"H264\",state=\"live\"} 0\n"), "{text}");
 }
+
+#[test]
+fn a_session_is_deleted_whose_answer_was_lost_with_the_connection() {
+    let mut world = publishing(URL);
+    connect(&mut world);
+    let head = "HTTP/1.1 201 Created\r\nLocation: /session/2\r\nContent-Length: 900\r\n\r\nv=0";
+    tell(&mut world, Event::Received(head.as_bytes()));
+    tell(&mut world, Event::Failed("10.9.9.9:8889 has reset the connection"));
+    commands(&mut world);
+    world.run(seconds(3));
+    let request = connect(&mut world);
+    assert!(request.starts_with("DELETE /session/2 HTTP/1.1\r\n"), "{request}");
+}
+
+#[test]
+fn what_a_server_repeats_of_token_and_path_is_not_shown() {
+    let mut world = publishing(URL);
+    connect(&mut world);
+    let words = "opense\u{7}same may not write to /cam/whip?key=secret";
+    respond(&mut world, "403 Forbidden", words);
+    let sentence = stats(&mut world)["sentence"].to_string();
+    assert!(sentence.contains("says \\\"... may not write to ...\\\""), "{sentence}");
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::call::{Call, Outcome};
 use super::whip;
-use super::{Command, Event, Target};
+use super::{BearerToken, Command, Event, Target};
 use crate::http::{Method, Url};
 
 /// A server that names a time to come back is believed so far.
@@ -238,7 +238,11 @@ impl Publisher {
     }
 
     fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<Effect> {
-        let answer = whip::read_answer(&outcome);
+        let token = self.target.token.as_ref().map(BearerToken::as_str);
+        // A path may name a stream that is not for everybody.
+        let paths = [&self.target.url, &outcome.url].map(|url| url.target.as_str());
+        let secrets = token.into_iter().chain(paths.into_iter().filter(|path| *path != "/"));
+        let answer = whip::read_answer(&outcome, &secrets.collect::<Vec<_>>());
         let url = answer.session;
         self.session = url.map(|url| Session {
             known: outcome.address.filter(|_| url.authority == outcome.url.authority),

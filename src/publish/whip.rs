@@ -21,8 +21,9 @@ pub struct Answer {
 }
 
 /// Reads what has become of an offer. ETag, which some servers send as a bare `*`, is for changes of a
-/// session, and Link is about servers that we do not use: neither is read.
-pub fn read_answer(outcome: &Outcome) -> Answer {
+/// session, and Link is about servers that we do not use: neither is read. Of the server's own words,
+/// `secrets` are left out.
+pub fn read_answer(outcome: &Outcome, secrets: &[&str]) -> Answer {
     let Some(head) = &outcome.head else {
         return Answer {
             session: None,
@@ -34,7 +35,7 @@ pub fn read_answer(outcome: &Outcome) -> Answer {
     let location = head.header("location").filter(|_| is_made);
     let sdp = match &outcome.body {
         Ok(body) if is_made => text(body).ok_or_else(|| "its answer is no text".to_owned()),
-        Ok(body) => Err(refusal(head, body)),
+        Ok(body) => Err(refusal(head, body, secrets)),
         Err(why) => Err(why.clone()),
     };
     let session = location.and_then(|location| outcome.url.join(location).ok());
@@ -47,7 +48,7 @@ fn text(body: &[u8]) -> Option<String> {
 
 /// Status codes are no more than their class, but for what the person at the other end can do
 /// (RFC 9725, section 4.1).
-fn refusal(head: &ResponseHead, body: &[u8]) -> String {
+fn refusal(head: &ResponseHead, body: &[u8], secrets: &[&str]) -> String {
     let status = head.status;
     let what = match status {
         401 | 403 => "it wants another token, or is in use",
@@ -58,15 +59,19 @@ fn refusal(head: &ResponseHead, body: &[u8]) -> String {
         500..600 => "it is not able to, just now",
         _ => "this is no answer to an offer",
     };
-    let words = words(body).map_or(String::new(), |words| format!(", and says \"{words}\""));
+    let words = words(body, secrets);
+    let words = words.map_or(String::new(), |words| format!(", and says \"{words}\""));
     format!("it answers with status {status}: {what}{words}")
 }
 
-/// The first line of a text, without what could be more than words in a log or on a page.
-fn words(body: &[u8]) -> Option<String> {
+/// The first line of a text, without what could be more than words in a log or on a page, and without
+/// what it repeats of the request that is nobody's business.
+fn words(body: &[u8], secrets: &[&str]) -> Option<String> {
     let line = str::from_utf8(body).ok()?.lines().next()?.trim();
     let is_plain = |c: &char| !c.is_control() && !matches!(c, '<' | '>' | '"' | '\\');
-    let words: String = line.chars().take(MAX_WORDS).filter(is_plain).collect();
+    let plain: String = line.chars().filter(is_plain).collect();
+    let plain = secrets.iter().fold(plain, |text, secret| text.replace(secret, "..."));
+    let words: String = plain.chars().take(MAX_WORDS).collect();
     (!words.is_empty() && !line.starts_with('<')).then_some(words)
 }
 
