@@ -53,7 +53,7 @@ impl Server {
             return None;
         }
         if is_response {
-            if !entry.viewer.admits_response(pair.remote, message.mapped_address()?) {
+            if !entry.viewer.admits_response(now, pair.remote, message.mapped_address()?) {
                 return None;
             }
             if entry.viewer.has_moved(now, pair.remote) {

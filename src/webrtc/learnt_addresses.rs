@@ -85,6 +85,11 @@ impl LearntAddresses {
         self.mapped.contains(&mapped) || room && self.mapped.insert(mapped)
     }
 
+    /// An authentic response from `address` is as good as a check.
+    pub fn note_response(&mut self, now: Instant, address: SocketAddr) {
+        self.known.iter_mut().filter(|(known, _)| *known == address).for_each(|it| it.1 = now);
+    }
+
     /// When an authentic check last came from `address`.
     pub fn last_check(&self, address: SocketAddr) -> Option<Instant> {
         self.known.iter().find(|(known, _)| *known == address).map(|(_, at)| *at)

@@ -42,9 +42,19 @@ impl Viewer {
     }
 
     /// Whether an authentic response may come from this address, and tell that one of ours.
-    pub fn admits_response(&mut self, remote: SocketAddr, mapped: SocketAddr) -> bool {
+    pub fn admits_response(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        mapped: SocketAddr,
+    ) -> bool {
         let addresses = &mut self.learnt_addresses;
-        addresses.last_check(remote).is_some() && addresses.admit_mapped(mapped)
+        let admits = addresses.last_check(remote).is_some() && addresses.admit_mapped(mapped);
+        if admits && self.is_invited {
+            // All that comes from an agent that makes no checks (ICE-lite).
+            addresses.note_response(now, remote);
+        }
+        admits
     }
 
     /// Takes in a STUN message that it authenticates.
