@@ -18,13 +18,15 @@
 //! numbers, ETags. What the libraries draw by themselves is no secret, or theirs: str0m takes ICE
 //! tie-breakers, STUN transaction ids and CNAMEs from `fastrand`, which `main` seeds from the
 //! operating system; dimpl, its DTLS, takes randoms and key shares from the crypto provider in
-//! [`Config::crypto`](server::Config). str0m also reads the wall clock once a process, for the NTP
+//! [`Config::crypto`](server::Config). What is published to a media server has SSRCs and the mid of
+//! str0m's choice, too, as its offer is made by str0m. str0m also reads the wall clock once a process, for the NTP
 //! times of its RTCP reports.
 //!
 //! ```text
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
 //!  TCP in  -> read     -> Received   -> http: parse  -> web: page, /offer, WHEP -> sdp: answer --.
 //!  UDP in  -> recv     -> Datagram   -> demux (address, then ufrag) -> Viewer -> Rtc -> drain ---+-> Send/Close -> write
+//!  TCP out -> read     -> Publish    -> publish: its offer is POSTed, its answer -> Viewer ------+-> Publish    -> connect, write
 //!  time    -> poll(at) -> Timeout    -> due viewers, due connections ----------------------------+-> Transmit   -> sendmmsg
 //!                                       frame clock due, a viewer watches -> Capture -------.    |
 //!  picture -> encoded ONCE for each codec <- driver <---------------------------------------'    |
@@ -44,11 +46,12 @@
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
 //! | [`web`] | which request is welcome, and what pages and players are told | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time; a request of ours and its response | core |
-//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest | core |
+//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest; the answer to an offer of ours | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
 //! | [`feed`] | a stream from outside: when it is opened, silent, failed, begun again; what it has to show | core |
 //! | [`pipe`] | the bytes of a camera or an encoder to access units, pictures and JPEGs | core |
+//! | [`publish`] | the stream to media servers: what they are asked, when, and when again | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | the ball, the encoders, JPEG files | I/O |
