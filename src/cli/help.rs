@@ -46,11 +46,13 @@ Network
 More viewers
   --publish URL   Send the stream to the media server there, too, which shows it to
                   more viewers: its URL for WHIP, over plain http, such as
-                  http://media.example:8889/camera/whip; up to 4 times [none]
+                  http://media.example:8889/camera/whip; up to 4 times. One that
+                  fails is tried again after 1 to 30 s [none]
   --publish-token-file FILE
-                  The token in this file is what the media server asks for; given
-                  once for all of them, or once for each, in their order. The
-                  variable BALLCAST_PUBLISH_TOKEN is another way, for all [none]
+                  The token in this file is what the media server asks for, such as
+                  a stream key, a JWT or user:password; given once for all of
+                  them, or once for each, in their order. The variable
+                  BALLCAST_PUBLISH_TOKEN is another way, for all [none]
 
 Picture
   --size WxH      Width and height of the ball's picture in pixels, even, 64x64 to
