@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 pub mod client;
 pub mod datagram;
+mod edits;
 pub mod http;
 pub mod http_diff;
 pub mod http_reference;

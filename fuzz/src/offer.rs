@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use str0m::change::SdpAnswer;
 
 use crate::Outcomes;
+use crate::edits::{Edit, edited, pick};
 use crate::support::crypto;
 use crate::support::world::World;
 
@@ -570,11 +571,9 @@ fn sdp_of(data: &[u8], outcomes: &mut Outcomes) -> String {
         return text;
     }
     outcomes.insert("noise".to_owned());
-    let text = edits.iter().take(MAX_EDITS).fold(text.into_bytes(), |text, edit| edit.apply(text));
-    String::from_utf8_lossy(&text).into_owned()
+    edited(text, &edits, EXTRAS)
 }
 
-const MAX_EDITS: usize = 16;
 const MAX_SECTIONS: usize = 5;
 const MAX_TYPES: usize = 8;
 const MAX_EXTRAS: usize = 6;
@@ -772,10 +771,6 @@ const EXTRAS: &[&str] = &[
     "c=IN IP6 ::",
 ];
 
-fn pick<'a>(table: &[&'a str], which: u8) -> &'a str {
-    table[usize::from(which) % table.len()]
-}
-
 impl Model {
     fn render(&self) -> String {
         let mut lines: Vec<String> =
@@ -942,70 +937,6 @@ fn extras(which: &[u8]) -> impl Iterator<Item = String> {
 fn push_value(lines: &mut Vec<String>, name: &str, value: &str) {
     if !value.is_empty() {
         lines.push(format!("{name}{value}"));
-    }
-}
-
-/// A change of the text. Positions count from the start and wrap around.
-#[derive(Debug, Arbitrary)]
-enum Edit {
-    DeleteLine(u16),
-    DoubleLine(u16),
-    SwapLines(u16, u16),
-    /// Inserts a line from the tables before another.
-    InsertLine(u16, u8),
-    Overwrite(u16, u8),
-    Insert(u16, u8),
-    Delete(u16, u8),
-    LineFeeds,
-    Truncate(u16),
-}
-
-impl Edit {
-    fn apply(&self, mut text: Vec<u8>) -> Vec<u8> {
-        if text.is_empty() {
-            return text;
-        }
-        let at = |position: u16| usize::from(position) % text.len();
-        match *self {
-            Edit::Overwrite(position, byte) => {
-                let position = at(position);
-                text[position] = byte;
-            }
-            Edit::Insert(position, byte) => text.insert(at(position), byte),
-            Edit::Delete(position, count) => {
-                let from = at(position);
-                text.drain(from..(from + usize::from(count)).min(text.len()));
-            }
-            Edit::Truncate(position) => text.truncate(at(position)),
-            Edit::LineFeeds => text.retain(|byte| *byte != b'\r'),
-            _ => return self.apply_to_lines(&text),
-        }
-        text
-    }
-
-    fn apply_to_lines(&self, text: &[u8]) -> Vec<u8> {
-        let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
-        let at = |position: u16| usize::from(position) % lines.len();
-        let inserted;
-        match *self {
-            Edit::DeleteLine(line) => {
-                lines.remove(at(line));
-            }
-            Edit::DoubleLine(line) => {
-                let line = at(line);
-                lines.insert(line, lines[line]);
-            }
-            Edit::SwapLines(one, other) => {
-                let (one, other) = (at(one), at(other));
-                lines.swap(one, other);
-            }
-            Edit::InsertLine(line, which) => {
-                inserted = pick(EXTRAS, which).to_owned() + "\r\n";
-                lines.insert(at(line), inserted.as_bytes());
-            }
-            _ => {}
-        }
-        lines.concat()
     }
 }
 
