@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+pub mod answer;
 pub mod client;
 pub mod datagram;
 mod edits;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ballcast_fuzz::{Outcomes, client, datagram, http, http_diff, offer, pipe, server};
+use ballcast_fuzz::{Outcomes, answer, client, datagram, http, http_diff, offer, pipe, server};
 use flate2::read::GzDecoder;
 use tar::Archive;
 
@@ -190,6 +190,31 @@ fn every_input_of_offer() {
         "structured",
     ];
     check_occur(&replay("offer", offer::run), &wanted);
+}
+
+#[test]
+fn every_input_of_answer() {
+    let wanted = [
+        "active",
+        "asked",
+        "changed",
+        "ice-lite",
+        "own profile",
+        "passive",
+        "playout-delay",
+        "raw",
+        "refused malformed",
+        "refused no format",
+        "refused no video",
+        "refused too large",
+        "shape",
+        "taken H264",
+        "taken VP8",
+        "true",
+        "with rtx",
+        "without rtx",
+    ];
+    check_occur(&replay("answer", answer::run), &wanted);
 }
 
 #[test]
