@@ -308,7 +308,8 @@ fn every_step_has_its_time() {
 
 #[test]
 fn an_answer_that_is_of_no_use_is_said_to_be() {
-    let wrong: [(&str, fn(String) -> String); 7] = [
+    type Change = fn(String) -> String;
+    let wrong: [(&str, Change); 8] = [
         ("does not take the video", |sdp| {
             sdp.replace("m=video 9", "m=video 0").replace("BUNDLE", "X")
         }),
@@ -316,6 +317,10 @@ fn an_answer_that_is_of_no_use_is_said_to_be() {
         ("does not take the video", |sdp| sdp.replace("m=video", "m=audio")),
         ("takes none of the codecs", |sdp| sdp.replace("H264", "AV1").replace("VP8", "AV1")),
         ("ice-pwd", |sdp| sdp.replace("a=ice-pwd", "a=x")),
+        // Longer than what str0m can write into a check.
+        ("ice-ufrag", |sdp| {
+            sdp.replace("a=ice-ufrag:", &format!("a=ice-ufrag:{}", "x".repeat(120)))
+        }),
         ("fingerprint", |sdp| sdp.replace("sha-256", "sha-1")),
         ("too many lines", |sdp| sdp + &"a=x\r\n".repeat(3_000)),
     ];

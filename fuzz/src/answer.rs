@@ -192,19 +192,20 @@ fn check_format(answer: &RemoteAnswer, text: &str) {
 
 /// Whether a single host may be there.
 fn is_reachable(address: SocketAddr) -> bool {
-    let ip = address.ip();
+    let ip = address.ip().to_canonical();
     address.port() != 0
         && !ip.is_unspecified()
         && !ip.is_multicast()
         && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
+/// With this priority, or a little more: no two keep the same.
 fn has_candidate(text: &str, address: SocketAddr, priority: u32) -> bool {
     let candidates = text.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
     candidates.map(|it| it.split_ascii_whitespace().collect::<Vec<&str>>()).any(|words| {
         matches!(words[..], [_, "1", protocol, its_priority, ip, port, ..]
             if protocol.eq_ignore_ascii_case("udp")
-                && its_priority.parse() == Ok(priority)
+                && its_priority.parse().is_ok_and(|its: u32| its.wrapping_sub(priority) < 16)
                 && ip.parse() == Ok(address.ip())
                 && port.parse() == Ok(address.port()))
     })

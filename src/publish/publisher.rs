@@ -238,7 +238,7 @@ impl Publisher {
     }
 
     fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<Effect> {
-        let token = self.target.token.as_ref().map(BearerToken::as_str);
+        let token = self.target.token.as_ref().map(BearerToken::text);
         // A path may name a stream that is not for everybody.
         let paths = [&self.target.url, &outcome.url].map(|url| url.target.as_str());
         let secrets = token.into_iter().chain(paths.into_iter().filter(|path| *path != "/"));

@@ -98,7 +98,7 @@ impl RemoteAnswer {
             peer: description.peer(video)?,
             takes_rtx: video.formats.lists(format.rtx, "rtx"),
             takes_playout_delay: extension.is_some_and(|it| it.number == playout_delay),
-            candidates: candidates.filter_map(|it| candidate(it)).take(MAX_CANDIDATES).collect(),
+            candidates: ordered(candidates.filter_map(|it| candidate(it))),
             format,
         })
     }
@@ -152,6 +152,18 @@ impl RemoteAnswer {
     }
 }
 
+/// The first ones, of which no two have the same priority: str0m has no order of its own for those.
+fn ordered(candidates: impl Iterator<Item = (SocketAddr, u32)>) -> Vec<(SocketAddr, u32)> {
+    let mut ordered: Vec<(SocketAddr, u32)> = Vec::new();
+    for (address, mut priority) in candidates.take(MAX_CANDIDATES) {
+        while ordered.iter().any(|(_, taken)| *taken == priority) {
+            priority = priority.wrapping_sub(1);
+        }
+        ordered.push((address, priority));
+    }
+    ordered
+}
+
 /// The address and the priority of a candidate for UDP (RFC 8839, section 5.1). Names, of which those
 /// of mDNS are some, are not resolved.
 fn candidate(text: &str) -> Option<(SocketAddr, u32)> {
@@ -160,7 +172,9 @@ fn candidate(text: &str) -> Option<(SocketAddr, u32)> {
     let priority = parts.next()?.parse().ok()?;
     let ip: IpAddr = parts.next()?.parse().ok()?;
     let port = parts.next()?.parse().ok().filter(|port| *port != 0)?;
-    let is_usable = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4]);
+    let host = ip.to_canonical();
+    let is_usable =
+        !host.is_unspecified() && !host.is_multicast() && host != IpAddr::from([255; 4]);
     let is_udp = component == "1" && protocol.eq_ignore_ascii_case("udp");
     (is_udp && is_usable).then_some((SocketAddr::new(ip, port), priority))
 }

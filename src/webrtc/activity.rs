@@ -15,9 +15,6 @@ pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// (`CHECK_INTERVAL`), browsers every 2.5 s (libwebrtc's
 /// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`).
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// Nothing authentic of a media server for this long: it, or the path to it, is gone, and it is asked
-/// anew. Three of our checks; a server that was killed may be back before that, and knows us no more.
-const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Nothing authentic for this long: the path was interrupted. More than `CHECK_INTERVAL` and a round
 /// trip.
 const INTERRUPTED_AFTER: Duration = Duration::from_millis(1_500);
@@ -30,6 +27,9 @@ pub const CONSENT: Duration = Duration::from_secs(30);
 /// from the selected pair for this long, has moved: it changed networks, or a NAT forgot it. More
 /// than `CHECK_INTERVAL` and a round trip.
 const MOVED_AFTER: Duration = Duration::from_millis(1_500);
+/// Nothing authentic of a media server for this long: it, or the path to it, is gone, and it is asked
+/// anew. Three of our checks; a server that was killed may be back before that, and knows us no more.
+const LOST_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub struct Activity {
@@ -106,13 +106,17 @@ impl Activity {
 
     /// When media stops.
     pub fn silent_at(&self) -> Instant {
-        let silent_at = self.last + SILENT_AFTER;
-        if self.selected.is_none() { silent_at } else { silent_at.min(self.pair_last + CONSENT) }
+        self.consent_until(SILENT_AFTER)
     }
 
     /// When a media server is given up.
     pub fn lost_at(&self) -> Instant {
-        self.last + LOST_AFTER
+        self.consent_until(LOST_AFTER)
+    }
+
+    fn consent_until(&self, quiet: Duration) -> Instant {
+        let quiet = self.last + quiet;
+        if self.selected.is_none() { quiet } else { quiet.min(self.pair_last + CONSENT) }
     }
 
     pub fn gone_at(&self) -> Instant {
