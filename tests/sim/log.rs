@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::rules::publish;
 use crate::tally::{Happening, Tally};
 
 thread_local! {
@@ -30,8 +31,11 @@ impl Log for LogReader {
                     tally.happened(happening);
                 }
             }
+            if let Err(broken) = publish::check_line(&line) {
+                error.get_or_insert(broken);
+            }
             if record.level() == Level::Error {
-                error.get_or_insert(line);
+                error.get_or_insert(format!("S13: {line}"));
             }
         });
     }
@@ -46,7 +50,7 @@ pub fn begin() {
     OBSERVED.take();
 }
 
-/// The first line of level error.
+/// The first line that breaks a rule: there is none of level error.
 pub fn errors() -> Option<String> {
     OBSERVED.with_borrow(|(_, error)| error.clone())
 }

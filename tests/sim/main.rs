@@ -15,6 +15,7 @@ mod dear_offers;
 mod feed;
 mod link;
 mod log;
+mod media_server;
 mod options;
 mod pinned;
 mod rules;

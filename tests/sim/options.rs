@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use crate::feed::FeedOptions;
 use crate::link::Conditions;
+use crate::media_server::TargetOptions;
 
 /// The share of runs with a stream from outside, in per cent.
 const FEED_SHARE: u8 = 40;
@@ -58,6 +59,8 @@ pub struct Options {
     pub server_addresses: Vec<SocketAddr>,
     /// A stream from outside, in place of the ball.
     pub feed: Option<FeedOptions>,
+    /// The media servers that the stream is published to.
+    pub targets: Vec<TargetOptions>,
 }
 
 /// Two interfaces of the server.
@@ -102,6 +105,7 @@ impl Options {
             ipv6: None,
             server_addresses: vec![SERVER_IPV4[0].parse().unwrap()],
             feed: None,
+            targets: Vec::new(),
         }
     }
 
@@ -121,7 +125,7 @@ impl Options {
         // From a generator of its own.
         let mut of_feed = Rng::with_seed(seed ^ 0x3c6e_f372_fe94_f82b);
         let feed = of_feed.u8(..100) < FEED_SHARE;
-        Options {
+        let mut options = Options {
             seed,
             length,
             viewers,
@@ -156,7 +160,10 @@ impl Options {
             ipv6,
             server_addresses,
             feed: feed.then(|| FeedOptions::draw(&mut of_feed)),
-        }
+            targets: Vec::new(),
+        };
+        options.targets = TargetOptions::draw(seed, &options.path);
+        options
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod feed;
 mod keyframes;
 mod media;
+pub mod publish;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,8 @@ pub struct Rules {
     last_authenticated: BTreeMap<ViewerId, Instant>,
     /// Viewers whose credentials an attacker uses: from which addresses they are heard cannot be told.
     hostile: BTreeSet<ViewerId>,
+    /// Viewers that are media servers.
+    media_servers: BTreeSet<ViewerId>,
     /// When each half-open viewer was first seen.
     half_open: BTreeMap<ViewerId, Instant>,
     /// The last SRTCP index from each SSRC.
@@ -95,6 +98,7 @@ impl Rules {
             last_datagram: BTreeMap::new(),
             last_authenticated: BTreeMap::new(),
             hostile: BTreeSet::new(),
+            media_servers: BTreeSet::new(),
             half_open: BTreeMap::new(),
             last_srtcp_index: BTreeMap::new(),
             forced_keyframes: Vec::new(),
@@ -147,6 +151,10 @@ impl Rules {
 
     pub fn note_hostile(&mut self, viewer: ViewerId) {
         self.hostile.insert(viewer);
+    }
+
+    pub fn note_media_server(&mut self, viewer: ViewerId) {
+        self.media_servers.insert(viewer);
     }
 
     /// The number of the frame that went to a viewer last.
@@ -231,6 +239,10 @@ impl Rules {
             let correct = *state != "silent" || !lately || !consents;
             rule!(correct, "L3: {viewer} is silent, authenticated {authenticated:?} ago");
             rule!(time <= Duration::from_secs(10), "L4: {viewer} is {state} for {time:?}");
+            // It does not come back by itself.
+            let is_kept = time > SILENCE + LEAVES_WITHIN && *state != "half-open";
+            let is_kept = is_kept && self.media_servers.contains(viewer);
+            rule!(!is_kept, "L4: the media server {viewer} is {state} for {time:?}");
         }
         Ok(())
     }
@@ -265,13 +277,15 @@ impl Rules {
         self.check_keyframes(now)?;
         for (viewer, since) in &self.closed_at {
             let waits = now - *since;
-            rule!(waits <= Duration::from_millis(100), "L4: {viewer} left {waits:?} ago");
+            rule!(waits <= LEAVES_WITHIN, "L4: {viewer} left {waits:?} ago");
         }
         Ok(())
     }
 }
 
 const SILENCE: Duration = Duration::from_secs(5);
+/// From a goodbye, or a silence, to the end.
+const LEAVES_WITHIN: Duration = Duration::from_millis(100);
 /// How long media goes to an address after the last authenticated STUN message from it (RFC 7675).
 const CONSENT: Duration = Duration::from_secs(30);
 const WINDOW: Duration = Duration::from_secs(1);

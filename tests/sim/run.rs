@@ -3,6 +3,7 @@
 
 mod feed;
 mod forged;
+mod publish;
 pub mod scenarios;
 mod script;
 mod server;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::media::Codec;
+use ballcast::publish::TargetId;
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Server};
 use ballcast::web::access::AccessPolicy;
@@ -21,9 +23,11 @@ use fastrand::Rng;
 use is::stun::TransId;
 
 use self::feed::Pending;
+use self::publish::Publishing;
 use crate::browser::{Browser, HttpFault};
 use crate::feed::{FarEnd, FeedOptions, Format, Step};
 use crate::link::{Conditions, Link};
+use crate::media_server::MediaServer;
 use crate::options::Options;
 use crate::rules::feed::FeedRules;
 use crate::rules::{RuleResult, Rules, rule};
@@ -72,6 +76,20 @@ enum Event {
     PageCheck(usize),
     /// Something happens at the far end of the stream from outside.
     FarEnd(Step),
+    /// Something happens to the connection to a media server.
+    Publish {
+        id: TargetId,
+        connection: u64,
+        step: publish::Step,
+    },
+    ToMediaServer {
+        index: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// What is said about the media servers is looked at.
+    Inspect,
     Script(Script),
 }
 
@@ -94,6 +112,8 @@ enum Script {
     Insider,
     RemoveFaults,
     Shutdown,
+    /// The driver waits no longer after the shutdown.
+    LastWords,
 }
 
 struct Queued {
@@ -169,6 +189,8 @@ pub struct Run {
     /// The number of the last frame that came with the stream from outside.
     last_written: Option<u64>,
     far_end: Option<FarEnd>,
+    publishing: Vec<Publishing>,
+    inspections: u64,
     /// What the server wants of the stream, and is not done yet.
     pending: VecDeque<Pending>,
     is_serving: bool,
@@ -224,7 +246,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         addresses: options.server_addresses.clone(),
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         announced: Vec::new(),
-        targets: Vec::new(),
+        targets: options.targets.iter().map(MediaServer::target).collect(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,
@@ -261,6 +283,8 @@ impl Run {
             })
             .collect();
         let rules = new_rules(&options, now);
+        let targets = options.targets.iter();
+        let publishing = targets.map(|it| Publishing::new(it, options.seed)).collect();
         let far_end = options.feed.as_ref().map(|feed| FarEnd::new(feed, options.seed));
         Run {
             now,
@@ -282,6 +306,8 @@ impl Run {
             last_shown_at: None,
             last_written: None,
             far_end,
+            publishing,
+            inspections: 0,
             pending: VecDeque::new(),
             is_serving: false,
             keyframe_forced: false,
@@ -383,7 +409,8 @@ impl Run {
         let viewers = self.users.iter().filter(|user| !user.powered_off);
         let viewers = viewers.filter_map(|user| Some(user.viewer.as_ref()?.poll_timeout()));
         let queued = self.queue.peek().map(|Reverse(queued)| queued.at);
-        viewers.chain(queued).chain(self.deadline).min()
+        let media_servers = self.next_media_server_event();
+        viewers.chain(queued).chain(media_servers).chain(self.deadline).min()
     }
 
     fn step(&mut self) -> RuleResult {
@@ -411,6 +438,7 @@ impl Run {
             }
             self.send_from(index);
         }
+        self.step_media_servers();
         let excused = self.stalled_until.is_some_and(|until| self.now <= until)
             || self.sends_fail_until.is_some_and(|until| self.now <= until)
             || self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until)
@@ -418,6 +446,6 @@ impl Run {
         self.check_feed_time_limits()?;
         let states = self.server.viewer_states().collect();
         self.rules.check_time_limits(self.now, excused, &states)?;
-        crate::log::errors().map_or(Ok(()), |line| Err(format!("S13: {line}")))
+        crate::log::errors().map_or(Ok(()), Err)
     }
 }

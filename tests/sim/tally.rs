@@ -25,6 +25,12 @@ kinds! {
         StreamOpenFails, StreamMute, StreamWrongFormat, StreamCut, StreamBurst, StreamStalled,
         StreamDamaged, StreamChanges, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
         CommandDiesAtOnce, CommandRunsOn, CommandLeavesOpen, CommandIgnoresSignal, EncodeFails,
+        NameUnknown, NameLate, NameHangs, DeadAddress, ConnectRefused, ConnectHangs, DeleteFails,
+        ReplyLate, ReplyCut, ReplyDribbled, WrongStatus, RetryAfter, HugeRetryAfter, NoLocation,
+        NoSdp, NoVideo, OtherCodec, Garbage, EndlessHead, EndlessBody, StrangeCandidates,
+        ManyCandidates, HostileText, EchoedToken, Redirected, RedirectCircle, RedirectHttps,
+        RedirectNowhere, NeverConnects, ServerVanished, ServerRestarted, ServerCloses,
+        ServerFallsSilent,
     }
 }
 
@@ -35,6 +41,8 @@ kinds! {
         DtlsRetransmit, TimestampWrap, ShutdownInHandshake, CleanLeave,
         SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
         GroupGiven, GroupLetGo, WordsShown, JpegLeftOut, CommandKilled, GaveUp, PacedFrame,
+        PublishedVp8, IceLite, DtlsClient, ChunkedAnswer, SessionDeleted, DeleteNotFound,
+        DeleteGivenUp, EndsWithoutSession,
     }
 }
 

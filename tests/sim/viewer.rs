@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -50,15 +50,7 @@ impl Viewer {
         check_interval: Duration,
         now: Instant,
     ) -> (Viewer, String) {
-        let config = RtcConfig::new()
-            .set_crypto_provider(crate::crypto::provider())
-            .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
-            .clear_codecs()
-            .set_reordering_size_video(30);
-        let mut config = match codec {
-            Codec::H264 => config.enable_h264(true),
-            Codec::Vp8 => config.enable_vp8(true),
-        };
+        let mut config = config(codec);
         config.set_max_stun_rto(check_interval);
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
@@ -66,17 +58,46 @@ impl Viewer {
         let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
         let viewer = Viewer {
+            pending: Some(pending),
+            own_ufrag: ufrag(&offer.to_sdp_string()),
+            own_password: value(&offer.to_sdp_string(), "a=ice-pwd:"),
+            ..Viewer::of(rtc, codec, mid, address, now)
+        };
+        (viewer, offer.to_sdp_string())
+    }
+
+    /// The media part of a media server, which takes one codec, and its answer to an offer.
+    pub fn answering(
+        address: SocketAddr,
+        codec: Codec,
+        is_ice_lite: bool,
+        offer: &str,
+        now: Instant,
+    ) -> Option<(Viewer, String)> {
+        let mut rtc = config(codec).set_ice_lite(is_ice_lite).build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let offer = SdpOffer::from_sdp_string(offer).ok()?;
+        let answer = rtc.sdp_api().accept_offer(offer).ok()?.to_sdp_string();
+        let mid = value(&answer, "a=mid:").as_str().into();
+        let mut viewer = Viewer::of(rtc, codec, mid, address, now);
+        viewer.answered = Some(now);
+        viewer.handle_timeout(now);
+        Some((viewer, answer))
+    }
+
+    fn of(rtc: Rtc, codec: Codec, mid: Mid, address: SocketAddr, now: Instant) -> Viewer {
+        Viewer {
             rtc,
             codec,
-            pending: Some(pending),
+            pending: None,
             mid,
             deadline: now,
             address,
             mapped: address,
             username: None,
             password: String::new(),
-            own_ufrag: ufrag(&offer.to_sdp_string()),
-            own_password: value(&offer.to_sdp_string(), "a=ice-pwd:"),
+            own_ufrag: String::new(),
+            own_password: String::new(),
             created_at: now,
             answered: None,
             connected: false,
@@ -86,8 +107,7 @@ impl Viewer {
             last_number: None,
             requested: None,
             outgoing: Vec::new(),
-        };
-        (viewer, offer.to_sdp_string())
+        }
     }
 
     pub fn accept_answer(&mut self, answer: &str, now: Instant) {
@@ -185,6 +205,18 @@ impl Viewer {
             }
             _ => {}
         }
+    }
+}
+
+fn config(codec: Codec) -> RtcConfig {
+    let config = RtcConfig::new()
+        .set_crypto_provider(crate::crypto::provider())
+        .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
+        .clear_codecs()
+        .set_reordering_size_video(30);
+    match codec {
+        Codec::H264 => config.enable_h264(true),
+        Codec::Vp8 => config.enable_vp8(true),
     }
 }
 

@@ -39,7 +39,13 @@ const INDEX_MASK: u32 = 0x7fff_ffff;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const PLI: u8 = 1;
 
+/// A datagram to a viewer, or from anybody.
 pub fn read(bytes: &[u8]) -> Wire {
+    read_with(bytes, codec)
+}
+
+/// A datagram to somebody to whom payload types mean these codecs.
+pub fn read_with(bytes: &[u8], codec: impl Fn(u8) -> Option<Codec>) -> Wire {
     match bytes {
         // RFC 7983, section 7.
         [0..=3, kind, ..] => Wire::Stun { request: bytes[0] == 0 && *kind == 1 },

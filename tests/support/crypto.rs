@@ -119,7 +119,7 @@ const HANDSHAKE: u8 = 22;
 /// The level of an alert (RFC 5246, section 7.2).
 const FATAL: u8 = 2;
 pub const HELLO: u8 = 1;
-const REPLY: u8 = 2;
+pub const REPLY: u8 = 2;
 pub const FINISHED: u8 = 3;
 const RANDOM_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;

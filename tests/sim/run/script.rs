@@ -45,6 +45,7 @@ impl Run {
             }
         }
         self.after(options.length.mul_f64(0.75), Event::Script(Script::RemoveFaults));
+        self.plan_publishing();
         if options.shutdown {
             let at = options.length.mul_f64(0.76 + 0.2 * self.rng.f64());
             self.after(at, Event::Script(Script::Shutdown));
@@ -110,6 +111,12 @@ impl Run {
             Event::Join(user) => self.join(user),
             Event::PageCheck(user) => self.check_page(user),
             Event::FarEnd(step) => self.step_far_end(step),
+            Event::Publish { id, connection, step } => self.step_publish(id, connection, step),
+            Event::ToMediaServer { index, from, to, bytes } => {
+                self.reach_media_server(index, from, to, &bytes);
+                Ok(())
+            }
+            Event::Inspect => self.inspect_publishing(),
             Event::Script(script) => self.apply_script(script),
         }
     }
@@ -123,6 +130,7 @@ impl Run {
         let mean = match script {
             Script::RemoveFaults => return self.remove_faults(),
             Script::Shutdown => return self.shutdown(),
+            Script::LastWords => return self.check_sessions_deleted(),
             _ if self.faults_removed => return Ok(()),
             Script::LinkDown => {
                 let seconds = [0.1, 0.5, 2.0, 4.5, 8.0, 30.0][self.rng.usize(..6)];
@@ -281,6 +289,7 @@ impl Run {
             }
             user.pli_storm_until = None;
         }
+        self.mend_media_servers();
         self.mend_far_end()?;
         if self.addresses == self.options.server_addresses {
             return Ok(());
@@ -298,6 +307,7 @@ impl Run {
         if self.users.iter().any(opening) {
             self.tally.happened(Happening::ShutdownInHandshake);
         }
+        self.shut_down_publishing();
         self.input(Input::Shutdown)?;
         self.shut_down = true;
         rule!(self.server.viewers() == 0, "L5: viewers are left after the shutdown");
@@ -310,8 +320,11 @@ impl Run {
         for user in 0..self.users.len() {
             self.leave(user);
         }
-        self.advance(Duration::from_secs(30))?;
+        // Media servers go on watching.
+        let seconds = if self.publishing.is_empty() { 30 } else { 12 };
+        self.advance(Duration::from_secs(seconds))?;
         rule!(self.server.viewers() == 0, "L5: viewers are left after all have gone");
+        self.end_publishing()?;
         rule!(self.server.connections() == 0, "L5: connections are left after all have gone");
         self.check_only_stream_has_timer()?;
         let open = self.connections.values().filter(|connection| !connection.closed).count();

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use ballcast::feed::Event as FeedEvent;
 use ballcast::media::{Codec, Frame};
+use ballcast::publish::Event as PublishEvent;
 use ballcast::server::{ConnId, Input, Output};
 use ballcast::work::steps_of;
 use is::stun::StunMessage;
 
 use super::feed::Pending;
 use super::{Event, Run};
-use crate::crypto::{FINISHED, HELLO};
+use crate::crypto::{FINISHED, HELLO, REPLY};
 use crate::feed::stream::{DELTA, IDR};
 use crate::link::Arrival;
 use crate::rules::{Origin, RuleResult, SentFrame, rule};
@@ -53,6 +54,10 @@ impl Run {
     pub(super) fn note_arrival(&mut self, from: SocketAddr, wire: &Wire) {
         let now = self.now;
         let viewer = self.server.viewer_at(from);
+        let media_server = self.media_server_at(from).map(|(_, codec)| codec);
+        if let Some(viewer) = viewer.filter(|_| media_server.is_some()) {
+            self.rules.note_media_server(viewer);
+        }
         let states: BTreeMap<_, _> = self.server.viewer_states().collect();
         let is = |wanted| viewer.filter(|viewer| states.get(viewer) == Some(&wanted));
         match wire {
@@ -64,18 +69,22 @@ impl Run {
                 }
                 self.rules.note_stun(from, true, now);
             }
-            Wire::Stun { request: false } => self.rules.note_stun(from, false, now),
+            // A media server may make no checks of its own (ICE-lite), and answers ours.
+            Wire::Stun { request: false } => {
+                self.rules.note_stun(from, media_server.is_some(), now);
+            }
             Wire::Rtcp { pli, ssrc, index } => {
                 let is_new = self.rules.is_new_srtcp_packet(*ssrc, *index);
                 if let (Some(stream), Some(viewer), true) = (*pli, is("live"), is_new) {
                     self.rules.keyframe_requested(viewer, stream, now, &mut self.tally);
                 }
             }
-            Wire::Dtls { handshake: Some(FINISHED) } => {
+            Wire::Dtls { handshake: Some(FINISHED | REPLY) } => {
                 if let Some(viewer) = is("half-open") {
                     let users = self.users.iter().filter_map(|user| user.viewer.as_ref());
                     let user = users.into_iter().find(|viewer| viewer.mapped == from);
-                    self.rules.connected(viewer, user.map(|viewer| viewer.codec), now);
+                    let codec = user.map(|viewer| viewer.codec).or(media_server);
+                    self.rules.connected(viewer, codec, now);
                 }
             }
             Wire::Dtls { handshake: Some(HELLO) } if !self.client_hellos.insert(from) => {
@@ -120,11 +129,16 @@ impl Run {
             // What came in pieces may be read with the last of them.
             (_, Some((_, bytes))) => bytes,
             (Input::Datagram { contents, .. }, _) => contents.len() as u64,
+            (Input::Publish(id, PublishEvent::Received(_)), _) => self.publishing[id.0].unread,
             (Input::Feed(FeedEvent::Bytes(bytes)), _) => {
                 most_steps += STREAM_STEPS;
                 STREAM_STEPS_PER_BYTE * bytes.len() as u64
             }
             _ => 0,
+        };
+        let target = match &input {
+            Input::Publish(id, _) => Some(*id),
+            _ => None,
         };
         let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
         rule!(
@@ -136,6 +150,10 @@ impl Run {
             && let Some(connection) = self.connections.get_mut(&id)
         {
             connection.bytes -= steps.min(connection.bytes);
+        }
+        if let Some(id) = target {
+            let target = &mut self.publishing[id.0];
+            target.unread -= steps.min(target.unread);
         }
         // This datagram may be the one that made its source address a viewer's.
         let viewer = source.and_then(|from| self.server.viewer_at(from));
@@ -175,7 +193,7 @@ impl Run {
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
                 Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
-                Output::Publish(..) => rule!(false, "S22: a device without targets publishes"),
+                Output::Publish(id, command) => self.execute_publish(id, command)?,
                 Output::Encode { picture, captured, codecs } => {
                     self.want_encode(picture, captured, codecs)?;
                 }
@@ -216,7 +234,8 @@ impl Run {
                 rule!(is_wanted, "S11: a picture that nobody wants");
                 return Ok(());
             }
-            self.rules.captured(self.now, self.server.viewers())?;
+            let watching = self.server.viewer_states().filter(|(_, state)| *state == "live");
+            self.rules.captured(self.now, watching.count())?;
             if self.stalled_until.is_none_or(|until| self.now > until) {
                 self.deliver_picture(&codecs, Origin::Picture, self.now)?;
             } else if self.options.reports_stall {
@@ -318,13 +337,19 @@ impl Run {
         bytes: Vec<u8>,
         fails: bool,
     ) -> RuleResult {
-        let wire = wire::read(&bytes);
+        let wire = self.read_wire(to, &bytes);
         self.add_to_trace(&format!("{to} {} {wire:?}", bytes.len()));
         rule!(bytes.len() + 48 <= 1_280, "{} bytes do not fit IPv6's smallest MTU", bytes.len());
         let viewer = self.server.viewer_at(to);
         let now = self.now;
-        self.rules.transmitted(now, to, viewer, &wire, fails, &mut self.tally)?;
+        if !self.is_check_of_candidate(to, &wire)? {
+            self.rules.transmitted(now, to, viewer, &wire, fails, &mut self.tally)?;
+        }
         if fails {
+            return Ok(());
+        }
+        if let Some((index, _)) = self.media_server_at(to) {
+            self.carry_to_media_server(index, from, to, bytes);
             return Ok(());
         }
         let now = self.now;
@@ -385,6 +410,8 @@ impl Run {
                 if status == 503 {
                     self.tally.happened(Happening::CapRefusal);
                 }
+                let full = self.server.viewers() >= self.options.max_viewers;
+                rule!(full || reason != "viewers", "S7: refused, and there is room");
                 self.tally.refused(&reason);
                 user.viewer = None;
                 let wait = Duration::from_millis(self.rng.u64(500..3_000));

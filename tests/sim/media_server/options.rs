@@ -1,0 +1,85 @@
+//! What a media server is like, drawn from the seed by a generator of its own.
+
+use std::net::IpAddr;
+
+use ballcast::http::Url;
+use fastrand::Rng;
+
+use super::SECRET_MARK;
+use crate::link::Conditions;
+
+/// The share of runs in which the stream is published, in per cent.
+const SHARE: u8 = 35;
+const MAX_TARGETS: usize = 3;
+const PORT: u16 = 8_889;
+
+#[derive(Debug, Clone)]
+pub struct TargetOptions {
+    pub index: usize,
+    /// Its URL has a name, not an address.
+    pub is_named: bool,
+    pub has_token: bool,
+    /// Takes VP8, if it is offered.
+    pub is_vp8: bool,
+    pub is_ice_lite: bool,
+    pub is_dtls_server: bool,
+    /// Its responses come in chunks, and its Location is a whole URL.
+    pub is_chunked: bool,
+    pub is_absolute: bool,
+    pub path: Conditions,
+    /// The probabilities that something goes wrong with a name, a connection, a response, and the media
+    /// of a session.
+    pub bad_names: f64,
+    pub bad_connects: f64,
+    pub bad_responses: f64,
+    pub bad_media: f64,
+}
+
+impl TargetOptions {
+    /// Those of a run; of most there are none.
+    pub fn draw(seed: u64, path: &Conditions) -> Vec<TargetOptions> {
+        let mut rng = Rng::with_seed(seed ^ 0xbb67_ae85_84ca_a73b);
+        let is_published = rng.u8(..100) < SHARE;
+        let count = if is_published { rng.usize(1..=MAX_TARGETS) } else { 0 };
+        (0..count).map(|index| TargetOptions::draw_one(index, path, &mut rng)).collect()
+    }
+
+    fn draw_one(index: usize, path: &Conditions, rng: &mut Rng) -> TargetOptions {
+        let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
+        let is_good = rng.bool();
+        TargetOptions {
+            index,
+            is_named: rng.bool(),
+            has_token: rng.bool(),
+            is_vp8: rng.u8(..4) == 0,
+            is_ice_lite: rng.bool(),
+            is_dtls_server: rng.bool(),
+            is_chunked: rng.bool(),
+            is_absolute: rng.bool(),
+            path: if is_good { Conditions::perfect(super::GOOD_DELAY) } else { path.clone() },
+            bad_names: share(rng, 0.8),
+            bad_connects: share(rng, 0.6),
+            bad_responses: share(rng, 1.0),
+            bad_media: share(rng, 1.0),
+        }
+    }
+
+    pub fn name(&self) -> String {
+        format!("media{}.example", self.index)
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        IpAddr::from([10, 20, self.index as u8, 1])
+    }
+
+    /// Where there is nobody.
+    pub fn dead_ip(&self) -> IpAddr {
+        IpAddr::from([10, 21, self.index as u8, 1])
+    }
+
+    pub fn url(&self) -> Url {
+        let host = if self.is_named { self.name() } else { self.ip().to_string() };
+        let url = format!("http://{host}:{PORT}/live/{SECRET_MARK}/whip?key={SECRET_MARK}");
+        Url::parse(&url).expect("it is a URL")
+    }
+}
