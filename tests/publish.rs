@@ -246,6 +246,14 @@ fn redirects_are_followed_with_the_token_and_not_in_a_circle() {
         "{request}"
     );
 
+    // The host that it leads to is another one, and its addresses, too.
+    let mut world = publishing(URL);
+    let two = ["10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
+    tell(&mut world, Event::Resolved(&two));
+    redirect(&mut world, "307", "http://edge.example/whip");
+    let resolve = Command::Resolve("edge.example".into());
+    assert_eq!(commands(&mut world), [Command::Close, resolve]);
+
     let mut world = publishing(URL);
     for _ in 0..6 {
         redirect(&mut world, "307", URL);
@@ -488,4 +496,31 @@ fn what_a_server_repeats_of_token_and_path_is_not_shown() {
     respond(&mut world, "403 Forbidden", words);
     let sentence = stats(&mut world)["sentence"].to_string();
     assert!(sentence.contains("says \\\"... may not write to ...\\\""), "{sentence}");
+}
+
+#[test]
+fn announced_addresses_are_candidates_of_the_offer() {
+    let mut world = World::configured(|config| {
+        config.targets = vec![target(URL)];
+        config.announced = vec![IpAddr::from([192, 0, 2, 7])];
+    });
+    world.run(Duration::ZERO);
+    let request = connect(&mut world);
+    let candidates = body(&request).lines().filter(|line| line.starts_with("a=candidate:"));
+    let hosts: Vec<&str> = candidates.filter_map(|line| line.split(' ').nth(4)).collect();
+    assert_eq!(hosts, ["10.0.0.254", "192.0.2.7"]);
+}
+
+#[test]
+fn a_stream_from_outside_is_offered_in_its_own_profile_first() {
+    let formats = |profile| ballcast::webrtc::viewer::formats(profile, false);
+    let ids = |profile| formats(profile).iter().map(|it| it.profile_level_id).collect::<Vec<_>>();
+    assert_eq!(ids(None), [0x42_e0_1f]);
+    // Constrained baseline by other bits, main, high.
+    assert_eq!(ids(Some(0x42_c0_28)), [0x42_e0_1f]);
+    assert_eq!(ids(Some(0x4d_00_28)), [0x4d_00_28, 0x42_e0_1f]);
+    assert_eq!(ids(Some(0x64_00_28)), [0x64_00_28, 0x42_e0_1f]);
+    let numbers = |it: &ballcast::sdp::remote_answer::OfferedFormat| (it.payload_type, it.rtx);
+    let numbered: Vec<_> = formats(Some(0x64_00_28)).iter().map(numbers).collect();
+    assert_eq!(numbered, [(96, 97), (98, 99)]);
 }

@@ -213,6 +213,7 @@ impl Call {
             Some(Ok(url)) => {
                 self.commands.push_back(Command::Close);
                 self.url = url;
+                self.addresses.clear();
                 self.begin(now);
             }
             Some(Err(UrlError::Https)) => {

@@ -136,6 +136,10 @@ impl Viewer {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.silent_at() {
+            // Of a frame that was being sent when the host was suspended, the rest does not follow.
+            self.stream.stop();
+        }
         while let Some(repeat) = self.stream.take_repeat(now) {
             self.effects.push(Effect::Transmit(repeat));
         }
@@ -151,15 +155,17 @@ impl Viewer {
             State::Live | State::Silent if now >= self.activity.gone_at() => {
                 self.end(now, EndReason::Silent);
             }
-            State::Live if self.is_invited && now >= self.activity.lost_at() => {
+            State::Live if now >= self.silent_at() && self.is_invited => {
                 self.end(now, EndReason::Silent);
             }
-            State::Live if !self.is_invited && now >= self.activity.silent_at() => {
-                self.state = State::Silent;
-                self.stream.stop();
-            }
+            State::Live if now >= self.silent_at() => self.state = State::Silent,
             _ => {}
         }
+    }
+
+    /// When media stops: a media server is given up then, others may come back.
+    fn silent_at(&self) -> Instant {
+        if self.is_invited { self.activity.lost_at() } else { self.activity.silent_at() }
     }
 
     /// Sends a frame, if the gate lets it through. What is large leaves `within` that time.
@@ -221,8 +227,7 @@ impl Viewer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
             State::HalfOpen => self.created_at + HALF_OPEN_LIMIT,
-            State::Live if self.is_invited => self.activity.lost_at(),
-            State::Live => self.activity.silent_at(),
+            State::Live => self.silent_at(),
             State::Silent => self.activity.gone_at(),
             State::Ended(_) => return None,
         };

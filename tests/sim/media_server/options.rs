@@ -10,7 +10,8 @@ use crate::link::Conditions;
 
 /// The share of runs in which the stream is published, in per cent.
 const SHARE: u8 = 35;
-const MAX_TARGETS: usize = 3;
+/// How many there are then: each takes as much time as a viewer.
+const COUNTS: [usize; 7] = [1, 1, 1, 1, 2, 2, 3];
 const PORT: u16 = 8_889;
 
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ impl TargetOptions {
     pub fn draw(seed: u64, path: &Conditions) -> Vec<TargetOptions> {
         let mut rng = Rng::with_seed(seed ^ 0xbb67_ae85_84ca_a73b);
         let is_published = rng.u8(..100) < SHARE;
-        let count = if is_published { rng.usize(1..=MAX_TARGETS) } else { 0 };
+        let count = if is_published { COUNTS[rng.usize(..COUNTS.len())] } else { 0 };
         (0..count).map(|index| TargetOptions::draw_one(index, path, &mut rng)).collect()
     }
 
