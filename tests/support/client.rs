@@ -63,6 +63,18 @@ pub struct Client {
     pub outgoing: Vec<Outgoing>,
 }
 
+/// What knows one codec and has one address.
+fn build(address: SocketAddr, codec: Codec, crypto: Arc<CryptoProvider>, now: Instant) -> Rtc {
+    let config = RtcConfig::new().set_crypto_provider(crypto).clear_codecs();
+    let config = match codec {
+        Codec::H264 => config.enable_h264(true),
+        Codec::Vp8 => config.enable_vp8(true),
+    };
+    let mut rtc = config.build(now);
+    rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+    rtc
+}
+
 impl Client {
     /// A client at `address` that supports one codec, and the SDP of its offer.
     pub fn new(address: SocketAddr, codec: Codec, now: Instant) -> (Client, String) {
@@ -76,29 +88,11 @@ impl Client {
         crypto: Arc<CryptoProvider>,
         now: Instant,
     ) -> (Client, String) {
-        let config = RtcConfig::new().set_crypto_provider(crypto).clear_codecs();
-        let config = match codec {
-            Codec::H264 => config.enable_h264(true),
-            Codec::Vp8 => config.enable_vp8(true),
-        };
-        let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let mut rtc = build(address, codec, crypto, now);
         let mut api = rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
-        let client = Client {
-            rtc,
-            codec,
-            pending: Some(pending),
-            mid,
-            answer: String::new(),
-            deadline: now,
-            address,
-            connected: false,
-            closed: false,
-            frames: Vec::new(),
-            outgoing: Vec::new(),
-        };
+        let client = Client { pending: Some(pending), ..Client::at(address, rtc, codec, mid, now) };
         (client, offer.to_sdp_string())
     }
 
@@ -110,31 +104,30 @@ impl Client {
         offer: &str,
         now: Instant,
     ) -> (Client, String) {
-        let config = RtcConfig::new().set_crypto_provider(crypto).clear_codecs();
-        let config = match codec {
-            Codec::H264 => config.enable_h264(true),
-            Codec::Vp8 => config.enable_vp8(true),
-        };
-        let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        let mut rtc = build(address, codec, crypto, now);
         let offer = SdpOffer::from_sdp_string(offer).unwrap();
         let answer = rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
         let mid = answer.lines().find_map(|line| line.strip_prefix("a=mid:")).unwrap().into();
-        let mut client = Client {
+        let mut client = Client::at(address, rtc, codec, mid, now);
+        client.answer.clone_from(&answer);
+        client.handle_timeout(now);
+        (client, answer)
+    }
+
+    fn at(address: SocketAddr, rtc: Rtc, codec: Codec, mid: Mid, now: Instant) -> Client {
+        Client {
             rtc,
             codec,
             pending: None,
             mid,
-            answer: answer.clone(),
+            answer: String::new(),
             deadline: now,
             address,
             connected: false,
             closed: false,
             frames: Vec::new(),
             outgoing: Vec::new(),
-        };
-        client.handle_timeout(now);
-        (client, answer)
+        }
     }
 
     /// Accepts the last answer again, with new ICE credentials.
