@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
 /// Secrets, and what is between this process and systemd.
 const PRIVATE_VARIABLES: [&str; 4] =
@@ -21,4 +21,9 @@ pub fn reap(mut note_reaped: impl FnMut(Pid, WaitStatus)) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         note_reaped(pid, status);
     }
+}
+
+/// Reaps this child, if it has ended.
+pub fn reap_one(pid: Pid) -> bool {
+    matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
 }

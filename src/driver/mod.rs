@@ -285,12 +285,16 @@ impl<S: Source> Driver<S> {
 
     /// Reaps children that have ended, and looks whether the command is gone.
     fn check_children(&mut self) {
-        children::reap(|pid, status| {
-            self.targets.note_reaped(pid);
-            if let Some(stream) = &mut self.stream {
+        let targets = &mut self.targets;
+        match &mut self.stream {
+            // What a command has started is adopted when the command has ended.
+            Some(stream) => children::reap(|pid, status| {
+                targets.note_reaped(pid);
                 stream.note_reaped(pid, status);
-            }
-        });
+            }),
+            // Others of this process are not ours.
+            None => targets.reap(),
+        }
         self.check_command();
     }
 

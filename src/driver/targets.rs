@@ -6,6 +6,7 @@ use std::time::Instant;
 use mio::Token;
 use rustix::process::Pid;
 
+use super::children;
 use super::publish::{TargetIo, resolver};
 use super::{Driver, FIRST_ENDPOINT, FIRST_TARGET, READS_A_TURN};
 use crate::publish::{Command, MAX_TARGETS, TargetId};
@@ -27,6 +28,16 @@ impl Targets {
             let program = Path::new(resolver::PROGRAM);
             TargetIo::new(program, Token(connection), Token(connection + 1))
         }))
+    }
+
+    /// Reaps the lookups that have ended.
+    pub fn reap(&mut self) {
+        let lookups: Vec<Pid> = self.0.iter().flat_map(TargetIo::children).collect();
+        for pid in lookups {
+            if children::reap_one(pid) {
+                self.note_reaped(pid);
+            }
+        }
     }
 
     pub fn note_reaped(&mut self, pid: Pid) {

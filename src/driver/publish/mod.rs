@@ -131,6 +131,11 @@ impl TargetIo {
         })
     }
 
+    /// Those that were not reaped yet.
+    pub fn children(&self) -> impl Iterator<Item = Pid> {
+        self.resolver.children()
+    }
+
     /// A child of this process was reaped.
     pub fn note_reaped(&mut self, pid: Pid) {
         self.resolver.note_reaped(pid);

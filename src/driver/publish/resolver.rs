@@ -115,6 +115,12 @@ impl Resolver {
         self.ending.push(child);
     }
 
+    /// Those that were not reaped yet.
+    pub fn children(&self) -> impl Iterator<Item = Pid> {
+        let running = self.lookup.as_ref().and_then(|lookup| lookup.child);
+        self.ending.iter().copied().chain(running)
+    }
+
     /// A child of this process was reaped, and its number may be another's.
     pub fn note_reaped(&mut self, pid: Pid) {
         self.ending.retain(|child| *child != pid);
