@@ -3,6 +3,9 @@
 //! Most tests are rows of tables of raw requests. Each row runs in one piece, split in two at every
 //! point, and byte by byte, and all runs must produce the same bytes and events.
 
+#[path = "support/cuts.rs"]
+mod cuts;
+
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -254,21 +257,9 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     joined(events)
 }
 
-/// Runs `raw` in one piece, in two pieces split at every point, and byte by byte, and checks that the
-/// events are the same.
+/// What comes of `raw`, however it is cut.
 fn run_in_every_way(name: &str, raw: &[u8]) -> Vec<Event> {
-    let whole = run([raw]);
-    assert_eq!(run(raw.chunks(1)), whole, "{name}: byte by byte");
-    // Every point of a long head would take minutes. Both of its ends and a stride that reaches
-    // every alignment take less.
-    let is_long = raw.len() > 1024;
-    for at in
-        (0..raw.len()).filter(|at| !is_long || *at < 64 || raw.len() - at < 64 || at % 331 == 0)
-    {
-        let (first, second) = raw.split_at(at);
-        assert_eq!(run([first, second]), whole, "{name}: cut at {at}");
-    }
-    whole
+    cuts::run_in_every_way(name, raw, |pieces| run(pieces))
 }
 
 // -------------------------------------------------------------------------------------------------
