@@ -24,11 +24,17 @@ use crate::support::socket_viewer::SocketViewer;
 use crate::{start_server, watch};
 
 const TOKEN: &str = "open-sesame";
-/// What a viewer that watches sees at least, its longest freeze in seconds, and how long a new viewer
-/// takes to its first frame. Without a flood it is 30, 0.07 and 0.1; a busy machine has its own freezes.
+/// What a viewer that watches sees at least, and its longest freeze in seconds. Without a flood it is
+/// 30 and 0.07; a busy machine has its own freezes.
 const LEAST_RATE: f64 = 27.0;
 const LONGEST_FREEZE: f64 = 0.5;
+/// Viewers that come during a flood, half a second apart.
+const NEWCOMERS: u32 = 3;
+/// How long the quickest of them takes to its first frame, and the slowest. Without a flood it is 0.1 s.
+/// Where the server has less than a core to itself, the kernel leaves out some of what is sent to it:
+/// then a DTLS flight is sent again after 1 s, and once more after 2 s (RFC 9147, section 5.8.2).
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
+const SLOWEST_JOIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections that wait for the server, and those that are sent a byte each second.
 const OPEN_CONNECTIONS: usize = 500;
@@ -78,7 +84,7 @@ impl Stand {
         check_with_wrong_password(username.as_str().unwrap())
     }
 
-    /// What a flood does to the page and to a new viewer. `flood` runs until the time that it is told,
+    /// What a flood does to the page and to new viewers. `flood` runs until the time that it is told,
     /// and returns how many requests were answered, or else what it sent; `handled` tells how many
     /// the server has handled so far, if it counts them in its statistics.
     fn withstand(
@@ -92,15 +98,24 @@ impl Stand {
         let (handled_before, cpu_before) = (handled(&self.stats()), self.server.usage().cpu_s);
         let started = Instant::now();
         let end = started + Duration::from_secs(seconds);
-        let headers = [("Authorization", self.authorization.as_str())];
+        let headers = &[("Authorization", self.authorization.as_str())];
         let (seen, joined, sent) = scope(|threads| {
             let sender = threads.spawn(move || flood(server, end));
-            let joiner = threads.spawn(move || {
-                sleep(Duration::from_secs(seconds) / 3);
-                time_to_join(server, &headers)
-            });
+            let newcomers: Vec<_> = (0..NEWCOMERS)
+                .map(|before| {
+                    let wait =
+                        Duration::from_secs(seconds) / 3 + before * Duration::from_millis(500);
+                    threads.spawn(move || {
+                        sleep(wait);
+                        time_to_join(server, headers)
+                    })
+                })
+                .collect();
             let seen = watch(&mut self.chromium, &self.tab, seconds - 1);
-            (seen, joiner.join().unwrap(), sender.join().unwrap())
+            let mut joined: Vec<Duration> =
+                newcomers.into_iter().map(|newcomer| newcomer.join().unwrap()).collect();
+            joined.sort_unstable();
+            (seen, joined, sender.join().unwrap())
         });
         let cpu = self.server.usage().cpu_s - cpu_before;
         let handled =
@@ -110,13 +125,14 @@ impl Stand {
         let (rate, freeze) = seen;
         println!(
             "{what}: {sent} sent, {count} handled, {:.1} µs of CPU each; {rate:.1} frames/s, longest \
-             freeze {freeze:.3} s; a new viewer has its first frame after {joined:.3?}",
+             freeze {freeze:.3} s; new viewers have their first frame after {joined:.3?}",
             1e6 * extra / count.max(1) as f64,
         );
         assert!(count > 0, "{what}: nothing was handled");
         assert!(rate >= LEAST_RATE, "{what}: {rate:.1} frames/s");
         assert!(freeze <= LONGEST_FREEZE, "{what}: {freeze:.3} s");
-        assert!(joined <= JOIN_LIMIT, "{what}: {joined:?}");
+        assert!(joined[0] <= JOIN_LIMIT, "{what}: {joined:?}");
+        assert!(joined[joined.len() - 1] <= SLOWEST_JOIN_LIMIT, "{what}: {joined:?}");
     }
 }
 
@@ -126,7 +142,7 @@ fn time_to_join(server: SocketAddr, headers: &[(&str, &str)]) -> Duration {
     let own: IpAddr = BROWSER_IPV4.parse().unwrap();
     let joined = SocketViewer::try_join_from(own, server, headers).unwrap();
     let mut viewer = joined.unwrap_or_else(|refusal| panic!("{}", refusal.json()));
-    while viewer.client.frames.is_empty() && started.elapsed() < Duration::from_secs(10) {
+    while viewer.client.frames.is_empty() && started.elapsed() <= SLOWEST_JOIN_LIMIT {
         viewer.step();
     }
     let elapsed = started.elapsed();
@@ -157,7 +173,9 @@ pub fn datagrams(network: &Network) {
         let send = |server, end| send_datagrams(server, end, &datagram);
         stand.withstand(what, send, |stats| stats["datagrams_dropped"].as_u64());
     }
-    assert_eq!(stand.stats()["viewers"].as_array().unwrap().len(), 1);
+    // A newcomer's goodbye may have been left out, too: then it goes when it is silent.
+    let of_page = |stats: &Value| stats["viewers"].as_array().unwrap().len() == 1;
+    stand.server.wait_for("the page's viewer alone", of_page);
 }
 
 /// As fast as one core sends.
