@@ -1,6 +1,7 @@
 //! The real driver and core with video of 2 Mbit/s, which the built-in source cannot produce: each
 //! frame is 8,300 bytes of filler that contain the frame's number.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -46,6 +47,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
+            left_sessions: BTreeMap::new(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

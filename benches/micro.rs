@@ -2,7 +2,7 @@
 //! an offer and a datagram. Without sockets and the kernel, with real cryptography.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -263,6 +263,7 @@ impl Core {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
+            left_sessions: BTreeMap::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
 use ballcast::driver::publish::resolver;
+use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         token: std::env::var_os("BALLCAST_TOKEN"),
         publish_token: std::env::var_os("BALLCAST_PUBLISH_TOKEN"),
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        state: std::env::var_os("STATE_DIRECTORY"),
     };
     let command = match cli::parse(std::env::args_os().skip(1), environment) {
         Ok(command) => command,
@@ -67,6 +69,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
              host's address with --announce and its port, TCP and UDP"
         );
     }
+    let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
+    let sessions = sessions.unwrap_or_default();
     let secrets = Secrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
@@ -89,6 +93,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             },
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
+            left_sessions: sessions.kept().clone(),
             feed: flags.source.feed(),
             stamped: flags.stamp,
             wall_clock,
@@ -100,6 +105,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     if let Source::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
+    driver.set_sessions(sessions);
     let urls = urls(&addresses);
     print(&urls)?;
     if let Some(url) = urls.lines().next() {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -159,6 +160,34 @@ fn the_session_is_deleted_at_the_end_and_before_the_next_one() {
     assert_eq!(commands(&mut world), [Command::Close]);
     world.run(seconds(60));
     assert_eq!(commands(&mut world), []);
+}
+
+#[test]
+fn a_session_that_a_killed_process_has_left_is_deleted_first() {
+    let mut killed = publishing(URL);
+    accept(&mut killed);
+    let session = Url::parse("http://media.example:8889/cam/session/1").unwrap();
+    let kept = BTreeMap::from([(TARGET, session)]);
+    assert_eq!(killed.kept_sessions, kept);
+    let mut world = World::configured(|config| {
+        config.targets = vec![target(URL)];
+        config.left_sessions = kept.clone();
+    });
+    world.run(Duration::ZERO);
+    let request = connect(&mut world);
+    assert!(request.starts_with("DELETE /cam/session/1 "), "{request}");
+    assert!(request.contains("Authorization: Bearer opensesame"), "{request}");
+    world.kept_sessions = kept;
+    respond(&mut world, "404 Not Found", "");
+    assert_eq!(world.kept_sessions, BTreeMap::new(), "a server that was restarted, too");
+    accept(&mut world);
+    world.run(seconds(1));
+    assert_eq!(stats(&mut world)["state"], "live");
+    assert_eq!(world.kept_sessions.len(), 1);
+    world.input(Input::Shutdown);
+    connect(&mut world);
+    respond(&mut world, "200 OK", "");
+    assert_eq!(world.kept_sessions, BTreeMap::new());
 }
 
 /// The first attempt's response is this: the sentence about it, and how long until the next attempt.

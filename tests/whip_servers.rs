@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs::create_dir_all;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -62,8 +63,10 @@ impl Aiortc {
 
     /// Starts a server that publishes here. Not on the loopback address: aiortc has no candidate of it.
     fn publish(&self, path: &str, token: &str) -> Server {
+        let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("whip-{}", self.port));
+        create_dir_all(&state).unwrap();
         let mut command = Command::new(binary());
-        command.env("BALLCAST_PUBLISH_TOKEN", token);
+        command.env("BALLCAST_PUBLISH_TOKEN", token).env("STATE_DIRECTORY", state);
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         Server::start_command(command, &own_address(), 0, &["--publish", &url])
     }
@@ -168,13 +171,16 @@ fn the_picture_is_back_when_the_whip_server_is() {
     }
 }
 
-/// A session is no more than the publisher: whoever comes next has another one.
+/// The next one knows what the last one has left.
 #[test]
 fn the_picture_is_back_when_the_server_was_killed() {
     let aiortc = Aiortc::start(&[]);
     for session in [1, 2] {
         let mut server = aiortc.publish("/whip", TOKEN);
         let started = Instant::now();
+        if session == 2 {
+            aiortc.wait_for_line("DELETE /whip/1 200 right");
+        }
         while aiortc.frame().session != session {}
         assert!(started.elapsed() < BACK_LIMIT);
         server.signal(Signal::KILL);

@@ -47,7 +47,9 @@ More viewers
   --publish URL   Send the stream to the media server there, too, which shows it to
                   more viewers: its URL for WHIP, over plain http, such as
                   http://media.example:8889/camera/whip; up to 4 times. One that
-                  fails is tried again after 1 to 30 s [none]
+                  fails is tried again after 1 to 30 s. With a folder named in the
+                  variable STATE_DIRECTORY, the next start ends the session that a
+                  kill or a power cut has left there [none]
   --publish-token-file FILE
                   The token in this file is what the media server asks for, such as
                   a stream key, a JWT or user:password; given once for all of
@@ -121,6 +123,7 @@ mod tests {
             "--publish ",
             "--publish-token-file",
             "BALLCAST_PUBLISH_TOKEN",
+            "STATE_DIRECTORY",
             "--stamp",
             "--exec",
             "--raw",

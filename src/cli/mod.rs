@@ -7,6 +7,7 @@ pub mod qr;
 mod source;
 mod values;
 
+use std::env::split_paths;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
@@ -69,6 +70,8 @@ pub struct Flags {
     pub token: Option<Token>,
     /// The media servers that are published to.
     pub targets: Vec<Target>,
+    /// Where is kept what the next process has to know.
+    pub state: Option<PathBuf>,
     pub stamp: bool,
     /// Print a QR code also where standard output is no terminal.
     pub qr: bool,
@@ -93,6 +96,7 @@ impl Default for Flags {
             announced: Vec::new(),
             token: None,
             targets: Vec::new(),
+            state: None,
             stamp: false,
             qr: false,
         }
@@ -134,6 +138,8 @@ pub struct Environment {
     pub publish_token: Option<OsString>,
     /// `CREDENTIALS_DIRECTORY`: where a unit of systemd finds its secrets (systemd.exec(5)).
     pub credentials: Option<PathBuf>,
+    /// `STATE_DIRECTORY`: folders that outlive a service of systemd, with colons between (systemd.exec(5)).
+    pub state: Option<OsString>,
 }
 
 /// The token among the secrets of a unit: it counts where no other is given.
@@ -215,6 +221,8 @@ pub fn parse(
     }
     flags.token = tokens.pop();
     flags.targets = publishing.choose(environment.publish_token, environment.credentials)?;
+    let mut folders = environment.state.iter().flat_map(split_paths);
+    flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
@@ -278,6 +286,7 @@ mod tests {
                 url: Url::parse("http://media.example/whip").unwrap(),
                 token: None,
             }],
+            state: None,
             stamp: true,
             qr: true,
             source: Source::Ball,
@@ -371,6 +380,20 @@ mod tests {
         let sentence = token("").unwrap_err().to_string();
         assert!(sentence.starts_with("The credential ballcast.token has something"), "{sentence}");
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_first_folder_of_a_unit_is_for_what_is_kept() {
+        for (variable, folder) in [
+            (None, None),
+            (Some(""), None),
+            (Some("/var/lib/ballcast"), Some("/var/lib/ballcast")),
+            (Some("/var/lib/ballcast:/var/lib/other"), Some("/var/lib/ballcast")),
+        ] {
+            let state = variable.map(OsString::from);
+            let flags = flags_in("", Environment { state, ..Environment::default() }).unwrap();
+            assert_eq!(flags.state, folder.map(PathBuf::from), "{variable:?}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use self::endpoints::{BindError, Endpoints};
 pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
 pub use self::feed::Origin;
+use self::publish::sessions::Sessions;
 use self::service::Service;
 use self::stream::Stream;
 use self::targets::Targets;
@@ -104,6 +105,7 @@ pub struct Driver<S> {
     source_failing: bool,
     /// Dropped before the stream, whose end reaps all children.
     targets: Targets,
+    sessions: Sessions,
     /// The stream from outside.
     stream: Option<Stream>,
     /// Collected until there are enough of them, or nothing else is to be done.
@@ -147,6 +149,7 @@ impl<S: Source> Driver<S> {
             source,
             source_failing: false,
             targets: Targets::new(),
+            sessions: Sessions::default(),
             stream: None,
             transmits: Vec::with_capacity(udp::BATCH),
             pending: VecDeque::new(),
@@ -166,6 +169,11 @@ impl<S: Source> Driver<S> {
     /// Takes the stream from here that the core asks for.
     pub fn set_origin(&mut self, origin: Origin) {
         self.stream = Some(Stream::new(origin));
+    }
+
+    /// Keeps the sessions at media servers here.
+    pub fn set_sessions(&mut self, sessions: Sessions) {
+        self.sessions = sessions;
     }
 
     /// Serves until a signal asks to end.
@@ -389,6 +397,12 @@ impl<S: Source> Driver<S> {
                 Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),
                 Output::Publish(id, command) => {
                     self.pending.push_back(Pending::Publish(id, command));
+                }
+                Output::KeepSession(id, session) => {
+                    if let Err(error) = self.sessions.keep(id, session) {
+                        let what = "sessions at media servers are not kept for the next start";
+                        self.warnings.warn(&error, what);
+                    }
                 }
                 Output::Timeout(deadline) => {
                     self.transmit();

@@ -19,7 +19,8 @@ const DELETE_ATTEMPTS: u32 = 3;
 /// What is published to one media server.
 ///
 /// An attempt first deletes the session that the last one has left behind, if any, and then makes a
-/// new one. So there is never a second one that we know of.
+/// new one. So there is never a second one that we know of. That goes for an earlier process of this
+/// device, too, as far as the driver has kept [`session`](Publisher::session).
 pub struct Publisher {
     target: Target,
     phase: Phase,
@@ -82,12 +83,13 @@ pub struct Status {
 }
 
 impl Publisher {
-    /// The first attempt is at once.
-    pub fn new(target: Target, seed: [u8; 32], now: Instant) -> Publisher {
+    /// The first attempt is at once. `left` is the session that an earlier process has left behind, if
+    /// any.
+    pub fn new(target: Target, left: Option<Url>, seed: [u8; 32], now: Instant) -> Publisher {
         Publisher {
             target,
             phase: Phase::Waiting { until: now },
-            session: None,
+            session: left.map(|url| Session { url, known: None, delete_attempts: 0 }),
             backoff: Backoff::new(seed),
             problem: None,
             end: None,
@@ -97,6 +99,11 @@ impl Publisher {
 
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What has to be deleted sooner or later, also if this process is killed.
+    pub fn session(&self) -> Option<&Url> {
+        self.session.as_ref().map(|session| &session.url)
     }
 
     pub fn status(&self) -> Status {

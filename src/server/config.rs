@@ -1,5 +1,6 @@
 //! What the server is made of.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,7 +10,8 @@ use str0m::config::{CryptoProvider, DtlsCert};
 
 use super::admission::Limits;
 use crate::feed;
-use crate::publish::Target;
+use crate::http::Url;
+use crate::publish::{Target, TargetId};
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
 use crate::webrtc::{LocalParameters, resend_packets};
@@ -38,6 +40,9 @@ pub struct Config {
     pub feed: Option<feed::Config>,
     /// The media servers that the stream is published to.
     pub targets: Vec<Target>,
+    /// Sessions at them that an earlier process has left behind: what was kept of
+    /// [`Output::KeepSession`](super::Output::KeepSession).
+    pub left_sessions: BTreeMap<TargetId, Url>,
     /// Whether pictures carry their capture time, for the page to know.
     pub stamped: bool,
     /// The wall clock at the start.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Raw;
 use crate::feed;
+use crate::http::Url;
 use crate::media::{Codec, Frame, SnapshotError};
 use crate::publish::{self, TargetId};
 use crate::webrtc::Transmit;
@@ -78,6 +79,9 @@ pub enum Output {
     Feed(feed::Command),
     /// Do this to the connection to a media server.
     Publish(TargetId, publish::Command),
+    /// This is the session at a media server from now on, if there is any: keep it beyond the end of the
+    /// process, for [`Config::left_sessions`](super::Config::left_sessions).
+    KeepSession(TargetId, Option<Url>),
     /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and bring
     /// it as [`Input::Snapshot`], now or later. At most one for each width is under way.
     Snapshot {

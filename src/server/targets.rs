@@ -1,11 +1,13 @@
 //! The media servers that the stream is published to: each is asked to watch, and is then a viewer like
 //! any other, but that no limit counts it.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::secrets::Secrets;
 use super::viewers::Origin;
 use super::{Output, Server, Timer};
+use crate::http::Url;
 use crate::publish::{Effect, Event, Publisher, Target, TargetId};
 use crate::webrtc::viewer::{Invitation, formats};
 use crate::webrtc::{Counters, EndReason, ViewerId};
@@ -18,6 +20,8 @@ pub(super) struct TargetEntry {
     /// While the server has not answered it.
     invitation: Option<Invitation>,
     pub viewer: Option<ViewerId>,
+    /// Its session as the driver keeps it.
+    kept: Option<Url>,
     /// What it was sent in the sessions that have ended.
     pub sent: Counters,
 }
@@ -30,14 +34,24 @@ impl TargetEntry {
 }
 
 impl Targets {
-    pub fn new(targets: &[Target], secrets: &mut Secrets, now: Instant) -> Targets {
-        let entry = |target: &Target| TargetEntry {
-            publisher: Publisher::new(target.clone(), secrets.seed(), now),
-            invitation: None,
-            viewer: None,
-            sent: Counters::default(),
+    /// `left` are the sessions that an earlier process has left behind.
+    pub fn new(
+        targets: &[Target],
+        left: &BTreeMap<TargetId, Url>,
+        secrets: &mut Secrets,
+        now: Instant,
+    ) -> Targets {
+        let entry = |(index, target): (usize, &Target)| {
+            let left = left.get(&TargetId(index)).cloned();
+            TargetEntry {
+                publisher: Publisher::new(target.clone(), left.clone(), secrets.seed(), now),
+                invitation: None,
+                viewer: None,
+                kept: left,
+                sent: Counters::default(),
+            }
         };
-        Targets(targets.iter().map(entry).collect())
+        Targets(targets.iter().enumerate().map(entry).collect())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (TargetId, &TargetEntry)> {
@@ -90,6 +104,11 @@ impl Server {
         }
         let Some(entry) = self.targets.get_mut(id) else { return };
         self.timers.set(Timer::Target(id), entry.publisher.poll_timeout());
+        let session = entry.publisher.session();
+        if session != entry.kept.as_ref() {
+            entry.kept = session.cloned();
+            self.outbox.push_back(Output::KeepSession(id, entry.kept.clone()));
+        }
         if entry.publisher.is_over()
             && let Some(viewer) = entry.viewer.take()
         {

@@ -7,7 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs::{create_dir_all, write};
+use std::fs::{create_dir_all, remove_dir_all, write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,14 +106,6 @@ impl Whip {
     fn url(&self) -> String {
         format!("http://{}/whip/endpoint/{ENDPOINT}", self.address)
     }
-
-    /// Ends the session of whoever publishes, as that one could.
-    fn delete(&self) -> u16 {
-        let authorization = format!("Bearer {TOKEN}");
-        let headers = [("Authorization", authorization.as_str())];
-        let path = format!("/whip/resource/{ENDPOINT}");
-        request(self.address, "DELETE", &path, &headers, b"").status
-    }
 }
 
 /// Both of them.
@@ -121,6 +113,8 @@ struct MediaServer {
     _lock: MutexGuard<'static, ()>,
     whip: Whip,
     janus: Janus,
+    /// What each device keeps for its next start.
+    state: PathBuf,
 }
 
 impl MediaServer {
@@ -129,17 +123,21 @@ impl MediaServer {
         let janus = Janus::start(free_port());
         // Before it, the WHIP server would wait for 2 s.
         janus.program.wait_for_words("WebSockets thread started");
-        MediaServer { _lock: lock, whip: Whip::start(&janus), janus }
+        let state = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("publishing");
+        let _ = remove_dir_all(&state);
+        MediaServer { _lock: lock, whip: Whip::start(&janus), janus, state }
     }
 
     fn publish(&self) -> Server {
-        self.publish_with(TOKEN)
+        self.publish_from("one device", TOKEN)
     }
 
     /// Not on the loopback address: Janus has no candidate of it.
-    fn publish_with(&self, token: &str) -> Server {
+    fn publish_from(&self, device: &str, token: &str) -> Server {
+        let state = self.state.join(device);
+        create_dir_all(&state).unwrap();
         let mut command = Command::new(binary());
-        command.env("BALLCAST_PUBLISH_TOKEN", token);
+        command.env("BALLCAST_PUBLISH_TOKEN", token).env("STATE_DIRECTORY", state);
         Server::start_command(command, &own_address(), 0, &["--publish", &self.whip.url()])
     }
 
@@ -224,10 +222,9 @@ fn the_picture_is_back_when_the_server_was_asked_to_end() {
     check_back(&mut chromium, &tab, &before, Instant::now(), "SIGTERM");
 }
 
-/// Whoever vanishes holds the endpoint: this Janus does not look for it. The WHIP server refuses the next one with
-/// the status of a wrong token, and other words. It tries again, as the session may end.
+/// Whoever vanishes holds the endpoint: this Janus does not look for it. The next one knows the session, and deletes it.
 #[test]
-fn the_picture_is_back_when_the_session_of_a_killed_server_is_gone() {
+fn the_picture_is_back_when_the_server_was_killed() {
     let media = MediaServer::start();
     let mut server = media.publish();
     let mut chromium = Chromium::start();
@@ -235,18 +232,31 @@ fn the_picture_is_back_when_the_session_of_a_killed_server_is_gone() {
     let before = chromium.evaluate(&tab, "window.watching");
     server.signal(Signal::KILL);
     server.wait();
-    let server = media.publish();
-    server.wait_for_log("Endpoint ID already in use");
+    let _server = media.publish();
+    check_back(&mut chromium, &tab, &before, Instant::now(), "SIGKILL");
+}
+
+/// The WHIP server refuses it with the status of a wrong token, and other words. It tries again, as the session may end.
+#[test]
+fn another_device_has_the_endpoint_when_the_first_one_has_left() {
+    let media = MediaServer::start();
+    let mut first = media.publish();
+    let mut chromium = Chromium::start();
+    let tab = media.watch(&mut chromium);
+    let before = chromium.evaluate(&tab, "window.watching");
+    let second = media.publish_from("another device", TOKEN);
+    second.wait_for_log("Endpoint ID already in use");
     // Long enough for it to try less often.
     sleep(Duration::from_secs(15));
-    assert_eq!(media.whip.delete(), 200);
-    check_back(&mut chromium, &tab, &before, Instant::now(), "SIGKILL");
+    first.signal(Signal::TERM);
+    assert!(first.wait().success());
+    check_back(&mut chromium, &tab, &before, Instant::now(), "another device");
 }
 
 #[test]
 fn a_wrong_token_is_in_the_log() {
     let media = MediaServer::start();
-    let server = media.publish_with("wrong-sesame");
+    let server = media.publish_from("one device", "wrong-sesame");
     server.wait_for_log("403");
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ballcast::http::Url;
 use ballcast::media::Codec;
-use ballcast::publish::{BearerToken, Target};
+use ballcast::publish::{BearerToken, Target, TargetId};
 use fastrand::Rng;
 
 pub use self::options::TargetOptions;
@@ -26,6 +26,8 @@ use crate::viewer::Viewer;
 pub const TOKEN_MARK: &str = "t0ken";
 /// Is in the path and the query of every URL, which may be secrets, too.
 pub const SECRET_MARK: &str = "s3cret";
+/// Sessions have ports from here on.
+const FIRST_PORT: u16 = 40_000;
 /// A session of which nothing comes for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(12);
 const GOOD_DELAY: Duration = Duration::from_millis(10);
@@ -82,14 +84,21 @@ pub struct MediaServer {
 }
 
 impl MediaServer {
-    pub fn new(options: TargetOptions, seed: u64) -> MediaServer {
+    pub fn new(options: TargetOptions, seed: u64, now: Instant) -> MediaServer {
         let index = options.index as u64 + 1;
         let link = || Link::new(options.path.clone());
+        let left = options.left_session().map(|url| Session {
+            path: url.target,
+            address: SocketAddr::new(options.ip(), FIRST_PORT),
+            peer: None,
+            heard_at: now,
+            breaks_at: None,
+        });
         MediaServer {
             rng: Rng::with_seed(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             up: link(),
             down: link(),
-            sessions: Vec::new(),
+            sessions: left.into_iter().collect(),
             codecs: BTreeMap::new(),
             made: 0,
             is_mended: false,
@@ -104,6 +113,11 @@ impl MediaServer {
         let token = options.has_token.then(|| format!("{TOKEN_MARK}-{}", options.index));
         let token = token.and_then(|token| BearerToken::parse(&token));
         Target { url: options.url(), token }
+    }
+
+    /// What the device is told of an earlier process of its own.
+    pub fn left_session(options: &TargetOptions) -> Option<(TargetId, Url)> {
+        options.left_session().map(|url| (TargetId(options.index), url))
     }
 
     /// All that was wrong with it ends.
@@ -206,7 +220,7 @@ impl MediaServer {
         tally: &mut Tally,
     ) -> Option<(String, String)> {
         self.made += 1;
-        let mut address = SocketAddr::new(self.options.ip(), 40_000 + self.made);
+        let mut address = SocketAddr::new(self.options.ip(), FIRST_PORT + self.made);
         if self.rng.bool() {
             // Behind the last one, where a NAT has given it the port again.
             address = self.sessions.last().map_or(address, |last| last.address);

@@ -247,6 +247,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         announced: Vec::new(),
         targets: options.targets.iter().map(MediaServer::target).collect(),
+        left_sessions: options.targets.iter().filter_map(MediaServer::left_session).collect(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,
@@ -284,7 +285,7 @@ impl Run {
             .collect();
         let rules = new_rules(&options, now);
         let targets = options.targets.iter();
-        let publishing = targets.map(|it| Publishing::new(it, options.seed)).collect();
+        let publishing = targets.map(|it| Publishing::new(it, options.seed, now)).collect();
         let far_end = options.feed.as_ref().map(|feed| FarEnd::new(feed, options.seed));
         Run {
             now,

@@ -42,7 +42,7 @@ kinds! {
         SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
         GroupGiven, GroupLetGo, WordsShown, JpegLeftOut, CommandKilled, GaveUp, PacedFrame,
         PublishedVp8, IceLite, DtlsClient, ChunkedAnswer, SessionDeleted, DeleteNotFound,
-        DeleteGivenUp, EndsWithoutSession,
+        DeleteGivenUp, EndsWithoutSession, LeftSessionDeleted,
     }
 }
 

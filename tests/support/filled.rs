@@ -1,6 +1,7 @@
 //! A server in this process whose frames are the ball's with filler data behind them (ITU-T H.264,
 //! 7.3.2.7), so that all 16 bits of sequence numbers are used up within seconds.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -81,6 +82,7 @@ fn config(
         access: AccessPolicy::default(),
         announced: Vec::new(),
         targets: Vec::new(),
+        left_sessions: BTreeMap::new(),
         token: None,
         limits: Limits::default(),
         frames_per_second,

@@ -1,11 +1,13 @@
 //! A server, its viewers and a network without loss or delay between them, in virtual time: no
 //! socket, no thread, no sleep.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::feed;
+use ballcast::http::Url;
 use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::publish::{self, TargetId};
 use ballcast::server::admission::Limits;
@@ -56,6 +58,7 @@ pub struct World {
     pub encodes: Vec<(Size, Vec<Codec>)>,
     pub feed_commands: Vec<feed::Command>,
     pub publish_commands: Vec<(TargetId, publish::Command)>,
+    pub kept_sessions: BTreeMap<TargetId, Url>,
     /// The codec that the next clients offer.
     pub codec: Codec,
     /// The codecs in which the last picture was encoded.
@@ -144,6 +147,7 @@ impl World {
             },
             announced: Vec::new(),
             targets: Vec::new(),
+            left_sessions: BTreeMap::new(),
             token: None,
             limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,
@@ -162,6 +166,7 @@ impl World {
             encodes: Vec::new(),
             feed_commands: Vec::new(),
             publish_commands: Vec::new(),
+            kept_sessions: BTreeMap::new(),
             codec: Codec::H264,
             encoded: Vec::new(),
             forced_keyframes: Vec::new(),
@@ -381,6 +386,10 @@ impl World {
                 Output::Capture(codecs) => capture = Some(codecs),
                 Output::Feed(command) => self.feed_commands.push(command),
                 Output::Publish(id, command) => self.publish_commands.push((id, command)),
+                Output::KeepSession(id, session) => {
+                    self.kept_sessions.remove(&id);
+                    self.kept_sessions.extend(session.map(|session| (id, session)));
+                }
                 Output::Encode { picture, codecs, .. } => encode = Some((picture, codecs)),
                 Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {

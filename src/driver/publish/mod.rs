@@ -2,6 +2,7 @@
 //! [`Command`] says, and what happens to them is told.
 
 pub mod resolver;
+pub mod sessions;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};

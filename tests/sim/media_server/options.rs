@@ -27,6 +27,8 @@ pub struct TargetOptions {
     /// Its responses come in chunks, and its Location is a whole URL.
     pub is_chunked: bool,
     pub is_absolute: bool,
+    /// An earlier process of the device has left a session behind.
+    pub has_left_session: bool,
     pub path: Conditions,
     /// The probabilities that something goes wrong with a name, a connection, a response, and the media
     /// of a session.
@@ -57,6 +59,7 @@ impl TargetOptions {
             is_dtls_server: rng.bool(),
             is_chunked: rng.bool(),
             is_absolute: rng.bool(),
+            has_left_session: rng.u8(..3) == 0,
             path: if is_good { Conditions::perfect(super::GOOD_DELAY) } else { path.clone() },
             bad_names: share(rng, 0.8),
             bad_connects: share(rng, 0.6),
@@ -76,6 +79,11 @@ impl TargetOptions {
     /// Where there is nobody.
     pub fn dead_ip(&self) -> IpAddr {
         IpAddr::from([10, 21, self.index as u8, 1])
+    }
+
+    pub fn left_session(&self) -> Option<Url> {
+        let path = format!("/sessions/{SECRET_MARK}-0");
+        self.has_left_session.then(|| self.url().join(&path).expect("a path is a reference"))
     }
 
     pub fn url(&self) -> Url {

@@ -60,6 +60,10 @@ pub struct TargetRules {
     redirected: Option<Url>,
     redirects: usize,
     session: Option<Session>,
+    /// Of an earlier process, until it is deleted.
+    left: Option<Url>,
+    /// Which a process that comes after the device's own would know of.
+    kept: Option<Url>,
     /// What is under way is a DELETE.
     deletes: bool,
     closed_at: Option<Instant>,
@@ -79,6 +83,7 @@ pub struct TargetRules {
 impl TargetRules {
     pub fn new(options: &TargetOptions) -> TargetRules {
         let token = format!("Bearer {TOKEN_MARK}-{}", options.index);
+        let left = options.left_session();
         TargetRules {
             url: options.url(),
             token: options.has_token.then_some(token),
@@ -86,7 +91,9 @@ impl TargetRules {
             names: BTreeMap::new(),
             redirected: None,
             redirects: 0,
-            session: None,
+            session: left.clone().map(|url| Session { url, deletes: 0 }),
+            kept: left.clone(),
+            left,
             deletes: false,
             closed_at: None,
             began_at: None,
@@ -104,6 +111,15 @@ impl TargetRules {
     pub fn expected_url(&self) -> &Url {
         let of_session = self.session.as_ref().map(|session| &session.url);
         self.redirected.as_ref().or(of_session).unwrap_or(&self.url)
+    }
+
+    /// The core wants its session to be kept, or none.
+    pub fn keep(&mut self, session: Option<&Url>) -> RuleResult {
+        let known = self.session.as_ref().map(|session| &session.url);
+        let is_right = session.is_none() || session == known;
+        rule!(is_right, "S27: the session {session:?} is kept, and it is {known:?}");
+        self.kept = session.cloned();
+        Ok(())
     }
 
     pub fn shut_down(&mut self) {
@@ -172,6 +188,12 @@ impl TargetRules {
             return Ok(());
         }
         (self.redirected, self.redirects) = (None, 0);
+        let session = self.session.as_ref().filter(|session| session.deletes < DELETE_ATTEMPTS);
+        let (session, kept) = (session.map(|session| &session.url), self.kept.as_ref());
+        rule!(
+            session == kept,
+            "S27: the session {session:?} is to be deleted, and {kept:?} is kept"
+        );
         if let Some(session) = &mut self.session {
             if session.deletes >= DELETE_ATTEMPTS {
                 tally.happened(Happening::DeleteGivenUp);
@@ -254,7 +276,10 @@ impl TargetRules {
             (307 | 308, None) => {}
             _ if self.deletes => {
                 tally.happened(Happening::SessionDeleted);
-                self.session = None;
+                let deleted = self.session.take().map(|session| session.url);
+                if self.left.take_if(|left| Some(&*left) == deleted.as_ref()).is_some() {
+                    tally.happened(Happening::LeftSessionDeleted);
+                }
                 self.redirected = None;
                 self.redirects = 0;
             }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ballcast::http::Url;
 use ballcast::media::Codec;
 use ballcast::publish::{Command, Event as PublishEvent, TargetId};
 use ballcast::server::Input;
@@ -39,9 +40,9 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new(options: &TargetOptions, seed: u64) -> Publishing {
+    pub(super) fn new(options: &TargetOptions, seed: u64, now: Instant) -> Publishing {
         Publishing {
-            server: MediaServer::new(options.clone(), seed),
+            server: MediaServer::new(options.clone(), seed, now),
             rules: TargetRules::new(options),
             connection: 0,
             received: 0,
@@ -97,6 +98,13 @@ impl Run {
             self.after(wait, Event::Publish { id, connection, step });
         }
         Ok(())
+    }
+
+    /// The core wants the session at a media server to be kept, or none.
+    pub(super) fn keep_session(&mut self, id: TargetId, session: Option<&Url>) -> RuleResult {
+        let target =
+            self.publishing.get_mut(id.0).ok_or("S22: a session without a target is kept")?;
+        target.rules.keep(session)
     }
 
     pub(super) fn step_publish(&mut self, id: TargetId, connection: u64, step: Step) -> RuleResult {

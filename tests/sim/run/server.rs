@@ -194,6 +194,7 @@ impl Run {
                 }
                 Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
                 Output::Publish(id, command) => self.execute_publish(id, command)?,
+                Output::KeepSession(id, session) => self.keep_session(id, session.as_ref())?,
                 Output::Encode { picture, captured, codecs } => {
                     self.want_encode(picture, captured, codecs)?;
                 }

@@ -1,0 +1,197 @@
+//! The sessions at media servers, in a file: a process that is killed leaves them behind, some servers take
+//! nobody else for as long as they have them, and the next process deletes them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::http::{TARGET_MAX_BYTES, Url};
+use crate::publish::{MAX_TARGETS, Target, TargetId};
+
+const FILE: &str = "sessions";
+/// What [`Sessions::to_text`] has at most: a number and two URLs a line.
+const MAX_BYTES: usize = MAX_TARGETS * (2 * TARGET_MAX_BYTES + 4);
+
+/// The sessions that are there to be deleted. By default none are kept.
+///
+/// The file has a line for each: the target's place on the command line, its URL and that of the session, with
+/// spaces between. So another command line never deletes what is not its own. It is for its owner alone, as
+/// URLs may be secrets.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    file: Option<PathBuf>,
+    targets: Vec<Url>,
+    kept: BTreeMap<TargetId, Url>,
+}
+
+impl Sessions {
+    /// Reads what an earlier process has left in this folder. A file that cannot be read is warned of.
+    pub fn open(folder: &Path, targets: &[Target]) -> Sessions {
+        let file = folder.join(FILE);
+        let targets: Vec<Url> = targets.iter().map(|target| target.url.clone()).collect();
+        let text = read(&file).unwrap_or_else(|error| {
+            log::warn!("{} is left aside: {error}", file.display());
+            String::new()
+        });
+        let kept = text.lines().filter_map(|line| parse(line, &targets)).collect();
+        Sessions { file: Some(file), targets, kept }
+    }
+
+    /// Those that there are now.
+    pub fn kept(&self) -> &BTreeMap<TargetId, Url> {
+        &self.kept
+    }
+
+    /// There is this session at a target from now on, or none. The file is replaced as a whole; the kernel
+    /// writes it to the disk in its own time, as waiting for that would stop the picture.
+    ///
+    /// # Errors
+    /// The file cannot be written. It is as it was before.
+    pub fn keep(&mut self, id: TargetId, session: Option<Url>) -> io::Result<()> {
+        match session {
+            Some(session) => self.kept.insert(id, session),
+            None => self.kept.remove(&id),
+        };
+        let Some(file) = &self.file else { return Ok(()) };
+        if self.kept.is_empty() {
+            return match fs::remove_file(file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let new = file.with_extension("new");
+        let mut options = OpenOptions::new();
+        let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        opened.write_all(self.to_text().as_bytes())?;
+        fs::rename(new, file)
+    }
+
+    fn to_text(&self) -> String {
+        let line = |(id, session): (&TargetId, &Url)| {
+            let target = self.targets.get(id.0)?;
+            Some(format!("{} {target} {session}\n", id.0))
+        };
+        self.kept.iter().filter_map(line).collect()
+    }
+}
+
+/// Empty if there is no file.
+fn read(file: &Path) -> io::Result<String> {
+    let opened = match File::open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened?,
+    };
+    let mut text = String::new();
+    opened.take(MAX_BYTES as u64).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A session at one of these targets; `None` for one at another, and for what is no session.
+fn parse(line: &str, targets: &[Url]) -> Option<(TargetId, Url)> {
+    let [number, target, session] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let number: usize = number.parse().ok()?;
+    let is_known = targets.get(number)?.to_string() == target;
+    is_known.then_some((TargetId(number), Url::parse(session).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A folder for the file of one test, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let name = format!("ballcast-sessions-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const TARGETS: [&str; 2] = ["http://one.example/whip?key=a", "http://two.example/whip"];
+
+    fn targets(urls: &[&str]) -> Vec<Target> {
+        urls.iter().map(|url| Target { url: url_of(url), token: None }).collect()
+    }
+
+    fn url_of(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_next_process_knows_what_is_left_and_nothing_that_is_gone() {
+        let folder = Folder::new("next");
+        let open = || Sessions::open(&folder.0, &targets(&TARGETS));
+        let session = url_of("http://two.example/session/1");
+        let mut first = open();
+        assert!(first.kept().is_empty());
+        first.keep(TargetId(0), Some(url_of("http://one.example/session/1"))).unwrap();
+        first.keep(TargetId(1), Some(session.clone())).unwrap();
+        first.keep(TargetId(0), None).unwrap();
+        let mut second = open();
+        assert_eq!(second.kept(), &BTreeMap::from([(TargetId(1), session)]));
+        let file = folder.0.join(FILE);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        second.keep(TargetId(1), None).unwrap();
+        assert!(!file.exists());
+        second.keep(TargetId(1), None).unwrap();
+        assert!(open().kept().is_empty());
+    }
+
+    #[test]
+    fn sessions_of_another_command_line_are_left_alone() {
+        let folder = Folder::new("others");
+        let mut sessions = Sessions::open(&folder.0, &targets(&TARGETS));
+        sessions.keep(TargetId(0), Some(url_of("http://one.example/session/1"))).unwrap();
+        for others in [&[][..], &TARGETS[1..], &["http://one.example/whip?key=b"]] {
+            assert!(Sessions::open(&folder.0, &targets(others)).kept().is_empty(), "{others:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_is_left_aside() {
+        let folder = Folder::new("wrong");
+        let one = TARGETS[0];
+        let endless = "x".repeat(2 * MAX_BYTES);
+        for text in [
+            "",
+            "\n\n",
+            "0",
+            &format!("0 {one}"),
+            &format!("0 {one} https://one.example/session/1"),
+            &format!("0 {one} /session/1"),
+            &format!("0 {one} http://one.example/session/1 more"),
+            &format!("2 {one} http://one.example/session/1"),
+            &format!("-1 {one} http://one.example/session/1"),
+            &endless,
+        ] {
+            fs::write(folder.0.join(FILE), text).unwrap();
+            let sessions = Sessions::open(&folder.0, &targets(&TARGETS));
+            assert!(sessions.kept().is_empty(), "{text}");
+        }
+        fs::write(folder.0.join(FILE), [0xff; 9]).unwrap();
+        assert!(Sessions::open(&folder.0, &targets(&TARGETS)).kept().is_empty());
+    }
+
+    #[test]
+    fn without_a_folder_nothing_is_kept_and_one_that_is_missing_is_an_error() {
+        let session = Some(url_of("http://one.example/session/1"));
+        Sessions::default().keep(TargetId(0), session.clone()).unwrap();
+        let missing = Folder::new("missing").0.join("folder");
+        let mut sessions = Sessions::open(&missing, &targets(&TARGETS));
+        let error = sessions.keep(TargetId(0), session).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}
