@@ -18,9 +18,8 @@
 //! numbers, ETags. What the libraries draw by themselves is no secret, or theirs: str0m takes ICE
 //! tie-breakers, STUN transaction ids and CNAMEs from `fastrand`, which `main` seeds from the
 //! operating system; dimpl, its DTLS, takes randoms and key shares from the crypto provider in
-//! [`Config::crypto`](server::Config). What is published to a media server has SSRCs and the mid of
-//! str0m's choice, too, as its offer is made by str0m. str0m also reads the wall clock once a process, for the NTP
-//! times of its RTCP reports.
+//! [`Config::crypto`](server::Config). str0m also reads the wall clock once a process, for the NTP times
+//! of its RTCP reports.
 //!
 //! ```text
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
@@ -46,7 +45,7 @@
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
 //! | [`web`] | which request is welcome, and what pages and players are told | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time; a request of ours and its response | core |
-//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest; the answer to an offer of ours | core |
+//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest; an offer of ours, and the answer to it | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
 //! | [`feed`] | a stream from outside: when it is opened, silent, failed, begun again; what it has to show | core |

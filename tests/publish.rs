@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -130,6 +130,33 @@ fn vp8_is_sent_to_a_server_that_takes_nothing_else() {
     world.run(seconds(1));
     assert!(!world.clients[server].client.frames.is_empty());
     assert_eq!(world.encoded, [Codec::Vp8]);
+}
+
+#[test]
+fn a_server_is_sent_nothing_that_its_answer_does_not_take() {
+    let extension = "a=extmap:1 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n";
+    for (takes_rtx, takes_extension) in [(true, true), (false, true), (true, false)] {
+        let mut world = publishing(URL);
+        let request = connect(&mut world);
+        let (server, answer) = world.invite(body(&request));
+        let is_of_rtx =
+            |line: &str| line.starts_with("a=rtpmap:97") || line.starts_with("a=fmtp:97");
+        let lines = answer.lines().filter(|line| takes_rtx || !is_of_rtx(line));
+        let mut answer: String = lines.map(|line| format!("{line}\r\n")).collect();
+        if takes_extension {
+            answer += extension;
+        }
+        respond(&mut world, "201 Created\r\nLocation: session/1", &answer);
+        world.run(seconds(1));
+        // It misses some of the packets, and asks for them.
+        world.clients[server].powered_off = true;
+        world.run(Duration::from_millis(60));
+        world.clients[server].powered_off = false;
+        world.run(seconds(1));
+        let mut expected = BTreeSet::from([(96, takes_extension)]);
+        expected.extend(takes_rtx.then_some((97, takes_extension)));
+        assert_eq!(world.clients[server].rtp_kinds, expected);
+    }
 }
 
 #[test]
@@ -549,7 +576,7 @@ fn a_stream_from_outside_is_offered_in_its_own_profile_first() {
     assert_eq!(ids(Some(0x42_c0_28)), [0x42_e0_1f]);
     assert_eq!(ids(Some(0x4d_00_28)), [0x4d_00_28, 0x42_e0_1f]);
     assert_eq!(ids(Some(0x64_00_28)), [0x64_00_28, 0x42_e0_1f]);
-    let numbers = |it: &ballcast::sdp::remote_answer::OfferedFormat| (it.payload_type, it.rtx);
+    let numbers = |it: &ballcast::sdp::local_offer::OfferedFormat| (it.payload_type, it.rtx);
     let numbered: Vec<_> = formats(Some(0x64_00_28)).iter().map(numbers).collect();
     assert_eq!(numbered, [(96, 97), (98, 99)]);
 }

@@ -5,49 +5,13 @@
 //! group share, and Chromium with `bundlePolicy: 'max-bundle'` takes no answer that refuses it. It
 //! is accepted, and inactive.
 
-use str0m::IceCreds;
-
-use crate::sdp::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
-
-/// The one stream and its one track, as a page sees them.
-const STREAM: &str = "ballcast";
-const TRACK: &str = "video";
-
-/// The stream that a viewer gets, as both sides have agreed.
-#[derive(Debug, Clone)]
-pub struct StreamFormat {
-    pub payload_type: u8,
-    /// The payload type of retransmissions (RFC 4588). Without one there are none.
-    pub rtx: Option<u8>,
-    pub ssrc: u32,
-    pub rtx_ssrc: u32,
-    pub cname: String,
-}
-
-/// Our end, as an answer describes it.
-pub struct Local<'a> {
-    /// Names the session (RFC 8866, section 5.2), and counts its answers.
-    pub session: u64,
-    pub version: u64,
-    /// Of DTLS.
-    pub is_client: bool,
-    pub credentials: &'a IceCreds,
-    /// `candidate:…`, all there will ever be.
-    pub candidates: &'a [String],
-    /// Of our certificate, with the name of the hash.
-    pub fingerprint: &'a str,
-    pub stream: &'a StreamFormat,
-}
+use super::local::{Local, STREAM, StreamFormat, TRACK, retransmissions, text};
+use super::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
 
 /// The answer's SDP.
 pub fn write(offer: &Offer, local: &Local) -> String {
     let tagged = tagged(offer);
-    let mut answer: Vec<String> = vec![
-        "v=0".into(),
-        format!("o=- {} {} IN IP4 0.0.0.0", local.session, local.version),
-        "s=-".into(),
-        "t=0 0".into(),
-    ];
+    let mut answer = local.begin();
     answer.extend(group(offer, tagged));
     if offer.extmap_allow_mixed {
         answer.push("a=extmap-allow-mixed".into());
@@ -62,7 +26,7 @@ pub fn write(offer: &Offer, local: &Local) -> String {
             refused(section, &mut answer);
         }
     }
-    answer.into_iter().map(|line| line + "\r\n").collect()
+    text(answer)
 }
 
 /// The section that brings the video's transport, if that is another one which we can accept.
@@ -82,11 +46,11 @@ fn group(offer: &Offer, tagged: Option<usize>) -> Option<String> {
 }
 
 fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
-    let Section { protocol, .. } = offer.video();
-    let StreamFormat { payload_type, rtx, ssrc, rtx_ssrc, cname, .. } = local.stream;
+    let Section { protocol, mid, .. } = offer.video();
+    let StreamFormat { payload_type, rtx, .. } = *local.stream;
     let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
     answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
-    transport(local, offer.video(), answer);
+    local.transport(mid.as_deref(), answer);
     answer.extend(offer.playout_delay.map(|Extension { number, directed }| {
         let direction = if directed { "/sendonly" } else { "" };
         format!("a=extmap:{number}{direction} {PLAYOUT_DELAY}")
@@ -100,36 +64,14 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     answer.extend(feedback);
     let parameters = offer.format.parameters.as_ref();
     answer.extend(parameters.map(|parameters| format!("a=fmtp:{payload_type} {parameters}")));
-    if let Some(rtx) = rtx {
-        answer.push(format!("a=rtpmap:{rtx} rtx/90000"));
-        answer.push(format!("a=fmtp:{rtx} apt={payload_type}"));
-    }
-    let streams = [Some(ssrc), rtx.map(|_| rtx_ssrc)];
-    for ssrc in streams.into_iter().flatten() {
-        answer.push(format!("a=ssrc:{ssrc} cname:{cname}"));
-        answer.push(format!("a=ssrc:{ssrc} msid:{STREAM} {TRACK}"));
-    }
-    if rtx.is_some() {
-        answer.push(format!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
-    }
-}
-
-/// What a section has in common with every other that shares its transport, and its own mid.
-fn transport(local: &Local, section: &Section, answer: &mut Vec<String>) {
-    answer.push("c=IN IP4 0.0.0.0".into());
-    answer.extend(local.candidates.iter().map(|candidate| format!("a={candidate}")));
-    answer.push("a=end-of-candidates".into());
-    answer.push(format!("a=ice-ufrag:{}", local.credentials.ufrag));
-    answer.push(format!("a=ice-pwd:{}", local.credentials.pass));
-    answer.push(format!("a=fingerprint:{}", local.fingerprint));
-    answer.push(format!("a=setup:{}", if local.is_client { "active" } else { "passive" }));
-    answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
+    answer.extend(rtx.into_iter().flat_map(|rtx| retransmissions(rtx, payload_type)));
+    local.sources(answer);
 }
 
 fn inactive(local: &Local, section: &Section, answer: &mut Vec<String>) {
-    let Section { media, protocol, format, .. } = section;
+    let Section { media, protocol, format, mid, .. } = section;
     answer.push(format!("m={media} 9 {protocol} {format}"));
-    transport(local, section, answer);
+    local.transport(mid.as_deref(), answer);
     answer.push("a=inactive".into());
     answer.push("a=rtcp-mux".into());
     answer.extend(section.rtpmap.as_ref().map(|rtpmap| format!("a=rtpmap:{rtpmap}")));

@@ -7,24 +7,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::description::{Description, Peer, Setup};
+use super::description::{Description, Peer};
 use super::error::SdpError;
-use super::section::{PLAYOUT_DELAY, SdpSection};
-use crate::media::Codec;
+use super::local_offer::OfferedFormat;
+use super::section::SdpSection;
 
 /// The addresses of one server that are tried: all that it may have for us at a time.
 const MAX_CANDIDATES: usize = crate::webrtc::MAX_ADDRESSES;
-
-/// A format that an offer of ours has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OfferedFormat {
-    pub codec: Codec,
-    pub payload_type: u8,
-    /// The payload type of its retransmissions (RFC 4588).
-    pub rtx: u8,
-    /// Of H.264, in packetization-mode 1 (RFC 6184, section 8.1).
-    pub profile_level_id: u32,
-}
 
 /// An answer that takes the video.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,54 +90,6 @@ impl RemoteAnswer {
             candidates: ordered(candidates.filter_map(|it| candidate(it))),
             format,
         })
-    }
-
-    /// What was understood, as the whole answer of one m-line with this mid and this number of
-    /// `playout-delay`.
-    pub fn to_sdp(&self, mid: &str, playout_delay: u8) -> String {
-        let OfferedFormat { codec, payload_type, rtx, profile_level_id } = self.format;
-        let Peer { credentials, fingerprint, setup } = &self.peer;
-        let rtx_format = if self.takes_rtx { format!(" {rtx}") } else { String::new() };
-        let fingerprint: Vec<String> =
-            fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
-        let mut lines = vec![
-            "v=0".to_owned(),
-            "o=- 1 1 IN IP4 0.0.0.0".to_owned(),
-            "s=-".to_owned(),
-            "t=0 0".to_owned(),
-            format!("a=group:BUNDLE {mid}"),
-            format!("m=video 9 UDP/TLS/RTP/SAVPF {payload_type}{rtx_format}"),
-            "c=IN IP4 0.0.0.0".to_owned(),
-            format!("a=ice-ufrag:{}", credentials.ufrag),
-            format!("a=ice-pwd:{}", credentials.pass),
-            format!("a=fingerprint:sha-256 {}", fingerprint.join(":")),
-            format!("a=setup:{}", if *setup == Setup::Active { "active" } else { "passive" }),
-            format!("a=mid:{mid}"),
-            "a=recvonly".to_owned(),
-            "a=rtcp-mux".to_owned(),
-            format!("a=rtpmap:{payload_type} {}/90000", codec.name()),
-        ];
-        if codec == Codec::H264 {
-            lines.push(format!(
-                "a=fmtp:{payload_type} level-asymmetry-allowed=1;packetization-mode=1;\
-                 profile-level-id={profile_level_id:06x}"
-            ));
-        }
-        lines.extend(
-            ["nack", "nack pli", "ccm fir"].map(|kind| format!("a=rtcp-fb:{payload_type} {kind}")),
-        );
-        if self.takes_rtx {
-            lines.push(format!("a=rtpmap:{rtx} rtx/90000"));
-            lines.push(format!("a=fmtp:{rtx} apt={payload_type}"));
-        }
-        if self.takes_playout_delay {
-            lines.push(format!("a=extmap:{playout_delay} {PLAYOUT_DELAY}"));
-        }
-        lines.extend(self.candidates.iter().enumerate().map(|(index, (address, priority))| {
-            let (ip, port) = (address.ip(), address.port());
-            format!("a=candidate:{index} 1 udp {priority} {ip} {port} typ host")
-        }));
-        lines.into_iter().map(|line| line + "\r\n").collect()
     }
 }
 

@@ -134,10 +134,9 @@ impl Server {
             Some(feed) => formats(feed.info().profile_level_id, false),
             None => formats(None, true),
         };
-        let cname = self.secrets.hexadecimal(12);
         let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
         let local = self.config.local_parameters(credentials, random);
-        let (invitation, sdp) = Invitation::offer(formats, cname, local, now);
+        let (invitation, sdp) = Invitation::offer(formats, local, now);
         if let Some(entry) = self.targets.get_mut(id) {
             entry.invitation = Some(invitation);
             entry.publisher.post(now, sdp);

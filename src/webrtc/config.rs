@@ -7,10 +7,10 @@ use std::time::Duration;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::{Codec as RtcCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::{Frequency, Pt};
+use str0m::rtp::Extension;
 use str0m::{IceCreds, RtcConfig};
 
 use super::payload::MAX_PAYLOAD_BYTES;
-use super::playout_delay;
 use crate::media::Codec;
 
 /// The longest time between two of our connectivity checks of a pair.
@@ -47,7 +47,7 @@ pub fn resend_packets(bitrate: u32) -> usize {
 /// In RTP mode, and with these payload types.
 pub fn rtc_config(
     formats: Vec<PayloadParams>,
-    playout_delay: Option<u8>,
+    playout_delay: Option<(u8, Extension)>,
     local: &LocalParameters,
 ) -> RtcConfig {
     let mut config = RtcConfig::new()
@@ -58,8 +58,8 @@ pub fn rtc_config(
         .set_stats_interval(Some(STATS_INTERVAL))
         .set_rtcp_report_interval_video(SENDER_REPORT_INTERVAL)
         .clear_extension_map();
-    if let Some(number) = playout_delay {
-        config = config.set_extension(number, playout_delay::none());
+    if let Some((number, extension)) = playout_delay {
+        config = config.set_extension(number, extension);
     }
     config.set_max_stun_rto(CHECK_INTERVAL);
     *config.codec_config() = CodecConfig::new_from_payload_params(formats);

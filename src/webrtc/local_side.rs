@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use str0m::net::Protocol;
 use str0m::{Candidate, IceCreds};
 
-use crate::sdp::answer::{self, Local, StreamFormat};
+use crate::sdp::answer;
+use crate::sdp::local::{Local, StreamFormat};
+use crate::sdp::local_offer::{self, OfferedFormat};
 use crate::sdp::offer::Offer;
 
 pub struct LocalSide {
-    /// Names the session in our answers (RFC 8866, section 5.2).
+    /// Names the session (RFC 8866, section 5.2).
     pub session: u64,
-    /// How many answers there were.
-    pub answers: u64,
+    /// How often it was described.
+    pub descriptions: u64,
     pub is_dtls_client: bool,
     pub fingerprint: String,
     pub candidates: Candidates,
@@ -24,17 +26,36 @@ pub struct LocalSide {
 impl LocalSide {
     /// The answer to one more offer.
     pub fn answer(&mut self, offer: &Offer, stream: &StreamFormat) -> String {
-        self.answers += 1;
-        let local = Local {
+        let setup = if self.is_dtls_client { "active" } else { "passive" };
+        self.describe(setup, stream, |local| answer::write(offer, local))
+    }
+
+    /// The offer of a stream in these formats.
+    pub fn offer(
+        &mut self,
+        formats: &[OfferedFormat],
+        playout_delay: u8,
+        stream: &StreamFormat,
+    ) -> String {
+        self.describe("actpass", stream, |local| local_offer::write(formats, playout_delay, local))
+    }
+
+    fn describe(
+        &mut self,
+        setup: &'static str,
+        stream: &StreamFormat,
+        write: impl FnOnce(&Local) -> String,
+    ) -> String {
+        self.descriptions += 1;
+        write(&Local {
             session: self.session,
-            version: self.answers,
-            is_client: self.is_dtls_client,
+            version: self.descriptions,
+            setup,
             credentials: &self.credentials,
             candidates: &self.candidates(),
             fingerprint: &self.fingerprint,
             stream,
-        };
-        answer::write(offer, &local)
+        })
     }
 
     /// Each `candidate:…`.
@@ -44,7 +65,7 @@ impl LocalSide {
     }
 
     /// Those of others that lead to our port.
-    pub fn announced_candidates(&self) -> impl Iterator<Item = String> {
+    fn announced_candidates(&self) -> impl Iterator<Item = String> {
         let port = self.candidates.0.first().map(|candidate| candidate.addr().port());
         let announced = self.announced.iter().zip(port.into_iter().cycle());
         announced.filter_map(|(address, port)| {

@@ -1,6 +1,9 @@
 //! The RTP header extension `playout-delay`
 //! (<http://www.webrtc.org/experiments/rtp-hdrext/playout-delay>).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
 
 use crate::sdp::offer::PLAYOUT_DELAY;
@@ -13,14 +16,25 @@ const NO_DELAY: [u8; 3] = [0; 3];
 ///
 /// str0m knows it too, but hides the fields for its values; a serializer of one's own is public.
 pub fn none() -> Extension {
-    Extension::with_serializer(PLAYOUT_DELAY, NoDelay)
+    none_if(Arc::new(true.into()))
+}
+
+/// The same, if it turns out to be agreed on: an offer says what there may be before anybody has
+/// answered.
+pub fn none_if(is_taken: Arc<AtomicBool>) -> Extension {
+    Extension::with_serializer(PLAYOUT_DELAY, NoDelay { is_taken })
 }
 
 #[derive(Debug)]
-struct NoDelay;
+struct NoDelay {
+    is_taken: Arc<AtomicBool>,
+}
 
 impl ExtensionSerializer for NoDelay {
     fn write_to(&self, buffer: &mut [u8], _: &ExtensionValues) -> usize {
+        if !self.is_taken.load(Ordering::Relaxed) {
+            return 0;
+        }
         buffer[..NO_DELAY.len()].copy_from_slice(&NO_DELAY);
         NO_DELAY.len()
     }

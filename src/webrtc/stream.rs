@@ -13,7 +13,7 @@ use super::payload::Packets;
 use super::repeats::Repeats;
 use super::resends::{Resend, ResendBudget};
 use super::statistics::{Counters, Reception};
-use crate::sdp::answer::StreamFormat;
+use crate::sdp::local::StreamFormat;
 
 pub struct Stream {
     pub format: StreamFormat,

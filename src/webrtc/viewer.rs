@@ -15,6 +15,7 @@
 mod answer;
 mod ice;
 mod invitation;
+mod transport;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +39,7 @@ use super::state::{EndReason, State};
 use super::stream::{Batch, Passage, Stream};
 use super::{AddressPair, Transmit};
 use crate::media::Codec;
-use crate::sdp::answer::StreamFormat;
+use crate::sdp::local::StreamFormat;
 use crate::sdp::offer::{Format, Offer};
 
 /// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
@@ -187,6 +188,7 @@ impl Viewer {
         let Batch { slice, first_sequence_number, timestamp } = batch;
         let ssrc = self.stream.ssrc();
         let payload_type = Pt::from(self.stream.format.payload_type);
+        let is_resent = self.stream.format.rtx.is_some();
         self.drive(now, |rtc| {
             let mut api = rtc.direct_api();
             let Some(stream) = api.stream_tx(&ssrc) else { return Ok(()) };
@@ -198,7 +200,7 @@ impl Viewer {
                 let captured = slice.frame.captured;
                 let packet = RtpWrite::new(payload_type, number, *timestamp, captured, payload);
                 let marker = index == last && slice.ends_frame();
-                stream.write_rtp(packet.marker(marker).nackable(true));
+                stream.write_rtp(packet.marker(marker).nackable(is_resent));
             }
             // What was written leaves when time has passed.
             rtc.handle_input(Input::Timeout(now))

@@ -1,7 +1,7 @@
 //! A server, its viewers and a network without loss or delay between them, in virtual time: no
 //! socket, no thread, no sleep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -100,6 +100,9 @@ pub struct ClientHost {
     pub bye: bool,
     /// Of the first RTP packet that was sent to it.
     pub first_sequence_number: Option<u16>,
+    /// Payload types of the RTP packets that were sent to it, and whether anything was in their header
+    /// extension, which str0m always has.
+    pub rtp_kinds: BTreeSet<(u8, bool)>,
     /// How many of the first datagrams that the client sends are kept in `sent`.
     pub sent_limit: usize,
     pub sent: Vec<Vec<u8>>,
@@ -239,6 +242,7 @@ impl World {
             datagrams: Vec::new(),
             bye: false,
             first_sequence_number: None,
+            rtp_kinds: BTreeSet::new(),
             sent_limit: 0,
             sent: Vec::new(),
         });
@@ -405,9 +409,13 @@ impl World {
                     let Transmit { source, contents, .. } = transmit;
                     host.datagrams.push(self.now);
                     host.bye |= matches!(contents[..], [128..=191, RTCP_BYE, ..]);
-                    if let [128..=191, 0..192 | 224.., high, low, ..] = contents[..] {
+                    if let [bits @ 128..=191, second @ (0..192 | 224..), high, low, ..] =
+                        contents[..]
+                    {
                         let number = u16::from_be_bytes([high, low]);
                         host.first_sequence_number.get_or_insert(number);
+                        let has_values = bits & 0x10 != 0 && contents[14..16] != [0, 0];
+                        host.rtp_kinds.insert((second & 0x7f, has_values));
                     }
                     if !host.powered_off {
                         host.client.handle_datagram(self.now, source, &contents);

@@ -4,19 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use str0m::RtcError;
-use str0m::config::Fingerprint;
 use str0m::format::FormatParams;
-use str0m::media::{MediaKind, Mid};
-use str0m::rtp::Ssrc;
 
-use super::{Connection, Viewer, ice};
-use crate::sdp::answer::StreamFormat;
-use crate::sdp::offer::{Format, Offer, OfferError, Peer, Setup};
+use super::{Connection, Viewer, ice, transport};
+use crate::sdp::offer::{Format, Offer, OfferError};
 use crate::webrtc::config::{self, LocalParameters};
 use crate::webrtc::local_side::LocalSide;
-
-/// str0m's name for the one media section. The offer's own mid may be too long for it.
-const MID: &str = "video";
+use crate::webrtc::playout_delay;
 
 impl Viewer {
     /// Answers an offer: the viewer, half-open, and the answer's SDP.
@@ -37,33 +31,15 @@ impl Viewer {
     }
 
     fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
-        let [_, _, ssrc, rtx_ssrc, ..] = local.random;
-        let Peer { credentials, fingerprint, setup } = &offer.peer;
         let Format { codec, payload_type, rtx, .. } = offer.format;
         let params = config::payload_params(codec, payload_type, rtx, FormatParams::default());
-        let playout_delay = offer.playout_delay.map(|extension| extension.number);
+        let playout_delay = offer.playout_delay.map(|it| (it.number, playout_delay::none()));
         let mut rtc = config::rtc_config(vec![params], playout_delay, &local).build(now);
-        let is_dtls_client = *setup == Setup::Passive;
-        let mut api = rtc.direct_api();
-        // The offerer controls (RFC 8445, section 6.1.1).
-        api.set_ice_controlling(false);
-        api.set_remote_ice_credentials(credentials.clone());
-        let hash_func = "sha-256".to_owned();
-        api.set_remote_fingerprint(Fingerprint { hash_func, bytes: fingerprint.to_vec() });
         let failed = |error: RtcError| OfferError::malformed(error.to_string());
-        api.start_dtls(is_dtls_client).map_err(failed)?;
-        let mid = Mid::from(MID);
-        let cname = api.declare_media(mid, MediaKind::Video).cname().to_owned();
-        let format = StreamFormat {
-            payload_type,
-            rtx,
-            ssrc,
-            // One more, should they be the same.
-            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
-            cname,
-        };
-        let rtx = format.rtx.map(|_| Ssrc::from(format.rtx_ssrc));
-        api.declare_stream_tx(ssrc.into(), rtx, mid, None);
+        // The offerer controls (RFC 8445, section 6.1.1).
+        let is_dtls_client = transport::set_peer(&mut rtc, &offer.peer, false).map_err(failed)?;
+        let format = transport::declare_media(&mut rtc, &local, payload_type, rtx);
+        transport::declare_stream(&mut rtc, &format);
         let connection = Connection {
             codec,
             format,
@@ -73,6 +49,6 @@ impl Viewer {
             is_invited: false,
             rtc,
         };
-        Ok(Viewer::new(connection, credentials.clone(), now))
+        Ok(Viewer::new(connection, offer.peer.credentials.clone(), now))
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Rtc};
+use str0m::{Candidate, IceCreds, Input, Rtc, RtcError};
 
 use super::{Viewer, receive};
 use crate::webrtc::AddressPair;
@@ -101,11 +101,9 @@ impl Viewer {
     }
 
     fn discard_candidate(&mut self, now: Instant, remote: SocketAddr) {
-        // A remote candidate is known by its kind and address; the rest is not compared.
-        let (ip, port) = (remote.ip(), remote.port());
-        let candidate = format!("candidate:0 1 udp 1 {ip} {port} typ prflx");
         self.drive(now, |rtc| {
-            rtc.direct_api().invalidate_candidate(&Candidate::from_sdp_string(&candidate)?);
+            // A remote candidate is known by its kind and address; the rest is not compared.
+            rtc.direct_api().invalidate_candidate(&remote_candidate(remote, 1, "prflx")?);
             rtc.handle_input(Input::Timeout(now))
         });
     }
@@ -143,6 +141,17 @@ impl Viewer {
     }
 }
 
+/// Of this kind (RFC 8839, section 5.1).
+pub(super) fn remote_candidate(
+    address: SocketAddr,
+    priority: u32,
+    kind: &str,
+) -> Result<Candidate, RtcError> {
+    let (ip, port) = (address.ip(), address.port());
+    let text = format!("candidate:0 1 udp {priority} {ip} {port} typ {kind}");
+    Ok(Candidate::from_sdp_string(&text)?)
+}
+
 /// Our end of a connection that is being made, and our candidates in it.
 pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
     let [session, session_low, ..] = local.random;
@@ -150,7 +159,7 @@ pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
     update_candidates(rtc, &mut candidates, local.addresses);
     LocalSide {
         session: u64::from(session >> 1) << 32 | u64::from(session_low),
-        answers: 0,
+        descriptions: 0,
         is_dtls_client: false,
         fingerprint: rtc.direct_api().local_dtls_fingerprint().to_string(),
         candidates,

@@ -1,21 +1,23 @@
 //! A media server is asked to watch: our offer, and the viewer that its answer makes of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::{FormatParams, PayloadParams};
-use str0m::media::{Direction, MediaKind, Mid};
-use str0m::{Input, Rtc};
+use str0m::{Input, Rtc, RtcError};
 
-use super::{Connection, Viewer, ice};
+use super::{Connection, Viewer, ice, transport};
 use crate::media::Codec;
-use crate::sdp::answer::StreamFormat;
 use crate::sdp::h264_profile::Profile;
-use crate::sdp::offer::{SdpError, Setup};
-use crate::sdp::remote_answer::{AnswerError, OfferedFormat, RemoteAnswer};
+use crate::sdp::local::StreamFormat;
+use crate::sdp::local_offer::OfferedFormat;
+use crate::sdp::offer::SdpError;
+use crate::sdp::remote_answer::{AnswerError, RemoteAnswer};
 use crate::webrtc::config::{self, LocalParameters};
 use crate::webrtc::local_side::LocalSide;
+use crate::webrtc::playout_delay;
 
 /// Constrained baseline, level 3.1: what every receiver of WebRTC knows (RFC 7742, section 6.2).
 const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
@@ -24,8 +26,6 @@ const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
 const FIRST_PAYLOAD_TYPE: u8 = 96;
 /// By which number `playout-delay` is offered.
 const PLAYOUT_DELAY: u8 = 1;
-/// The stream, as the server's own viewers see it.
-const STREAM: &str = "ballcast";
 
 /// What is offered, the best first: the stream's own profile, where it has one, constrained baseline,
 /// and VP8 where pictures are encoded here.
@@ -50,41 +50,37 @@ pub fn formats(stream_profile: Option<u32>, has_vp8: bool) -> Vec<OfferedFormat>
 /// An offer that has not been answered yet.
 pub struct Invitation {
     rtc: Rtc,
-    mid: Mid,
-    pending: SdpPendingOffer,
     formats: Vec<OfferedFormat>,
+    /// The stream in the best of them.
+    stream: StreamFormat,
+    takes_playout_delay: Arc<AtomicBool>,
     local: LocalSide,
     random: [u32; 6],
     resend_packets: usize,
 }
 
 impl Invitation {
-    /// Offers the video in these [`formats`]: the invitation, and the offer's SDP. `cname` names the
-    /// source (RFC 7022), and the track.
+    /// Offers the video in these [`formats`]: the invitation, and the offer's SDP.
     ///
     /// # Panics
     /// If there is no format.
     pub fn offer(
         formats: Vec<OfferedFormat>,
-        cname: String,
         local: LocalParameters,
         now: Instant,
     ) -> (Invitation, String) {
         let params = formats.iter().map(payload_params).collect();
-        let mut rtc = config::rtc_config(params, Some(PLAYOUT_DELAY), &local).build(now);
-        let local_side = ice::local_side(&mut rtc, &local);
-        let mut api = rtc.sdp_api();
-        let (stream, direction) = (Some(STREAM.to_owned()), Direction::SendOnly);
-        let mid = api.add_media(MediaKind::Video, direction, stream, Some(cname), None);
-        let (offer, pending) = api.apply().expect("a media section was added");
-        // What str0m does not say, of the one section, which is the end of it: there will be no more
-        // candidates, and RTCP has no port of its own (RFC 9725, section 4.4.1).
-        let announced = local_side.announced_candidates().map(|it| format!("a={it}\r\n"));
-        let rest = ["a=end-of-candidates\r\n", "a=rtcp-mux-only\r\n"].map(str::to_owned);
-        let sdp = [offer.to_sdp_string()].into_iter().chain(announced).chain(rest).collect();
+        let takes_playout_delay = Arc::new(AtomicBool::new(false));
+        let extension = playout_delay::none_if(Arc::clone(&takes_playout_delay));
+        let playout_delay = Some((PLAYOUT_DELAY, extension));
+        let mut rtc = config::rtc_config(params, playout_delay, &local).build(now);
+        let OfferedFormat { payload_type, rtx, .. } = formats[0];
+        let stream = transport::declare_media(&mut rtc, &local, payload_type, Some(rtx));
         let (random, resend_packets) = (local.random, local.resend_packets);
+        let mut local = ice::local_side(&mut rtc, &local);
+        let sdp = local.offer(&formats, PLAYOUT_DELAY, &stream);
         let invitation =
-            Invitation { rtc, mid, pending, formats, local: local_side, random, resend_packets };
+            Invitation { rtc, formats, stream, takes_playout_delay, local, random, resend_packets };
         (invitation, sdp)
     }
 
@@ -106,27 +102,27 @@ impl Invitation {
     }
 
     fn connect(self, answer: &RemoteAnswer, now: Instant) -> Result<Viewer, AnswerError> {
-        let Invitation { mut rtc, mid, pending, local, random, resend_packets, .. } = self;
-        let failed = |error: String| contradiction(&error);
-        let sdp = answer.to_sdp(&mid.to_string(), PLAYOUT_DELAY);
-        let understood = SdpAnswer::from_sdp_string(&sdp).map_err(|e| failed(e.to_string()))?;
-        rtc.handle_input(Input::Timeout(now)).map_err(|e| failed(e.to_string()))?;
-        rtc.sdp_api().accept_answer(pending, understood).map_err(|e| failed(e.to_string()))?;
-        let cname = rtc.media(mid).map_or(String::new(), |media| media.cname().to_owned());
-        let mut api = rtc.direct_api();
-        let stream = api.stream_tx_by_mid(mid, None).ok_or(AnswerError::NoVideo)?;
-        let format = StreamFormat {
-            payload_type: answer.format.payload_type,
-            rtx: answer.takes_rtx.then_some(answer.format.rtx),
-            ssrc: *stream.ssrc(),
-            rtx_ssrc: stream.rtx().map_or(0, |ssrc| *ssrc),
-            cname,
-        };
+        let Invitation {
+            mut rtc, stream, takes_playout_delay, local, random, resend_packets, ..
+        } = self;
+        takes_playout_delay.store(answer.takes_playout_delay, Ordering::Relaxed);
+        let failed = |error: RtcError| contradiction(&error.to_string());
+        rtc.handle_input(Input::Timeout(now)).map_err(failed)?;
+        // The offerer controls (RFC 8445, section 6.1.1).
+        let is_dtls_client = transport::set_peer(&mut rtc, &answer.peer, true).map_err(failed)?;
+        let OfferedFormat { codec, payload_type, rtx, .. } = answer.format;
+        let rtx = answer.takes_rtx.then_some(rtx);
+        let format = StreamFormat { payload_type, rtx, ..stream };
+        transport::declare_stream(&mut rtc, &format);
+        for (address, priority) in &answer.candidates {
+            let candidate = ice::remote_candidate(*address, *priority, "host");
+            rtc.add_remote_candidate(candidate.map_err(failed)?);
+        }
         let connection = Connection {
             rtc,
-            codec: answer.format.codec,
+            codec,
             format,
-            local: LocalSide { is_dtls_client: answer.peer.setup == Setup::Passive, ..local },
+            local: LocalSide { is_dtls_client, ..local },
             random,
             resend_packets,
             is_invited: true,
@@ -136,17 +132,8 @@ impl Invitation {
 }
 
 fn payload_params(format: &OfferedFormat) -> PayloadParams {
-    let OfferedFormat { codec, payload_type, rtx, profile_level_id } = *format;
-    let format = match codec {
-        Codec::H264 => FormatParams {
-            level_asymmetry_allowed: Some(true),
-            packetization_mode: Some(1),
-            profile_level_id: Some(profile_level_id),
-            ..FormatParams::default()
-        },
-        Codec::Vp8 => FormatParams::default(),
-    };
-    config::payload_params(codec, payload_type, Some(rtx), format)
+    let OfferedFormat { codec, payload_type, rtx, .. } = *format;
+    config::payload_params(codec, payload_type, Some(rtx), FormatParams::default())
 }
 
 fn contradiction(what: &str) -> AnswerError {

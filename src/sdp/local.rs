@@ -1,0 +1,80 @@
+//! Our end of a connection, as our answers and our offers describe it.
+
+use str0m::IceCreds;
+
+/// The one stream and its one track, as others see them.
+pub(super) const STREAM: &str = "ballcast";
+pub(super) const TRACK: &str = "video";
+
+/// The stream that a viewer gets, as both sides have agreed.
+#[derive(Debug, Clone)]
+pub struct StreamFormat {
+    pub payload_type: u8,
+    /// The payload type of retransmissions (RFC 4588). Without one there are none.
+    pub rtx: Option<u8>,
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+    pub cname: String,
+}
+
+/// Our end.
+pub struct Local<'a> {
+    /// Names the session (RFC 8866, section 5.2), and counts its descriptions.
+    pub session: u64,
+    pub version: u64,
+    /// Our role in DTLS: `active`, `passive`, or in an offer `actpass` (RFC 8842, section 5.2).
+    pub setup: &'static str,
+    pub credentials: &'a IceCreds,
+    /// `candidate:…`, all there will ever be.
+    pub candidates: &'a [String],
+    /// Of our certificate, with the name of the hash.
+    pub fingerprint: &'a str,
+    pub stream: &'a StreamFormat,
+}
+
+impl Local<'_> {
+    /// The lines before all others.
+    pub(super) fn begin(&self) -> Vec<String> {
+        vec![
+            "v=0".into(),
+            format!("o=- {} {} IN IP4 0.0.0.0", self.session, self.version),
+            "s=-".into(),
+            "t=0 0".into(),
+        ]
+    }
+
+    /// What a section has in common with every other that shares its transport, and its own mid.
+    pub(super) fn transport(&self, mid: Option<&str>, lines: &mut Vec<String>) {
+        lines.push("c=IN IP4 0.0.0.0".into());
+        lines.extend(self.candidates.iter().map(|candidate| format!("a={candidate}")));
+        lines.push("a=end-of-candidates".into());
+        lines.push(format!("a=ice-ufrag:{}", self.credentials.ufrag));
+        lines.push(format!("a=ice-pwd:{}", self.credentials.pass));
+        lines.push(format!("a=fingerprint:{}", self.fingerprint));
+        lines.push(format!("a=setup:{}", self.setup));
+        lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
+    }
+
+    /// The sources of the stream (RFC 5576).
+    pub(super) fn sources(&self, lines: &mut Vec<String>) {
+        let StreamFormat { rtx, ssrc, rtx_ssrc, cname, .. } = self.stream;
+        let streams = [Some(ssrc), rtx.map(|_| rtx_ssrc)];
+        for ssrc in streams.into_iter().flatten() {
+            lines.push(format!("a=ssrc:{ssrc} cname:{cname}"));
+            lines.push(format!("a=ssrc:{ssrc} msid:{STREAM} {TRACK}"));
+        }
+        if rtx.is_some() {
+            lines.push(format!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
+        }
+    }
+}
+
+/// The payload type of retransmissions of another.
+pub(super) fn retransmissions(rtx: u8, payload_type: u8) -> [String; 2] {
+    [format!("a=rtpmap:{rtx} rtx/90000"), format!("a=fmtp:{rtx} apt={payload_type}")]
+}
+
+/// A description of these lines.
+pub(super) fn text(lines: Vec<String>) -> String {
+    lines.into_iter().map(|line| line + "\r\n").collect()
+}

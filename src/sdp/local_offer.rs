@@ -1,0 +1,53 @@
+//! An offer of ours (RFC 9725, section 4.2): the one video, to be sent in one of several formats.
+
+use super::local::{Local, STREAM, TRACK, retransmissions, text};
+use super::section::PLAYOUT_DELAY;
+use crate::media::Codec;
+
+/// The mid of the one section.
+const MID: &str = "0";
+
+/// A format that an offer of ours has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfferedFormat {
+    pub codec: Codec,
+    pub payload_type: u8,
+    /// The payload type of its retransmissions (RFC 4588).
+    pub rtx: u8,
+    /// Of H.264, in packetization-mode 1 (RFC 6184, section 8.1).
+    pub profile_level_id: u32,
+}
+
+/// The offer's SDP: these formats, the best first, and `playout-delay` by this number.
+pub fn write(formats: &[OfferedFormat], playout_delay: u8, local: &Local) -> String {
+    let mut offer = local.begin();
+    offer.push(format!("a=group:BUNDLE {MID}"));
+    offer.push(format!("a=msid-semantic: WMS {STREAM}"));
+    let payload_types = formats.iter().flat_map(|format| [format.payload_type, format.rtx]);
+    let list: String = payload_types.map(|payload_type| format!(" {payload_type}")).collect();
+    offer.push(format!("m=video 9 UDP/TLS/RTP/SAVPF{list}"));
+    local.transport(Some(MID), &mut offer);
+    offer.push(format!("a=extmap:{playout_delay} {PLAYOUT_DELAY}"));
+    offer.push("a=sendonly".into());
+    offer.push(format!("a=msid:{STREAM} {TRACK}"));
+    offer.push("a=rtcp-mux".into());
+    // RTCP has no port of its own, whatever the answer says (RFC 9725, section 4.4.1).
+    offer.push("a=rtcp-mux-only".into());
+    formats.iter().for_each(|format| describe(format, &mut offer));
+    local.sources(&mut offer);
+    text(offer)
+}
+
+fn describe(format: &OfferedFormat, offer: &mut Vec<String>) {
+    let OfferedFormat { codec, payload_type, rtx, profile_level_id } = *format;
+    offer.push(format!("a=rtpmap:{payload_type} {}/90000", codec.name()));
+    let feedback = ["ccm fir", "nack", "nack pli"];
+    offer.extend(feedback.map(|kind| format!("a=rtcp-fb:{payload_type} {kind}")));
+    if codec == Codec::H264 {
+        offer.push(format!(
+            "a=fmtp:{payload_type} level-asymmetry-allowed=1;packetization-mode=1;\
+             profile-level-id={profile_level_id:06x}"
+        ));
+    }
+    offer.extend(retransmissions(rtx, payload_type));
+}
