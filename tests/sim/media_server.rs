@@ -235,6 +235,7 @@ impl MediaServer {
         let (peer, answer) = Viewer::answering(address, codec, is_lite, &offer, now)?;
         for (is, happening) in [
             (takes_vp8, Happening::PublishedVp8),
+            (address.is_ipv6(), Happening::PublishedOverIpv6),
             (is_lite, Happening::IceLite),
             (self.options.is_dtls_server, Happening::DtlsClient),
         ] {

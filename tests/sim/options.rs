@@ -162,7 +162,7 @@ impl Options {
             feed: feed.then(|| FeedOptions::draw(&mut of_feed)),
             targets: Vec::new(),
         };
-        options.targets = TargetOptions::draw(seed, &options.path);
+        options.targets = TargetOptions::draw(seed, &options.path, options.ipv6.is_some());
         options
     }
 }

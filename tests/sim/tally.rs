@@ -41,7 +41,7 @@ kinds! {
         DtlsRetransmit, TimestampWrap, ShutdownInHandshake, CleanLeave,
         SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
         GroupGiven, GroupLetGo, WordsShown, JpegLeftOut, CommandKilled, GaveUp, PacedFrame,
-        PublishedVp8, IceLite, DtlsClient, ChunkedAnswer, SessionDeleted, DeleteNotFound,
+        PublishedVp8, PublishedOverIpv6, IceLite, DtlsClient, ChunkedAnswer, SessionDeleted, DeleteNotFound,
         DeleteGivenUp, EndsWithoutSession, LeftSessionDeleted,
     }
 }

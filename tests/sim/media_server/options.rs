@@ -29,6 +29,7 @@ pub struct TargetOptions {
     pub is_absolute: bool,
     /// An earlier process of the device has left a session behind.
     pub has_left_session: bool,
+    pub is_ipv6: bool,
     pub path: Conditions,
     /// The probabilities that something goes wrong with a name, a connection, a response, and the media
     /// of a session.
@@ -40,14 +41,14 @@ pub struct TargetOptions {
 
 impl TargetOptions {
     /// Those of a run; of most there are none.
-    pub fn draw(seed: u64, path: &Conditions) -> Vec<TargetOptions> {
+    pub fn draw(seed: u64, path: &Conditions, has_ipv6: bool) -> Vec<TargetOptions> {
         let mut rng = Rng::with_seed(seed ^ 0xbb67_ae85_84ca_a73b);
         let is_published = rng.u8(..100) < SHARE;
         let count = if is_published { COUNTS[rng.usize(..COUNTS.len())] } else { 0 };
-        (0..count).map(|index| TargetOptions::draw_one(index, path, &mut rng)).collect()
+        (0..count).map(|index| TargetOptions::draw_one(index, path, has_ipv6, &mut rng)).collect()
     }
 
-    fn draw_one(index: usize, path: &Conditions, rng: &mut Rng) -> TargetOptions {
+    fn draw_one(index: usize, path: &Conditions, has_ipv6: bool, rng: &mut Rng) -> TargetOptions {
         let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
         let is_good = rng.bool();
         TargetOptions {
@@ -60,6 +61,7 @@ impl TargetOptions {
             is_chunked: rng.bool(),
             is_absolute: rng.bool(),
             has_left_session: rng.u8(..3) == 0,
+            is_ipv6: rng.bool() && has_ipv6,
             path: if is_good { Conditions::perfect(super::GOOD_DELAY) } else { path.clone() },
             bad_names: share(rng, 0.8),
             bad_connects: share(rng, 0.6),
@@ -73,12 +75,20 @@ impl TargetOptions {
     }
 
     pub fn ip(&self) -> IpAddr {
-        IpAddr::from([10, 20, self.index as u8, 1])
+        self.address(20)
     }
 
     /// Where there is nobody.
     pub fn dead_ip(&self) -> IpAddr {
-        IpAddr::from([10, 21, self.index as u8, 1])
+        self.address(21)
+    }
+
+    fn address(&self, network: u8) -> IpAddr {
+        let index = self.index as u8;
+        match self.is_ipv6 {
+            true => IpAddr::from([0xfd00, network.into(), index.into(), 0, 0, 0, 0, 1]),
+            false => IpAddr::from([10, network, index, 1]),
+        }
     }
 
     pub fn left_session(&self) -> Option<Url> {
@@ -87,7 +97,11 @@ impl TargetOptions {
     }
 
     pub fn url(&self) -> Url {
-        let host = if self.is_named { self.name() } else { self.ip().to_string() };
+        let host = match self.ip() {
+            _ if self.is_named => self.name(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
         let url = format!("http://{host}:{PORT}/live/{SECRET_MARK}/whip?key={SECRET_MARK}");
         Url::parse(&url).expect("it is a URL")
     }
