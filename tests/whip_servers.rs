@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::ball;
+use support::chromium::Chromium;
 use support::process::{Server, binary, own_address};
 use support::program::{Program, free_port};
 use support::scripts::MOST_SKIPPED;
@@ -63,12 +64,17 @@ impl Aiortc {
 
     /// Starts a server that publishes here. Not on the loopback address: aiortc has no candidate of it.
     fn publish(&self, path: &str, token: &str) -> Server {
+        self.publish_with(path, token, &[])
+    }
+
+    fn publish_with(&self, path: &str, token: &str, flags: &[&str]) -> Server {
         let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("whip-{}", self.port));
         create_dir_all(&state).unwrap();
         let mut command = Command::new(binary());
         command.env("BALLCAST_PUBLISH_TOKEN", token).env("STATE_DIRECTORY", state);
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        Server::start_command(command, &own_address(), 0, &["--publish", &url])
+        let flags = [&["--publish", &url], flags].concat();
+        Server::start_command(command, &own_address(), 0, &flags)
     }
 
     /// Waits for a line, which frames may precede.
@@ -150,6 +156,26 @@ fn a_busy_server_is_asked_again() {
         aiortc.wait_for_line(&format!("POST /whip {status} right"));
     }
     check_trajectory(&aiortc.frames(30));
+}
+
+#[test]
+fn the_page_tells_of_each_media_server() {
+    let aiortc = Aiortc::start(&[]);
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let server =
+        aiortc.publish_with("/whip", TOKEN, &["--publish", &format!("http://{nobody}/whip")]);
+    let mut chromium = Chromium::start();
+    let tab = chromium.open(&server.url());
+    let row = |number: usize, parts: &[&str]| {
+        let text = format!("document.querySelectorAll('.target')[{number}]?.textContent");
+        let has = parts.iter().map(|part| format!("{text}?.includes({part:?})"));
+        has.collect::<Vec<_>>().join(" && ")
+    };
+    let live = format!("Published to 127.0.0.1:{}", aiortc.port);
+    chromium.wait_for(&tab, &row(0, &[&live, "live for ", " ms · ", " % lost · ", " frames"]));
+    let refused = format!("Published to {nobody}");
+    chromium.wait_for(&tab, &row(1, &[&refused, "refuses the connection.", "Tried again in "]));
+    chromium.screenshot(&tab, "media-servers.png");
 }
 
 /// Killed, it says nothing to anybody.
