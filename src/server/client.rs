@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Server;
-use crate::web::access::Visitor;
+use crate::web::proxies::Visitor;
 use crate::work;
 
 /// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,

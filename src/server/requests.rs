@@ -10,7 +10,7 @@ use super::{ConnId, Server, metrics};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
 use crate::sdp::offer::{Offer, OfferError};
-use crate::web::access::Visitor;
+use crate::web::proxies::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, whep};
 use crate::webrtc::EndReason;

@@ -17,7 +17,7 @@ use crate::feed::Feed;
 use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
 use crate::refusal::Reason;
-use crate::web::access::Visitor;
+use crate::web::proxies::Visitor;
 use crate::web::{cors, snapshot};
 
 /// Files of one picture: more widths than pages have use for, and a bound to what is kept of it and

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::proxies::TrustedProxies;
+use super::proxies::{TrustedProxies, Visitor};
 use crate::http::{Authority, Head, Response};
 use crate::refusal::Reason;
 
@@ -16,16 +16,6 @@ pub struct AccessPolicy {
     /// The origins of other sites' pages that may use it, as browsers write them.
     pub origins: Vec<String>,
     pub proxies: TrustedProxies,
-}
-
-/// Who asks, and for whom: as the connection tells, or the trusted proxy that it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visitor {
-    pub address: IpAddr,
-    /// Whether this is the address of one client. A proxy may keep to itself who asks.
-    pub is_told: bool,
-    /// Whom the client believes that it is talking to.
-    pub host: Authority,
 }
 
 impl AccessPolicy {

@@ -1,7 +1,8 @@
 //! The page and what belongs to it, from memory.
 
-use super::access::{AccessPolicy, Visitor};
+use super::access::AccessPolicy;
 use super::cors::framing_policy;
+use super::proxies::Visitor;
 use crate::http::{Head, Response, WHITE_SPACE};
 
 /// A file of the page, as it is in the binary.

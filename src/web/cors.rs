@@ -1,6 +1,7 @@
 //! What other sites' pages may do with an answer: read it, show it, or show a page of ours inside.
 
-use super::access::{AccessPolicy, Visitor};
+use super::access::AccessPolicy;
+use super::proxies::Visitor;
 use super::{offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 

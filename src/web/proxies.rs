@@ -8,9 +8,18 @@
 
 use std::net::IpAddr;
 
-use super::access::Visitor;
 use crate::http::{Authority, Head, WHITE_SPACE};
 use crate::work;
+
+/// Who asks, and for whom: as the connection tells, or the trusted proxy that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    pub address: IpAddr,
+    /// Whether this is the address of one client. A proxy may keep to itself who asks.
+    pub is_told: bool,
+    /// Whom the client believes that it is talking to.
+    pub host: Authority,
+}
 
 /// The addresses of proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Which request is welcome, and what it is for.
 
-use super::access::{AccessPolicy, Visitor};
+use super::access::AccessPolicy;
 use super::assets::{ASSETS, Asset};
 use super::auth::TokenCheck;
 use super::cors::add_cors_headers;
+use super::proxies::Visitor;
 use super::{health, offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
