@@ -196,9 +196,15 @@ struct Peer {
     certificate: Vec<u8>,
 }
 
+fn message_tag(kind: u8, body: &[u8]) -> [u8; TAG_BYTES] {
+    digest(&[b"message", &[kind], body])
+}
+
 impl Instance {
+    /// With a digest of it at its end: what was changed on the way is no message, as with a signature.
     fn message(&self, kind: u8, tail: &[u8]) -> Vec<u8> {
-        [&[HANDSHAKE, kind][..], &self.random, tail].concat()
+        let tag = message_tag(kind, &[&self.random, tail].concat());
+        [&[HANDSHAKE, kind][..], &self.random, tail, &tag].concat()
     }
 
     fn send_flight(&mut self, message: Vec<u8>) {
@@ -229,7 +235,11 @@ impl Instance {
         Some(digest(&[label, &self.keys()?]))
     }
 
-    fn handshake(&mut self, kind: u8, body: &[u8]) -> Option<()> {
+    fn handshake(&mut self, kind: u8, bytes: &[u8]) -> Option<()> {
+        let (body, tag) = bytes.split_last_chunk()?;
+        if *tag != message_tag(kind, body) {
+            return None;
+        }
         let random: [u8; RANDOM_BYTES] = body.get(..RANDOM_BYTES)?.try_into().ok()?;
         let tail = &body[RANDOM_BYTES..];
         match kind {

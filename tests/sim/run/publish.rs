@@ -242,7 +242,8 @@ impl Run {
             let shown = &statistics.targets[index];
             self.publishing[index].rules.inspect(now, shown)?;
             let Some(removed) = removed else { continue };
-            let has_picture = self.media_server_has_picture(index);
+            // What it decodes may be left of a session that the device has given up.
+            let has_picture = shown.state == "live" && self.media_server_has_picture(index);
             let is_h264 = self.options.feed.as_ref().is_some_and(|it| it.format == Format::H264);
             let target = &mut self.publishing[index];
             let may_turn = is_h264 && target.server.options.is_vp8;
