@@ -101,6 +101,22 @@ fn a_request_for_a_key_frame_is_answered_from_the_group_and_time_never_goes_back
 }
 
 #[test]
+fn who_could_not_be_sent_a_picture_is_given_the_group_again() {
+    let mut world = world(Kind::Fifo);
+    write_group(&mut world, 1..6);
+    let viewer = world.join();
+    world.run(Duration::from_secs(1));
+    for number in 6..10 {
+        world.transmit_fails = number == 6;
+        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.run(PERIOD);
+    }
+    // The viewer itself has missed nothing that it knows of, and asks for nothing.
+    let got = numbers(&world, viewer);
+    assert!(got[5..].ends_with(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), "{got:?}");
+}
+
+#[test]
 fn while_nothing_comes_viewers_see_words_twice_a_second() {
     let mut world = world(Kind::Command);
     let viewer = world.join();

@@ -121,10 +121,16 @@ impl Server {
             return None;
         };
         *next = ViewerId(id.0 + 1);
+        let mut awaits_keyframe = false;
         self.with_viewer(now, id, |viewer| {
             viewer.write(now, frame, within);
-            *missed |= viewer.awaits_keyframe();
+            awaits_keyframe = viewer.awaits_keyframe();
         });
+        *missed |= awaits_keyframe;
+        if awaits_keyframe && self.passes_on(frame.codec) {
+            // The next one may be seconds away, and nobody can ask for it.
+            self.send_group(now, id);
+        }
         Some(fan_out)
     }
 

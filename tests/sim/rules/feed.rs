@@ -198,6 +198,8 @@ impl FeedRules {
             Told::Bytes(piece) => self.written(now, piece),
             Told::Ended => {
                 self.opening.ended_at = Some(now);
+                // Only now the last picture is complete.
+                self.last_bytes = Some(now);
                 self.is_over |= self.kind != Kind::Command;
                 if self.kind == Kind::Fifo {
                     self.open_by = Some(now + LONGEST_PAUSE);
