@@ -5,8 +5,8 @@
 //! group share, and Chromium with `bundlePolicy: 'max-bundle'` takes no answer that refuses it. It
 //! is accepted, and inactive.
 
-use super::local::{Local, STREAM, StreamFormat, TRACK, retransmissions, text};
-use super::offer::{Extension, Offer, PLAYOUT_DELAY, Section};
+use super::local::{self, Local, STREAM, StreamFormat, TRACK, text};
+use super::offer::{Extension, Format, Offer, PLAYOUT_DELAY, Section};
 
 /// The answer's SDP.
 pub fn write(offer: &Offer, local: &Local) -> String {
@@ -58,13 +58,8 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     answer.push("a=sendonly".into());
     answer.push(format!("a=msid:{STREAM} {TRACK}"));
     answer.push("a=rtcp-mux".into());
-    answer.push(format!("a=rtpmap:{payload_type} {}/90000", offer.format.codec.name()));
-    let feedback =
-        offer.format.feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}"));
-    answer.extend(feedback);
-    let parameters = offer.format.parameters.as_ref();
-    answer.extend(parameters.map(|parameters| format!("a=fmtp:{payload_type} {parameters}")));
-    answer.extend(rtx.into_iter().flat_map(|rtx| retransmissions(rtx, payload_type)));
+    let Format { codec, feedback, parameters, .. } = &offer.format;
+    local::format(*codec, payload_type, rtx, feedback, parameters.as_deref(), answer);
     local.sources(answer);
 }
 

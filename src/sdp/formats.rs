@@ -7,7 +7,7 @@ use crate::media::Codec;
 use crate::work;
 
 /// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
-const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
+pub(super) const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
 /// What repairs other payload types, and is no codec.
 const REPAIR: [&str; 4] = ["rtx", "red", "ulpfec", "flexfec-03"];
 /// The longest name of a codec that a sentence repeats.

@@ -2,6 +2,8 @@
 
 use str0m::IceCreds;
 
+use crate::media::Codec;
+
 /// The one stream and its one track, as others see them.
 pub(super) const STREAM: &str = "ballcast";
 pub(super) const TRACK: &str = "video";
@@ -69,9 +71,22 @@ impl Local<'_> {
     }
 }
 
-/// The payload type of retransmissions of another.
-pub(super) fn retransmissions(rtx: u8, payload_type: u8) -> [String; 2] {
-    [format!("a=rtpmap:{rtx} rtx/90000"), format!("a=fmtp:{rtx} apt={payload_type}")]
+/// What is said of a payload type of a section, and of the one that retransmits it.
+pub(super) fn format(
+    codec: Codec,
+    payload_type: u8,
+    rtx: Option<u8>,
+    feedback: &[&str],
+    parameters: Option<&str>,
+    lines: &mut Vec<String>,
+) {
+    lines.push(format!("a=rtpmap:{payload_type} {}/90000", codec.name()));
+    lines.extend(feedback.iter().map(|kind| format!("a=rtcp-fb:{payload_type} {kind}")));
+    lines.extend(parameters.map(|parameters| format!("a=fmtp:{payload_type} {parameters}")));
+    if let Some(rtx) = rtx {
+        lines.push(format!("a=rtpmap:{rtx} rtx/90000"));
+        lines.push(format!("a=fmtp:{rtx} apt={payload_type}"));
+    }
 }
 
 /// A description of these lines.

@@ -1,6 +1,8 @@
 //! An offer of ours (RFC 9725, section 4.2): the one video, to be sent in one of several formats.
 
-use super::local::{Local, STREAM, TRACK, retransmissions, text};
+use super::formats::FEEDBACK;
+use super::h264_profile::H264;
+use super::local::{self, Local, STREAM, TRACK, text};
 use super::section::PLAYOUT_DELAY;
 use crate::media::Codec;
 
@@ -33,21 +35,11 @@ pub fn write(formats: &[OfferedFormat], playout_delay: u8, local: &Local) -> Str
     offer.push("a=rtcp-mux".into());
     // RTCP has no port of its own, whatever the answer says (RFC 9725, section 4.4.1).
     offer.push("a=rtcp-mux-only".into());
-    formats.iter().for_each(|format| describe(format, &mut offer));
+    for OfferedFormat { codec, payload_type, rtx, profile_level_id } in formats.iter().copied() {
+        let h264 = H264 { profile_level_id, level_asymmetry_allowed: true };
+        let parameters = (codec == Codec::H264).then(|| h264.to_string());
+        local::format(codec, payload_type, Some(rtx), &FEEDBACK, parameters.as_deref(), &mut offer);
+    }
     local.sources(&mut offer);
     text(offer)
-}
-
-fn describe(format: &OfferedFormat, offer: &mut Vec<String>) {
-    let OfferedFormat { codec, payload_type, rtx, profile_level_id } = *format;
-    offer.push(format!("a=rtpmap:{payload_type} {}/90000", codec.name()));
-    let feedback = ["ccm fir", "nack", "nack pli"];
-    offer.extend(feedback.map(|kind| format!("a=rtcp-fb:{payload_type} {kind}")));
-    if codec == Codec::H264 {
-        offer.push(format!(
-            "a=fmtp:{payload_type} level-asymmetry-allowed=1;packetization-mode=1;\
-             profile-level-id={profile_level_id:06x}"
-        ));
-    }
-    offer.extend(retransmissions(rtx, payload_type));
 }

@@ -68,12 +68,7 @@ pub fn rtc_config(
 
 /// A payload type of a codec, with repair (NACK, PLI, FIR) and without bandwidth estimation, which a
 /// stream of one rendition has no use for.
-pub fn payload_params(
-    codec: Codec,
-    payload_type: u8,
-    rtx: Option<u8>,
-    format: FormatParams,
-) -> PayloadParams {
+pub fn payload_params(codec: Codec, payload_type: u8, rtx: Option<u8>) -> PayloadParams {
     let spec = CodecSpec {
         codec: match codec {
             Codec::H264 => RtcCodec::H264,
@@ -81,7 +76,7 @@ pub fn payload_params(
         },
         clock_rate: Frequency::NINETY_KHZ,
         channels: None,
-        format,
+        format: FormatParams::default(),
     };
     let mut params = PayloadParams::new(payload_type.into(), rtx.map(Pt::from), spec);
     params.set_fb_nack(true);

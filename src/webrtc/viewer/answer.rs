@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use str0m::RtcError;
-use str0m::format::FormatParams;
 
 use super::{Connection, Viewer, ice, transport};
 use crate::sdp::offer::{Format, Offer, OfferError};
@@ -32,7 +31,7 @@ impl Viewer {
 
     fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
         let Format { codec, payload_type, rtx, .. } = offer.format;
-        let params = config::payload_params(codec, payload_type, rtx, FormatParams::default());
+        let params = config::payload_params(codec, payload_type, rtx);
         let playout_delay = offer.playout_delay.map(|it| (it.number, playout_delay::none()));
         let mut rtc = config::rtc_config(vec![params], playout_delay, &local).build(now);
         let failed = |error: RtcError| OfferError::malformed(error.to_string());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use str0m::format::{FormatParams, PayloadParams};
 use str0m::{Input, Rtc, RtcError};
 
 use super::{Connection, Viewer, ice, transport};
@@ -30,7 +29,7 @@ const PLAYOUT_DELAY: u8 = 1;
 /// What is offered, the best first: the stream's own profile, where it has one, constrained baseline,
 /// and VP8 where pictures are encoded here.
 pub fn formats(stream_profile: Option<u32>, has_vp8: bool) -> Vec<OfferedFormat> {
-    // One of a profile: str0m takes two for the same.
+    // Constrained baseline is offered in any case.
     let own = stream_profile.filter(|id| {
         Profile::of(*id).is_some_and(|profile| profile != Profile::ConstrainedBaseline)
     });
@@ -69,7 +68,9 @@ impl Invitation {
         local: LocalParameters,
         now: Instant,
     ) -> (Invitation, String) {
-        let params = formats.iter().map(payload_params).collect();
+        let params =
+            |it: &OfferedFormat| config::payload_params(it.codec, it.payload_type, Some(it.rtx));
+        let params = formats.iter().map(params).collect();
         let takes_playout_delay = Arc::new(AtomicBool::new(false));
         let extension = playout_delay::none_if(Arc::clone(&takes_playout_delay));
         let playout_delay = Some((PLAYOUT_DELAY, extension));
@@ -129,11 +130,6 @@ impl Invitation {
         };
         Ok(Viewer::new(connection, answer.peer.credentials.clone(), now))
     }
-}
-
-fn payload_params(format: &OfferedFormat) -> PayloadParams {
-    let OfferedFormat { codec, payload_type, rtx, .. } = *format;
-    config::payload_params(codec, payload_type, Some(rtx), FormatParams::default())
 }
 
 fn contradiction(what: &str) -> AnswerError {
