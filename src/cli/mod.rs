@@ -240,6 +240,7 @@ pub fn parse(
 mod tests {
     use super::*;
     use crate::driver::Origin;
+    use crate::driver::test_folder::TestFolder;
     use crate::http::Url;
 
     fn flags(line: &str) -> Result<Flags, UsageError> {
@@ -329,15 +330,14 @@ mod tests {
         assert_eq!(flags("").unwrap().token, None);
         let token = Token::parse("opensesame");
         assert_eq!(flags_with("", Some("opensesame")).unwrap().token, token);
-        let directory = std::env::temp_dir().join(format!("ballcast-flags-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let folder = TestFolder::new("flags");
         let file = |name: &str, text: &str| {
-            let path = directory.join(name);
+            let path = folder.0.join(name);
             std::fs::write(&path, text).unwrap();
             format!("--token-file {}", path.display())
         };
         assert_eq!(flags(&file("right", "opensesame\n")).unwrap().token, token);
-        let missing = format!("--token-file {}", directory.join("missing").display());
+        let missing = format!("--token-file {}", folder.0.join("missing").display());
         let wrong = [
             ("--token secret", None, ["--token", "8 to 256"]),
             ("--token wörtlich-geheim", None, ["--token", "letters"]),
@@ -359,27 +359,24 @@ mod tests {
             assert!(expected.iter().all(|part| sentence.contains(part)), "{line}: {sentence}");
             assert!(!sentence.contains("secret") && !sentence.contains("geheim"), "{sentence}");
         }
-        std::fs::remove_dir_all(directory).unwrap();
         assert!(!format!("{:?}", flags("--token opensesame")).contains("opensesame"));
     }
 
     #[test]
     fn the_token_of_a_systemd_unit_counts_where_no_other_is_given() {
-        let folder = std::env::temp_dir().join(format!("ballcast-unit-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = TestFolder::new("unit");
         let token = |line: &str| {
-            let credentials = Some(folder.clone());
+            let credentials = Some(folder.0.clone());
             let environment = Environment { credentials, ..Environment::default() };
             flags_in(line, environment).map(|flags| flags.token)
         };
         assert_eq!(token(""), Ok(None), "a unit may have none");
-        std::fs::write(folder.join("ballcast.token"), "opensesame\n").unwrap();
+        std::fs::write(folder.0.join("ballcast.token"), "opensesame\n").unwrap();
         assert_eq!(token(""), Ok(Token::parse("opensesame")));
         assert_eq!(token("--token another-one"), Ok(Token::parse("another-one")));
-        std::fs::write(folder.join("ballcast.token"), "secret").unwrap();
+        std::fs::write(folder.0.join("ballcast.token"), "secret").unwrap();
         let sentence = token("").unwrap_err().to_string();
         assert!(sentence.starts_with("The credential ballcast.token has something"), "{sentence}");
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

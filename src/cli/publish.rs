@@ -98,6 +98,7 @@ fn token(source: &str, text: &str) -> Result<BearerToken, UsageError> {
 mod tests {
     use super::*;
     use crate::cli::{Command, Environment, parse};
+    use crate::driver::test_folder::TestFolder;
 
     fn targets_in(line: &str, environment: Environment) -> Result<Vec<Target>, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from);
@@ -121,29 +122,11 @@ mod tests {
         Target { url: Url::parse(url).unwrap(), token }
     }
 
-    /// A folder for the files of one test, which goes with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Folder {
-            let name = format!("ballcast-publish-{name}-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-
-        /// The flag with a file that has this text.
-        fn flag(&self, name: &str, text: &str) -> String {
-            let path = self.0.join(name);
-            std::fs::write(&path, text).unwrap();
-            format!("--publish-token-file {}", path.display())
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    /// The flag with a file that has this text.
+    fn flag(folder: &TestFolder, name: &str, text: &str) -> String {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        format!("--publish-token-file {}", path.display())
     }
 
     #[test]
@@ -185,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_token_is_for_all_media_servers_or_each_has_its_own() {
-        let folder = Folder::new("order");
-        let (first, second) = (folder.flag("first", "one\n"), folder.flag("second", " two= "));
+        let folder = TestFolder::new("publish-order");
+        let (first, second) = (flag(&folder, "first", "one\n"), flag(&folder, "second", " two= "));
         let line = "--publish http://a/ --publish http://b/";
         let of = |a, b| Ok(vec![target("http://a/", Some(a)), target("http://b/", Some(b))]);
         assert_eq!(targets(&format!("{line} {first}")), of("one", "one"));
@@ -202,9 +185,9 @@ mod tests {
 
     #[test]
     fn a_token_that_cannot_be_used_is_refused_and_not_repeated() {
-        let folder = Folder::new("wrong");
+        let folder = TestFolder::new("publish-wrong");
         let url = "--publish http://a/";
-        let file = |name: &str, text: &str| format!("{url} {}", folder.flag(name, text));
+        let file = |name: &str, text: &str| format!("{url} {}", flag(&folder, name, text));
         let missing = format!("{url} --publish-token-file {}/missing", folder.0.display());
         let wrong = [
             (missing, None, ["missing cannot be read", "No such file"]),
@@ -214,7 +197,7 @@ mod tests {
             (url.to_owned(), Some("a secret"), ["BALLCAST_PUBLISH_TOKEN", "something else"]),
             (file("both", "secret"), Some("secret"), ["once", "BALLCAST_PUBLISH_TOKEN"]),
             (String::new(), Some("secret"), ["--publish,", "none"]),
-            (folder.flag("alone", "secret"), None, ["--publish,", "none"]),
+            (flag(&folder, "alone", "secret"), None, ["--publish,", "none"]),
         ];
         for (line, variable, expected) in wrong {
             let refused = match variable {
@@ -229,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_token_of_a_systemd_unit_counts_where_no_other_is_given() {
-        let folder = Folder::new("unit");
+        let folder = TestFolder::new("publish-unit");
         let token = |line: &str| {
             let credentials = Some(folder.0.clone());
             let targets = targets_in(line, Environment { credentials, ..Environment::default() });
@@ -237,7 +220,7 @@ mod tests {
         };
         let url = "--publish http://a/";
         assert_eq!(token(url), Ok(None), "a unit may have none");
-        let other = folder.flag("other", "other");
+        let other = flag(&folder, "other", "other");
         std::fs::write(folder.0.join(CREDENTIAL), "opensesame\n").unwrap();
         assert_eq!(token(url), Ok(BearerToken::parse("opensesame")));
         assert_eq!(token(&format!("{url} {other}")), Ok(BearerToken::parse("other")));

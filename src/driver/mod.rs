@@ -18,6 +18,8 @@ mod service;
 mod stream;
 mod targets;
 mod tcp;
+#[cfg(test)]
+pub mod test_folder;
 mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

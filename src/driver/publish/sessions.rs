@@ -101,24 +101,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-
-    /// A folder for the file of one test, which goes with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Folder {
-            let name = format!("ballcast-sessions-{name}-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::driver::test_folder::TestFolder;
 
     const TARGETS: [&str; 2] = ["http://one.example/whip?key=a", "http://two.example/whip"];
 
@@ -132,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_next_process_knows_what_is_left_and_nothing_that_is_gone() {
-        let folder = Folder::new("next");
+        let folder = TestFolder::new("sessions-next");
         let open = || Sessions::open(&folder.0, &targets(&TARGETS));
         let session = url_of("http://two.example/session/1");
         let mut first = open();
@@ -152,7 +135,7 @@ mod tests {
 
     #[test]
     fn sessions_of_another_command_line_are_left_alone() {
-        let folder = Folder::new("others");
+        let folder = TestFolder::new("sessions-others");
         let mut sessions = Sessions::open(&folder.0, &targets(&TARGETS));
         sessions.keep(TargetId(0), Some(url_of("http://one.example/session/1"))).unwrap();
         for others in [&[][..], &TARGETS[1..], &["http://one.example/whip?key=b"]] {
@@ -162,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_none_of_ours_is_left_aside() {
-        let folder = Folder::new("wrong");
+        let folder = TestFolder::new("sessions-wrong");
         let one = TARGETS[0];
         let endless = "x".repeat(2 * MAX_BYTES);
         for text in [
@@ -189,7 +172,7 @@ mod tests {
     fn without_a_folder_nothing_is_kept_and_one_that_is_missing_is_an_error() {
         let session = Some(url_of("http://one.example/session/1"));
         Sessions::default().keep(TargetId(0), session.clone()).unwrap();
-        let missing = Folder::new("missing").0.join("folder");
+        let missing = TestFolder::new("sessions-missing").0.join("folder");
         let mut sessions = Sessions::open(&missing, &targets(&TARGETS));
         let error = sessions.keep(TargetId(0), session).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
