@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::fs::create_dir_all;
-use std::path::Path;
+use std::fs::{create_dir_all, remove_dir_all};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -45,7 +45,10 @@ impl Frame {
 
 impl Aiortc {
     fn start(flags: &[&str]) -> Aiortc {
-        Aiortc::start_at(free_port(), flags)
+        let aiortc = Aiortc::start_at(free_port(), flags);
+        let _ = remove_dir_all(aiortc.state());
+        create_dir_all(aiortc.state()).unwrap();
+        aiortc
     }
 
     fn start_at(port: u16, flags: &[&str]) -> Aiortc {
@@ -68,13 +71,16 @@ impl Aiortc {
     }
 
     fn publish_with(&self, path: &str, token: &str, flags: &[&str]) -> Server {
-        let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("whip-{}", self.port));
-        create_dir_all(&state).unwrap();
         let mut command = Command::new(binary());
-        command.env("BALLCAST_PUBLISH_TOKEN", token).env("STATE_DIRECTORY", state);
+        command.env("BALLCAST_PUBLISH_TOKEN", token).env("STATE_DIRECTORY", self.state());
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let flags = [&["--publish", &url], flags].concat();
         Server::start_command(command, &own_address(), 0, &flags)
+    }
+
+    /// What those that publish here keep for their next start.
+    fn state(&self) -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("whip-{}", self.port))
     }
 
     /// Waits for a line, which frames may precede.
