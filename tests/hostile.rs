@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballcast::sdp::offer::{Offer, OfferError, SdpError};
-use ballcast::server::Input;
 use ballcast::server::admission::Limits;
+use ballcast::server::{ConnId, Input};
 use ballcast::work::steps_of;
 use is::stun::{StunMessage, TransId};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use support::world::World;
 
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
 const SERVER: &str = "10.0.0.254:8080";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: camera\r\n\r\n";
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -185,6 +186,59 @@ fn an_ipv6_host_elsewhere_is_one_client() {
         assert_eq!(ask(&mut world, host).0, 200);
     }
     assert_eq!(ask(&mut world, 11).1["reason"], "viewers-per-address");
+}
+
+/// The responses on a connection since the last call.
+fn answers(world: &mut World, id: ConnId) -> usize {
+    String::from_utf8(world.take_sent(id)).unwrap().matches("HTTP/1.1 200").count()
+}
+
+#[test]
+fn of_requests_that_come_together_an_input_serves_one() {
+    let mut world = World::new();
+    let id = world.connect("10.1.1.1:1".parse().unwrap());
+    world.input(Input::Received(id, HEAD.repeat(100).as_bytes()));
+    for served in 1..100 {
+        assert_eq!(answers(&mut world, id), 1, "{served}");
+        world.input(Input::Timeout);
+        assert_eq!(answers(&mut world, id), 0, "the answer is not taken yet");
+        world.input(Input::Flushed(id));
+    }
+}
+
+#[test]
+fn a_client_that_asks_too_often_waits_and_nobody_else_does() {
+    let mut world = World::new();
+    let greedy = world.connect("10.1.1.1:1".parse().unwrap());
+    world.input(Input::Received(greedy, HEAD.repeat(300).as_bytes()));
+    let mut served = 0;
+    loop {
+        let answers = answers(&mut world, greedy);
+        if answers == 0 {
+            break;
+        }
+        served += answers;
+        world.input(Input::Flushed(greedy));
+    }
+    assert_eq!(served, 200, "a burst");
+    let again = world.connect("10.1.1.1:2".parse().unwrap());
+    world.input(Input::Received(again, HEAD.as_bytes()));
+    assert_eq!(answers(&mut world, again), 0, "another connection waits, too");
+    let modest = world.connect("10.1.1.2:1".parse().unwrap());
+    world.input(Input::Received(modest, HEAD.as_bytes()));
+    assert_eq!(answers(&mut world, modest), 1);
+    // One of the two that wait is served every 10 ms.
+    for _ in 0..50 {
+        world.run(Duration::from_millis(10));
+        let taken = [greedy, again].map(|id| answers(&mut world, id));
+        assert_eq!(taken.iter().sum::<usize>(), 1, "{taken:?}");
+        if taken[0] == 1 {
+            world.input(Input::Flushed(greedy));
+        }
+        served += taken[0];
+    }
+    assert_eq!(served, 249, "the other connection has had its turn");
+    assert_eq!(world.stats()["refusals"], json!({}));
 }
 
 #[test]

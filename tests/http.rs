@@ -6,14 +6,13 @@
 #[path = "support/cuts.rs"]
 mod cuts;
 
-use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
 use ballcast::http::{
     ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Connection, Context,
     DISCARD_MAX_BYTES, Event, HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, IDLE_TIME,
     INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
-    TARGET_MAX_BYTES, UNSENT_MAX_BYTES,
+    TARGET_MAX_BYTES, Verdict,
 };
 use ballcast::refusal::Reason;
 
@@ -117,16 +116,30 @@ impl Peer {
 
     fn poll(&mut self) -> Option<Event> {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        self.connection.poll(&Context { now: self.now, date, admit: &admit })
+        poll(&mut self.connection, Context { now: self.now, date })
     }
 }
 
-fn admit(head: &Head) -> Result<(), Response> {
+/// The next event but for heads, which are judged.
+fn poll(connection: &mut Connection, context: Context) -> Option<Event> {
+    loop {
+        match connection.poll(&context)? {
+            Event::Head(head) => {
+                let verdict = verdict(&head);
+                connection.judge(head, verdict, context.now);
+            }
+            event => return Some(event),
+        }
+    }
+}
+
+fn verdict(head: &Head) -> Verdict {
     match head.path.as_str() {
         "/forbidden" => {
-            Err(Response::problem(403, Reason::ForeignOrigin, "This path is forbidden."))
+            let sentence = "This path is forbidden.";
+            Verdict::Reject(Response::problem(403, Reason::ForeignOrigin, sentence))
         }
-        _ => Ok(()),
+        _ => Verdict::Accept,
     }
 }
 
@@ -889,8 +902,8 @@ fn a_clock_out_of_range_is_clamped() {
         let now = Instant::now();
         let mut connection = Connection::new(now);
         connection.receive(b"\n");
-        let context = Context { now, date, admit: &admit };
-        let events: Vec<Event> = std::iter::from_fn(|| connection.poll(&context)).collect();
+        let context = Context { now, date };
+        let events: Vec<Event> = std::iter::from_fn(|| poll(&mut connection, context)).collect();
         assert_eq!(reply(&events).header("Date"), Some(text));
     }
 }
@@ -950,22 +963,52 @@ fn a_request_that_expects_100_continue_is_answered_the_same_however_it_is_split(
 }
 
 #[test]
-fn admit_is_called_once_and_before_the_body() {
-    let calls = Cell::new(0);
-    let admit = |head: &Head| {
-        calls.set(calls.get() + 1);
-        assert_eq!(head.content_length, 5);
-        Ok(())
-    };
+fn a_head_is_reported_once_and_before_the_body() {
     let now = Instant::now();
-    let context = Context { now, date: SystemTime::UNIX_EPOCH, admit: &admit };
+    let context = Context { now, date: SystemTime::UNIX_EPOCH };
     let mut connection = Connection::new(now);
     connection.receive(post("Content-Length: 5\r\n", "").as_bytes());
+    let Some(Event::Head(head)) = connection.poll(&context) else { panic!("no head") };
+    assert_eq!(head.content_length, 5);
+    connection.judge(head, Verdict::Accept, now);
     assert_eq!(connection.poll(&context), None);
-    assert_eq!(calls.get(), 1);
     connection.receive(b"hello");
     assert!(matches!(connection.poll(&context), Some(Event::Request(_))));
-    assert_eq!(calls.get(), 1);
+}
+
+#[test]
+fn a_request_that_is_held_is_reported_again_in_its_turn_and_then_answered() {
+    let start = Instant::now();
+    let context = |now| Context { now, date: SystemTime::UNIX_EPOCH };
+    let turn = start + Duration::from_millis(10);
+    let mut connection = Connection::new(start);
+    connection.receive(get("").repeat(2).as_bytes());
+    let Some(Event::Head(head)) = connection.poll(&context(start)) else { panic!("no head") };
+    connection.judge(head.clone(), Verdict::Hold(turn), start);
+    assert_eq!(connection.poll(&context(start)), None);
+    assert_eq!(connection.poll_timeout(), Some(turn));
+    assert!(!connection.takes_bytes(), "the second request waits");
+    connection.handle_timeout(turn);
+    assert_eq!(connection.poll(&context(turn)), Some(Event::Head(head.clone())));
+    connection.judge(head, Verdict::Accept, turn);
+    assert!(matches!(connection.poll(&context(turn)), Some(Event::Request(_))));
+    connection.respond(Response::new(200));
+    assert!(matches!(connection.poll(&context(turn)), Some(Event::Send(_))));
+}
+
+#[test]
+fn a_client_that_sends_too_much_while_it_is_held_is_cut_off() {
+    let now = Instant::now();
+    let context = Context { now, date: SystemTime::UNIX_EPOCH };
+    let mut connection = Connection::new(now);
+    connection.receive(get("").as_bytes());
+    let Some(Event::Head(head)) = connection.poll(&context) else { panic!("no head") };
+    connection.judge(head, Verdict::Hold(now + HEAD_TIME), now);
+    connection.receive(&vec![b'x'; INPUT_MAX_BYTES]);
+    assert_eq!(connection.poll(&context), None);
+    connection.receive(b"x");
+    assert_eq!(connection.poll(&context), Some(Event::Refused(Reason::InputOverflow)));
+    assert_eq!(connection.poll(&context), Some(Event::Finish));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -1129,9 +1172,9 @@ fn lingering_ends_when_the_client_sends_too_much() {
 fn a_client_that_half_closes_gets_all_its_answers() {
     let mut peer = Peer::not_reading();
     peer.connection.receive((get("") + &get("")).as_bytes());
-    let events = peer.half_close();
-    assert_eq!((replies(&events).len(), events.last()), (2, Some(&Event::Finish)));
-    assert_eq!(peer.flush(), [Event::Close]);
+    assert_eq!(replies(&peer.half_close()).len(), 1);
+    assert_eq!(replies(&peer.flush()).len(), 1);
+    assert_eq!(peer.flush(), [Event::Finish, Event::Close]);
 }
 
 #[test]
@@ -1170,15 +1213,15 @@ fn shutdown_lets_a_reported_request_be_answered() {
 // Back-pressure.
 
 #[test]
-fn parsing_pauses_while_too_much_is_unsent() {
+fn of_requests_that_come_together_each_is_served_when_the_last_answer_is_taken() {
     let mut peer = Peer::not_reading();
-    let enough = UNSENT_MAX_BYTES / LARGE_ASSET.len() + 1;
-    let count = enough + 2;
-    let first = peer.send(line("GET /large HTTP/1.1").repeat(count));
-    assert_eq!(requests(&first).len(), enough);
+    let first = peer.send(line("GET /large HTTP/1.1").repeat(3));
+    assert_eq!(requests(&first).len(), 1);
+    assert!(!peer.connection.takes_bytes());
     peer.pass(HEAD_TIME + TICK);
-    let second = peer.flush();
-    assert_eq!(requests(&second).len(), count - enough);
+    assert_eq!(requests(&peer.flush()).len(), 1);
+    assert_eq!(requests(&peer.flush()).len(), 1);
+    assert!(peer.connection.takes_bytes(), "nothing is left to be parsed");
     assert_eq!(peer.flush(), []);
     assert!(peer.connection.is_idle());
 }
@@ -1186,8 +1229,7 @@ fn parsing_pauses_while_too_much_is_unsent() {
 #[test]
 fn a_client_that_only_sends_is_cut_off() {
     let mut peer = Peer::not_reading();
-    let enough = UNSENT_MAX_BYTES / LARGE_ASSET.len() + 1;
-    peer.send(line("GET /large HTTP/1.1").repeat(enough));
+    peer.send(line("GET /large HTTP/1.1"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
     assert_eq!(peer.send("x"), [Event::Refused(Reason::InputOverflow), Event::Finish]);
 }

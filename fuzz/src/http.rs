@@ -13,7 +13,6 @@
 //! If there are cuts, there is one more run, in which time passes before each piece. Its events
 //! differ, but must have the same properties.
 
-use std::cell::RefCell;
 use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr};
 use std::slice;
@@ -23,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ballcast::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Connection, Context, DISCARD_MAX_BYTES, Event,
     HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
+    Verdict,
 };
 use ballcast::media::SnapshotError;
 use ballcast::refusal::Reason;
@@ -283,14 +283,18 @@ impl Peer {
     }
 
     fn poll(&mut self) -> Option<Event> {
-        let admissions = RefCell::new(&mut self.record.admissions);
-        let admit = |head: &Head| {
-            let verdict = admit(head);
-            let refusal = verdict.clone().err();
-            admissions.borrow_mut().push(Admission { head: head.clone(), refusal });
-            verdict
-        };
-        self.connection.poll(&Context { now: self.now, date: date(), admit: &admit })
+        loop {
+            match self.connection.poll(&Context { now: self.now, date: date() })? {
+                Event::Head(head) => {
+                    let refusal = refusal_of(&head);
+                    let admission = Admission { head: head.clone(), refusal: refusal.clone() };
+                    self.record.admissions.push(admission);
+                    let verdict = refusal.map_or(Verdict::Accept, Verdict::Reject);
+                    self.connection.judge(head, verdict, self.now);
+                }
+                event => return Some(event),
+            }
+        }
     }
 
     fn take(&mut self, event: Event) {
@@ -343,8 +347,8 @@ static ACCESS: LazyLock<AccessPolicy> = LazyLock::new(|| AccessPolicy {
     ..AccessPolicy::default()
 });
 
-fn admit(head: &Head) -> Result<(), Response> {
-    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None)
+fn refusal_of(head: &Head) -> Option<Response> {
+    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None).err()
 }
 
 /// Pictures are answered when the peer has sent everything.
@@ -427,7 +431,7 @@ impl<'a> AnswerChecker<'a> {
                     return self.closed_unanswered(*reason);
                 }
                 Event::Refused(reason) => self.refused(*reason),
-                Event::Send(bytes) => panic!("a response without a request: {bytes:?}"),
+                event @ (Event::Head(_) | Event::Send(_)) => panic!("{event:?} without a request"),
                 Event::Finish => return self.finish(),
                 Event::Close => return self.close(),
             };

@@ -4,10 +4,9 @@
 //! The input is what the peer sends, in one piece, before it half-closes. Every method but DELETE
 //! is admitted, so that bodies are discarded as well as read.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::{Connection, Context, Event, Head, Request, Response};
+use ballcast::http::{Connection, Context, Event, Request, Response, Verdict};
 use ballcast::refusal::Reason;
 
 use crate::Outcomes;
@@ -66,20 +65,12 @@ impl Reading {
 
     fn drain(&mut self, connection: &mut Connection, now: Instant) {
         let date = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let unwanted = Cell::new(None);
-        let admit = |head: &Head| match is_wanted(head.method.as_str()) {
-            true => Ok(()),
-            false => {
-                unwanted.set(Some(head.clone()));
-                Err(Response::problem(403, UNWANTED, "Keep it."))
-            }
-        };
-        let context = Context { now, date, admit: &admit };
+        let context = Context { now, date };
         loop {
             let mut has_events = false;
             while let Some(event) = connection.poll(&context) {
                 has_events = true;
-                self.take(event, unwanted.take(), connection);
+                self.take(event, connection, now);
             }
             if !has_events {
                 break;
@@ -88,16 +79,21 @@ impl Reading {
         }
     }
 
-    fn take(&mut self, event: Event, unwanted: Option<Head>, connection: &mut Connection) {
+    fn take(&mut self, event: Event, connection: &mut Connection, now: Instant) {
         match event {
+            Event::Head(head) if is_wanted(head.method.as_str()) => {
+                connection.judge(head, Verdict::Accept, now);
+            }
+            Event::Head(head) => {
+                self.request(Request { head: head.clone(), body: Vec::new() });
+                let refusal = Response::problem(403, UNWANTED, "Keep it.");
+                connection.judge(head, Verdict::Reject(refusal), now);
+            }
             Event::Request(request) => {
                 self.request(request);
                 connection.respond(Response::new(200));
             }
-            Event::Refused(UNWANTED) => {
-                let head = unwanted.expect("a head that is refused");
-                self.request(Request { head, body: Vec::new() });
-            }
+            Event::Refused(UNWANTED) => {}
             Event::Refused(reason) => {
                 assert_eq!(self.end, None, "{reason} after a refusal");
                 self.end = Some((reason, 0));

@@ -1,14 +1,16 @@
 //! The TCP connections of clients: accepted, read, written and closed.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::{Interest, Token};
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use mio::net::TcpStream;
+use mio::{Registry, Token};
 
 use super::errors::is_of_one;
 use super::tcp::{Connection, Flush};
-use super::{Driver, FIRST_CONNECTION, Pending};
+use super::tokens::Tokens;
+use super::{Driver, Pending};
 use crate::server::{ConnId, Input};
 use crate::source::Source;
 
@@ -19,31 +21,113 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// more than what is under way.
 const SEND_BUFFER_BYTES: usize = 128 * 1_024;
 
+/// All that are open.
+pub struct Connections {
+    links: BTreeMap<ConnId, Link>,
+    by_token: BTreeMap<Token, ConnId>,
+    tokens: Tokens,
+    next: u64,
+}
+
+/// One connection as the loop keeps it.
+struct Link {
+    token: Token,
+    connection: Connection,
+    /// The core wants no bytes of it for now.
+    is_paused: bool,
+    /// The kernel has taken everything, which the core is to be told in the connection's turn.
+    is_flushed: bool,
+}
+
+impl Connections {
+    pub fn new() -> Connections {
+        Connections {
+            links: BTreeMap::new(),
+            by_token: BTreeMap::new(),
+            tokens: Tokens::of_connections(),
+            next: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    pub fn pause(&mut self, id: ConnId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_paused = true;
+        }
+    }
+
+    /// `None` if there are more than there are tokens for.
+    fn add(&mut self, stream: TcpStream) -> Option<ConnId> {
+        let token = self.tokens.take()?;
+        let id = ConnId(self.next);
+        self.next += 1;
+        let connection = Connection::new(stream);
+        self.links.insert(id, Link { token, connection, is_paused: false, is_flushed: false });
+        self.by_token.insert(token, id);
+        Some(id)
+    }
+
+    fn is_flushed(&self, id: ConnId) -> bool {
+        self.links.get(&id).is_some_and(|link| link.is_flushed)
+    }
+
+    fn at(&mut self, token: Token) -> Option<(ConnId, &mut Link)> {
+        let id = *self.by_token.get(&token)?;
+        Some((id, self.links.get_mut(&id)?))
+    }
+
+    /// Closes a connection, whose token was this.
+    fn remove(&mut self, id: ConnId) -> Option<Token> {
+        // Dropping the stream closes it and takes it out of the poll.
+        let token = self.links.remove(&id)?.token;
+        self.by_token.remove(&token);
+        self.tokens.put_back(token);
+        Some(token)
+    }
+
+    /// Begins to wait for what happens to a connection.
+    fn register(&mut self, id: ConnId, registry: &Registry) -> io::Result<()> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.connection.prepare(SEND_BUFFER_BYTES)?;
+        link.connection.register(registry, link.token)
+    }
+}
+
 impl<S: Source> Driver<S> {
     pub(super) fn accept(&mut self, token: Token) -> io::Result<()> {
         let Some(endpoint) = self.endpoints.get(&token) else {
             return Err(ErrorKind::WouldBlock.into());
         };
-        let (mut stream, peer) = endpoint.listener.accept()?;
-        stream.set_nodelay(true)?;
-        // What waits in the kernel is no longer the newest picture.
-        let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
-        let id = ConnId(self.next_connection);
-        self.next_connection += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, token_of(id), interest)?;
-        self.connections.insert(id, Connection::new(stream));
+        let (stream, peer) = endpoint.listener.accept()?;
+        let id = self.connections.add(stream).ok_or(ErrorKind::OutOfMemory)?;
         self.check_wall_clock();
         self.input(Input::Connected(id, peer));
-        Ok(())
+        // One that was refused is gone already.
+        let registered = self.connections.register(id, self.poll.registry());
+        if registered.is_err() {
+            self.close(id);
+            self.input(Input::Disconnected(id));
+        }
+        registered
     }
 
-    pub(super) fn read_connection(&mut self, id: ConnId) -> io::Result<()> {
-        let Some(connection) = self.connections.get_mut(&id) else {
+    /// A connection's turn: one fact about it is told to the core, which answers one request at most.
+    pub(super) fn serve_connection(&mut self, token: Token) -> io::Result<()> {
+        let Some((id, link)) = self.connections.at(token) else {
             return Err(ErrorKind::WouldBlock.into());
         };
+        if std::mem::take(&mut link.is_flushed) {
+            self.input(Input::Flushed(id));
+            return Ok(());
+        }
+        if link.is_paused {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = connection.read(&mut buffer);
+        let read = link.connection.read(&mut buffer);
         match &read {
             Ok(0) => self.input(Input::HalfClosed(id)),
             Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
@@ -59,24 +143,35 @@ impl<S: Source> Driver<S> {
         self.buffer = buffer;
         match read {
             // The end of a stream is read once.
-            Ok(0) => Err(ErrorKind::WouldBlock.into()),
+            Ok(0) if !self.connections.is_flushed(id) => Err(ErrorKind::WouldBlock.into()),
             read => read.map(|_| ()),
         }
     }
 
+    /// After word that a connection can be written.
     pub(super) fn write(&mut self, token: Token) {
-        if token.0 >= FIRST_CONNECTION {
-            self.flush(ConnId((token.0 - FIRST_CONNECTION) as u64));
-            self.input(Input::Timeout);
+        if let Some((id, _)) = self.connections.at(token) {
+            self.flush(id);
+            self.handle_pending();
         }
     }
 
-    /// Writes what the kernel takes.
-    pub(super) fn flush(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match connection.flush() {
+    /// Changes what a connection has to send, and writes what the kernel takes.
+    pub(super) fn write_to(&mut self, id: ConnId, change: impl FnOnce(&mut Connection)) {
+        if let Some(link) = self.connections.links.get_mut(&id) {
+            change(&mut link.connection);
+            self.flush(id);
+        }
+    }
+
+    fn flush(&mut self, id: ConnId) {
+        let Some(link) = self.connections.links.get_mut(&id) else { return };
+        match link.connection.flush() {
             Ok(Flush::Idle | Flush::Blocked) => {}
-            Ok(Flush::Flushed) => self.pending.push_back(Pending::Flushed(id)),
+            Ok(Flush::Flushed) => {
+                link.is_flushed = true;
+                self.ready.insert(link.token);
+            }
             Err(_) => {
                 self.close(id);
                 self.pending.push_back(Pending::Disconnected(id));
@@ -84,9 +179,20 @@ impl<S: Source> Driver<S> {
         }
     }
 
+    pub(super) fn resume(&mut self, id: ConnId) {
+        if let Some(link) = self.connections.links.get_mut(&id) {
+            link.is_paused = false;
+            // What has come meanwhile is no event.
+            self.ready.insert(link.token);
+        }
+    }
+
     pub(super) fn close(&mut self, id: ConnId) {
-        // Dropping the stream closes it and takes it out of the poll.
-        self.connections.remove(&id);
+        if let Some(token) = self.connections.remove(id) {
+            // Its next owner is not ready.
+            self.ready.remove(token);
+            self.troubled.remove(&token);
+        }
     }
 
     fn check_wall_clock(&mut self) {
@@ -102,8 +208,4 @@ impl<S: Source> Driver<S> {
             self.input(Input::WallClock(wall));
         }
     }
-}
-
-fn token_of(id: ConnId) -> Token {
-    Token(FIRST_CONNECTION + id.0 as usize)
 }

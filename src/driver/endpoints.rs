@@ -6,11 +6,15 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpListener;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use super::{addresses, udp};
 
 /// Ports to try when any free one will do: the kernel's choice may be taken on another address.
 const FREE_PORT_TRIES: usize = 16;
+
+/// What the kernel keeps of a connection that is not read: more than the largest request.
+const RECEIVE_BUFFER_BYTES: usize = 128 * 1_024;
 
 /// TCP and UDP on one address.
 pub struct Endpoint {
@@ -22,6 +26,10 @@ pub struct Endpoint {
 impl Endpoint {
     pub fn bind(address: SocketAddr) -> io::Result<Endpoint> {
         let listener = TcpListener::bind(address)?;
+        // Its connections inherit this. Without it the kernel keeps megabytes of each that is paused.
+        if let Err(error) = set_socket_recv_buffer_size(&listener, RECEIVE_BUFFER_BYTES) {
+            log::debug!("connections of {address} keep the usual receive buffer: {error}");
+        }
         let address = listener.local_addr()?;
         let udp = udp::Socket::bind(address)?;
         Ok(Endpoint { address, listener, udp })

@@ -1,25 +1,41 @@
 //! The sockets that are bound: which there are, as the host's addresses come and go.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use mio::{Interest, Token};
 
+use super::Driver;
 use super::addresses::AddressWatch;
 use super::endpoints::{self, Endpoint};
-use super::{Driver, WATCH};
+use super::tokens::{WATCH, datagrams_of};
 use crate::server::Input;
 use crate::source::Source;
 
 impl<S: Source> Driver<S> {
     pub(super) fn add_endpoint(&mut self, mut endpoint: Endpoint) -> io::Result<()> {
-        let token = Token(self.next_endpoint);
+        let token = self.endpoint_tokens.take().ok_or(ErrorKind::OutOfMemory)?;
         let registry = self.poll.registry();
-        registry.register(&mut endpoint.listener, token, Interest::READABLE)?;
-        registry.register(endpoint.udp.socket(), Token(token.0 + 1), Interest::READABLE)?;
-        self.endpoints.insert(token, endpoint);
-        self.next_endpoint += 2;
-        Ok(())
+        let registered =
+            registry.register(&mut endpoint.listener, token, Interest::READABLE).and_then(|()| {
+                let datagrams = datagrams_of(token);
+                registry.register(endpoint.udp.socket(), datagrams, Interest::READABLE)
+            });
+        match registered {
+            Ok(()) => drop(self.endpoints.insert(token, endpoint)),
+            Err(_) => self.endpoint_tokens.put_back(token),
+        }
+        registered
+    }
+
+    fn remove_endpoint(&mut self, token: Token) {
+        self.endpoints.remove(&token);
+        for token in [token, datagrams_of(token)] {
+            // Its next owner is not ready.
+            self.ready.remove(token);
+            self.troubled.remove(&token);
+        }
+        self.endpoint_tokens.put_back(token);
     }
 
     pub(super) fn watch_addresses(&mut self) {
@@ -39,15 +55,14 @@ impl<S: Source> Driver<S> {
             watch.clear();
         }
         let Ok(wanted) = endpoints::expand(&self.bind) else { return };
-        let before = self.endpoints.len();
-        self.endpoints.retain(|_, endpoint| {
-            let stays = wanted.contains(&endpoint.address.ip());
-            if !stays {
-                log::info!("{} is gone", endpoint.address.ip());
-            }
-            stays
-        });
-        let mut changed = before != self.endpoints.len();
+        let ip_of = |(token, endpoint): (&Token, &Endpoint)| (*token, endpoint.address.ip());
+        let bound = self.endpoints.iter().map(ip_of);
+        let gone: Vec<_> = bound.filter(|(_, ip)| !wanted.contains(ip)).collect();
+        let mut changed = !gone.is_empty();
+        for (token, ip) in gone {
+            log::info!("{ip} is gone");
+            self.remove_endpoint(token);
+        }
         for ip in wanted {
             if self.endpoints.values().any(|endpoint| endpoint.address.ip() == ip) {
                 continue;

@@ -14,12 +14,14 @@ pub mod feed;
 mod following;
 mod pictures;
 pub mod publish;
+mod ready;
 mod service;
 mod stream;
 mod targets;
 mod tcp;
 #[cfg(test)]
 pub mod test_folder;
+mod tokens;
 mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,16 +35,18 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use self::addresses::AddressWatch;
+use self::connections::Connections;
 use self::endpoints::Endpoint;
 pub use self::endpoints::{BindError, Endpoints};
 pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
 pub use self::feed::Origin;
 use self::publish::sessions::Sessions;
+use self::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, Ready, Share};
 use self::service::Service;
 use self::stream::Stream;
 use self::targets::Targets;
-use self::tcp::Connection;
+use self::tokens::{Owner, SIGNALS, Tokens, listener_of, owner};
 use crate::feed::Command;
 use crate::media::Codec;
 use crate::publish::END_LIMIT;
@@ -54,25 +58,16 @@ use crate::webrtc::Transmit;
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
 const DATAGRAM_BYTES: usize = 2_048;
 const READ_BYTES: usize = 16 * 1_024;
-/// Datagrams and reads from one socket before the others, and the frame clock, get their turn.
-const READS_A_TURN: usize = 64;
+/// Reads of one descriptor that fail in a turn, before it has to wait: a signal interrupts a read now
+/// and then.
+const FAILURES_A_TURN: usize = 8;
 /// After all viewers are closed: how long answers that are under way may still take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 /// How long until the kernel is asked again for what it could not do.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-const SIGNALS: Token = Token(0);
-const WATCH: Token = Token(1);
-const FEED: Token = Token(2);
-const FEED_STDERR: Token = Token(3);
-const FIRST_TARGET: usize = 4;
-const FIRST_ENDPOINT: usize = 16;
-/// Connections' tokens follow those of the sockets that are bound.
-const FIRST_CONNECTION: usize = 1 << 16;
-
 /// What a drain of the core brought about, to be told to it afterwards.
 enum Pending {
-    Flushed(ConnId),
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
     Capture(Vec<Codec>),
@@ -89,12 +84,11 @@ pub struct Driver<S> {
     /// The addresses that were asked for.
     bind: Vec<IpAddr>,
     port: u16,
+    /// By the tokens of their listeners.
     endpoints: BTreeMap<Token, Endpoint>,
-    next_endpoint: usize,
-    connections: BTreeMap<ConnId, Connection>,
-    next_connection: u64,
-    /// Sockets that were not read dry in their turn.
-    unread: BTreeSet<Token>,
+    endpoint_tokens: Tokens,
+    connections: Connections,
+    ready: Ready,
     /// Sockets that the kernel could not serve, and when to read them again.
     troubled: BTreeSet<Token>,
     retry_at: Option<Instant>,
@@ -138,10 +132,9 @@ impl<S: Source> Driver<S> {
             bind: endpoints.bind,
             port: addresses.first().map_or(0, SocketAddr::port),
             endpoints: BTreeMap::new(),
-            next_endpoint: FIRST_ENDPOINT,
-            connections: BTreeMap::new(),
-            next_connection: 0,
-            unread: BTreeSet::new(),
+            endpoint_tokens: Tokens::of_endpoints(),
+            connections: Connections::new(),
+            ready: Ready::default(),
             troubled: BTreeSet::new(),
             retry_at: None,
             failed_waits: 0,
@@ -194,7 +187,8 @@ impl<S: Source> Driver<S> {
         self.shut_down(&mut events)
     }
 
-    /// Waits for something to happen, and handles all that has.
+    /// Waits for something to happen, and handles what has, for a few milliseconds at most: then it is
+    /// the turn of what has come in meanwhile, datagrams first.
     fn turn(&mut self, events: &mut Events) -> Result<(), RunError> {
         self.wait(events).map_err(RunError::Wait)?;
         for event in &*events {
@@ -202,16 +196,19 @@ impl<S: Source> Driver<S> {
         }
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
-            self.unread.append(&mut self.troubled);
+            std::mem::take(&mut self.troubled).into_iter().for_each(|it| self.ready.insert(it));
         }
-        for token in std::mem::take(&mut self.unread) {
-            match token {
-                FEED => self.read_stream(),
-                FEED_STDERR => self.read_stderr(),
-                token if targets::is_of_target(token) => self.read_target(token),
-                token => self.read(token),
+        for token in self.ready.sockets() {
+            match owner(token) {
+                Owner::Datagrams => self.read(token, DATAGRAMS),
+                Owner::Listener => self.read(token, ACCEPTS),
+                Owner::Feed => self.read_stream(),
+                Owner::FeedStderr => self.read_stderr(),
+                Owner::Target => self.read_target(token),
+                Owner::Signals | Owner::Watch | Owner::Connection => {}
             }
         }
+        self.serve_connections();
         if self.check_at().is_some_and(|at| at <= Instant::now()) {
             self.check_children();
         }
@@ -219,10 +216,23 @@ impl<S: Source> Driver<S> {
         Ok(())
     }
 
+    /// Serves each connection that is ready once, as far as the time allows; the others come first in
+    /// the next turn.
+    fn serve_connections(&mut self) {
+        let end = Instant::now() + CONNECTIONS.time;
+        for _ in 0..self.ready.connections() {
+            let Some(token) = self.ready.next_connection() else { return };
+            self.read(token, Share { reads: 1, ..CONNECTIONS });
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let next = self.deadline.into_iter().chain(self.retry_at).chain(self.check_at()).min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = if self.unread.is_empty() { until } else { Some(Duration::ZERO) };
+        let timeout = if self.ready.is_empty() { until } else { Some(Duration::ZERO) };
         let Err(error) = self.poll.poll(events, timeout) else {
             self.failed_waits = 0;
             return Ok(());
@@ -309,20 +319,16 @@ impl<S: Source> Driver<S> {
     }
 
     fn handle_event(&mut self, event: &Event) {
-        match event.token() {
-            SIGNALS => {}
-            WATCH => self.follow_addresses(),
-            token => {
-                if event.is_writable() {
-                    match targets::is_of_target(token) {
-                        true => self.write_target(token),
-                        false => self.write(token),
-                    }
-                }
-                if event.is_readable() || event.is_read_closed() {
-                    self.unread.insert(token);
-                }
-            }
+        let token = event.token();
+        match owner(token) {
+            Owner::Signals => return,
+            Owner::Watch => return self.follow_addresses(),
+            Owner::Target if event.is_writable() => self.write_target(token),
+            Owner::Connection if event.is_writable() => self.write(token),
+            _ => {}
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.ready.insert(token);
         }
     }
 
@@ -338,7 +344,6 @@ impl<S: Source> Driver<S> {
         while let Some(pending) = self.pending.pop_front() {
             let now = Instant::now();
             match pending {
-                Pending::Flushed(id) => self.server.handle_input(now, Input::Flushed(id)),
                 Pending::Disconnected(id) => self.server.handle_input(now, Input::Disconnected(id)),
                 Pending::TransmitFailed(destination) => {
                     self.server.handle_input(now, Input::TransmitFailed { destination });
@@ -377,18 +382,10 @@ impl<S: Source> Driver<S> {
                         self.transmit();
                     }
                 }
-                Output::Send(id, bytes) => {
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.push(bytes);
-                        self.flush(id);
-                    }
-                }
-                Output::Finish(id) => {
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.finish();
-                        self.flush(id);
-                    }
-                }
+                Output::Send(id, bytes) => self.write_to(id, |link| link.push(bytes)),
+                Output::Finish(id) => self.write_to(id, |link| link.finish()),
+                Output::Pause(id) => self.connections.pause(id),
+                Output::Resume(id) => self.resume(id),
                 Output::Close(id) => self.close(id),
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
@@ -418,42 +415,45 @@ impl<S: Source> Driver<S> {
 
 /// Sockets.
 impl<S: Source> Driver<S> {
-    /// Reads a socket until it is dry or its turn is over.
-    fn read(&mut self, token: Token) {
-        let mut any_read = false;
-        for _ in 0..READS_A_TURN {
-            let read = match token.0 {
-                FIRST_CONNECTION.. => {
-                    self.read_connection(ConnId((token.0 - FIRST_CONNECTION) as u64))
-                }
-                number if self.endpoints.contains_key(&Token(number)) => self.accept(token),
-                number => self.receive(Token(number - 1)),
+    /// Reads a socket until it is dry, or has had its share of the turn.
+    fn read(&mut self, token: Token, share: Share) {
+        let end = Instant::now() + share.time;
+        let (mut reads, mut failures) = (0, 0);
+        while reads < share.reads && failures < FAILURES_A_TURN {
+            let read = match owner(token) {
+                Owner::Listener => self.accept(token),
+                Owner::Datagrams => self.receive(token),
+                _ => self.serve_connection(token),
             };
             match read {
-                Ok(()) => any_read = true,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if is_of_one(&error) => {}
+                Ok(()) => reads += 1,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.ready.remove(token);
+                }
+                Err(error) if is_of_one(&error) => failures += 1,
                 Err(error) => {
                     self.warnings.warn(&error, "a socket cannot be read; it is tried again");
                     return self.read_later(token);
                 }
             }
+            if Instant::now() >= end {
+                break;
+            }
         }
-        if any_read {
-            self.unread.insert(token);
-        } else {
+        if reads == 0 {
             self.read_later(token);
         }
     }
 
     /// The kernel tells of readiness once, and could not serve the socket then.
     fn read_later(&mut self, token: Token) {
+        self.ready.remove(token);
         self.troubled.insert(token);
         self.retry_at.get_or_insert(Instant::now() + RETRY_AFTER);
     }
 
     fn receive(&mut self, token: Token) -> io::Result<()> {
-        let Some(endpoint) = self.endpoints.get(&token) else {
+        let Some(endpoint) = self.endpoints.get(&listener_of(token)) else {
             return Err(ErrorKind::WouldBlock.into());
         };
         let mut datagram = [0; DATAGRAM_BYTES];

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitStatus};
 
+use super::Driver;
 use super::feed::{self, FeedIo, Origin, Report};
-use super::{Driver, FEED, FEED_STDERR};
+use super::tokens::{FEED, FEED_STDERR};
 use crate::feed::{Command, Event, Signal};
 use crate::server::Input;
 use crate::source::Source;
@@ -71,7 +72,7 @@ impl<S: Source> Driver<S> {
             stream.reason = stream.io.reason(report);
             if *report == Report::Opened {
                 // What was there before it was opened may be no event.
-                self.unread.insert(FEED);
+                self.ready.insert(FEED);
             }
             self.server.handle_input(Instant::now(), Input::Feed(report.event(&buffer)));
             self.drain();
@@ -82,7 +83,7 @@ impl<S: Source> Driver<S> {
     /// Reads the stream until it is dry or its turn is over.
     pub(super) fn read_stream(&mut self) {
         for _ in 0..READS_A_TURN {
-            let Some(stream) = &mut self.stream else { return };
+            let Some(stream) = &mut self.stream else { return self.ready.remove(FEED) };
             let mut buffer = std::mem::take(&mut stream.buffer);
             let report = stream.io.read(&mut buffer);
             if let Some(report) = &report {
@@ -95,23 +96,23 @@ impl<S: Source> Driver<S> {
             }
             self.put_back(buffer);
             if report.is_none() {
+                self.ready.remove(FEED);
                 return self.input(Input::Feed(Event::Dry));
             }
             self.handle_pending();
         }
-        self.unread.insert(FEED);
     }
 
     pub(super) fn read_stderr(&mut self) {
-        if self.stream.as_mut().is_some_and(|stream| stream.io.read_stderr()) {
-            self.unread.insert(FEED_STDERR);
+        if !self.stream.as_mut().is_some_and(|stream| stream.io.read_stderr()) {
+            self.ready.remove(FEED_STDERR);
         }
     }
 
     /// Looks whether the command is gone.
     pub(super) fn check_command(&mut self) {
         if self.stream.as_mut().is_some_and(|stream| stream.io.check_child(Instant::now())) {
-            self.unread.insert(FEED);
+            self.ready.insert(FEED);
         }
     }
 

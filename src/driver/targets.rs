@@ -6,17 +6,17 @@ use std::time::Instant;
 use mio::Token;
 use rustix::process::Pid;
 
+use super::Driver;
 use super::children;
 use super::publish::{TargetIo, resolver};
-use super::{Driver, FIRST_ENDPOINT, FIRST_TARGET, READS_A_TURN};
+use super::tokens::TARGETS;
 use crate::publish::{Command, MAX_TARGETS, TargetId};
 use crate::server::Input;
 use crate::source::Source;
 
 /// Each target has a token for its connection, and the next one for its lookups.
 const TOKENS_EACH: usize = 2;
-const END_OF_TARGETS: usize = FIRST_TARGET + MAX_TARGETS * TOKENS_EACH;
-const _: () = assert!(END_OF_TARGETS <= FIRST_ENDPOINT);
+const _: () = assert!(TARGETS.start + MAX_TARGETS * TOKENS_EACH <= TARGETS.end);
 
 /// All that there can be. One that nobody publishes to has nothing open.
 pub struct Targets([TargetIo; MAX_TARGETS]);
@@ -24,7 +24,7 @@ pub struct Targets([TargetIo; MAX_TARGETS]);
 impl Targets {
     pub fn new() -> Targets {
         Targets(std::array::from_fn(|number| {
-            let connection = FIRST_TARGET + number * TOKENS_EACH;
+            let connection = TARGETS.start + number * TOKENS_EACH;
             let program = Path::new(resolver::PROGRAM);
             TargetIo::new(program, Token(connection), Token(connection + 1))
         }))
@@ -47,12 +47,9 @@ impl Targets {
 
 /// Whose a token is, and whether it is that of lookups.
 fn owner(token: Token) -> Option<(TargetId, bool)> {
-    let number = token.0.checked_sub(FIRST_TARGET).filter(|_| token.0 < END_OF_TARGETS)?;
-    Some((TargetId(number / TOKENS_EACH), number % TOKENS_EACH == 1))
-}
-
-pub(super) fn is_of_target(token: Token) -> bool {
-    owner(token).is_some()
+    let number = token.0.checked_sub(TARGETS.start)?;
+    let id = TargetId(number / TOKENS_EACH);
+    (id.0 < MAX_TARGETS).then_some((id, number % TOKENS_EACH == 1))
 }
 
 impl<S: Source> Driver<S> {
@@ -73,27 +70,17 @@ impl<S: Source> Driver<S> {
         }
     }
 
-    /// Reads what there is of a target until there is nothing more for now, or its turn is over.
+    /// Reads what there is of a target, once.
     pub(super) fn read_target(&mut self, token: Token) {
-        let Some((id, is_lookup)) = owner(token) else { return };
-        for _ in 0..READS_A_TURN {
-            if !self.read_once(id, is_lookup) {
-                return;
-            }
-        }
-        self.unread.insert(token);
-    }
-
-    /// False if there is nothing more for now.
-    fn read_once(&mut self, id: TargetId, is_lookup: bool) -> bool {
+        let Some((id, is_lookup)) = owner(token) else { return self.ready.remove(token) };
         let io = &mut self.targets.0[id.0];
         let mut buffer = std::mem::take(&mut self.buffer);
         let report = if is_lookup { io.read_lookup() } else { io.read(&mut buffer) };
-        if let Some(report) = &report {
-            self.input(Input::Publish(id, report.event(&buffer)));
+        match &report {
+            Some(report) => self.input(Input::Publish(id, report.event(&buffer))),
+            None => self.ready.remove(token),
         }
         self.buffer = buffer;
-        report.is_some()
     }
 }
 
@@ -106,6 +93,6 @@ mod tests {
         let owners: Vec<_> = (0..20).filter_map(|token| owner(Token(token))).collect();
         let each = |number| [(TargetId(number), false), (TargetId(number), true)];
         assert_eq!(owners, (0..MAX_TARGETS).flat_map(each).collect::<Vec<_>>());
-        assert_eq!(owner(Token(FIRST_TARGET - 1)), None);
+        assert_eq!(owner(Token(TARGETS.start - 1)), None);
     }
 }

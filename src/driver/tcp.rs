@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use bytes::Bytes;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 pub struct Connection {
     stream: TcpStream,
@@ -39,6 +40,14 @@ impl Connection {
         let stream = TcpStream::connect(peer)?;
         stream.set_nodelay(true)?;
         Ok(Connection::new(stream))
+    }
+
+    /// Sets an accepted connection up: what is written leaves at once, and the kernel keeps about this
+    /// much of what a slow reader has not taken.
+    pub fn prepare(&self, send_buffer_bytes: usize) -> io::Result<()> {
+        // What waits in the kernel is no longer the newest picture. Its usual size is only larger.
+        let _ = set_socket_send_buffer_size(&self.stream, send_buffer_bytes);
+        self.stream.set_nodelay(true)
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::head::HeadReader;
 use super::input::Input;
+use super::phase::{Late, Next, Phase};
 use super::refusal::{self, Refusal};
 use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME, RESPOND_TIME};
-use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES, UNSENT_MAX_BYTES};
+use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES};
 use super::{Head, Method, Response};
 use crate::refusal::Reason;
 
@@ -22,19 +22,29 @@ pub struct Request {
 }
 
 /// What [`Connection::poll`] needs to know of the world.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
     pub now: Instant,
     /// Wall-clock time, for the Date header only.
     pub date: SystemTime,
-    /// Asked once for each well-formed head, before its body is waited for. An `Err` is the final
-    /// answer: the request is not reported, and its body is not wanted.
-    pub admit: &'a dyn Fn(&Head) -> Result<(), Response>,
+}
+
+/// What becomes of a request whose head is known, before its body is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Read its body, and report the request.
+    Accept,
+    /// The final answer: the request is not reported, and its body is not wanted.
+    Reject(Response),
+    /// Report the head again at this time. Nothing is parsed until then.
+    Hold(Instant),
 }
 
 /// What a connection wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Call [`Connection::judge`] with this well-formed head before the next poll.
+    Head(Head),
     /// Call [`Connection::respond`], at once or later.
     Request(Request),
     /// Append to the socket's queue. Never empty.
@@ -60,56 +70,6 @@ pub struct Connection {
     unsent_since: Instant,
     /// When the time of the phase began to run.
     since: Instant,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Between requests, and in a head once its first byte came at `begun`.
-    Head {
-        reader: HeadReader,
-        begun: Option<Instant>,
-    },
-    Body(Head),
-    /// `response` is `None` between [`Event::Request`] and [`Connection::respond`].
-    Answer {
-        response: Option<Response>,
-        to_head: bool,
-        next: Next,
-    },
-    /// In a body without an end. What the peer sends is not wanted.
-    Stream {
-        discarded: usize,
-    },
-    /// Reading an unwanted body to get to the next request.
-    Discard {
-        remaining: usize,
-    },
-    /// The last answer is on its way: what still comes is read, so that the kernel has no cause for
-    /// a reset.
-    Linger {
-        discarded: usize,
-    },
-    Closed,
-}
-
-/// What comes after an answer.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    Head { after_bytes: usize },
-    Close,
-}
-
-/// Which time has run out.
-#[derive(Clone, Copy, Debug)]
-enum Late {
-    Answer,
-    Respond,
-    Stream,
-    Idle,
-    Head,
-    Body,
-    Discard,
-    Linger,
 }
 
 impl Connection {
@@ -168,6 +128,21 @@ impl Connection {
                 self.close();
             }
             Late::Idle | Late::Linger => self.close(),
+            // The head is reported again by the next poll.
+            Late::Turn => {}
+        }
+    }
+
+    /// Decides on the head that [`Event::Head`] has reported.
+    pub fn judge(&mut self, head: Head, verdict: Verdict, now: Instant) {
+        if !matches!(self.phase, Phase::Judged) {
+            return debug_assert!(false, "a verdict on no head");
+        }
+        self.since = now;
+        match verdict {
+            Verdict::Accept => self.accept(head, now),
+            Verdict::Reject(response) => self.reject(&head, response),
+            Verdict::Hold(until) => self.phase = Phase::Held { head, until },
         }
     }
 
@@ -178,9 +153,12 @@ impl Connection {
             return self.close();
         }
         match &mut self.phase {
-            Phase::Head { .. } | Phase::Body(_) | Phase::Discard { .. } | Phase::Stream { .. } => {
-                self.finish(now)
-            }
+            Phase::Head { .. }
+            | Phase::Judged
+            | Phase::Held { .. }
+            | Phase::Body(_)
+            | Phase::Discard { .. }
+            | Phase::Stream { .. } => self.finish(now),
             Phase::Answer { next, .. } => *next = Next::Close,
             Phase::Linger { .. } | Phase::Closed => {}
         }
@@ -199,6 +177,12 @@ impl Connection {
     /// A request was reported and has no answer yet.
     pub fn awaits_response(&self) -> bool {
         matches!(self.phase, Phase::Answer { response: None, .. })
+    }
+
+    /// Whether more bytes are of use. While they are not, leave them in the kernel, so that the peer
+    /// has to wait: those that are received all the same are kept, up to [`INPUT_MAX_BYTES`].
+    pub fn takes_bytes(&self) -> bool {
+        !self.is_held_back() || self.input.unread().is_empty()
     }
 
     /// The answer was one [without an end](Response::into_stream), and can go on.
@@ -243,22 +227,30 @@ impl Connection {
     /// Takes one step; false if there is none to take.
     fn advance(&mut self, context: &Context) -> bool {
         match self.phase {
-            Phase::Head { .. } if self.unsent_bytes > UNSENT_MAX_BYTES => {
-                self.hold_back(context.now)
-            }
-            Phase::Head { .. } => self.read_head(context),
+            Phase::Held { until, .. } if until <= context.now => self.report_head(),
+            _ if self.is_held_back() => self.check_overflow(context.now),
+            Phase::Head { .. } => self.read_head(context.now),
             Phase::Body(_) => self.read_body(context.now),
-            Phase::Answer { response: None, .. } => self.hold_back(context.now),
             Phase::Answer { .. } => self.send_answer(context),
             Phase::Stream { .. } => self.stream(context.now),
             Phase::Discard { .. } => self.discard(context.now),
             Phase::Linger { .. } => self.linger(),
-            Phase::Closed => false,
+            Phase::Held { .. } | Phase::Judged | Phase::Closed => false,
         }
     }
 
-    /// Parsing is paused: until there is an answer, or the peer has taken those that it has.
-    fn hold_back(&mut self, now: Instant) -> bool {
+    /// Parsing is paused: until the peer has taken the last answer, so that requests which come
+    /// together are served one at a time; until there is an answer; or until a request's turn.
+    fn is_held_back(&self) -> bool {
+        match self.phase {
+            Phase::Head { .. } => self.unsent_bytes > 0,
+            Phase::Answer { response: None, .. } | Phase::Held { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// More has come while parsing is paused than an honest client sends.
+    fn check_overflow(&mut self, now: Instant) -> bool {
         let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
         if overflow {
             self.events.push_back(Event::Refused(Reason::InputOverflow));
@@ -267,26 +259,26 @@ impl Connection {
         overflow
     }
 
-    fn read_head(&mut self, context: &Context) -> bool {
+    fn read_head(&mut self, now: Instant) -> bool {
         let Phase::Head { reader, begun } = &mut self.phase else {
             return false;
         };
         match reader.read(self.input.unread()) {
             Ok(Some((head, size_bytes))) => {
                 self.input.consume(size_bytes);
-                self.since = context.now;
-                self.admit(head, context);
+                self.phase = Phase::Judged;
+                self.events.push_back(Event::Head(head));
                 true
             }
             Ok(None) if self.half_closed => {
                 match reader.has_begun() {
                     true => self.refuse(refusal::INCOMPLETE),
-                    false => self.finish(context.now),
+                    false => self.finish(now),
                 }
                 true
             }
             Ok(None) => {
-                *begun = reader.has_begun().then(|| begun.unwrap_or(context.now));
+                *begun = reader.has_begun().then(|| begun.unwrap_or(now));
                 false
             }
             Err(refusal) => {
@@ -296,23 +288,31 @@ impl Connection {
         }
     }
 
-    fn admit(&mut self, head: Head, context: &Context) {
-        if let Err(response) = (context.admit)(&head) {
-            // A client that waits for 100 may send its body after this answer or not at all: nobody
-            // could tell what the next byte is, whatever has arrived so far (RFC 9110 section
-            // 10.1.1).
-            let keeps = match head.content_length {
-                0 => true,
-                length => length <= DISCARD_MAX_BYTES && !head.expects_continue,
-            };
-            let next = Next::after(keeps && !head.closes, head.content_length);
-            self.phase = Phase::answer(Some(response), head.method, next);
-            return;
-        }
+    fn report_head(&mut self) -> bool {
+        let Phase::Held { head, .. } = std::mem::replace(&mut self.phase, Phase::Judged) else {
+            return false;
+        };
+        self.events.push_back(Event::Head(head));
+        true
+    }
+
+    fn accept(&mut self, head: Head, now: Instant) {
         if head.expects_continue && head.content_length > 0 && self.input.unread().is_empty() {
-            self.send(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"), context.now);
+            self.send(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"), now);
         }
         self.phase = Phase::Body(head);
+    }
+
+    fn reject(&mut self, head: &Head, response: Response) {
+        // A client that waits for 100 may send its body after this answer or not at all: nobody
+        // could tell what the next byte is, whatever has arrived so far (RFC 9110 section
+        // 10.1.1).
+        let keeps = match head.content_length {
+            0 => true,
+            length => length <= DISCARD_MAX_BYTES && !head.expects_continue,
+        };
+        let next = Next::after(keeps && !head.closes, head.content_length);
+        self.phase = Phase::answer(Some(response), head.method, next);
     }
 
     fn read_body(&mut self, now: Instant) -> bool {
@@ -449,6 +449,7 @@ impl Connection {
             Phase::Head { begun: None, .. } => {
                 is_sent.then_some((self.since + IDLE_TIME, Late::Idle))
             }
+            Phase::Held { until, .. } => Some((until, Late::Turn)),
             Phase::Body(_) => Some((self.since + BODY_TIME, Late::Body)),
             Phase::Discard { .. } => Some((self.since + BODY_TIME, Late::Discard)),
             Phase::Linger { .. } => is_sent.then_some((self.since + LINGER_TIME, Late::Linger)),
@@ -457,28 +458,8 @@ impl Connection {
             }
             Phase::Answer { .. } => None,
             Phase::Stream { .. } => is_sent.then_some((self.since + RESPOND_TIME, Late::Stream)),
-            Phase::Closed => return None,
+            Phase::Judged | Phase::Closed => return None,
         };
         answer.into_iter().chain(phase).min_by_key(|&(at, _)| at)
-    }
-}
-
-impl Phase {
-    fn next_head() -> Self {
-        Self::Head { reader: HeadReader::default(), begun: None }
-    }
-
-    fn answer(response: Option<Response>, method: Method, next: Next) -> Self {
-        let to_head = method == Method::Head;
-        Self::Answer { response, to_head, next }
-    }
-}
-
-impl Next {
-    fn after(keeps: bool, after_bytes: usize) -> Self {
-        match keeps {
-            true => Self::Head { after_bytes },
-            false => Self::Close,
-        }
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! 1. Tell it one fact: [`receive`], [`half_closed`], [`flushed`], [`handle_timeout`] or
 //!    [`shutdown`].
-//! 2. Drain it: call [`poll`] until it returns `None`, and [`respond`] to each [`Event::Request`],
-//!    at once or as a later fact.
+//! 2. Drain it: call [`poll`] until it returns `None`, [`judge`] each [`Event::Head`] at once, and
+//!    [`respond`] to each [`Event::Request`], at once or as a later fact.
 //! 3. Sleep until [`poll_timeout`], or until there is another fact.
 //!
 //! What it accepts is RFC 9112 to the letter, because every tolerance is a place where two parsers
@@ -19,6 +19,10 @@
 //! whose `detail` says what to do and whose `reason` is a short, stable name. A refusal by this
 //! layer ends the connection, and nothing after it is parsed: once framing is in doubt, so is every
 //! later byte.
+//!
+//! Requests that come together are served one at a time: the next is parsed when the kernel has taken
+//! the answer to the last ([`flushed`]). So the driver decides how many it serves before it turns to
+//! other sockets. While a connection [takes no bytes](Connection::takes_bytes), they stay in the kernel.
 //!
 //! The bytes decide, not how the network cut them: while the peer takes its answers, a stream
 //! yields the same events in one piece and byte by byte. There is one exception, which RFC 9110
@@ -49,6 +53,7 @@
 //! [`handle_timeout`]: Connection::handle_timeout
 //! [`shutdown`]: Connection::shutdown
 //! [`poll`]: Connection::poll
+//! [`judge`]: Connection::judge
 //! [`poll_timeout`]: Connection::poll_timeout
 //! [`respond`]: Connection::respond
 //! [`takes_part`]: Connection::takes_part
@@ -60,6 +65,7 @@ mod connection;
 mod head;
 mod headers;
 mod input;
+mod phase;
 mod refusal;
 mod response;
 mod url;
@@ -67,7 +73,7 @@ mod url;
 use std::time::Duration;
 
 pub use authority::Authority;
-pub use connection::{Connection, Context, Event, Request};
+pub use connection::{Connection, Context, Event, Request, Verdict};
 pub use head::{Head, Method};
 pub use headers::WHITE_SPACE;
 pub use response::Response;
@@ -91,10 +97,8 @@ pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// The largest unwanted body that is read and thrown away to keep the connection: a usual offer,
 /// and some room.
 pub const DISCARD_MAX_BYTES: usize = 16 * 1024;
-/// Parsing pauses while more than this is unsent, so that pipelining cannot pile up answers.
-pub const UNSENT_MAX_BYTES: usize = 256 * 1024;
 /// What may wait while parsing is paused: more than the largest request, so that an honest client
-/// never meets it.
+/// never meets it, and a driver that leaves bytes in the kernel neither.
 pub const INPUT_MAX_BYTES: usize = 128 * 1024;
 /// What is read and thrown away after the last answer. It costs no memory, and without it the
 /// answer is lost to a reset.

@@ -18,6 +18,13 @@ pub(super) const NO_PICTURE: &str =
     "There is no picture: the camera or the encoder on the device has failed. Its log says why.";
 /// Refusals of one client that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
+/// Requests that are served for one client, a second, and twice as many at once; those beyond wait.
+/// A page asks for six files and then once a second; 50 viewers behind one address stay below. A
+/// request costs 10 to 300 µs on a PC.
+const REQUESTS_PER_SECOND: u32 = 100;
+/// The turns that a client can have ahead of it: more than its connections need, and a bound to what
+/// those that are gone again leave behind.
+const REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// JPEG files that are encoded for one client, a second, and twice as many at once. Those that others
 /// asked for already count for nobody.
 const SNAPSHOTS_PER_SECOND: u32 = 10;
@@ -69,6 +76,7 @@ impl Limits {
 
 /// The rates that are limited by client.
 pub struct Admission {
+    requests: RateLimit,
     offers: RateLimit,
     snapshots: RateLimit,
     refusal_lines: RateLimit,
@@ -78,11 +86,19 @@ pub struct Admission {
 impl Admission {
     pub fn new(limits: &Limits) -> Admission {
         Admission {
+            // A request at least for each offer, and one for what comes of it.
+            requests: RateLimit::per_second(REQUESTS_PER_SECOND.max(2 * limits.offers_per_second)),
             offers: RateLimit::per_second(limits.offers_per_second),
             snapshots: RateLimit::per_second(SNAPSHOTS_PER_SECOND),
             refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
             wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
         }
+    }
+
+    /// How long a request of this client waits for its turn, which is its own then. An error is how long
+    /// until it may ask for a turn again, as too many of the client's are before it.
+    pub fn take_request(&mut self, client: Client, now: Instant) -> Result<Duration, Duration> {
+        self.requests.take_within(client, now, REQUEST_WAIT).map_err(|_| REQUEST_WAIT)
     }
 
     /// How long a client has to wait after too many wrong tokens.

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::{Client, oldest_of_largest};
 use super::{ConnId, Output, Server, Timer, catch_panic};
-use crate::http::{self, Head, Response};
+use crate::http::{self, Head, Response, Verdict};
 use crate::refusal::Reason;
 use crate::server::admission::RETRY_AFTER;
 use crate::web::auth::TokenCheck;
@@ -18,6 +18,10 @@ pub(super) struct Connection {
     peer: SocketAddr,
     client: Client,
     last_used: Instant,
+    /// Whether the driver reads it.
+    is_read: bool,
+    /// The request that waits has a turn.
+    has_turn: bool,
 }
 
 impl Server {
@@ -40,7 +44,9 @@ impl Server {
         }
         let http = http::Connection::new(now);
         self.timers.set(Timer::Connection(id), http.poll_timeout());
-        self.connections.insert(id, Connection { http, peer, client, last_used: now });
+        let connection =
+            Connection { http, peer, client, last_used: now, is_read: true, has_turn: false };
+        self.connections.insert(id, connection);
     }
 
     /// Answers on a connection that is in the table no more, or never was, and ends it.
@@ -102,6 +108,11 @@ impl Server {
             Some(true) => {
                 self.snapshots.note_served(id, &connection.http);
                 self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
+                let takes_bytes = connection.http.takes_bytes();
+                if std::mem::replace(&mut connection.is_read, takes_bytes) != takes_bytes {
+                    let change = if takes_bytes { Output::Resume } else { Output::Pause };
+                    self.outbox.push_back(change(id));
+                }
                 self.connections.insert(id, connection);
             }
             Some(false) => self.forget_connection(now, id),
@@ -120,16 +131,21 @@ impl Server {
 
     /// Answers what a connection asks and does what it wants; whether it is still open.
     fn serve(&mut self, now: Instant, id: ConnId, connection: &mut Connection) -> bool {
-        let peer = connection.peer;
-        while let Some(event) = self.poll_connection(now, connection) {
+        let peer = connection.peer.ip();
+        let context = http::Context { now, date: self.date(now) };
+        while let Some(event) = connection.http.poll(&context) {
             match event {
+                http::Event::Head(head) => {
+                    let verdict = self.judge(now, connection, &head);
+                    connection.http.judge(head, verdict, now);
+                }
                 http::Event::Request(request) => {
-                    let visitor = self.config.access.visitor(peer.ip(), &request.head);
+                    let visitor = self.config.access.visitor(peer, &request.head);
                     if let Some(response) = self.respond(now, id, &visitor, &request) {
                         connection.http.respond(response);
                     }
                 }
-                http::Event::Refused(reason) => self.count_refusal(now, reason, peer.ip()),
+                http::Event::Refused(reason) => self.count_refusal(now, reason, peer),
                 http::Event::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),
                 http::Event::Finish => self.outbox.push_back(Output::Finish(id)),
                 http::Event::Close => {
@@ -141,29 +157,32 @@ impl Server {
         true
     }
 
-    fn poll_connection(
-        &mut self,
-        now: Instant,
-        connection: &mut Connection,
-    ) -> Option<http::Event> {
-        let (peer, access) = (connection.peer.ip(), &self.config.access);
-        let (asks, guessed_wrong) = (Cell::new(connection.client), Cell::new(false));
-        let admit = |head: &Head| {
-            let visitor = access.visitor(peer, head);
-            asks.set(self.client_of(&visitor));
-            let check = self.config.token.as_ref().map(|token| TokenCheck {
-                token,
-                wait: self.admission.wrong_token_wait(asks.get(), now),
-                guessed_wrong: &guessed_wrong,
-            });
-            routes::admit(head, &visitor, access, check)
-        };
-        let context = http::Context { now, date: self.date(now), admit: &admit };
-        let event = connection.http.poll(&context);
-        if guessed_wrong.get() {
-            self.admission.note_wrong_token(asks.get(), now);
+    /// Decides on the head of a request: a client that asks too often waits.
+    fn judge(&mut self, now: Instant, connection: &mut Connection, head: &Head) -> Verdict {
+        let access = &self.config.access;
+        let visitor = access.visitor(connection.peer.ip(), head);
+        let client = self.client_of(&visitor);
+        if !std::mem::take(&mut connection.has_turn) {
+            match self.admission.take_request(client, now) {
+                Ok(Duration::ZERO) => {}
+                turn => {
+                    connection.has_turn = turn.is_ok();
+                    let (Ok(wait) | Err(wait)) = turn;
+                    return Verdict::Hold(now + wait);
+                }
+            }
         }
-        event
+        let guessed_wrong = Cell::new(false);
+        let check = self.config.token.as_ref().map(|token| TokenCheck {
+            token,
+            wait: self.admission.wrong_token_wait(client, now),
+            guessed_wrong: &guessed_wrong,
+        });
+        let admitted = routes::admit(head, &visitor, access, check);
+        if guessed_wrong.get() {
+            self.admission.note_wrong_token(client, now);
+        }
+        admitted.map_or_else(Verdict::Reject, |()| Verdict::Accept)
     }
 
     fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {

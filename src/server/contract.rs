@@ -24,7 +24,8 @@ pub enum Input<'a> {
     /// A TCP connection was accepted.
     Connected(ConnId, SocketAddr),
     Received(ConnId, &'a [u8]),
-    /// All that was sent on the connection has been taken by the kernel.
+    /// The kernel has taken all that was sent on the connection. Of requests that came together, the
+    /// next is served now: who gives each connection its turn serves no more than one in it.
     Flushed(ConnId),
     /// The peer will send no more, but may still read.
     HalfClosed(ConnId),
@@ -67,6 +68,10 @@ pub enum Output {
     Send(ConnId, Bytes),
     /// After what was sent: send no more, but go on reading.
     Finish(ConnId),
+    /// Leave what the connection brings in the kernel, until [`Output::Resume`]: its peer has to wait.
+    Pause(ConnId),
+    /// Read the connection again.
+    Resume(ConnId),
     /// Let go of the connection now.
     Close(ConnId),
     Transmit(Transmit),

@@ -35,16 +35,33 @@ impl RateLimit {
 
     /// Takes a token, or says how long to wait for one.
     pub fn take(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
+        self.take_within(client, now, Duration::ZERO).map(drop)
+    }
+
+    /// Takes a token that is there or comes back within `most`, and returns how long that is. So each
+    /// of those that wait has a turn of its own.
+    ///
+    /// # Errors
+    /// None comes back in that time, and none is taken: how long it would be.
+    pub fn take_within(
+        &mut self,
+        client: Client,
+        now: Instant,
+        most: Duration,
+    ) -> Result<Duration, Duration> {
         while self.full_at.take_due(now).is_some() {
             work::step();
         }
-        self.wait(client, now).map_or(Ok(()), Err)?;
+        let wait = self.wait(client, now).unwrap_or_default();
+        if wait > most {
+            return Err(wait);
+        }
         let full_at = self.full_at.of(client).map_or(now, |at| at.max(now));
         self.full_at.set(client, Some(full_at + self.interval));
         if self.full_at.len() > MAX_CLIENTS {
             self.full_at.take_first();
         }
-        Ok(())
+        Ok(wait)
     }
 
     /// How long to wait for a token, if there is none to take now.
@@ -89,6 +106,21 @@ mod tests {
         let wait = limit.take(greedy, start).unwrap_err();
         assert!(limit.take(modest, start).is_ok());
         assert!(limit.take(greedy, start + wait).is_ok());
+    }
+
+    #[test]
+    fn those_that_wait_have_turns_one_after_the_other_and_none_is_further_away_than_the_limit() {
+        let start = Instant::now();
+        let mut limit = RateLimit::per_second(10);
+        let second = Duration::from_secs(1);
+        let turns: Vec<_> =
+            (0..1_000).map_while(|_| limit.take_within(client(1), start, second).ok()).collect();
+        assert_eq!(turns.len(), 20 + 10);
+        assert!(turns[..20].iter().all(Duration::is_zero), "a burst");
+        let steps = turns[20..].iter().zip(1..).all(|(turn, n)| *turn == second / 10 * n);
+        assert!(steps, "{turns:?}");
+        let later = start + second / 10;
+        assert_eq!(limit.take_within(client(1), later, second), Ok(second));
     }
 
     #[test]

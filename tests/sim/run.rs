@@ -164,6 +164,8 @@ struct Connection {
     responses: usize,
     /// The bytes of it that have taken no step of work yet.
     bytes: u64,
+    /// What has come while the server reads nothing of it, if that is so now.
+    paused: Option<Vec<Event>>,
 }
 
 pub struct Run {
@@ -177,6 +179,8 @@ pub struct Run {
     order: u64,
     deadline: Option<Instant>,
     connections: BTreeMap<ConnId, Connection>,
+    /// Those with a response to the input that is being handled.
+    answered: BTreeSet<ConnId>,
     next_connection: u64,
     rules: Rules,
     pub tally: Tally,
@@ -297,6 +301,7 @@ impl Run {
             order: 0,
             deadline: None,
             connections: BTreeMap::new(),
+            answered: BTreeSet::new(),
             next_connection: 1,
             rules,
             tally: Tally::default(),

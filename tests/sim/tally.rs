@@ -19,7 +19,7 @@ kinds! {
     Fault {
         Lost, Duplicated, Reordered, Corrupted, Fragmented, QueueFull, LinkDown,
         PortChanged, AddressChanged, Vanished, Restarted,
-        SendFailed, HttpCut, HttpDribbled, HttpPipelined, HttpMalformed,
+        SendFailed, HttpCut, HttpDribbled, HttpPipelined, HttpMalformed, HttpFlood,
         ForgedStun, ForgedDtls, ForgedRtp, ForgedRtcp, Stranger, PliStorm,
         SourceStalled, SourceHuge, HostSuspended, HostAddresses, Insider, DearOffer,
         StreamOpenFails, StreamMute, StreamWrongFormat, StreamCut, StreamBurst, StreamStalled,
@@ -42,7 +42,7 @@ kinds! {
         SilentViewer, HalfOpenExpired, Resend, Repeat, TwoCodecs, LateSnapshot,
         GroupGiven, GroupLetGo, WordsShown, JpegLeftOut, CommandKilled, GaveUp, PacedFrame,
         PublishedVp8, PublishedOverIpv6, IceLite, DtlsClient, ChunkedAnswer, SessionDeleted, DeleteNotFound,
-        DeleteGivenUp, EndsWithoutSession, LeftSessionDeleted,
+        DeleteGivenUp, EndsWithoutSession, LeftSessionDeleted, ConnectionPaused,
     }
 }
 

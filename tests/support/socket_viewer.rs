@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ballcast::media::Codec;
+use is::stun::{StunMessage, TransId};
 
 use super::client::Client;
 use super::process::{Response, Server, WAIT_LIMIT, try_post_offer};
@@ -13,6 +14,21 @@ use super::process::{Response, Server, WAIT_LIMIT, try_post_offer};
 pub struct SocketViewer {
     pub client: Client,
     socket: UdpSocket,
+    credentials: Credentials,
+}
+
+/// What a connectivity check of a viewer carries.
+#[derive(Clone)]
+struct Credentials {
+    server: SocketAddr,
+    username: String,
+    password: String,
+}
+
+/// Sends connectivity checks of a viewer from an address of its own.
+pub struct CheckSender {
+    socket: UdpSocket,
+    credentials: Credentials,
 }
 
 impl SocketViewer {
@@ -58,15 +74,26 @@ impl SocketViewer {
         let socket = UdpSocket::bind((own, 0))?;
         let now = Instant::now();
         let (mut client, sdp) = Client::new(socket.local_addr()?, Codec::H264, now);
-        let response = try_post_offer(server, headers, &change(sdp))?;
+        let sdp = change(sdp);
+        let response = try_post_offer(server, headers, &sdp)?;
         match response.status {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             200 => {
-                client.accept(response.json()["sdp"].as_str().unwrap(), now);
-                Ok(Ok(SocketViewer { client, socket }))
+                let document = response.json();
+                let answer = document["sdp"].as_str().unwrap();
+                client.accept(answer, now);
+                let credentials = Credentials::new(server, &sdp, answer);
+                Ok(Ok(SocketViewer { client, socket, credentials }))
             }
             _ => Ok(Err(response)),
         }
+    }
+
+    /// Sends checks of this viewer's.
+    pub fn check(&self) -> CheckSender {
+        let own = self.socket.local_addr().unwrap().ip();
+        let socket = UdpSocket::bind((own, 0)).unwrap();
+        CheckSender { socket, credentials: self.credentials.clone() }
     }
 
     /// Sends what is due, waits up to 20 ms for a datagram, and handles it.
@@ -111,6 +138,43 @@ impl SocketViewer {
     pub fn send(&mut self) {
         for transmit in std::mem::take(&mut self.client.outgoing) {
             self.socket.send_to(&transmit.contents, transmit.destination).unwrap();
+        }
+    }
+}
+
+impl Credentials {
+    fn new(server: SocketAddr, offer: &str, answer: &str) -> Credentials {
+        let value = |sdp: &str, name: &str| {
+            let value = sdp.lines().find_map(|line| line.strip_prefix(name));
+            value.unwrap().to_owned()
+        };
+        let [own, servers] = [offer, answer].map(|sdp| value(sdp, "a=ice-ufrag:"));
+        let password = value(answer, "a=ice-pwd:");
+        Credentials { server, username: format!("{servers}:{own}"), password }
+    }
+}
+
+impl CheckSender {
+    /// From a check to its answer, which the server sends as soon as it looks at its socket.
+    pub fn time_to_answer(&self) -> Duration {
+        let Credentials { server, username, password } = &self.credentials;
+        let id = TransId::new();
+        let check = StunMessage::binding_request(username, id, true, 1, 1, false);
+        let crypto = str0m::crypto::from_feature_flags();
+        let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+        let mut bytes = [0; 512];
+        let length = check.to_bytes(Some(password.as_bytes()), &mut bytes, hmac).unwrap();
+        let started = Instant::now();
+        self.socket.send_to(&bytes[..length], server).unwrap();
+        self.socket.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
+        loop {
+            let mut answer = [0; 2_048];
+            let length = self.socket.recv(&mut answer).expect("the server answers a check");
+            // The server checks this address, too.
+            let answer = StunMessage::parse(&answer[..length]);
+            if answer.is_ok_and(|answer| answer.trans_id() == id && !answer.is_binding_request()) {
+                return started.elapsed();
+            }
         }
     }
 }

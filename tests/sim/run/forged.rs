@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ballcast::server::Input;
+use ballcast::server::{ConnId, Input};
 use is::stun::{StunMessage, TransId};
 
 use super::Run;
@@ -148,6 +148,22 @@ impl Run {
             body.len()
         )
         .into_bytes()
+    }
+
+    /// More requests than are served at once, on as many connections as a browser has.
+    pub(super) fn flood_with_requests(&mut self) -> RuleResult {
+        self.tally.fault(Fault::HttpFlood);
+        let from = SocketAddr::from(([10, 8, 1, self.rng.u8(..4)], 1_000));
+        let requests = self.rng.usize(20..80);
+        for _ in 0..8 {
+            let id = ConnId(self.next_connection);
+            let request = b"HEAD / HTTP/1.1\r\nHost: camera\r\n\r\n".repeat(requests);
+            self.connect(None, from, request, false, HttpFault::None)?;
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.requests = requests;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn send_malformed_request(&mut self) -> RuleResult {

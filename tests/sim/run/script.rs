@@ -85,8 +85,8 @@ impl Run {
                 }
                 Ok(())
             }
-            Event::HttpBytes { connection, bytes } if self.is_open(connection) => {
-                self.input(Input::Received(connection, &bytes))
+            Event::HttpBytes { connection, .. } | Event::HttpHalfClosed(connection) => {
+                self.arrive(connection, event)
             }
             Event::HttpFlushed(connection) if self.is_open(connection) => {
                 self.input(Input::Flushed(connection))
@@ -96,18 +96,12 @@ impl Run {
                 let made = if fails { Err(SnapshotError::NoPicture) } else { Ok("JPEG".into()) };
                 self.input(Input::Snapshot { width, made })
             }
-            Event::HttpHalfClosed(connection) if self.is_open(connection) => {
-                self.input(Input::HalfClosed(connection))
-            }
             Event::HttpCut(connection) if self.is_open(connection) => {
                 self.tally.fault(Fault::HttpCut);
                 self.set_closed(connection)?;
                 self.input(Input::Disconnected(connection))
             }
-            Event::HttpBytes { .. }
-            | Event::HttpFlushed(_)
-            | Event::HttpHalfClosed(_)
-            | Event::HttpCut(_) => Ok(()),
+            Event::HttpFlushed(_) | Event::HttpCut(_) => Ok(()),
             Event::Join(user) => self.join(user),
             Event::PageCheck(user) => self.check_page(user),
             Event::FarEnd(step) => self.step_far_end(step),
@@ -188,7 +182,10 @@ impl Run {
                 options.pli_storm
             }
             Script::BadHttp => {
-                self.send_malformed_request()?;
+                match self.rng.u8(..8) {
+                    0 => self.flood_with_requests()?,
+                    _ => self.send_malformed_request()?,
+                }
                 options.bad_http
             }
             Script::SourceStall => {

@@ -106,6 +106,7 @@ impl Run {
     /// Gives the server an input and handles all its outputs. Returns how many datagrams it sent.
     pub(super) fn input_counting(&mut self, input: Input) -> Result<usize, String> {
         self.add_to_trace(&format!("{:?}", std::mem::discriminant(&input)));
+        self.answered.clear();
         if self.verbose {
             let text = format!("{input:?}");
             println!("{:>12?} in  {}", self.now - self.start, &text[..text.len().min(160)]);
@@ -122,6 +123,8 @@ impl Run {
                     (*id, connection.bytes)
                 })
             }
+            // The next of the requests that came together.
+            Input::Flushed(id) => self.connections.get(id).map(|it| (*id, it.bytes)),
             _ => None,
         };
         let mut most_steps = MAX_STEPS;
@@ -187,6 +190,8 @@ impl Run {
                 }
                 Output::Send(id, bytes) => self.respond(id, &bytes)?,
                 Output::Finish(_) => {}
+                Output::Pause(id) => self.pause(id)?,
+                Output::Resume(id) => self.resume(id)?,
                 Output::Close(id) => self.set_closed(id)?,
                 Output::ForceKeyframe(codec) => {
                     self.keyframe_forced |= codec == Codec::H264;
@@ -379,6 +384,7 @@ impl Run {
         if let Some(connection) = self.connections.get_mut(&id) {
             let begins = bytes.starts_with(b"HTTP/1.1 ") && !bytes.starts_with(b"HTTP/1.1 100");
             connection.responses += usize::from(begins);
+            rule!(!begins || self.answered.insert(id), "S28: two answers of {id:?} to one input");
             let (responses, requests) = (connection.responses, connection.requests);
             if bytes.windows(10).any(|word| word == b"image/jpeg") {
                 self.tally.happened(Happening::LateSnapshot);

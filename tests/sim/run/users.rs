@@ -62,8 +62,14 @@ impl Run {
         let id = ConnId(self.next_connection);
         self.next_connection += 1;
         let pipelined = usize::from(fault == HttpFault::Pipelined && !ends);
-        let connection =
-            Connection { user, closed: false, requests: 1 + pipelined, responses: 0, bytes: 0 };
+        let connection = Connection {
+            user,
+            closed: false,
+            requests: 1 + pipelined,
+            responses: 0,
+            bytes: 0,
+            paused: None,
+        };
         self.connections.insert(id, connection);
         if let Some(index) = user {
             self.users[index].browser = Browser::new(id);
@@ -155,6 +161,38 @@ impl Run {
 
     pub(super) fn is_open(&self, id: ConnId) -> bool {
         self.connections.get(&id).is_some_and(|connection| !connection.closed)
+    }
+
+    /// While the server does not read a connection, what comes waits in the kernel.
+    pub(super) fn arrive(&mut self, id: ConnId, event: Event) -> RuleResult {
+        let Some(connection) = self.connections.get_mut(&id).filter(|it| !it.closed) else {
+            return Ok(());
+        };
+        if let Some(kept) = &mut connection.paused {
+            kept.push(event);
+            return Ok(());
+        }
+        match event {
+            Event::HttpBytes { bytes, .. } => self.input(Input::Received(id, &bytes)),
+            _ => self.input(Input::HalfClosed(id)),
+        }
+    }
+
+    pub(super) fn pause(&mut self, id: ConnId) -> RuleResult {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Err(format!("S12: {id:?} was never accepted"));
+        };
+        rule!(connection.paused.is_none(), "S28: {id:?} is paused twice");
+        connection.paused = Some(Vec::new());
+        self.tally.happened(Happening::ConnectionPaused);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, id: ConnId) -> RuleResult {
+        let kept = self.connections.get_mut(&id).and_then(|it| it.paused.take());
+        rule!(kept.is_some(), "S28: {id:?} is resumed and was not paused");
+        kept.into_iter().flatten().for_each(|event| self.at(self.now, event));
+        Ok(())
     }
 
     pub(super) fn set_closed(&mut self, id: ConnId) -> RuleResult {
