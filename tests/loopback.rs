@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use openh264::decoder::Decoder;
@@ -9,7 +10,7 @@ use openh264::formats::YUVSource;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::ball;
-use support::process::Server;
+use support::process::{Server, binary};
 use support::socket_viewer::{SocketViewer, run_until};
 
 /// The luma and chroma planes of a decoded picture.
@@ -229,7 +230,7 @@ fn a_viewer_that_sends_close_notify_is_removed_at_once() {
 
 #[test]
 fn a_signal_sends_close_notify_to_the_viewers_and_ends_the_process_at_once() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut server = Server::start(&[]);
         let mut viewers = [SocketViewer::join(&server)];
         run_until(&mut viewers, |w| w[0].client.frames.len() >= 5);
@@ -242,6 +243,19 @@ fn a_signal_sends_close_notify_to_the_viewers_and_ends_the_process_at_once() {
         let log = server.log().join("\n");
         assert!(log.contains("the server ended"), "{log}");
     }
+}
+
+#[test]
+fn a_hangup_that_was_ignored_from_the_start_ends_nothing() {
+    let mut command = Command::new("sh");
+    // As nohup(1) does.
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(binary());
+    let mut server = Server::start_command(command, "127.0.0.1", 0, &[]);
+    server.signal(Signal::HUP);
+    let mut viewers = [SocketViewer::join(&server)];
+    run_until(&mut viewers, |w| w[0].client.frames.len() >= 5);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]

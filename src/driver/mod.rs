@@ -16,6 +16,7 @@ mod pictures;
 pub mod publish;
 mod ready;
 mod service;
+mod signals;
 mod stream;
 mod targets;
 mod tcp;
@@ -30,8 +31,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use mio::{Events, Poll, Token};
+use signal_hook::consts::SIGCHLD;
 use signal_hook_mio::v1_0::Signals;
 
 use self::addresses::AddressWatch;
@@ -46,7 +47,7 @@ use self::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, Ready, Share};
 use self::service::Service;
 use self::stream::Stream;
 use self::targets::Targets;
-use self::tokens::{Owner, SIGNALS, Tokens, listener_of, owner};
+use self::tokens::{Owner, Tokens, listener_of, owner};
 use crate::feed::Command;
 use crate::media::Codec;
 use crate::publish::END_LIMIT;
@@ -121,8 +122,7 @@ impl<S: Source> Driver<S> {
     ) -> io::Result<Driver<S>> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let signals = signals::listen(poll.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
         let mut driver = Driver {
