@@ -160,8 +160,9 @@ fn limits_hold_for_each_client_of_a_trusted_proxy() {
         ("X-Forwarded-For: ::ffff:192.0.2.6\r\n", "192.0.2.6"),
         ("Forwarded: for=192.0.2.7;proto=https\r\n", "192.0.2.7"),
         ("Forwarded: for=192.0.2.1, For=\"[2001:db8:2::8]:47\" ; by=_x\r\n", "2001:db8:2::8"),
-        // This one wrote it, and the proxy has added the other.
-        ("Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.9:8080\r\n", "192.0.2.9"),
+        // Another proxy in front of it writes the other header, and both agree.
+        ("Forwarded: for=192.0.2.9\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.9:80\r\n", "192.0.2.9"),
+        ("Forwarded: host=camera\r\nX-Forwarded-For: 192.0.2.10\r\n", "192.0.2.10"),
         // Nobody but proxies: the first of them.
         ("X-Forwarded-For: 10.0.7.3, 10.0.7.4\r\n", "10.0.7.3"),
     ];
@@ -212,6 +213,26 @@ fn guesses_of_one_client_lock_out_nobody_else_behind_the_proxy() {
     assert_eq!(guess(&mut world, "open-sesame", "192.0.2.2, 192.0.2.1"), 429);
 }
 
+/// A proxy writes one of the two headers, and passes on the other as its client has forged it.
+#[test]
+fn clients_with_contradicting_headers_are_one_client() {
+    let mut world = behind(&["10.0.7.1"]);
+    let mut post = |client: u8| {
+        let one = format!("X-Forwarded-For: 192.0.2.{client}\r\nForwarded: for=198.51.100.1\r\n");
+        let other = format!("Forwarded: for=192.0.2.{client}\r\nX-Forwarded-For: unknown\r\n");
+        let forged = if client.is_multiple_of(2) { one } else { other };
+        let headers = format!("Host: camera\r\nAuthorization: Bearer open-sesame\r\n{forged}{SDP}");
+        let answer = ask(&mut world, PROXY, "POST /whep", &headers, CHROMIUM);
+        (answer.status, answer.reason())
+    };
+    for client in 0..2 {
+        assert_eq!(post(client).0, 201);
+    }
+    for client in 2..20 {
+        assert_eq!(post(client), (503, "viewers-per-address".into()));
+    }
+}
+
 #[test]
 fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
     let mut world = behind(&["10.0.7.1"]);
@@ -239,21 +260,43 @@ fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
 }
 
 #[test]
-fn the_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
-    let mut world = behind(&["10.0.7.1"]);
+fn every_host_in_a_request_of_a_trusted_proxy_is_ours() {
+    let world = || behind(&["10.0.7.1"]);
     for (headers, status) in [
         ("Host: upstream\r\n", 421),
-        ("Host: upstream\r\nX-Forwarded-Host: camera\r\n", 201),
-        ("Host: upstream\r\nX-Forwarded-Host: evil, camera:8443\r\n", 201),
-        ("Host: upstream\r\nForwarded: for=1.2.3.4;host=camera\r\n", 201),
-        ("Host: upstream\r\nX-Forwarded-Host: evil\r\n", 421),
-        ("Host: camera\r\nX-Forwarded-Host: evil\r\n", 421),
+        ("Host: upstream\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: camera\r\n", 201),
+        ("Host: camera\r\nX-Forwarded-Host: evil, camera:8443\r\n", 201),
+        ("Host: camera\r\nX-Forwarded-Host: camera, evil\r\n", 421),
+        ("Host: camera\r\nX-Forwarded-Host: localhost\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=camera\r\nX-Forwarded-Host: evil\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: evil\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: evil\r\nX-Forwarded-Host: localhost\r\n", 421),
+        // The proxy's own name for this server, or its client on its own machine.
+        ("Host: localhost\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\n", 201),
+        ("Host: [::1]:8080\r\nForwarded: for=1.2.3.4;host=\"10.0.0.254:8080\"\r\n", 201),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: 127.0.0.1:8080\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: localhost.\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: ::1\r\n", 421),
         ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\nOrigin: https://camera\r\n", 201),
         ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\nOrigin: https://evil\r\n", 403),
     ] {
-        let headers = format!("{headers}Authorization: Bearer open-sesame\r\n{SDP}");
-        let answer = ask(&mut world, PROXY, "POST /whep", &headers, CHROMIUM);
+        let answer = ask(
+            &mut world(),
+            PROXY,
+            "POST /whep",
+            &format!("{headers}Authorization: Bearer open-sesame\r\n{SDP}"),
+            CHROMIUM,
+        );
         assert_eq!(answer.status, status, "{headers}");
+    }
+    for (host, status) in [("127.0.0.1:8080", 200), ("camera", 200), ("evil", 421)] {
+        let answer = ask(&mut world(), PROXY, "GET /health", &format!("Host: {host}\r\n"), "");
+        assert_eq!(answer.status, status, "a watcher on the proxy's machine asks for {host}");
     }
 }
 
