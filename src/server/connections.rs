@@ -9,8 +9,7 @@ use super::{ConnId, Output, Server, Timer, catch_panic};
 use crate::http::{self, Head, Response};
 use crate::refusal::Reason;
 use crate::server::admission::RETRY_AFTER;
-use crate::web::auth::TokenCheck;
-use crate::web::routes;
+use crate::web::auth::{TokenPlace, TokenVerdict};
 use crate::work;
 
 pub(super) struct Connection {
@@ -18,6 +17,8 @@ pub(super) struct Connection {
     peer: SocketAddr,
     client: Client,
     last_used: Instant,
+    /// Where the token of the request is that is being read, if it is to be compared later.
+    postponed: Option<TokenPlace>,
 }
 
 impl Server {
@@ -40,7 +41,8 @@ impl Server {
         }
         let http = http::Connection::new(now);
         self.timers.set(Timer::Connection(id), http.poll_timeout());
-        self.connections.insert(id, Connection { http, peer, client, last_used: now });
+        let connection = Connection { http, peer, client, last_used: now, postponed: None };
+        self.connections.insert(id, connection);
     }
 
     /// Answers on a connection that is in the table no more, or never was, and ends it.
@@ -71,6 +73,7 @@ impl Server {
         self.timers.set(Timer::Connection(id), None);
         self.connections.remove(&id);
         self.snapshots.forget(id);
+        self.forget_postponed(now, id);
         self.update_clock_of_streams(now);
     }
 
@@ -101,21 +104,26 @@ impl Server {
         match served {
             Some(true) => {
                 self.snapshots.note_served(id, &connection.http);
+                if !connection.http.awaits_response() {
+                    self.forget_postponed(now, id);
+                }
                 self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
                 self.connections.insert(id, connection);
             }
             Some(false) => self.forget_connection(now, id),
-            None => {
-                self.forget_connection(now, id);
-                self.count_refusal(now, Reason::Internal, peer);
-                let sentence = "The server failed on this request. Its log says more; please \
-                                report it.";
-                let refusal = Response::problem(500, Reason::Internal, sentence);
-                self.refuse_connection(now, id, refusal);
-                self.recover(now);
-            }
+            None => self.request_failed(now, id, peer),
         }
         self.update_clock_of_streams(now);
+    }
+
+    /// Something has panicked on a request: its connection ends, and all else goes on.
+    pub(super) fn request_failed(&mut self, now: Instant, id: ConnId, peer: IpAddr) {
+        self.forget_connection(now, id);
+        self.count_refusal(now, Reason::Internal, peer);
+        let sentence = "The server failed on this request. Its log says more; please report it.";
+        let refusal = Response::problem(500, Reason::Internal, sentence);
+        self.refuse_connection(now, id, refusal);
+        self.recover(now);
     }
 
     /// Answers what a connection asks and does what it wants; whether it is still open.
@@ -125,7 +133,9 @@ impl Server {
             match event {
                 http::Event::Request(request) => {
                     let visitor = self.config.access.visitor(peer.ip(), &request.head);
-                    if let Some(response) = self.respond(now, id, &visitor, &request) {
+                    if let Some(place) = connection.postponed.take() {
+                        self.postpone(now, id, place, visitor, request);
+                    } else if let Some(response) = self.respond(now, id, &visitor, &request) {
                         connection.http.respond(response);
                     }
                 }
@@ -146,22 +156,22 @@ impl Server {
         now: Instant,
         connection: &mut Connection,
     ) -> Option<http::Event> {
-        let (peer, access) = (connection.peer.ip(), &self.config.access);
-        let (asks, guessed_wrong) = (Cell::new(connection.client), Cell::new(false));
+        // At most one head is read.
+        let read = Cell::new(None);
         let admit = |head: &Head| {
-            let visitor = access.visitor(peer, head);
-            asks.set(self.client_of(&visitor));
-            let check = self.config.token.as_ref().map(|token| TokenCheck {
-                token,
-                wait: self.admission.wrong_token_wait(asks.get(), now),
-                guessed_wrong: &guessed_wrong,
-            });
-            routes::admit(head, &visitor, access, check)
+            let visitor = self.config.access.visitor(connection.peer.ip(), head);
+            let (verdict, admitted) = self.admit(now, &visitor, head);
+            read.set(Some((self.client_of(&visitor), verdict)));
+            admitted
         };
         let context = http::Context { now, date: self.date(now), admit: &admit };
         let event = connection.http.poll(&context);
-        if guessed_wrong.get() {
-            self.admission.note_wrong_token(asks.get(), now);
+        if let Some((client, verdict)) = read.get() {
+            self.guesses.note(client, verdict, now);
+            connection.postponed = match verdict {
+                TokenVerdict::Postponed(place) => Some(place),
+                _ => None,
+            };
         }
         event
     }

@@ -12,7 +12,7 @@
 //! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | `targets` | the media servers that the stream is published to |
-//! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
+//! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
 pub mod admission;
@@ -25,6 +25,7 @@ mod feeds;
 pub mod frame_clock;
 mod frames;
 mod group;
+mod guesses;
 mod keyframes;
 mod metrics;
 mod overload;
@@ -50,6 +51,7 @@ pub use self::feeds::Raw;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
 use self::group::Group;
+use self::guesses::Guesses;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
 use self::secrets::Secrets;
@@ -71,6 +73,7 @@ enum Timer {
     Target(TargetId),
     Viewer(ViewerId),
     Connection(ConnId),
+    Guess,
 }
 
 pub struct Server {
@@ -82,6 +85,7 @@ pub struct Server {
     connections: BTreeMap<ConnId, Connection>,
     viewers: ViewerTable,
     admission: Admission,
+    guesses: Guesses,
     clock: FrameClock,
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
@@ -120,6 +124,7 @@ impl Server {
             connections: BTreeMap::new(),
             viewers: ViewerTable::default(),
             admission: Admission::new(&config.limits),
+            guesses: Guesses::new(),
             clock: FrameClock::new(match config.feed {
                 Some(_) => feeds::NO_SIGNAL_FRAMES_PER_SECOND,
                 None => config.frames_per_second,
@@ -228,10 +233,12 @@ impl Server {
         assert!(self.connections.len() <= limits.connections);
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
         self.snapshots.check_invariants(&self.connections);
+        self.guesses.check_invariants(|id| self.connections[&id].http.awaits_response());
         let ticks = self.wants_clock();
         assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
         let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
-        let own = usize::from(ticks) + usize::from(feed);
+        let guess = self.guesses.any_waiting();
+        let own = usize::from(ticks) + usize::from(feed) + usize::from(guess);
         let targets = self.targets.deadlines().filter(|(_, deadline)| deadline.is_some()).count();
         let timers = self.viewers.len() + self.connections.len() + targets + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
@@ -259,6 +266,7 @@ impl Server {
                     self.with_connection(now, id, |http| http.handle_timeout(now));
                 }
                 Timer::Target(id) => self.with_target(now, id, |it| it.handle_timeout(now)),
+                Timer::Guess => self.compare_postponed(now),
             }
         }
         if feed_due {
