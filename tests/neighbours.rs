@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballcast::feed::{Config, Kind};
+use ballcast::server::Input;
 use ballcast::web::auth::Token;
 use ballcast::web::proxies::{Network, TrustedProxies};
 use serde_json::{Value, json};
@@ -213,6 +214,37 @@ fn guesses_of_one_client_lock_out_nobody_else_behind_the_proxy() {
     assert_eq!(guess(&mut world, "open-sesame", "192.0.2.2, 192.0.2.1"), 429);
 }
 
+#[test]
+fn half_requests_through_a_proxy_end_no_stream_of_another_visitor() {
+    let mut world = behind(&["10.0.7.1"]);
+    let stream = |client: u8| {
+        format!(
+            "GET /stream.mjpg HTTP/1.1\r\nHost: camera\r\nAuthorization: Bearer open-sesame\r\n\
+             X-Forwarded-For: 192.0.2.{client}\r\n\r\n"
+        )
+    };
+    let visitor = world.connect(PROXY.parse().unwrap());
+    world.input(Input::Received(visitor, stream(1).as_bytes()));
+    assert!(world.take_sent(visitor).starts_with(b"HTTP/1.1 200 "));
+    for _ in 0..160 {
+        let id = world.connect(PROXY.parse().unwrap());
+        world.input(Input::Received(id, b"GET / HTTP/1.1\r\nHost: cam"));
+    }
+    assert!(!world.is_closed(visitor));
+    // Nor do they keep a visitor from coming.
+    let other = world.connect(PROXY.parse().unwrap());
+    world.input(Input::Received(other, stream(2).as_bytes()));
+    assert!(world.take_sent(other).starts_with(b"HTTP/1.1 200 "));
+    // Behind the proxy, too, who has most streams makes room.
+    for _ in 0..7 {
+        let id = world.connect(PROXY.parse().unwrap());
+        world.input(Input::Received(id, stream(2).as_bytes()));
+    }
+    world.input(Input::Flushed(visitor));
+    world.run(Duration::from_millis(200));
+    assert!(!world.take_sent(visitor).is_empty(), "its stream goes on");
+}
+
 /// A proxy writes one of the two headers, and passes on the other as its client has forged it.
 #[test]
 fn clients_with_contradicting_headers_are_one_client() {
@@ -302,6 +334,20 @@ fn every_host_in_a_request_of_a_trusted_proxy_is_ours() {
 
 fn get(world: &mut World, path: &str) -> Answer {
     ask(world, CLIENT, &format!("GET {path}"), "Host: camera\r\n", "")
+}
+
+#[test]
+fn a_connection_is_counted_once_whoever_asks() {
+    let mut world = World::new();
+    let count = |world: &World| world.server.statistics(world.now).connections;
+    assert_eq!(count(&world), 0);
+    let ids = [1, 2].map(|host| world.connect(SocketAddr::from(([10, 0, 8, host], 1))));
+    assert_eq!(count(&world), 2);
+    let request = "GET /stats HTTP/1.1\r\nHost: camera\r\n\r\n";
+    world.input(Input::Received(ids[0], request.as_bytes()));
+    let answer = String::from_utf8(world.take_sent(ids[0])).unwrap();
+    assert!(answer.contains("\"connections\":2,"), "the one that asks is one of them: {answer}");
+    assert_eq!(count(&world), 2);
 }
 
 #[test]

@@ -294,6 +294,49 @@ fn so_many_streams_and_no_more() {
 }
 
 #[test]
+fn the_client_with_most_streams_makes_room_for_one_with_fewer() {
+    let mut world = World::new();
+    let greedy: Vec<ConnId> = (0..8).map(|_| ask(&mut world, 1, STREAM)).collect();
+    let is_streaming = |world: &mut World, id: ConnId| {
+        world.input(Input::Flushed(id));
+        text(world, id);
+        world.run(PART_PERIOD);
+        text(world, id).contains("image/jpeg")
+    };
+    let watch = |world: &mut World, host: u8| {
+        let id = ask(world, host, STREAM);
+        let answer = text(world, id);
+        (id, status_and_reason(&answer))
+    };
+    let refused = (503, "mjpeg-clients".to_owned());
+    assert_eq!(watch(&mut world, 1).1, refused, "it does not make room for itself");
+    let (other, admitted) = watch(&mut world, 2);
+    assert_eq!(admitted.0, 200);
+    assert!(!is_streaming(&mut world, greedy[0]), "its oldest has ended");
+    assert!(is_streaming(&mut world, greedy[1]) && is_streaming(&mut world, other));
+    assert_eq!(watch(&mut world, 1).1, refused, "and does not come back");
+    for host in 3..9 {
+        assert_eq!(watch(&mut world, host).1.0, 200, "{host}");
+    }
+    // Now each has one.
+    assert_eq!(watch(&mut world, 9).1, refused);
+    assert!(is_streaming(&mut world, greedy[7]) && is_streaming(&mut world, other));
+    assert_eq!(world.stats()["mjpeg_clients"], 8);
+}
+
+#[test]
+fn a_stream_that_waits_for_its_first_picture_makes_room_with_an_answer() {
+    let mut world = world_with_late_snapshots();
+    let greedy: Vec<ConnId> = (0..8).map(|_| ask(&mut world, 1, STREAM)).collect();
+    let other = ask(&mut world, 2, STREAM);
+    let answer = text(&mut world, greedy[0]);
+    assert_eq!(status_and_reason(&answer), (503, "mjpeg-clients".into()));
+    made(&mut world, None);
+    assert_eq!(status(&text(&mut world, other)), 200);
+    assert_eq!(status(&text(&mut world, greedy[1])), 200);
+}
+
+#[test]
 fn shutdown_answers_who_waits_and_ends_the_streams() {
     let mut world = World::new();
     ask(&mut world, 1, STREAM);

@@ -15,10 +15,34 @@ use crate::work;
 pub(super) struct Connection {
     pub(super) http: http::Connection,
     peer: SocketAddr,
-    client: Client,
+    /// Who is at the other end: the peer, or whom a trusted proxy has named in its last request.
+    pub(super) client: Client,
     last_used: Instant,
     /// Where the token of the request is that is being read, if it is to be compared later.
     postponed: Option<TokenPlace>,
+}
+
+/// What a connection is in the middle of, the first to make room first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Between requests.
+    Idle,
+    /// In an unfinished head or body, or in what comes after a last answer: the peer is owed nothing.
+    Receiving,
+    Answering,
+    /// Showing pictures to somebody.
+    Streaming,
+}
+
+impl Connection {
+    fn stage(&self) -> Stage {
+        match &self.http {
+            http if http.is_idle() => Stage::Idle,
+            http if http.is_streaming() => Stage::Streaming,
+            http if http.is_answering() => Stage::Answering,
+            _ => Stage::Receiving,
+        }
+    }
 }
 
 impl Server {
@@ -51,22 +75,27 @@ impl Server {
         self.outbox.extend([Output::Send(id, bytes), Output::Finish(id), Output::Close(id)]);
     }
 
-    /// Closes the connection that is idle for longest, or else the oldest of the client that has
-    /// most of them, if that is more than one.
+    /// Closes the connection that is idle for longest. Where none is, closes one that the peer is owed
+    /// nothing on, or else one with an answer under way: the oldest of the client that has most of
+    /// them. A stream of pictures makes room only for want of others, and not where each client has one.
+    ///
+    /// However many addresses hold back the rest of a request, a newcomer is thus let in, and has until
+    /// as many others have come as there are places to send its own.
     fn make_room(&mut self, now: Instant) -> bool {
-        let idle = self.connections.iter().filter(|(_, c)| c.http.is_idle());
-        let idle = idle.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
-        let Some(id) = idle.or_else(|| self.oldest_of_largest_client()) else {
-            return false;
-        };
+        let Some(id) = self.connection_to_close() else { return false };
         self.forget_connection(now, id);
         self.outbox.push_back(Output::Close(id));
         true
     }
 
-    fn oldest_of_largest_client(&self) -> Option<ConnId> {
-        let connections = self.connections.iter().map(|(id, connection)| (*id, connection.client));
-        oldest_of_largest(connections).filter(|(count, _)| *count > 1).map(|(_, id)| id)
+    fn connection_to_close(&self) -> Option<ConnId> {
+        let stage = self.connections.values().map(Connection::stage).min()?;
+        let at_stage = self.connections.iter().filter(|(_, c)| c.stage() == stage);
+        if stage == Stage::Idle {
+            return at_stage.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
+        }
+        let (count, id) = oldest_of_largest(at_stage.map(|(id, c)| (*id, c.client)))?;
+        (count > 1 || stage < Stage::Streaming).then_some(id)
     }
 
     pub(super) fn forget_connection(&mut self, now: Instant, id: ConnId) {
@@ -97,10 +126,12 @@ impl Server {
         };
         connection.last_used = now;
         let peer = connection.peer.ip();
+        self.in_service += 1;
         let served = catch_panic(|| {
             change(&mut connection.http);
             self.serve(now, id, &mut connection)
         });
+        self.in_service -= 1;
         match served {
             Some(true) => {
                 self.snapshots.note_served(id, &connection.http);
@@ -167,6 +198,7 @@ impl Server {
         let context = http::Context { now, date: self.date(now), admit: &admit };
         let event = connection.http.poll(&context);
         if let Some((client, verdict)) = read.get() {
+            connection.client = client;
             self.guesses.note(client, verdict, now);
             connection.postponed = match verdict {
                 TokenVerdict::Postponed(place) => Some(place),

@@ -83,6 +83,8 @@ pub struct Server {
     /// The wall clock and the moment it was read.
     wall_clock: (SystemTime, Instant),
     connections: BTreeMap<ConnId, Connection>,
+    /// Connections that are out of the table while they are served.
+    in_service: usize,
     viewers: ViewerTable,
     admission: Admission,
     guesses: Guesses,
@@ -122,6 +124,7 @@ impl Server {
             started: now,
             wall_clock: (config.wall_clock, now),
             connections: BTreeMap::new(),
+            in_service: 0,
             viewers: ViewerTable::default(),
             admission: Admission::new(&config.limits),
             guesses: Guesses::new(),
@@ -231,6 +234,7 @@ impl Server {
         assert!(self.viewers.asked() <= limits.viewers);
         assert!(self.viewers.half_open() <= limits.half_open);
         assert!(self.connections.len() <= limits.connections);
+        assert_eq!(self.in_service, 0, "all are back in the table");
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
         self.snapshots.check_invariants(&self.connections);
         self.guesses.check_invariants(|id| self.connections[&id].http.awaits_response());

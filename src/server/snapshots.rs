@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::admission::{RETRY_AFTER, busy};
-use super::client::Client;
+use super::client::{Client, oldest_of_largest};
 use super::connections::Connection;
 use super::{ConnId, Output, Server};
 use crate::feed::Feed;
@@ -70,6 +70,12 @@ impl Snapshots {
         self.streams.len() + waiting.count()
     }
 
+    /// Their connections, the oldest first.
+    fn stream_ids(&self) -> BTreeSet<ConnId> {
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.is_for_stream);
+        self.streams.iter().copied().chain(waiting.map(|(id, _)| *id)).collect()
+    }
+
     /// There is a newer picture than the one that there are files of.
     pub(super) fn note_capture(&mut self) {
         self.files.retain(|_, file| matches!(file, File::Requested { .. }));
@@ -127,7 +133,10 @@ impl Server {
         is_for_stream: bool,
     ) -> Result<Option<Response>, Response> {
         let width = if is_for_stream { None } else { snapshot::width(head)? };
-        self.admit_picture(is_for_stream)?;
+        self.admit_picture()?;
+        if is_for_stream {
+            self.admit_stream(now, self.client_of(visitor))?;
+        }
         // With the clock stopped nobody takes pictures: the last one may be of yesterday.
         let is_old = self.feed.is_none() && self.clock.can_tick_alone(now);
         match self.snapshots.files.get(&width) {
@@ -150,20 +159,39 @@ impl Server {
         Ok(None)
     }
 
-    fn admit_picture(&self, is_for_stream: bool) -> Result<(), Response> {
+    fn admit_picture(&self) -> Result<(), Response> {
         if self.shutting_down {
             return Err(self.shutting_down());
         }
         if self.feed.as_ref().is_some_and(Feed::is_encoded) {
             return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
         }
+        Ok(())
+    }
+
+    /// Whether there is a place for a stream more. Where there is none, the oldest stream of the client
+    /// that has most of them makes room for a client that has fewer then: nobody gains a place by asking
+    /// again.
+    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Response> {
         let most = self.config.limits.mjpeg_clients;
-        if is_for_stream && self.snapshots.mjpeg_clients() >= most {
+        if self.snapshots.mjpeg_clients() < most {
+            return Ok(());
+        }
+        let refusal = || {
             let sentence = format!(
                 "{most} streams of pictures are watched already. Watch the video at /, or close one."
             );
-            return Err(busy(Reason::MjpegClients, RETRY_AFTER, &sentence));
-        }
+            busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
+        };
+        let ids = self.snapshots.stream_ids();
+        let clients = ids.iter().filter_map(|id| Some((*id, self.connections.get(id)?.client)));
+        let own = clients.clone().filter(|(_, other)| *other == client).count();
+        let largest = oldest_of_largest(clients).filter(|(count, _)| own + 1 < *count);
+        let Some((_, oldest)) = largest else { return Err(refusal()) };
+        self.with_connection(now, oldest, |http| match http.awaits_response() {
+            true => http.respond(refusal()),
+            false => http.shutdown(now),
+        });
         Ok(())
     }
 
