@@ -9,7 +9,7 @@
 //! | `demux` | a datagram: whose it is |
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
-//! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
+//! | `snapshots`, `file_share` | a picture as a file: who waits for it, who watches a stream of them; what it may cost |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | `targets` | the media servers that the stream is published to |
 //! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
@@ -22,6 +22,7 @@ mod connections;
 mod contract;
 mod demux;
 mod feeds;
+mod file_share;
 pub mod frame_clock;
 mod frames;
 mod group;
@@ -74,6 +75,7 @@ enum Timer {
     Viewer(ViewerId),
     Connection(ConnId),
     Guess,
+    File,
 }
 
 pub struct Server {
@@ -176,7 +178,7 @@ impl Server {
             Input::Feed(event) => self.handle_feed(now, event),
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
-            Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
+            Input::Snapshot { width, made, cost } => self.handle_snapshot(now, width, made, cost),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -241,8 +243,8 @@ impl Server {
         let ticks = self.wants_clock();
         assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
         let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
-        let guess = self.guesses.any_waiting();
-        let own = usize::from(ticks) + usize::from(feed) + usize::from(guess);
+        let (guess, file) = (self.guesses.any_waiting(), self.snapshots.poll_timeout().is_some());
+        let own: usize = [ticks, feed, guess, file].into_iter().map(usize::from).sum();
         let targets = self.targets.deadlines().filter(|(_, deadline)| deadline.is_some()).count();
         let timers = self.viewers.len() + self.connections.len() + targets + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
@@ -271,6 +273,7 @@ impl Server {
                 }
                 Timer::Target(id) => self.with_target(now, id, |it| it.handle_timeout(now)),
                 Timer::Guess => self.compare_postponed(now),
+                Timer::File => self.request_files(now),
             }
         }
         if feed_due {
