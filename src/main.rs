@@ -56,8 +56,14 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment).format_target(false).init();
 
-    if flags.token.is_some() {
+    if let Some(token) = &flags.token {
         log::info!("viewers need the token: the URLs with #token= and the token at their end");
+        if token.is_short() {
+            log::warn!(
+                "the token has fewer than 16 characters and can be guessed: make one with \
+                 openssl rand -hex 16"
+            );
+        }
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);

@@ -283,6 +283,69 @@ fn a_flood_of_wrong_tokens_locks_out_nobody_else() {
     assert_eq!(ask(&mut world, [10, 1, 1, 1], "open-sesame"), 200);
 }
 
+/// What a host with more addresses than there are places may leave unfinished on each of them.
+#[test]
+fn unfinished_requests_from_ever_new_addresses_lock_out_nobody() {
+    let page = "GET /static/ballcast.js HTTP/1.1\r\nHost: camera\r\n\r\n";
+    let unfinished: [(&str, String, bool); 7] = [
+        ("half a head", "GET / HTTP/1.1\r\nHost: cam".into(), true),
+        (
+            "half a body",
+            "POST /offer HTTP/1.1\r\nHost: camera\r\nContent-Type: application/json\r\n\
+             Content-Length: 4000\r\n\r\n{"
+                .into(),
+            true,
+        ),
+        (
+            "half a body that is unwanted",
+            "POST /nowhere HTTP/1.1\r\nHost: camera\r\nContent-Length: 4000\r\n\r\n{".into(),
+            true,
+        ),
+        ("a last answer", "GET / HTTP/1.1\r\n\r\n".into(), true),
+        ("an answer that is not read", page.into(), false),
+        ("many answers that are not read", page.repeat(20), false),
+        ("an answer that is not made", page.replace("/static/ballcast.js", "/snapshot.jpg"), true),
+    ];
+    for (what, request, is_read) in unfinished {
+        let mut world = World::new();
+        world.snapshot = None;
+        for number in 0..400u16 {
+            let [high, low] = number.to_be_bytes();
+            let id = world.connect(SocketAddr::from(([10, 66, high, low], 1)));
+            world.input(Input::Received(id, request.as_bytes()));
+            if is_read {
+                world.input(Input::Flushed(id));
+            }
+            world.take_sent(id);
+            if number > 130 && number.is_multiple_of(10) {
+                let request = "GET /health HTTP/1.1\r\nHost: camera\r\nConnection: close\r\n\r\n";
+                let (status, answer) = world.http("10.1.1.1:1".parse().unwrap(), request);
+                assert_eq!(status, 200, "{what}, {number}: {answer}");
+            }
+        }
+    }
+}
+
+/// A client whose request comes slowly keeps its place against one host, and for as long as it takes
+/// that others fill all places against many.
+#[test]
+fn a_slow_request_outlives_the_unfinished_ones_of_a_host_with_one_address() {
+    let mut world = World::new();
+    let slow = world.connect("10.1.1.1:1".parse().unwrap());
+    world.input(Input::Received(slow, b"GET /health HTTP/1.1\r\n"));
+    let places = Limits::default().connections as u16;
+    for number in 0..5 * places {
+        let host = if number < 4 * places { number % 4 } else { number };
+        let [high, low] = host.to_be_bytes();
+        let id = world.connect(SocketAddr::from(([10, 66, high, low], 1)));
+        world.input(Input::Received(id, b"GET / HTTP"));
+        if number == 4 * places + places / 2 {
+            world.input(Input::Received(slow, b"Host: camera\r\n\r\n"));
+            assert!(world.take_sent(slow).starts_with(b"HTTP/1.1 200 "));
+        }
+    }
+}
+
 /// An insider names another's address as the source of its own checks: the other's RTCP and checks
 /// still reach the other's viewer, and the insider owns what has answered a check of its own only.
 #[test]

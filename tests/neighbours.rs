@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballcast::feed::{Config, Kind};
+use ballcast::server::Input;
 use ballcast::web::auth::Token;
 use ballcast::web::proxies::{Network, TrustedProxies};
 use serde_json::{Value, json};
@@ -160,8 +161,9 @@ fn limits_hold_for_each_client_of_a_trusted_proxy() {
         ("X-Forwarded-For: ::ffff:192.0.2.6\r\n", "192.0.2.6"),
         ("Forwarded: for=192.0.2.7;proto=https\r\n", "192.0.2.7"),
         ("Forwarded: for=192.0.2.1, For=\"[2001:db8:2::8]:47\" ; by=_x\r\n", "2001:db8:2::8"),
-        // This one wrote it, and the proxy has added the other.
-        ("Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.9:8080\r\n", "192.0.2.9"),
+        // Another proxy in front of it writes the other header, and both agree.
+        ("Forwarded: for=192.0.2.9\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.9:80\r\n", "192.0.2.9"),
+        ("Forwarded: host=camera\r\nX-Forwarded-For: 192.0.2.10\r\n", "192.0.2.10"),
         // Nobody but proxies: the first of them.
         ("X-Forwarded-For: 10.0.7.3, 10.0.7.4\r\n", "10.0.7.3"),
     ];
@@ -213,6 +215,57 @@ fn guesses_of_one_client_lock_out_nobody_else_behind_the_proxy() {
 }
 
 #[test]
+fn half_requests_through_a_proxy_end_no_stream_of_another_visitor() {
+    let mut world = behind(&["10.0.7.1"]);
+    let stream = |client: u8| {
+        format!(
+            "GET /stream.mjpg HTTP/1.1\r\nHost: camera\r\nAuthorization: Bearer open-sesame\r\n\
+             X-Forwarded-For: 192.0.2.{client}\r\n\r\n"
+        )
+    };
+    let visitor = world.connect(PROXY.parse().unwrap());
+    world.input(Input::Received(visitor, stream(1).as_bytes()));
+    assert!(world.take_sent(visitor).starts_with(b"HTTP/1.1 200 "));
+    for _ in 0..160 {
+        let id = world.connect(PROXY.parse().unwrap());
+        world.input(Input::Received(id, b"GET / HTTP/1.1\r\nHost: cam"));
+    }
+    assert!(!world.is_closed(visitor));
+    // Nor do they keep a visitor from coming.
+    let other = world.connect(PROXY.parse().unwrap());
+    world.input(Input::Received(other, stream(2).as_bytes()));
+    assert!(world.take_sent(other).starts_with(b"HTTP/1.1 200 "));
+    // Behind the proxy, too, who has most streams makes room.
+    for _ in 0..7 {
+        let id = world.connect(PROXY.parse().unwrap());
+        world.input(Input::Received(id, stream(2).as_bytes()));
+    }
+    world.input(Input::Flushed(visitor));
+    world.run(Duration::from_millis(200));
+    assert!(!world.take_sent(visitor).is_empty(), "its stream goes on");
+}
+
+/// A proxy writes one of the two headers, and passes on the other as its client has forged it.
+#[test]
+fn clients_with_contradicting_headers_are_one_client() {
+    let mut world = behind(&["10.0.7.1"]);
+    let mut post = |client: u8| {
+        let one = format!("X-Forwarded-For: 192.0.2.{client}\r\nForwarded: for=198.51.100.1\r\n");
+        let other = format!("Forwarded: for=192.0.2.{client}\r\nX-Forwarded-For: unknown\r\n");
+        let forged = if client.is_multiple_of(2) { one } else { other };
+        let headers = format!("Host: camera\r\nAuthorization: Bearer open-sesame\r\n{forged}{SDP}");
+        let answer = ask(&mut world, PROXY, "POST /whep", &headers, CHROMIUM);
+        (answer.status, answer.reason())
+    };
+    for client in 0..2 {
+        assert_eq!(post(client).0, 201);
+    }
+    for client in 2..20 {
+        assert_eq!(post(client), (503, "viewers-per-address".into()));
+    }
+}
+
+#[test]
 fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
     let mut world = behind(&["10.0.7.1"]);
     let spoofed = |client: u8| {
@@ -239,26 +292,62 @@ fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
 }
 
 #[test]
-fn the_host_is_the_one_that_a_trusted_proxy_was_asked_for() {
-    let mut world = behind(&["10.0.7.1"]);
+fn every_host_in_a_request_of_a_trusted_proxy_is_ours() {
+    let world = || behind(&["10.0.7.1"]);
     for (headers, status) in [
         ("Host: upstream\r\n", 421),
-        ("Host: upstream\r\nX-Forwarded-Host: camera\r\n", 201),
-        ("Host: upstream\r\nX-Forwarded-Host: evil, camera:8443\r\n", 201),
-        ("Host: upstream\r\nForwarded: for=1.2.3.4;host=camera\r\n", 201),
-        ("Host: upstream\r\nX-Forwarded-Host: evil\r\n", 421),
-        ("Host: camera\r\nX-Forwarded-Host: evil\r\n", 421),
+        ("Host: upstream\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: camera\r\n", 201),
+        ("Host: camera\r\nX-Forwarded-Host: evil, camera:8443\r\n", 201),
+        ("Host: camera\r\nX-Forwarded-Host: camera, evil\r\n", 421),
+        ("Host: camera\r\nX-Forwarded-Host: localhost\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=camera\r\nX-Forwarded-Host: evil\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: evil\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: evil\r\nX-Forwarded-Host: localhost\r\n", 421),
+        // The proxy's own name for this server, or its client on its own machine.
+        ("Host: localhost\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\n", 201),
+        ("Host: [::1]:8080\r\nForwarded: for=1.2.3.4;host=\"10.0.0.254:8080\"\r\n", 201),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: 127.0.0.1:8080\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: localhost.\r\n", 421),
+        ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: ::1\r\n", 421),
         ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\nOrigin: https://camera\r\n", 201),
         ("Host: 127.0.0.1:8080\r\nX-Forwarded-Host: camera\r\nOrigin: https://evil\r\n", 403),
     ] {
-        let headers = format!("{headers}Authorization: Bearer open-sesame\r\n{SDP}");
-        let answer = ask(&mut world, PROXY, "POST /whep", &headers, CHROMIUM);
+        let answer = ask(
+            &mut world(),
+            PROXY,
+            "POST /whep",
+            &format!("{headers}Authorization: Bearer open-sesame\r\n{SDP}"),
+            CHROMIUM,
+        );
         assert_eq!(answer.status, status, "{headers}");
+    }
+    for (host, status) in [("127.0.0.1:8080", 200), ("camera", 200), ("evil", 421)] {
+        let answer = ask(&mut world(), PROXY, "GET /health", &format!("Host: {host}\r\n"), "");
+        assert_eq!(answer.status, status, "a watcher on the proxy's machine asks for {host}");
     }
 }
 
 fn get(world: &mut World, path: &str) -> Answer {
     ask(world, CLIENT, &format!("GET {path}"), "Host: camera\r\n", "")
+}
+
+#[test]
+fn a_connection_is_counted_once_whoever_asks() {
+    let mut world = World::new();
+    let count = |world: &World| world.server.statistics(world.now).connections;
+    assert_eq!(count(&world), 0);
+    let ids = [1, 2].map(|host| world.connect(SocketAddr::from(([10, 0, 8, host], 1))));
+    assert_eq!(count(&world), 2);
+    let request = "GET /stats HTTP/1.1\r\nHost: camera\r\n\r\n";
+    world.input(Input::Received(ids[0], request.as_bytes()));
+    let answer = String::from_utf8(world.take_sent(ids[0])).unwrap();
+    assert!(answer.contains("\"connections\":2,"), "the one that asks is one of them: {answer}");
+    assert_eq!(count(&world), 2);
 }
 
 #[test]

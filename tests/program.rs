@@ -279,6 +279,15 @@ fn a_token_protects_the_video_however_it_is_configured() {
 }
 
 #[test]
+fn a_token_that_can_be_guessed_is_warned_of() {
+    for (token, warned) in [("fifteen-letters", true), ("sixteen-letters-", false)] {
+        let log = start_with_token("BALLCAST_TOKEN", token).log().join("\n");
+        assert_eq!(log.contains("openssl rand -hex 16"), warned, "{token}: {log}");
+        assert!(log.contains("need the token"), "{log}");
+    }
+}
+
+#[test]
 fn a_token_that_cannot_be_used_is_one_sentence_and_exit_code_2() {
     let missing = format!("{}/no-such-token", env!("CARGO_TARGET_TMPDIR"));
     for (arguments, variable, words) in [

@@ -1,11 +1,12 @@
 //! Real proxies in front of the real server: nginx, Caddy and HAProxy, with TLS and without, at the root
 //! and below a path. Chromium plays through each, and limits hold for each client.
 //!
-//! Their configurations are those of `packaging/README.md`.
+//! Their configurations have the blocks of `packaging/README.md`.
 
 mod support;
 
 use std::fs::{File, create_dir_all, remove_dir_all, write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::chromium::Chromium;
-use support::process::{Server, WAIT_LIMIT, request_from};
+use support::process::{Server, WAIT_LIMIT, connect_from};
 use support::scripts::LIVE;
+
+/// The blocks that operators copy.
+const README: &str = include_str!("../packaging/README.md");
+/// The address of Ballcast in those blocks.
+const UPSTREAM: &str = "127.0.0.1:8080";
 
 const NGINX: &str = "
 daemon off;
@@ -30,23 +36,23 @@ http {
     scgi_temp_path DIR/scgi;
     upstream mjpgstreamer1 {
         ip_hash;
-        server BALLCAST;
+        server 127.0.0.1:8080;
     }
     server {
         listen 127.0.0.1:HTTP;
         listen 127.0.0.1:TLS ssl;
         ssl_certificate DIR/certificate.pem;
         ssl_certificate_key DIR/key.pem;
-        proxy_http_version 1.1;
-        location / {
-            proxy_pass http://BALLCAST/;
+        BLOCKS
+        # The client's own X-Forwarded-Host and Forwarded are passed on.
+        location /passed-on/ {
+            proxy_pass http://127.0.0.1:8080/;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }
-        location /camera/ {
-            proxy_pass http://BALLCAST/;
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        # Without anything about headers.
+        location /bare/ {
+            proxy_pass http://127.0.0.1:8080/;
         }
         # As MainsailOS has it.
         location /webcam/ {
@@ -69,18 +75,12 @@ const CADDY: &str = "
 }
 http://:HTTP {
     bind 127.0.0.1
-    handle_path /camera/* {
-        reverse_proxy BALLCAST
-    }
-    reverse_proxy BALLCAST
+    BLOCKS
 }
 https://:TLS {
     bind 127.0.0.1
     tls DIR/certificate.pem DIR/key.pem
-    handle_path /camera/* {
-        reverse_proxy BALLCAST
-    }
-    reverse_proxy BALLCAST
+    BLOCKS
 }
 ";
 
@@ -90,18 +90,43 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
-    option forwardfor
-frontend web
-    bind 127.0.0.1:HTTP
-    bind 127.0.0.1:TLS ssl crt DIR/both.pem
-    use_backend below if { path_beg /camera/ }
-    default_backend root
-backend root
-    server ballcast BALLCAST
-backend below
-    http-request replace-path /camera/(.*) /\\1
-    server ballcast BALLCAST
+BLOCKS
 ";
+
+/// The documented block for a proxy.
+fn block(language: &str) -> &'static str {
+    let (_, rest) = README.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+/// The block below `/camera/`, and the same at the root.
+fn nginx_configuration() -> String {
+    let block = block("nginx");
+    let at_root = block.replace("location /camera/", "location /");
+    assert_ne!(at_root, block);
+    NGINX.replace("BLOCKS", &format!("{block}{at_root}"))
+}
+
+fn caddy_configuration() -> String {
+    let site = block("caddyfile").trim();
+    let inside = site.strip_prefix("printer.example {").unwrap().strip_suffix('}').unwrap();
+    let at_root = inside.replace("handle_path /camera/*", "handle");
+    assert_ne!(at_root, inside);
+    CADDY.replace("BLOCKS", &format!("{inside}{at_root}"))
+}
+
+fn haproxy_configuration() -> String {
+    let (frontend, backend) = block("haproxy").split_once("backend ballcast\n").unwrap();
+    let binds =
+        "bind 127.0.0.1:HTTP\nbind 127.0.0.1:TLS ssl crt DIR/both.pem\ndefault_backend root\n";
+    let at_root = backend.lines().filter(|line| !line.contains("replace-path"));
+    let at_root: Vec<&str> = at_root.collect();
+    let blocks = format!(
+        "{frontend}{binds}backend ballcast\n{backend}backend root\n{}\n",
+        at_root.join("\n")
+    );
+    HAPROXY.replace("BLOCKS", &blocks)
+}
 
 struct Proxy {
     child: Child,
@@ -116,7 +141,7 @@ impl Proxy {
         let [http, tls] = [free_port(), free_port()];
         let text = configuration
             .replace("DIR", directory.to_str().unwrap())
-            .replace("BALLCAST", &ballcast.address.to_string())
+            .replace(UPSTREAM, &ballcast.address.to_string())
             .replace("HTTP", &http.to_string())
             .replace("TLS", &tls.to_string());
         let file = directory.join("configuration");
@@ -156,15 +181,16 @@ impl Drop for Proxy {
 }
 
 fn nginx(ballcast: &Server) -> Proxy {
-    Proxy::start("nginx", NGINX, &["nginx", "-e", "stderr", "-c"], ballcast)
+    Proxy::start("nginx", &nginx_configuration(), &["nginx", "-e", "stderr", "-c"], ballcast)
 }
 
 fn caddy(ballcast: &Server) -> Proxy {
-    Proxy::start("caddy", CADDY, &["caddy", "run", "--adapter", "caddyfile", "--config"], ballcast)
+    let command = ["caddy", "run", "--adapter", "caddyfile", "--config"];
+    Proxy::start("caddy", &caddy_configuration(), &command, ballcast)
 }
 
 fn haproxy(ballcast: &Server) -> Proxy {
-    Proxy::start("haproxy", HAPROXY, &["haproxy", "-db", "-f"], ballcast)
+    Proxy::start("haproxy", &haproxy_configuration(), &["haproxy", "-db", "-f"], ballcast)
 }
 
 /// Of a proxy: a self-signed certificate is in it.
@@ -194,9 +220,11 @@ fn free_port() -> u16 {
 }
 
 const TOKEN: &str = "open-sesame";
+/// A name of the server that browsers look for on their own machine.
+const NAME: &str = "printer.localhost";
 
 fn start() -> Server {
-    Server::start(&["--trusted-proxy", "127.0.0.1"])
+    Server::start(&["--trusted-proxy", "127.0.0.1", "--allow-host", NAME])
 }
 
 #[test]
@@ -207,7 +235,7 @@ fn chromium_plays_through_each_proxy_at_the_root_and_below_a_path_with_tls_and_w
         let proxy = proxy(&server);
         for (scheme, port) in [("http", proxy.http), ("https", proxy.tls)] {
             for path in ["/", "/camera/"] {
-                let url = format!("{scheme}://127.0.0.1:{port}{path}");
+                let url = format!("{scheme}://{NAME}:{port}{path}");
                 println!("{url}");
                 let tab = chromium.open_blank();
                 chromium.ignore_certificate_errors(&tab);
@@ -246,28 +274,133 @@ const WHEP: &str = "(async () => {
 #[test]
 fn behind_the_block_that_mainsail_os_has_the_page_plays() {
     let flags = ["--trusted-proxy", "127.0.0.1", "--allow-host", "mjpgstreamer1"];
-    let server = Server::start(&[&flags[..], &["--allow-host", "printer.localhost"]].concat());
+    let server = Server::start(&[&flags[..], &["--allow-host", NAME]].concat());
     let proxy = nginx(&server);
     let mut chromium = Chromium::start();
-    // Browsers look for names below localhost on their own machine.
-    let tab = chromium.open(&format!("http://printer.localhost:{}/webcam/", proxy.http));
+    let tab = chromium.open(&format!("http://{NAME}:{}/webcam/", proxy.http));
     chromium.wait_for(&tab, LIVE);
 }
 
 #[test]
 fn guesses_of_one_client_lock_out_nobody_else_behind_a_proxy() {
     for proxy in [nginx, caddy, haproxy] {
-        let server = Server::start(&["--trusted-proxy", "127.0.0.1", "--token", TOKEN]);
+        let flags = ["--trusted-proxy", "127.0.0.1", "--allow-host", NAME, "--token", TOKEN];
+        let server = Server::start(&flags);
         let proxy = proxy(&server);
-        let ask = |client: u8, token: &str, forged: &str| {
-            let from = Ipv4Addr::new(127, 0, 0, client);
-            let bearer = format!("Bearer {token}");
-            let headers = [("Authorization", bearer.as_str()), ("X-Forwarded-For", forged)];
-            request_from(from.into(), proxy.address(), "GET", "/stats", &headers, b"").status
+        let ask = |client: u8, token: &str, forged: u8| {
+            let headers = format!(
+                "Authorization: Bearer {token}\r\nX-Forwarded-For: 127.0.0.{forged}\r\n\
+                 Forwarded: for=127.0.0.{forged};host={NAME}\r\n"
+            );
+            status(&proxy, client, "GET /stats", NAME, &headers)
         };
-        let guesses: Vec<u16> = (0..6).map(|_| ask(9, "some-other", "127.0.0.8")).collect();
+        let guesses: Vec<u16> = (0..6).map(|_| ask(9, "some-other", 8)).collect();
         assert_eq!(guesses, [401, 401, 401, 401, 401, 429]);
-        assert_eq!(ask(9, TOKEN, "127.0.0.8"), 429, "whatever it says of itself");
-        assert_eq!(ask(8, TOKEN, "127.0.0.9"), 200);
+        assert_eq!(ask(9, TOKEN, 8), 429, "whatever it says of itself");
+        assert_eq!(ask(8, TOKEN, 9), 200);
     }
+}
+
+/// Whatever a page of another site can make a proxy pass on.
+const FORGED: [&str; 12] = [
+    "",
+    "X-Forwarded-Host: localhost\r\n",
+    "X-Forwarded-Host: localhost:8080\r\n",
+    "X-Forwarded-Host: 127.0.0.1\r\n",
+    "X-Forwarded-Host: [::1]\r\n",
+    "X-Forwarded-Host: printer.localhost\r\n",
+    "X-Forwarded-Host: printer.localhost\r\nX-Forwarded-Host: localhost\r\n",
+    "X-Forwarded-For: 127.0.0.1\r\n",
+    "Forwarded: host=localhost;for=127.0.0.1\r\n",
+    "Forwarded: for=127.0.0.1;host=printer.localhost\r\n",
+    "X-Forwarded-Host: \"\"\r\nForwarded: host=printer.localhost\r\n",
+    "X-Forwarded-Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n\
+     Forwarded: host=localhost;for=127.0.0.1\r\n",
+];
+
+const WHAT: [&str; 7] = [
+    "GET /",
+    "GET /snapshot.jpg",
+    "GET /stream.mjpg",
+    "GET /stats",
+    "GET /metrics",
+    "POST /offer",
+    "POST /whep",
+];
+
+/// DNS rebinding: the page of another site reaches the proxy under its own name, and is of one origin
+/// with it for the browser, so that it may add headers to what it asks.
+#[test]
+fn a_page_after_dns_rebinding_reads_nothing_whatever_it_forges() {
+    for proxy in [nginx, caddy, haproxy] {
+        let server = start();
+        let proxy = proxy(&server);
+        for what in WHAT.into_iter().chain(["GET /health"]) {
+            let below = what.replace(" /", " /camera/");
+            for headers in FORGED {
+                for what in [what, &below] {
+                    for host in ["evil.example", "evil.example.", "printer.localhost.evil.example"]
+                    {
+                        let refused = status(&proxy, 1, what, host, headers);
+                        assert_eq!(refused, 421, "{what} for {host} with {headers}");
+                    }
+                }
+            }
+        }
+        let asks = |what: &str, headers: &str| {
+            assert_eq!(status(&proxy, 1, what, NAME, headers), 200, "{what} with {headers}");
+        };
+        for headers in FORGED.into_iter().chain(["X-Forwarded-Host: evil.example\r\n"]) {
+            asks("GET /stats", headers);
+            asks("GET /camera/stats", headers);
+        }
+        asks("GET /camera/snapshot.jpg", FORGED[1]);
+        asks("GET /camera/stream.mjpg", FORGED[1]);
+    }
+}
+
+#[test]
+fn a_host_that_a_proxy_passes_on_does_not_replace_the_host_of_the_page() {
+    let server = start();
+    let proxy = nginx(&server);
+    for what in WHAT {
+        let what = what.replace(" /", " /passed-on/");
+        for headers in FORGED {
+            let refused = status(&proxy, 1, &what, "evil.example", headers);
+            assert_eq!(refused, 421, "{what} with {headers}");
+        }
+    }
+    assert_eq!(status(&proxy, 1, "GET /passed-on/stats", NAME, ""), 200);
+}
+
+/// Such a proxy hides the name of the page. It has to forward a name of ours, which it does not by
+/// itself; the rest is in `tests/security.md`.
+#[test]
+fn a_proxy_that_replaces_the_host_has_to_forward_it() {
+    let server = start();
+    let proxy = nginx(&server);
+    for what in WHAT {
+        let what = what.replace(" /", " /bare/");
+        for headers in FORGED.into_iter().filter(|forged| !forged.contains(NAME)) {
+            for host in ["evil.example", "localhost", NAME] {
+                let refused = status(&proxy, 1, &what, host, headers);
+                assert_eq!(refused, 421, "{what} for {host} with {headers}");
+            }
+        }
+    }
+}
+
+/// The status of the answer to a request from 127.0.0.`client`, on a connection of its own.
+fn status(proxy: &Proxy, client: u8, what: &str, host: &str, headers: &str) -> u16 {
+    let port = proxy.http;
+    let body = if what.starts_with("POST") { "Content-Length: 2\r\n\r\n{}" } else { "\r\n" };
+    let request = format!("{what} HTTP/1.1\r\nHost: {host}:{port}\r\n{headers}{body}");
+    let from = Ipv4Addr::new(127, 0, 0, client);
+    let mut stream = connect_from(from.into(), proxy.address());
+    stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{what} {headers}: '{line}'"))
 }

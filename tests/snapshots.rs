@@ -51,7 +51,7 @@ fn world_with_late_snapshots() -> World {
 }
 
 fn made(world: &mut World, width: Option<usize>) {
-    world.input(Input::Snapshot { width, made: Ok("JPEG".into()) });
+    world.input(Input::Snapshot { width, made: Ok("JPEG".into()), cost: Duration::ZERO });
 }
 
 #[test]
@@ -75,8 +75,9 @@ fn all_who_ask_for_one_picture_share_one_file() {
     let early: Vec<ConnId> = (0..25).map(|_| ask(&mut world, 1, SNAPSHOT)).collect();
     let narrow =
         ask(&mut world, 30, "GET /snapshot.jpg?width=320&t=5 HTTP/1.1\r\nHost: camera\r\n\r\n");
-    assert_eq!(world.snapshots, [None, Some(320)]);
+    assert_eq!(world.snapshots, [None], "one file after the other");
     made(&mut world, None);
+    assert_eq!(world.snapshots, [None, Some(320)]);
     let late = ask(&mut world, 31, SNAPSHOT);
     for id in early.into_iter().chain([late]) {
         assert_eq!(status(&text(&mut world, id)), 200);
@@ -186,28 +187,6 @@ fn a_width_is_even_and_not_too_small() {
 }
 
 #[test]
-fn one_client_has_ten_files_encoded_a_second_and_all_have_eight_widths() {
-    let mut world = World::new();
-    let ask_for = |world: &mut World, host: u8, width: usize| {
-        let request = format!("GET /snapshot.jpg?width={width} HTTP/1.1\r\nHost: camera\r\n\r\n");
-        let id = ask(world, host, &request);
-        let answer = text(world, id);
-        world.input(Input::Disconnected(id));
-        status_and_reason(&answer)
-    };
-    for width in 10..18 {
-        assert_eq!(ask_for(&mut world, width as u8, 2 * width).0, 200);
-    }
-    assert_eq!(ask_for(&mut world, 1, 640), (503, "snapshot-rate".into()), "a ninth width");
-    assert_eq!(ask_for(&mut world, 1, 20).0, 200, "a known width costs nothing");
-    let mut answers = (0..40).map(|_| {
-        world.run(PERIOD);
-        ask_for(&mut world, 2, 640)
-    });
-    assert!(answers.any(|answer| answer == (503, "snapshot-rate".into())));
-}
-
-#[test]
 fn a_stream_keeps_the_source_awake_and_gets_ten_pictures_a_second() {
     let mut world = World::new();
     let id = ask(&mut world, 1, STREAM);
@@ -295,12 +274,55 @@ fn so_many_streams_and_no_more() {
 }
 
 #[test]
+fn the_client_with_most_streams_makes_room_for_one_with_fewer() {
+    let mut world = World::new();
+    let greedy: Vec<ConnId> = (0..8).map(|_| ask(&mut world, 1, STREAM)).collect();
+    let is_streaming = |world: &mut World, id: ConnId| {
+        world.input(Input::Flushed(id));
+        text(world, id);
+        world.run(PART_PERIOD);
+        text(world, id).contains("image/jpeg")
+    };
+    let watch = |world: &mut World, host: u8| {
+        let id = ask(world, host, STREAM);
+        let answer = text(world, id);
+        (id, status_and_reason(&answer))
+    };
+    let refused = (503, "mjpeg-clients".to_owned());
+    assert_eq!(watch(&mut world, 1).1, refused, "it does not make room for itself");
+    let (other, admitted) = watch(&mut world, 2);
+    assert_eq!(admitted.0, 200);
+    assert!(!is_streaming(&mut world, greedy[0]), "its oldest has ended");
+    assert!(is_streaming(&mut world, greedy[1]) && is_streaming(&mut world, other));
+    assert_eq!(watch(&mut world, 1).1, refused, "and does not come back");
+    for host in 3..9 {
+        assert_eq!(watch(&mut world, host).1.0, 200, "{host}");
+    }
+    // Now each has one.
+    assert_eq!(watch(&mut world, 9).1, refused);
+    assert!(is_streaming(&mut world, greedy[7]) && is_streaming(&mut world, other));
+    assert_eq!(world.stats()["mjpeg_clients"], 8);
+}
+
+#[test]
+fn a_stream_that_waits_for_its_first_picture_makes_room_with_an_answer() {
+    let mut world = world_with_late_snapshots();
+    let greedy: Vec<ConnId> = (0..8).map(|_| ask(&mut world, 1, STREAM)).collect();
+    let other = ask(&mut world, 2, STREAM);
+    let answer = text(&mut world, greedy[0]);
+    assert_eq!(status_and_reason(&answer), (503, "mjpeg-clients".into()));
+    made(&mut world, None);
+    assert_eq!(status(&text(&mut world, other)), 200);
+    assert_eq!(status(&text(&mut world, greedy[1])), 200);
+}
+
+#[test]
 fn shutdown_answers_who_waits_and_ends_the_streams() {
     let mut world = World::new();
     ask(&mut world, 1, STREAM);
     world.snapshot = None;
     world.run(PERIOD);
-    let narrow = SNAPSHOT.replace(".jpg", ".jpg?width=64");
+    let narrow = SNAPSHOT.replace(".jpg", ".jpg?width=160");
     let waits = ask(&mut world, 2, &narrow);
     world.input(Input::Shutdown);
     let answer = text(&mut world, waits);

@@ -5,6 +5,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ballcast::server::{ConnId, Input};
 use ballcast::web::auth::Token;
 use serde_json::Value;
 use support::world::{ALLOWED_ORIGIN, World};
@@ -243,4 +244,163 @@ fn a_viewer_keeps_its_video_while_its_address_is_rate_limited() {
     }
     world.run(Duration::from_secs(1));
     assert!(world.clients[index].client.frames.len() >= 28);
+}
+
+/// A world on an IPv6 network, of which a host can be any address.
+fn world_among_neighbours() -> World {
+    World::configured(|config| {
+        config.token = Token::parse(TOKEN);
+        config.addresses.push("[fd00::20]:8080".parse().unwrap());
+    })
+}
+
+/// The addresses that one host can have, by their number.
+const NEIGHBOURHOODS: [fn(u16) -> String; 3] = [
+    |number| format!("[fd00::9:{number:x}]:999"),
+    |number| format!("[fe80::9:{number:x}]:999"),
+    |number| format!("127.9.{}.{}:999", number / 256, number % 256),
+];
+
+/// Asks for the statistics with a token on a connection that stays open: it may be answered later.
+fn ask_with(world: &mut World, from: &str, token: &str) -> ConnId {
+    let id = world.connect(from.parse().unwrap());
+    let request = format!("GET /stats HTTP/1.1\r\nHost: camera\r\n{}\r\n", bearer(token));
+    world.input(Input::Received(id, request.as_bytes()));
+    id
+}
+
+fn status_of(world: &mut World, id: ConnId) -> Option<u16> {
+    let answer = String::from_utf8(world.take_sent(id)).unwrap();
+    answer.split(' ').nth(1).map(|status| status.parse().unwrap())
+}
+
+/// Uses up what neighbours have in common, and fills the line.
+fn guess_until_there_is_a_line(world: &mut World, address: fn(u16) -> String, length: u16) {
+    for number in 0..20 {
+        assert!(is(&guess(world, &address(number), "some-other"), WRONG), "{number}");
+    }
+    for number in 20..20 + length {
+        let id = ask_with(world, &address(number), "some-other");
+        assert_eq!(status_of(world, id), None, "{number} waits");
+    }
+}
+
+#[test]
+fn a_host_that_guesses_from_ever_new_addresses_is_one_guesser() {
+    const A_SECOND: u32 = 385;
+    for address in NEIGHBOURHOODS {
+        let mut world = world_among_neighbours();
+        let known = address(60_000);
+        assert_eq!(guess(&mut world, &known, TOKEN).0, 200);
+        let (mut compared, mut held) = (0, Vec::new());
+        for number in 0..60 * A_SECOND {
+            held.push(ask_with(&mut world, &address(number as u16), "some-other"));
+            held.retain(|id| {
+                let status = status_of(&mut world, *id);
+                compared += u32::from(status == Some(401));
+                if status.is_some() {
+                    world.input(Input::Disconnected(*id));
+                }
+                status.is_none()
+            });
+            if number % A_SECOND == 0 {
+                assert_eq!(guess(&mut world, &known, TOKEN).0, 200, "a viewer that is known");
+                assert_eq!(guess(&mut world, "10.0.9.9:9", TOKEN).0, 200, "one elsewhere");
+            }
+            world.run(Duration::from_secs(1) / A_SECOND);
+        }
+        assert!((45..=52).contains(&compared), "{compared} in a minute, of {}", 60 * A_SECOND);
+        // Whoever comes then waits for those in line at most.
+        world.run(Duration::from_secs(2));
+        let id = ask_with(&mut world, &address(61_000), TOKEN);
+        world.run(Duration::from_secs(8));
+        assert_eq!(status_of(&mut world, id), Some(200));
+    }
+}
+
+#[test]
+fn in_line_the_right_token_waits_as_long_as_a_wrong_one() {
+    for address in NEIGHBOURHOODS {
+        let answered = |token: &str| {
+            let mut world = world_among_neighbours();
+            guess_until_there_is_a_line(&mut world, address, 3);
+            let id = ask_with(&mut world, &address(100), token);
+            for waited in 0.. {
+                if let Some(status) = status_of(&mut world, id) {
+                    return (status, waited);
+                }
+                world.run(Duration::from_millis(10));
+            }
+            unreachable!()
+        };
+        assert_eq!(answered(TOKEN), (200, 800));
+        assert_eq!(answered("some-other"), (401, 800));
+    }
+}
+
+#[test]
+fn a_line_has_an_end_and_an_offer_in_it_is_answered() {
+    let address = NEIGHBOURHOODS[0];
+    let mut world = world_among_neighbours();
+    guess_until_there_is_a_line(&mut world, address, 3);
+    ask_with(&mut world, &address(99), "some-other");
+    for token in [TOKEN, "some-other"] {
+        let answer = ask(&mut world, &address(100), "GET /stats", &bearer(token), "");
+        assert_eq!(answer.status_and_reason(), RATE_LIMITED);
+        assert_eq!(answer.header("Retry-After"), Some("2"));
+    }
+    world.run(Duration::from_secs(2));
+    let (client, sdp) = world.offer();
+    let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
+    let id = world.connect(address(101).parse().unwrap());
+    let head = format!(
+        "POST /offer HTTP/1.1\r\nHost: camera\r\n{JSON}{}Content-Length: {}\r\n\r\n",
+        bearer(TOKEN),
+        body.len()
+    );
+    world.input(Input::Received(id, head.as_bytes()));
+    world.input(Input::Received(id, body.as_bytes()));
+    assert_eq!(world.server.viewers(), 0);
+    world.run(Duration::from_secs(8));
+    let answer = String::from_utf8(world.take_sent(id)).unwrap();
+    let (_, answer) = answer.split_once("\r\n\r\n").unwrap();
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    let index = world.add(client, &sdp, answer["sdp"].as_str().unwrap());
+    world.run(Duration::from_secs(1));
+    assert!(world.clients[index].client.frames.len() >= 28, "an offer in line is answered");
+
+    let waits = (200..).find(|number| {
+        let id = ask_with(&mut world, &address(*number), "some-other");
+        status_of(&mut world, id).is_none()
+    });
+    assert!(waits.is_some());
+    world.input(Input::Shutdown);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.deadline(), None, "nothing waits after the end");
+}
+
+/// A page of another site shows `<img src="http://camera/snapshot.jpg?token=wrong">`, over and over.
+#[test]
+fn wrong_tokens_that_a_foreign_page_sends_block_none_in_a_header() {
+    let mut world = world_with_token();
+    let basic = "Authorization: Basic dXNlcjpzb21lLW90aGVy\r\n";
+    for path in ["/snapshot.jpg", "/stream.mjpg"] {
+        for _ in 0..10 {
+            ask(&mut world, CLIENT, &format!("GET {path}?token=some-other"), "", "");
+            ask(&mut world, CLIENT, &format!("GET {path}"), basic, "");
+        }
+    }
+    let right = format!("GET /snapshot.jpg?token={TOKEN}");
+    let answer = ask(&mut world, CLIENT, &right, "", "");
+    assert_eq!(answer.status_and_reason(), RATE_LIMITED, "in the query, guesses are limited");
+    let answer = ask(&mut world, CLIENT, "GET /stats", basic, "");
+    assert_eq!(answer.status_and_reason(), RATE_LIMITED);
+    assert_eq!(guess(&mut world, CLIENT, TOKEN).0, 200);
+    for _ in 0..5 {
+        assert!(is(&guess(&mut world, CLIENT, "some-other"), WRONG));
+    }
+    assert!(is(&guess(&mut world, CLIENT, TOKEN), RATE_LIMITED));
+    world.run(Duration::from_secs(12));
+    let answer = ask(&mut world, CLIENT, &right, "", "");
+    assert_ne!(answer.status, 429, "and the wait is over");
 }

@@ -348,7 +348,7 @@ static ACCESS: LazyLock<AccessPolicy> = LazyLock::new(|| AccessPolicy {
 });
 
 fn refusal_of(head: &Head) -> Option<Response> {
-    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None).err()
+    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None).1.err()
 }
 
 /// Pictures are answered when the peer has sent everything.

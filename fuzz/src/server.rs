@@ -278,7 +278,8 @@ impl Scenario {
             }
             Step::Snapshot { width, fails } => {
                 let made = if *fails { Err(SnapshotError::NoPictures) } else { Ok("J".into()) };
-                self.world.input(Input::Snapshot { width: width_of(*width), made });
+                let (width, cost) = (width_of(*width), Duration::from_millis(5));
+                self.world.input(Input::Snapshot { width, made, cost });
             }
             Step::Shutdown => self.world.input(Input::Shutdown),
         }

@@ -69,7 +69,8 @@ pub fn names() -> Vec<String> {
 
 fn names_of(name: &str, resolver: &str) -> Vec<String> {
     let short = name.split('.').next().unwrap_or_default();
-    if short.is_empty() {
+    // A machine without a name of its own may be called by the one that leads every machine to itself.
+    if short.is_empty() || short == "localhost" {
         return Vec::new();
     }
     let mut names = vec![name.to_owned(), short.to_owned(), format!("{short}.local")];
@@ -164,7 +165,9 @@ mod tests {
         assert!(!names.iter().any(|known| known == "camera."), "{names:?}");
         let names = names_of("camera.example.org", "");
         assert_eq!(names, ["camera", "camera.example.org", "camera.local"]);
-        assert!(names_of("", "search lan").is_empty());
+        for nameless in ["", "localhost", "localhost.localdomain"] {
+            assert!(names_of(nameless, "search lan").is_empty());
+        }
     }
 
     #[test]

@@ -358,7 +358,9 @@ impl<S: Source> Driver<S> {
                 }
                 Pending::Snapshot(width) => {
                     let made = self.source.snapshot(width);
-                    self.server.handle_input(Instant::now(), Input::Snapshot { width, made });
+                    let cost = now.elapsed();
+                    let made = Input::Snapshot { width, made, cost };
+                    self.server.handle_input(Instant::now(), made);
                 }
                 Pending::Feed(command) => {
                     self.execute(command);

@@ -224,6 +224,12 @@ impl Connection {
             && self.unsent_bytes == 0
     }
 
+    /// An answer is being made, or the peer has not taken all of the last one.
+    pub fn is_answering(&self) -> bool {
+        let is_made = matches!(self.phase, Phase::Answer { .. } | Phase::Held { .. });
+        is_made || !self.events.is_empty() || self.unsent_bytes > 0
+    }
+
     /// Takes one step; false if there is none to take.
     fn advance(&mut self, context: &Context) -> bool {
         match self.phase {

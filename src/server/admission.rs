@@ -28,10 +28,6 @@ const REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// JPEG files that are encoded for one client, a second, and twice as many at once. Those that others
 /// asked for already count for nobody.
 const SNAPSHOTS_PER_SECOND: u32 = 10;
-/// Wrong tokens of one client that are compared, one after the other, and how long until one more
-/// is.
-const WRONG_TOKENS: u32 = 5;
-const WRONG_TOKEN_INTERVAL: Duration = Duration::from_secs(12);
 
 /// How much of everything there may be. [`Limits::default`] suits a small device.
 #[derive(Debug, Clone)]
@@ -80,7 +76,6 @@ pub struct Admission {
     offers: RateLimit,
     snapshots: RateLimit,
     refusal_lines: RateLimit,
-    wrong_tokens: RateLimit,
 }
 
 impl Admission {
@@ -91,30 +86,18 @@ impl Admission {
             offers: RateLimit::per_second(limits.offers_per_second),
             snapshots: RateLimit::per_second(SNAPSHOTS_PER_SECOND),
             refusal_lines: RateLimit::per_second(REFUSAL_LINES_PER_SECOND),
-            wrong_tokens: RateLimit::new(WRONG_TOKENS, WRONG_TOKEN_INTERVAL),
         }
+    }
+
+    /// A JPEG file is to be encoded for this client. Otherwise, how long it has to wait.
+    pub fn take_snapshot(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
+        self.snapshots.take(client, now)
     }
 
     /// How long a request of this client waits for its turn, which is its own then. An error is how long
     /// until it may ask for a turn again, as too many of the client's are before it.
     pub fn take_request(&mut self, client: Client, now: Instant) -> Result<Duration, Duration> {
         self.requests.take_within(client, now, REQUEST_WAIT).map_err(|_| REQUEST_WAIT)
-    }
-
-    /// How long a client has to wait after too many wrong tokens.
-    pub fn wrong_token_wait(&self, client: Client, now: Instant) -> Option<Duration> {
-        self.wrong_tokens.wait(client, now)
-    }
-
-    /// A token of this client was compared, and is wrong.
-    pub fn note_wrong_token(&mut self, client: Client, now: Instant) {
-        // It was compared, so there is one to take.
-        let _ = self.wrong_tokens.take(client, now);
-    }
-
-    /// A JPEG file is to be encoded for this client. Otherwise, how long it has to wait.
-    pub fn take_snapshot(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
-        self.snapshots.take(client, now)
     }
 
     /// A request of this client was refused; whether that is worth a line in the log.

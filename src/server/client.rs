@@ -1,7 +1,7 @@
 //! Whom limits count as one.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Server;
 use crate::web::proxies::Visitor;
@@ -20,7 +20,26 @@ pub struct Client {
     pub is_many: bool,
 }
 
+/// Clients that one host can be at will: all IPv6 hosts of a network that this server is on, by its
+/// /64, or all of IPv4 loopback, by 127.0.0.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbourhood(IpAddr);
+
 impl Client {
+    /// The neighbourhood that the client is one of. An IPv4 host has one address, and an IPv6 host
+    /// elsewhere is a client together with its network.
+    pub fn neighbourhood(self) -> Option<Neighbourhood> {
+        match self.address {
+            IpAddr::V4(address) => {
+                address.is_loopback().then_some(Neighbourhood(Ipv4Addr::new(127, 0, 0, 0).into()))
+            }
+            IpAddr::V6(address) => {
+                let network = network(address);
+                (address != network).then_some(Neighbourhood(network.into()))
+            }
+        }
+    }
+
     /// Who is at an address, for a server that is at these.
     pub fn at(address: IpAddr, own: impl IntoIterator<Item = IpAddr>) -> Client {
         Client { address: Client::counted(address, own), is_many: false }
@@ -101,5 +120,19 @@ mod tests {
     fn ipv6_hosts_of_our_own_network_are_told_apart() {
         assert_ne!(client("fd00::1"), client("fd00::2"));
         assert_ne!(client("fe80::1"), client("fe80::2"));
+    }
+
+    #[test]
+    fn clients_that_one_host_can_be_are_neighbours() {
+        let neighbourhood = |address| client(address).neighbourhood();
+        for (one, other) in
+            [("fd00::1", "fd00::2"), ("fe80::1", "fe80::2"), ("127.0.0.1", "127.9.9.9")]
+        {
+            assert!(neighbourhood(one).is_some());
+            assert_eq!(neighbourhood(one), neighbourhood(other));
+        }
+        assert_ne!(neighbourhood("fd00::1"), neighbourhood("fe80::1"));
+        assert_eq!(neighbourhood("10.0.0.1"), None);
+        assert_eq!(neighbourhood("2001:db8:0:1::1"), None, "it is a client as a whole");
     }
 }

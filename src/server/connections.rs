@@ -1,6 +1,5 @@
 //! TCP connections: each is an HTTP machine, whose requests are answered by the whole server.
 
-use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,19 +8,51 @@ use super::{ConnId, Output, Server, Timer, catch_panic};
 use crate::http::{self, Head, Response, Verdict};
 use crate::refusal::Reason;
 use crate::server::admission::RETRY_AFTER;
-use crate::web::auth::TokenCheck;
+use crate::web::auth::{TokenCheck, TokenVerdict};
 use crate::web::routes;
 use crate::work;
 
 pub(super) struct Connection {
     pub(super) http: http::Connection,
     peer: SocketAddr,
-    client: Client,
+    /// Who is at the other end: the peer, or whom a trusted proxy has named in its last request.
+    pub(super) client: Client,
     last_used: Instant,
     /// Whether the driver reads it.
     is_read: bool,
-    /// The request that waits has a turn.
-    has_turn: bool,
+    held_for: Option<HeldFor>,
+}
+
+/// What a request that is held has got, once its time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeldFor {
+    /// Its turn among the client's requests.
+    Turn,
+    /// And a comparison of its token.
+    Comparison,
+}
+
+/// What a connection is in the middle of, the first to make room first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Between requests.
+    Idle,
+    /// In an unfinished head or body, or in what comes after a last answer: the peer is owed nothing.
+    Receiving,
+    Answering,
+    /// Showing pictures to somebody.
+    Streaming,
+}
+
+impl Connection {
+    fn stage(&self) -> Stage {
+        match &self.http {
+            http if http.is_idle() => Stage::Idle,
+            http if http.is_streaming() => Stage::Streaming,
+            http if http.is_answering() => Stage::Answering,
+            _ => Stage::Receiving,
+        }
+    }
 }
 
 impl Server {
@@ -45,7 +76,7 @@ impl Server {
         let http = http::Connection::new(now);
         self.timers.set(Timer::Connection(id), http.poll_timeout());
         let connection =
-            Connection { http, peer, client, last_used: now, is_read: true, has_turn: false };
+            Connection { http, peer, client, last_used: now, is_read: true, held_for: None };
         self.connections.insert(id, connection);
     }
 
@@ -55,22 +86,27 @@ impl Server {
         self.outbox.extend([Output::Send(id, bytes), Output::Finish(id), Output::Close(id)]);
     }
 
-    /// Closes the connection that is idle for longest, or else the oldest of the client that has
-    /// most of them, if that is more than one.
+    /// Closes the connection that is idle for longest. Where none is, closes one that the peer is owed
+    /// nothing on, or else one with an answer under way: the oldest of the client that has most of
+    /// them. A stream of pictures makes room only for want of others, and not where each client has one.
+    ///
+    /// However many addresses hold back the rest of a request, a newcomer is thus let in, and has until
+    /// as many others have come as there are places to send its own.
     fn make_room(&mut self, now: Instant) -> bool {
-        let idle = self.connections.iter().filter(|(_, c)| c.http.is_idle());
-        let idle = idle.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
-        let Some(id) = idle.or_else(|| self.oldest_of_largest_client()) else {
-            return false;
-        };
+        let Some(id) = self.connection_to_close() else { return false };
         self.forget_connection(now, id);
         self.outbox.push_back(Output::Close(id));
         true
     }
 
-    fn oldest_of_largest_client(&self) -> Option<ConnId> {
-        let connections = self.connections.iter().map(|(id, connection)| (*id, connection.client));
-        oldest_of_largest(connections).filter(|(count, _)| *count > 1).map(|(_, id)| id)
+    fn connection_to_close(&self) -> Option<ConnId> {
+        let stage = self.connections.values().map(Connection::stage).min()?;
+        let at_stage = self.connections.iter().filter(|(_, c)| c.stage() == stage);
+        if stage == Stage::Idle {
+            return at_stage.min_by_key(|(_, c)| c.last_used).map(|(id, _)| *id);
+        }
+        let (count, id) = oldest_of_largest(at_stage.map(|(id, c)| (*id, c.client)))?;
+        (count > 1 || stage < Stage::Streaming).then_some(id)
     }
 
     pub(super) fn forget_connection(&mut self, now: Instant, id: ConnId) {
@@ -100,10 +136,12 @@ impl Server {
         };
         connection.last_used = now;
         let peer = connection.peer.ip();
+        self.in_service += 1;
         let served = catch_panic(|| {
             change(&mut connection.http);
             self.serve(now, id, &mut connection)
         });
+        self.in_service -= 1;
         match served {
             Some(true) => {
                 self.snapshots.note_served(id, &connection.http);
@@ -157,31 +195,34 @@ impl Server {
         true
     }
 
-    /// Decides on the head of a request: a client that asks too often waits.
+    /// Decides on the head of a request: a client that asks too often waits, and so may one whose token
+    /// is to be compared.
     fn judge(&mut self, now: Instant, connection: &mut Connection, head: &Head) -> Verdict {
-        let access = &self.config.access;
-        let visitor = access.visitor(connection.peer.ip(), head);
+        let visitor = self.config.access.visitor(connection.peer.ip(), head);
         let client = self.client_of(&visitor);
-        if !std::mem::take(&mut connection.has_turn) {
+        connection.client = client;
+        let held_for = connection.held_for.take();
+        if held_for.is_none() {
             match self.admission.take_request(client, now) {
                 Ok(Duration::ZERO) => {}
                 turn => {
-                    connection.has_turn = turn.is_ok();
+                    connection.held_for = turn.is_ok().then_some(HeldFor::Turn);
                     let (Ok(wait) | Err(wait)) = turn;
                     return Verdict::Hold(now + wait);
                 }
             }
         }
-        let guessed_wrong = Cell::new(false);
-        let check = self.config.token.as_ref().map(|token| TokenCheck {
-            token,
-            wait: self.admission.wrong_token_wait(client, now),
-            guessed_wrong: &guessed_wrong,
-        });
-        let admitted = routes::admit(head, &visitor, access, check);
-        if guessed_wrong.get() {
-            self.admission.note_wrong_token(client, now);
+        let waited = held_for == Some(HeldFor::Comparison);
+        let guesses = &mut self.guesses;
+        let mut turn = |place| guesses.turn(client, place, waited, now);
+        let token = self.config.token.as_ref();
+        let check = token.map(|token| TokenCheck { token, turn: &mut turn });
+        let (token, admitted) = routes::admit(head, &visitor, &self.config.access, check);
+        if let TokenVerdict::Postponed(at) = token {
+            connection.held_for = Some(HeldFor::Comparison);
+            return Verdict::Hold(at);
         }
+        self.guesses.note(client, token, waited, now);
         admitted.map_or_else(Verdict::Reject, |()| Verdict::Accept)
     }
 

@@ -1,7 +1,7 @@
 //! What is told to the core, and what it wants done.
 
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -53,6 +53,8 @@ pub enum Input<'a> {
     Snapshot {
         width: Option<usize>,
         made: Result<Bytes, SnapshotError>,
+        /// What it has taken the source.
+        cost: Duration,
     },
     /// The host's addresses have changed to these.
     Addresses(&'a [SocketAddr]),
@@ -88,7 +90,7 @@ pub enum Output {
     /// process, for [`Config::left_sessions`](super::Config::left_sessions).
     KeepSession(TargetId, Option<Url>),
     /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and bring
-    /// it as [`Input::Snapshot`], now or later. At most one for each width is under way.
+    /// it as [`Input::Snapshot`], now or later. At most one is under way.
     Snapshot {
         width: Option<usize>,
     },

@@ -152,7 +152,7 @@ impl Server {
     }
 
     /// From one picture to the next.
-    fn picture_period(&self) -> Duration {
+    pub(super) fn picture_period(&self) -> Duration {
         let streamed = self.feed.as_ref().filter(|feed| feed.is_running()).and_then(Feed::period);
         streamed.unwrap_or(self.clock.period())
     }

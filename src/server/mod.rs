@@ -9,10 +9,10 @@
 //! | `demux` | a datagram: whose it is |
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
-//! | `snapshots` | a picture as a file: who waits for it, who watches a stream of them |
+//! | `snapshots`, `file_share` | a picture as a file: who waits for it, who watches a stream of them; what it may cost |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | `targets` | the media servers that the stream is published to |
-//! | [`admission`], [`client`], `rate_limit` | limits and rates, and whom they count as one |
+//! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
 pub mod admission;
@@ -22,9 +22,11 @@ mod connections;
 mod contract;
 mod demux;
 mod feeds;
+mod file_share;
 pub mod frame_clock;
 mod frames;
 mod group;
+mod guesses;
 mod keyframes;
 mod metrics;
 mod overload;
@@ -50,6 +52,7 @@ pub use self::feeds::Raw;
 use self::frame_clock::FrameClock;
 use self::frames::FanOut;
 use self::group::Group;
+use self::guesses::Guesses;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
 use self::secrets::Secrets;
@@ -71,6 +74,7 @@ enum Timer {
     Target(TargetId),
     Viewer(ViewerId),
     Connection(ConnId),
+    File,
 }
 
 pub struct Server {
@@ -80,8 +84,11 @@ pub struct Server {
     /// The wall clock and the moment it was read.
     wall_clock: (SystemTime, Instant),
     connections: BTreeMap<ConnId, Connection>,
+    /// Connections that are out of the table while they are served.
+    in_service: usize,
     viewers: ViewerTable,
     admission: Admission,
+    guesses: Guesses,
     clock: FrameClock,
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
@@ -118,8 +125,10 @@ impl Server {
             started: now,
             wall_clock: (config.wall_clock, now),
             connections: BTreeMap::new(),
+            in_service: 0,
             viewers: ViewerTable::default(),
             admission: Admission::new(&config.limits),
+            guesses: Guesses::new(),
             clock: FrameClock::new(match config.feed {
                 Some(_) => feeds::NO_SIGNAL_FRAMES_PER_SECOND,
                 None => config.frames_per_second,
@@ -168,7 +177,7 @@ impl Server {
             Input::Feed(event) => self.handle_feed(now, event),
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
-            Input::Snapshot { width, made } => self.handle_snapshot(now, width, made),
+            Input::Snapshot { width, made, cost } => self.handle_snapshot(now, width, made, cost),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -226,12 +235,14 @@ impl Server {
         assert!(self.viewers.asked() <= limits.viewers);
         assert!(self.viewers.half_open() <= limits.half_open);
         assert!(self.connections.len() <= limits.connections);
+        assert_eq!(self.in_service, 0, "all are back in the table");
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
         self.snapshots.check_invariants(&self.connections);
         let ticks = self.wants_clock();
         assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
         let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
-        let own = usize::from(ticks) + usize::from(feed);
+        let file = self.snapshots.poll_timeout().is_some();
+        let own: usize = [ticks, feed, file].into_iter().map(usize::from).sum();
         let targets = self.targets.deadlines().filter(|(_, deadline)| deadline.is_some()).count();
         let timers = self.viewers.len() + self.connections.len() + targets + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
@@ -259,6 +270,7 @@ impl Server {
                     self.with_connection(now, id, |http| http.handle_timeout(now));
                 }
                 Timer::Target(id) => self.with_target(now, id, |it| it.handle_timeout(now)),
+                Timer::File => self.request_files(now),
             }
         }
         if feed_due {

@@ -6,36 +6,37 @@ use super::client::Client;
 use super::timers::Timers;
 use crate::work;
 
-/// A token bucket for each client. Clients whose bucket is full are forgotten.
+/// A token bucket for each key, which is a client unless it says otherwise. Keys whose bucket is full
+/// are forgotten.
 #[derive(Debug)]
-pub struct RateLimit {
+pub struct RateLimit<K = Client> {
     /// How long it takes for one token to come back.
     interval: Duration,
     /// From an empty bucket to a full one.
     burst: Duration,
-    /// When each client's bucket will be full again.
-    full_at: Timers<Client>,
+    /// When each key's bucket will be full again.
+    full_at: Timers<K>,
 }
 
-/// No more clients than this are told apart. Beyond it the one whose bucket is full first is
+/// No more keys than this are told apart. Beyond it the one whose bucket is full first is
 /// forgotten: who floods the table with addresses gains a few tokens, and locks out nobody.
-const MAX_CLIENTS: usize = 4_096;
+const MAX_KEYS: usize = 4_096;
 
-impl RateLimit {
+impl<K: Ord + Copy> RateLimit<K> {
     /// A bucket of `size` tokens, to which one comes back each `interval`.
-    pub fn new(size: u32, interval: Duration) -> RateLimit {
+    pub fn new(size: u32, interval: Duration) -> RateLimit<K> {
         RateLimit { interval, burst: interval * size, full_at: Timers::new() }
     }
 
     /// As many a second, and twice as many at once.
-    pub fn per_second(rate: u32) -> RateLimit {
+    pub fn per_second(rate: u32) -> RateLimit<K> {
         let rate = rate.max(1);
         RateLimit::new(2 * rate, Duration::from_secs(1) / rate)
     }
 
     /// Takes a token, or says how long to wait for one.
-    pub fn take(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
-        self.take_within(client, now, Duration::ZERO).map(drop)
+    pub fn take(&mut self, key: K, now: Instant) -> Result<(), Duration> {
+        self.take_within(key, now, Duration::ZERO).map(drop)
     }
 
     /// Takes a token that is there or comes back within `most`, and returns how long that is. So each
@@ -45,28 +46,28 @@ impl RateLimit {
     /// None comes back in that time, and none is taken: how long it would be.
     pub fn take_within(
         &mut self,
-        client: Client,
+        key: K,
         now: Instant,
         most: Duration,
     ) -> Result<Duration, Duration> {
         while self.full_at.take_due(now).is_some() {
             work::step();
         }
-        let wait = self.wait(client, now).unwrap_or_default();
+        let wait = self.wait(key, now).unwrap_or_default();
         if wait > most {
             return Err(wait);
         }
-        let full_at = self.full_at.of(client).map_or(now, |at| at.max(now));
-        self.full_at.set(client, Some(full_at + self.interval));
-        if self.full_at.len() > MAX_CLIENTS {
+        let full_at = self.full_at.of(key).map_or(now, |at| at.max(now));
+        self.full_at.set(key, Some(full_at + self.interval));
+        if self.full_at.len() > MAX_KEYS {
             self.full_at.take_first();
         }
         Ok(wait)
     }
 
     /// How long to wait for a token, if there is none to take now.
-    pub fn wait(&self, client: Client, now: Instant) -> Option<Duration> {
-        let full_at = self.full_at.of(client)?;
+    pub fn wait(&self, key: K, now: Instant) -> Option<Duration> {
+        let full_at = self.full_at.of(key)?;
         let taken = full_at.max(now) + self.interval;
         let over = taken.saturating_duration_since(now + self.burst);
         (!over.is_zero()).then_some(over)
@@ -139,10 +140,10 @@ mod tests {
         let mut limit = RateLimit::new(5, Duration::from_secs(12));
         let greedy = client(u32::MAX);
         while limit.take(greedy, start).is_ok() {}
-        for n in 0..2 * MAX_CLIENTS as u32 {
+        for n in 0..2 * MAX_KEYS as u32 {
             assert_eq!(limit.take(client(n), start), Ok(()));
         }
-        assert_eq!(limit.full_at.len(), MAX_CLIENTS);
+        assert_eq!(limit.full_at.len(), MAX_KEYS);
         assert!(limit.wait(greedy, start).is_some(), "its debt is the largest");
     }
 

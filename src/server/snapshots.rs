@@ -1,18 +1,20 @@
 //! Pictures over HTTP: who waits for a JPEG file, and who watches a stream of them.
 //!
 //! The source is asked once for a file, by [`Output::Snapshot`]. All who wait for it get the same one,
-//! and so do all who ask before the next picture is captured.
+//! and so do all who ask before the next picture is captured. It makes one file at a time, and no more
+//! than its [share](FileShare) of time allows: the widths that are asked for wait in line, that of the
+//! streams among them, and each is of the picture that is the newest at its turn.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::admission::{RETRY_AFTER, busy};
-use super::client::Client;
+use super::client::{Client, oldest_of_largest};
 use super::connections::Connection;
-use super::{ConnId, Output, Server};
+use super::file_share::FileShare;
+use super::{ConnId, Output, Server, Timer};
 use crate::feed::Feed;
 use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
@@ -20,19 +22,21 @@ use crate::refusal::Reason;
 use crate::web::proxies::Visitor;
 use crate::web::{cors, snapshot};
 
-/// Files of one picture: more widths than pages have use for, and a bound to what is kept of it and
-/// to how long it is encoded.
-const WIDTHS_MAX: usize = 8;
+/// Whoever would wait longer for a file is refused, and told when to ask again.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// From one picture of a stream to the next, on average: they are taken from the ticks of the frame
 /// clock.
 const PART_PERIOD: Duration = Duration::from_millis(100);
 
-/// The width that is asked for, or the picture's own.
+/// The width of a file, which is one of few, or the picture's own.
 type Width = Option<usize>;
 
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     files: BTreeMap<Width, File>,
+    /// The widths of files that the source was not asked for yet, the first in line first.
+    line: VecDeque<Width>,
+    share: FileShare,
     waiting: BTreeMap<ConnId, Waiting>,
     /// Connections in the middle of a stream.
     streams: BTreeSet<ConnId>,
@@ -44,6 +48,8 @@ pub(super) struct Snapshots {
 
 #[derive(Debug)]
 enum File {
+    /// In line.
+    Wanted,
     /// The source was asked for it. There may have been a newer picture since.
     Requested { of_newest: bool },
     /// A file of the newest picture.
@@ -54,6 +60,8 @@ enum File {
 #[derive(Debug)]
 struct Waiting {
     width: Width,
+    /// What the request asks for, at most the width of the file.
+    asked_width: Option<usize>,
     is_for_stream: bool,
     /// An answer with nothing but what a page of an allowed origin needs.
     cors: Response,
@@ -70,12 +78,38 @@ impl Snapshots {
         self.streams.len() + waiting.count()
     }
 
+    /// Their connections, the oldest first.
+    fn stream_ids(&self) -> BTreeSet<ConnId> {
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.is_for_stream);
+        self.streams.iter().copied().chain(waiting.map(|(id, _)| *id)).collect()
+    }
+
     /// There is a newer picture than the one that there are files of.
     pub(super) fn note_capture(&mut self) {
-        self.files.retain(|_, file| matches!(file, File::Requested { .. }));
+        self.files.retain(|_, file| !matches!(file, File::Encoded(_)));
         for file in self.files.values_mut() {
-            *file = File::Requested { of_newest: false };
+            if let File::Requested { of_newest } = file {
+                *of_newest = false;
+            }
         }
+    }
+
+    /// Puts a file in line that is not on its way.
+    fn want_file(&mut self, width: Width) {
+        if !matches!(self.files.get(&width), Some(File::Wanted | File::Requested { .. })) {
+            self.files.insert(width, File::Wanted);
+            self.line.push_back(width);
+        }
+    }
+
+    /// The width whose turn it is.
+    fn take_turn(&mut self, now: Instant) -> Option<Width> {
+        self.share.is_free(now).then(|| self.line.pop_front()).flatten()
+    }
+
+    /// When it is the turn of the next in line, unless the source is making a file.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.share.free_at().filter(|_| !self.line.is_empty())
     }
 
     /// What a connection is in the middle of, once it was served. A request that has an answer waits
@@ -96,6 +130,18 @@ impl Snapshots {
         taken
     }
 
+    /// A width is above that of the picture, which is no narrower than what some have asked for.
+    fn want_own_width(&mut self, width: Width, picture_width: usize) {
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.width == width) {
+            if waiting.asked_width.is_some_and(|asked| asked <= picture_width) {
+                waiting.width = None;
+            }
+        }
+        if self.waiting.values().any(|waiting| waiting.width.is_none()) {
+            self.want_file(None);
+        }
+    }
+
     /// The connection is gone.
     pub(super) fn forget(&mut self, id: ConnId) {
         self.waiting.remove(&id);
@@ -107,11 +153,14 @@ impl Snapshots {
         let http_of = |id| &connections[id].http;
         assert!(self.waiting.keys().all(|id| http_of(id).awaits_response()), "one answer each");
         assert!(self.streams.iter().all(|id| http_of(id).is_streaming()), "streams go on");
-        assert!(self.files.len() <= WIDTHS_MAX + 1, "files of one picture");
-        let requested = |width| matches!(self.files.get(width), Some(File::Requested { .. }));
+        assert!(self.files.len() <= snapshot::WIDTHS.len() + 1, "files of one picture");
+        let in_line = |width| matches!(self.files.get(width), Some(File::Wanted));
+        assert!(self.line.iter().all(in_line), "a place in line for each that is wanted");
+        assert_eq!(self.files.keys().filter(|width| in_line(width)).count(), self.line.len());
+        let comes = |width| in_line(width) || matches!(self.files[width], File::Requested { .. });
         let mut widths = self.waiting.values().map(|waiting| &waiting.width);
-        assert!(widths.all(requested), "what is waited for was asked for");
-        assert!(!self.part_requested || requested(&None), "the streams' picture was asked for");
+        assert!(widths.all(comes), "what is waited for was asked for");
+        assert!(!self.part_requested || comes(&None), "the streams' picture was asked for");
     }
 }
 
@@ -126,58 +175,78 @@ impl Server {
         head: &Head,
         is_for_stream: bool,
     ) -> Result<Option<Response>, Response> {
-        let width = if is_for_stream { None } else { snapshot::width(head)? };
-        self.admit_picture(is_for_stream)?;
-        // With the clock stopped nobody takes pictures: the last one may be of yesterday.
-        let is_old = self.feed.is_none() && self.clock.can_tick_alone(now);
+        let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
+        let width = asked_width.map(snapshot::width_of_file);
+        self.admit_picture()?;
+        if is_for_stream {
+            self.admit_stream(now, self.client_of(visitor))?;
+        }
         match self.snapshots.files.get(&width) {
-            Some(File::Encoded(jpeg)) if !is_old => {
+            Some(File::Encoded(jpeg)) if !self.newest_picture_is_old(now) => {
                 let jpeg = jpeg.clone();
                 return Ok(Some(self.answer_with(now, id, &jpeg, is_for_stream)));
             }
-            Some(File::Requested { .. }) => {}
+            Some(File::Wanted | File::Requested { .. }) => {}
             _ => {
-                self.admit_file(now, self.client_of(visitor), is_old)?;
-                if is_old && self.clock.tick_alone(now) {
-                    self.snapshots.note_capture();
-                    self.outbox.push_back(Output::Capture(Vec::new()));
-                }
-                self.request_file(width);
+                self.admit_file(now, self.client_of(visitor))?;
+                self.snapshots.want_file(width);
             }
         }
         let cors = cors::add_cors_headers(head, visitor, &self.config.access, Response::new(200));
-        self.snapshots.waiting.insert(id, Waiting { width, is_for_stream, cors });
+        let waiting = Waiting { width, asked_width, is_for_stream, cors };
+        self.snapshots.waiting.insert(id, waiting);
+        self.request_files(now);
         Ok(None)
     }
 
-    fn admit_picture(&self, is_for_stream: bool) -> Result<(), Response> {
+    /// With the clock stopped nobody takes pictures: the last one may be of yesterday.
+    fn newest_picture_is_old(&self, now: Instant) -> bool {
+        self.feed.is_none() && self.clock.can_tick_alone(now)
+    }
+
+    fn admit_picture(&self) -> Result<(), Response> {
         if self.shutting_down {
             return Err(self.shutting_down());
         }
         if self.feed.as_ref().is_some_and(Feed::is_encoded) {
             return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
         }
-        let most = self.config.limits.mjpeg_clients;
-        if is_for_stream && self.snapshots.mjpeg_clients() >= most {
-            let sentence = format!(
-                "{most} streams of pictures are watched already. Watch the video at /, or close one."
-            );
-            return Err(busy(Reason::MjpegClients, RETRY_AFTER, &sentence));
-        }
         Ok(())
     }
 
-    /// Whether a file more may be encoded, of a new picture or of the same.
-    fn admit_file(
-        &mut self,
-        now: Instant,
-        client: Client,
-        of_new_picture: bool,
-    ) -> Result<(), Response> {
-        let stays = |file: &&File| !of_new_picture || matches!(file, File::Requested { .. });
-        if self.snapshots.files.values().filter(stays).count() >= WIDTHS_MAX {
-            let sentence = "Pictures of too many widths are asked for at once. Ask for fewer.";
-            return Err(busy(Reason::SnapshotRate, RETRY_AFTER, sentence));
+    /// Whether there is a place for a stream more. Where there is none, the oldest stream of the client
+    /// that has most of them makes room for a client that has fewer then: nobody gains a place by asking
+    /// again.
+    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+        let most = self.config.limits.mjpeg_clients;
+        if self.snapshots.mjpeg_clients() < most {
+            return Ok(());
+        }
+        let refusal = || {
+            let sentence = format!(
+                "{most} streams of pictures are watched already. Watch the video at /, or close one."
+            );
+            busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
+        };
+        let ids = self.snapshots.stream_ids();
+        let clients = ids.iter().filter_map(|id| Some((*id, self.connections.get(id)?.client)));
+        let own = clients.clone().filter(|(_, other)| *other == client).count();
+        let largest = oldest_of_largest(clients).filter(|(count, _)| own + 1 < *count);
+        let Some((_, oldest)) = largest else { return Err(refusal()) };
+        self.with_connection(now, oldest, |http| match http.awaits_response() {
+            true => http.respond(refusal()),
+            false => http.shutdown(now),
+        });
+        Ok(())
+    }
+
+    /// Whether a file more may be made.
+    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+        let wait = self.snapshots.share.wait_behind(self.snapshots.line.len(), now);
+        if wait > MAX_WAIT {
+            let sentence = "More pictures are asked for than this device makes beside the video. Ask \
+                            again later, or watch the video at /.";
+            return Err(busy(Reason::SnapshotRate, wait, sentence));
         }
         self.admission.take_snapshot(client, now).map_err(|wait| {
             let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
@@ -185,27 +254,49 @@ impl Server {
         })
     }
 
-    fn request_file(&mut self, width: Width) {
-        if let Entry::Vacant(file) = self.snapshots.files.entry(width) {
-            file.insert(File::Requested { of_newest: true });
+    /// Asks the source for the files whose turn it is.
+    pub(super) fn request_files(&mut self, now: Instant) {
+        while let Some(width) = self.snapshots.take_turn(now) {
+            let takes_part =
+                width.is_none() && self.snapshots.part_requested && self.any_stream_takes_part();
+            if width.is_none() {
+                self.snapshots.part_requested = takes_part;
+            }
+            let mut waiting = self.snapshots.waiting.values();
+            if !takes_part && waiting.all(|waiting| waiting.width != width) {
+                self.snapshots.files.remove(&width);
+                continue;
+            }
+            if self.newest_picture_is_old(now) && self.clock.tick_alone(now) {
+                self.snapshots.note_capture();
+                self.outbox.push_back(Output::Capture(Vec::new()));
+            }
+            self.snapshots.files.insert(width, File::Requested { of_newest: true });
+            self.snapshots.share.begin(now);
             self.outbox.push_back(Output::Snapshot { width });
         }
+        self.timers.set(Timer::File, self.snapshots.poll_timeout());
+    }
+
+    fn any_stream_takes_part(&self) -> bool {
+        let mut streams = self.snapshots.streams.iter();
+        streams.any(|id| self.connections.get(id).is_some_and(|c| c.http.takes_part()))
     }
 
     /// After a picture of the frame clock: if the streams' next one is due, and one of them takes it,
-    /// its file is asked for.
+    /// its file gets in line.
     pub(super) fn request_part(&mut self, now: Instant) {
         let half_a_tick = self.clock.period() / 2;
         let due = self.snapshots.next_part_at.filter(|at| *at <= now + half_a_tick);
-        let mut streams = self.snapshots.streams.iter();
-        let takes_part = |id| self.connections.get(id).is_some_and(|c| c.http.takes_part());
-        let (Some(due), true) = (due, streams.any(takes_part)) else {
+        let Some(due) = due.filter(|_| !self.snapshots.part_requested) else { return };
+        if !self.any_stream_takes_part() {
             return;
-        };
+        }
         let is_late = due + half_a_tick < now;
         self.snapshots.next_part_at = Some(if is_late { now } else { due } + PART_PERIOD);
         self.snapshots.part_requested = true;
-        self.request_file(None);
+        self.snapshots.want_file(None);
+        self.request_files(now);
     }
 }
 
@@ -216,12 +307,17 @@ impl Server {
         now: Instant,
         width: Width,
         made: Result<Bytes, SnapshotError>,
+        cost: Duration,
     ) {
         let Some(File::Requested { of_newest }) = self.snapshots.files.get(&width) else {
             return;
         };
         let of_newest = *of_newest;
         self.snapshots.files.remove(&width);
+        self.snapshots.share.end(now, cost, self.picture_period());
+        if let Err(SnapshotError::TooWide { picture_width }) = made {
+            self.snapshots.want_own_width(width, picture_width);
+        }
         let is_part = width.is_none() && std::mem::take(&mut self.snapshots.part_requested);
         let streams = if is_part { self.snapshots.streams.clone() } else { BTreeSet::new() };
         if let Ok(jpeg) = &made {
@@ -241,6 +337,7 @@ impl Server {
         if let Ok(jpeg) = made {
             self.send_part(now, streams, &jpeg);
         }
+        self.request_files(now);
     }
 
     fn answer_with(&mut self, now: Instant, id: ConnId, jpeg: &Bytes, is_stream: bool) -> Response {

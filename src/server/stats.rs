@@ -304,8 +304,7 @@ impl Server {
             frames_per_second: self.feed.is_none().then_some(self.config.frames_per_second),
             counters: self.counters.clone(),
             viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
-            // The one that asks is not in the table while it is served.
-            connections: self.connections.len() + 1,
+            connections: self.connections.len() + self.in_service,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
             source: self.feed.as_ref().map(|feed| SourceStatistics::new(feed, now)),
             targets: self.targets.iter().map(target).collect(),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::proxies::{TrustedProxies, Visitor};
+use super::proxies::{Proxied, TrustedProxies, Visitor};
 use crate::http::{Authority, Head, Response};
 use crate::refusal::Reason;
 
@@ -23,19 +23,38 @@ impl AccessPolicy {
         self.proxies.visitor(peer, head)
     }
 
-    /// Whether a Host header may carry `host`. A page of another site can point its own name at
-    /// our address (DNS rebinding); its requests carry that name.
-    pub(super) fn admit_host(&self, host: &Authority) -> Result<(), Response> {
-        let name = &host.name;
-        let is_loopback = || name.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        if self.is_own_name(name) || complete(name) == "localhost" || is_loopback() {
+    /// Whether the request is for this server. A page of another site can point its own name at our
+    /// address (DNS rebinding); its requests carry that name in Host.
+    ///
+    /// Such a page can also write whatever a proxy passes on, so that of a trusted proxy each host has
+    /// to be ours, in Host and in what it forwards. A loopback name may be the proxy's own name for us
+    /// in Host, and is never the host that is asked for: the proxy may be on another machine, and one
+    /// that replaces Host by it tells nothing about the client.
+    pub(super) fn admit_host(&self, visitor: &Visitor) -> Result<(), Response> {
+        let Some(Proxied { host, forwarded_hosts }) = &visitor.proxied else {
+            return self.admit_local_host(&visitor.host);
+        };
+        self.admit_local_host(host)?;
+        let mut asked = forwarded_hosts.iter().flatten().chain([&visitor.host]);
+        match asked.find(|host| !self.is_own_name(&host.name)) {
+            None => Ok(()),
+            Some(host) if is_loopback(&host.name) => {
+                let sentence = format!(
+                    "The proxy asks for {host}, which is no name of this server. It has to forward \
+                     the Host that the browser sent it: an address or a name of the server."
+                );
+                Err(Response::problem(421, Reason::HostUnknown, &sentence))
+            }
+            Some(host) => Err(host_unknown(host)),
+        }
+    }
+
+    /// Whether a name in Host leads here from anywhere, or from this machine.
+    pub(super) fn admit_local_host(&self, host: &Authority) -> Result<(), Response> {
+        if self.is_own_name(&host.name) || is_loopback(&host.name) {
             return Ok(());
         }
-        let sentence = format!(
-            "This server does not answer to the name {name}. Use one of its addresses, or start it \
-             with --allow-host {name}."
-        );
-        Err(Response::problem(421, Reason::HostUnknown, &sentence))
+        Err(host_unknown(host))
     }
 
     /// Whether the page that asks is one of this host, whatever its port, or of an allowed origin.
@@ -85,6 +104,20 @@ impl AccessPolicy {
         };
         self.names.iter().any(|own| own == complete(name)) || name.parse().is_ok_and(is_address)
     }
+}
+
+fn host_unknown(Authority { name, .. }: &Authority) -> Response {
+    let sentence = format!(
+        "This server does not answer to the name {name}. Use one of its addresses, or start it \
+         with --allow-host {name}."
+    );
+    Response::problem(421, Reason::HostUnknown, &sentence)
+}
+
+/// Whether a name or an address leads to the machine that uses it.
+fn is_loopback(name: &str) -> bool {
+    let is_address = || name.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    complete(name) == "localhost" || is_address()
 }
 
 /// A name with a dot at its end is the same name, and complete (RFC 1034, section 3.1).

@@ -1,9 +1,8 @@
 //! The secret that viewers have to know, if the operator has set one: a bearer token (RFC 6750).
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Encoding};
 use subtle::ConstantTimeEq;
@@ -14,6 +13,8 @@ use crate::web::query;
 
 const LEAST_BYTES: usize = 8;
 const MOST_BYTES: usize = 256;
+/// Fewer characters may be a word, which is found in days at the rate at which guesses are compared.
+const SAFE_BYTES: usize = 16;
 
 /// Filled up with zeros, so that a comparison takes as long for every length.
 #[derive(Clone, Eq)]
@@ -36,6 +37,11 @@ impl Token {
         Some(Token(bytes))
     }
 
+    /// Whether a patient program can guess it.
+    pub fn is_short(&self) -> bool {
+        self.text().len() < SAFE_BYTES
+    }
+
     /// For the operator's own eyes.
     pub fn text(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(MOST_BYTES);
@@ -56,77 +62,123 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Where a request has its token. A page of another site can make a browser send a wrong one in the
+/// query, and some browsers as Basic, but none as Bearer: each place has its own count of wrong tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TokenPlace {
+    /// `Authorization: Bearer` (RFC 6750, section 2.1).
+    Bearer,
+    /// The password of any user in `Authorization: Basic` (RFC 7617): there are players that can send
+    /// nothing else.
+    Basic,
+    /// `?token=`: an `<img>` and many programs that show pictures can send no header.
+    ///
+    /// Such an address can end up in the history of a browser and in the log of a proxy, though not in
+    /// ours, and other sites are not told it (Referrer-Policy). It is no cookie and no password that a
+    /// browser remembers: a page of another site that does not know the token cannot use it.
+    Query,
+}
+
+/// Whether a token may be compared, after wrong ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    Now,
+    /// The request has to wait until then, and its answer too: it would tell right from wrong.
+    Later(Instant),
+    /// The client has to wait so long before it asks again.
+    RefusedFor(Duration),
+}
+
+/// What has become of the token of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// The request needs none.
+    NotNeeded,
+    Missing,
+    Right,
+    Wrong(TokenPlace),
+    /// To be compared then.
+    Postponed(Instant),
+    RefusedFor(Duration),
+}
+
 /// What a request has to get past.
-#[derive(Debug)]
 pub struct TokenCheck<'a> {
     pub token: &'a Token,
-    /// How long the peer has to wait, after too many wrong ones.
-    pub wait: Option<Duration>,
-    /// Set when a token was compared and is wrong, which the peer may do a few times only.
-    pub guessed_wrong: &'a Cell<bool>,
+    pub turn: &'a mut dyn FnMut(TokenPlace) -> Turn,
 }
 
 impl TokenCheck<'_> {
+    /// Judges the token of a request, which may be in the query where that
+    /// [is accepted](TokenPlace::Query).
+    ///
     /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
     /// ones.
-    pub fn admit(&self, head: &Head) -> Result<(), Response> {
-        let sentence = "This server asks for a token: open its address with #token=… at the end. A \
-                        player sends it as Authorization: Bearer.";
-        self.admit_given(given(head).as_deref(), sentence)
-    }
-
-    /// As [`admit`](Self::admit), and the token may be in the query, as `?token=…`: an `<img>` and
-    /// many programs that show pictures can send no header.
-    ///
-    /// Such an address can end up in the history of a browser and in the log of a proxy, though not
-    /// in ours, and other sites are not told it (Referrer-Policy). It is no cookie and no password
-    /// that a browser remembers: a page of another site that does not know the token cannot use it.
-    pub fn admit_picture(&self, head: &Head) -> Result<(), Response> {
-        let in_query = query::parameter(head, "token");
-        let sentence = "This server asks for a token: add ?token=… to this address, or send \
-                        Authorization: Bearer.";
-        let given = given(head);
-        self.admit_given(given.as_deref().or(in_query.as_deref()), sentence)
-    }
-
-    fn admit_given(&self, given: Option<&str>, sentence: &str) -> Result<(), Response> {
-        let Some(given) = given else {
-            return Err(challenge(Reason::TokenMissing, sentence, "Bearer realm=\"ballcast\""));
-        };
-        if let Some(wait) = self.wait {
-            let sentence = "Too many wrong tokens came from your address. Try again in a moment.";
-            return Err(Response::problem(429, Reason::TokenRate, sentence).retry_after(wait));
+    pub fn judge(&mut self, head: &Head, accepts_query: bool) -> TokenVerdict {
+        let in_query = || query::parameter(head, "token").map(|it| (TokenPlace::Query, it.into()));
+        let given = in_header(head).or_else(|| accepts_query.then(in_query).flatten());
+        let Some((place, given)) = given else { return TokenVerdict::Missing };
+        match (self.turn)(place) {
+            Turn::RefusedFor(wait) => TokenVerdict::RefusedFor(wait),
+            Turn::Later(at) => TokenVerdict::Postponed(at),
+            Turn::Now if Token::parse(&given).is_some_and(|given| given == *self.token) => {
+                TokenVerdict::Right
+            }
+            Turn::Now => TokenVerdict::Wrong(place),
         }
-        if Token::parse(given).is_some_and(|given| given == *self.token) {
-            return Ok(());
-        }
-        self.guessed_wrong.set(true);
-        let sentence = "The token is not this server's. Ask its operator for the right one.";
-        Err(challenge(
-            Reason::TokenWrong,
-            sentence,
-            "Bearer realm=\"ballcast\", error=\"invalid_token\"",
-        ))
     }
 }
 
-/// The token that comes with a request (RFC 6750, section 2.1), or as a password of any user (RFC
-/// 7617): there are players that can send nothing else. Another scheme is as good as none.
-fn given(head: &Head) -> Option<Cow<'_, str>> {
+impl TokenVerdict {
+    /// The refusal that the verdict is, if it is one.
+    pub fn admit(self, accepts_query: bool) -> Result<(), Response> {
+        let challenge = |reason, sentence, challenge| {
+            let refusal = Response::problem(401, reason, sentence);
+            Err(refusal.with_header("WWW-Authenticate", challenge))
+        };
+        match self {
+            TokenVerdict::NotNeeded | TokenVerdict::Right | TokenVerdict::Postponed(_) => Ok(()),
+            TokenVerdict::Missing => {
+                let sentence = match accepts_query {
+                    true => {
+                        "This server asks for a token: add ?token=… to this address, or send \
+                         Authorization: Bearer."
+                    }
+                    false => {
+                        "This server asks for a token: open its address with #token=… at the end. A \
+                         player sends it as Authorization: Bearer."
+                    }
+                };
+                // RFC 6750, section 3.
+                challenge(Reason::TokenMissing, sentence, "Bearer realm=\"ballcast\"")
+            }
+            TokenVerdict::Wrong(_) => {
+                let sentence =
+                    "The token is not this server's. Ask its operator for the right one.";
+                let error = "Bearer realm=\"ballcast\", error=\"invalid_token\"";
+                challenge(Reason::TokenWrong, sentence, error)
+            }
+            TokenVerdict::RefusedFor(wait) => {
+                let sentence =
+                    "Too many wrong tokens came from your address. Try again in a moment.";
+                Err(Response::problem(429, Reason::TokenRate, sentence).retry_after(wait))
+            }
+        }
+    }
+}
+
+/// Another scheme than these two is as good as none.
+fn in_header(head: &Head) -> Option<(TokenPlace, Cow<'_, str>)> {
     let (scheme, given) = head.header("authorization")?.split_once(' ')?;
     let given = given.trim_start_matches(' ');
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(given.into());
+        return Some((TokenPlace::Bearer, given.into()));
     }
     let decoded =
         scheme.eq_ignore_ascii_case("basic").then(|| Base64::decode_vec(given).ok())??;
     let decoded = String::from_utf8(decoded).ok()?;
-    decoded.split_once(':').map(|(_, password)| password.to_owned().into())
-}
-
-/// RFC 6750, section 3.
-fn challenge(reason: Reason, sentence: &str, challenge: &'static str) -> Response {
-    Response::problem(401, reason, sentence).with_header("WWW-Authenticate", challenge)
+    let (_, password) = decoded.split_once(':')?;
+    Some((TokenPlace::Basic, password.to_owned().into()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Proxies that the operator trusts: who asks through them, and for which host.
 //!
-//! `X-Forwarded-For`, which nginx, Caddy, HAProxy, Traefik and Apache write, or `Forwarded` (RFC 7239)
-//! where it is missing. Each proxy adds the address that it was asked from at the right end, so that
-//! the right-most one that is no trusted proxy is the client; what is left of it, the client itself
-//! may have written. `X-Forwarded-Host` is whom the client asked for. X-Forwarded-Proto tells nothing
-//! that matters: pages of a host are its own over either scheme.
+//! `X-Forwarded-For`, which nginx, Caddy, HAProxy, Traefik and Apache write, or `Forwarded` (RFC 7239).
+//! Each proxy adds the address that it was asked from at the right end, so that the right-most one
+//! that is no trusted proxy is the client; what is left of it, the client itself may have written.
+//! `X-Forwarded-Host`, or `host=` in `Forwarded`, is whom the client asked for. X-Forwarded-Proto tells
+//! nothing that matters: pages of a host are its own over either scheme.
+//!
+//! A proxy writes one of the two families and often passes the other one on as the client wrote it.
+//! Nothing tells them apart, so neither is preferred: the address counts only where both name the same
+//! one, and every host that either names has to be ours ([`AccessPolicy`](super::access::AccessPolicy)).
 
 use std::net::IpAddr;
 
@@ -19,6 +23,17 @@ pub struct Visitor {
     pub is_told: bool,
     /// Whom the client believes that it is talking to.
     pub host: Authority,
+    /// What the trusted proxy wrote that the request came through; `None` without one.
+    pub proxied: Option<Proxied>,
+}
+
+/// The hosts that a request of a trusted proxy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxied {
+    /// In the Host header: the client's, or the proxy's own name for this server.
+    pub host: Authority,
+    /// In `X-Forwarded-Host`, and in `Forwarded`.
+    pub forwarded_hosts: [Option<Authority>; 2],
 }
 
 /// The addresses of proxies.
@@ -63,26 +78,31 @@ impl TrustedProxies {
 
     /// Who asks in this request of a connection from `peer`. What a peer that is not trusted says of
     /// itself counts for nothing.
+    ///
+    /// Clients whose `X-Forwarded-For` and `Forwarded` contradict each other are one client at the
+    /// address of the proxy: one of the two is forged, and must not give its sender a second share of
+    /// anything.
     pub fn visitor(&self, peer: IpAddr, head: &Head) -> Visitor {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
-            return Visitor { address: peer, is_told: true, host: head.host.clone() };
+            let host = head.host.clone();
+            return Visitor { address: peer, is_told: true, host, proxied: None };
         }
-        let client = self.client(head);
-        Visitor {
-            address: client.unwrap_or(peer),
-            is_told: client.is_some(),
-            host: forwarded_host(head).unwrap_or_else(|| head.host.clone()),
-        }
+        let mut clients = claims(head).map(|hops| self.client(hops));
+        let (address, is_told) = match (clients.next().flatten(), clients.next()) {
+            (Some(client), None) => (client, true),
+            (client, Some(other)) if client != other => (peer, true),
+            (Some(client), Some(_)) => (client, true),
+            (None, _) => (peer, false),
+        };
+        let proxied = Proxied { host: head.host.clone(), forwarded_hosts: forwarded_hosts(head) };
+        let host = proxied.forwarded_hosts.iter().flatten().next().unwrap_or(&proxied.host);
+        Visitor { address, is_told, host: host.clone(), proxied: Some(proxied) }
     }
 
-    /// The right-most address that is no proxy's; the left-most of all if there is none, as for a
-    /// client on the proxy's own machine.
-    fn client(&self, head: &Head) -> Option<IpAddr> {
-        let hops = match head.header("x-forwarded-for") {
-            Some(list) => list.rsplit(',').map(address).collect(),
-            None => forwarded(head, "for").map(|hop| address(hop?)).collect::<Vec<_>>(),
-        };
+    /// The first address that is no proxy's, of hops with the nearest first; the last of all if there
+    /// is none, as for a client on the proxy's own machine. `None` if a hop before it is no address.
+    fn client(&self, hops: Vec<Option<IpAddr>>) -> Option<IpAddr> {
         let mut client = None;
         for hop in hops {
             work::step();
@@ -95,12 +115,20 @@ impl TrustedProxies {
     }
 }
 
-fn forwarded_host(head: &Head) -> Option<Authority> {
-    let host = match head.header("x-forwarded-host") {
-        Some(list) => list.rsplit(',').next()?,
-        None => forwarded(head, "host").next()??,
-    };
-    Authority::parse(unquoted(host))
+/// The hops of each header that tells who asks, the nearest first.
+fn claims(head: &Head) -> impl Iterator<Item = Vec<Option<IpAddr>>> {
+    let list = head.header("x-forwarded-for");
+    let listed = list.map(|list| list.rsplit(',').map(address).collect());
+    let nearest = forwarded(head, "for").next().flatten();
+    let forwarded = nearest.map(|_| forwarded(head, "for").map(|hop| address(hop?)).collect());
+    listed.into_iter().chain(forwarded)
+}
+
+/// The host of the nearest hop in each header that names one.
+fn forwarded_hosts(head: &Head) -> [Option<Authority>; 2] {
+    let listed = head.header("x-forwarded-host").and_then(|list| list.rsplit(',').next());
+    let forwarded = forwarded(head, "host").next().flatten();
+    [listed, forwarded].map(|host| Authority::parse(unquoted(host?)))
 }
 
 /// A parameter of each hop in `Forwarded`, the nearest hop first.

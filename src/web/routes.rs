@@ -2,7 +2,7 @@
 
 use super::access::AccessPolicy;
 use super::assets::{ASSETS, Asset};
-use super::auth::TokenCheck;
+use super::auth::{TokenCheck, TokenVerdict};
 use super::cors::add_cors_headers;
 use super::proxies::Visitor;
 use super::{health, offer_api, snapshot, whep};
@@ -30,34 +30,46 @@ pub enum Route<'a> {
     Server,
 }
 
-/// Decides on the head alone whether the rest of a request is wanted.
+/// Decides on the head alone whether the rest of a request is wanted, and tells what has become of its
+/// token.
 pub fn admit(
     head: &Head,
     visitor: &Visitor,
     access: &AccessPolicy,
-    token: Option<TokenCheck>,
-) -> Result<(), Response> {
-    admit_request(head, visitor, access, token)
-        .map_err(|refusal| add_cors_headers(head, visitor, access, refusal))
+    mut token: Option<TokenCheck>,
+) -> (TokenVerdict, Result<(), Response>) {
+    let mut verdict = TokenVerdict::NotNeeded;
+    let check_token = |accepts_query| {
+        let Some(token) = &mut token else { return Ok(()) };
+        verdict = token.judge(head, accepts_query);
+        verdict.admit(accepts_query)
+    };
+    let admitted = admit_request(head, visitor, access, check_token)
+        .map_err(|refusal| add_cors_headers(head, visitor, access, refusal));
+    (verdict, admitted)
 }
 
+/// `check_token` is told whether the token may be in the query.
 fn admit_request(
     head: &Head,
     visitor: &Visitor,
     access: &AccessPolicy,
-    token: Option<TokenCheck>,
+    check_token: impl FnOnce(bool) -> Result<(), Response>,
 ) -> Result<(), Response> {
-    access.admit_host(&visitor.host)?;
+    let wanted = route(head);
+    match wanted {
+        // A watcher on the machine of a trusted proxy asks for itself.
+        Ok(Route::Health) => access.admit_local_host(&head.host)?,
+        _ => access.admit_host(visitor)?,
+    }
     // The origin first: another site's page could use up the tries of the address that opened it.
-    let token = token.as_ref();
-    let check_token = || token.map_or(Ok(()), |token| token.admit(head));
-    let wanted = route(head)?;
+    let wanted = wanted?;
     match wanted {
         Route::Offer => {
             // A browser sends no token with a preflight.
             if head.method != Method::Options {
                 access.admit_origin(head, &visitor.host)?;
-                check_token()?;
+                check_token(false)?;
             }
             offer_api::admit(head)
         }
@@ -65,15 +77,15 @@ fn admit_request(
             // What changes nothing says nothing either.
             if !matches!(head.method, Method::Get | Method::Head | Method::Options) {
                 access.admit_origin(head, &visitor.host)?;
-                check_token()?;
+                check_token(false)?;
             }
             whep::admit(head)
         }
         // They tell who watches, and how many.
-        Route::Stats | Route::Metrics => check_token(),
+        Route::Stats | Route::Metrics => check_token(false),
         Route::Snapshot | Route::MotionJpeg => {
             access.admit_picture_origin(head, &visitor.host)?;
-            token.map_or(Ok(()), |token| token.admit_picture(head))?;
+            check_token(true)?;
             match wanted {
                 Route::Snapshot => snapshot::width(head).map(|_| ()),
                 _ => Ok(()),

@@ -17,6 +17,9 @@ pub const STREAM: &str = "/stream.mjpg";
 const WIDTH_MIN: usize = 16;
 const WIDTH_MAX: usize = 3840;
 
+/// The widths that files have, beside the picture's own: what many ask for is then often the same file.
+pub const WIDTHS: [usize; 8] = [160, 320, 640, 960, 1280, 1920, 2560, WIDTH_MAX];
+
 const JPEG: &str = "image/jpeg";
 /// RFC 2046, section 5.1.1. There is no text in our JPEG files that it could be taken for.
 const MULTIPART: &str = "multipart/x-mixed-replace; boundary=ballcast-picture";
@@ -35,6 +38,12 @@ pub fn width(head: &Head) -> Result<Option<usize>, Response> {
         let sentence = "The width must be an even number, from 16 to the width of the picture.";
         Response::problem(400, Reason::SnapshotWidth, sentence)
     })
+}
+
+/// The width of the file that a width of at most 3840 is answered with: the next of [`WIDTHS`]. If the
+/// picture is not that wide, the answer has its own width.
+pub fn width_of_file(asked: usize) -> usize {
+    WIDTHS.into_iter().find(|width| *width >= asked).unwrap_or(WIDTH_MAX)
 }
 
 /// The answer to a request for one picture.

@@ -238,6 +238,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         half_open: options.half_open,
         viewers_per_address: options.viewers_per_address,
         connections: options.connections,
+        connections_per_address: options.connections / 2,
         offers_per_second: options.offers_per_second,
         ..Limits::default()
     };

@@ -203,11 +203,16 @@ pub fn request_from(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
+    let stream = connect_from(source, address);
+    exchange(stream, &request_bytes(address, method, path, headers, body), WAIT_LIMIT).unwrap()
+}
+
+/// Connects from this address of the loopback network.
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&socket, &SocketAddr::new(source, 0)).unwrap();
     connect(&socket, &address).unwrap();
-    let stream = TcpStream::from(socket);
-    exchange(stream, &request_bytes(address, method, path, headers, body), WAIT_LIMIT).unwrap()
+    TcpStream::from(socket)
 }
 
 fn request_bytes(

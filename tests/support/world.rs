@@ -74,6 +74,8 @@ pub struct World {
     pub source_fails: bool,
     /// How each wish for a JPEG file is answered; `None` leaves it to the test.
     pub snapshot: Option<SnapshotMaker>,
+    /// How long the source, and all else with it, is busy with a JPEG file.
+    pub snapshot_cost: Duration,
     /// The widths of all wishes for a JPEG file.
     pub snapshots: Vec<Option<usize>>,
     keyframe_forced: bool,
@@ -180,6 +182,7 @@ impl World {
             source_ignores_keyframe_requests: false,
             source_fails: false,
             snapshot: Some(|width, captures| Ok(format!("JPEG {captures} {width:?}").into_bytes())),
+            snapshot_cost: Duration::ZERO,
             snapshots: Vec::new(),
             keyframe_forced: false,
             deadline: None,
@@ -342,7 +345,7 @@ impl World {
             }
             self.deliver();
         }
-        self.now = end;
+        self.now = self.now.max(end);
         self.input(Input::Timeout);
         self.deliver();
     }
@@ -477,9 +480,11 @@ impl World {
         for width in snapshots {
             self.snapshots.push(width);
             if let Some(maker) = self.snapshot {
+                self.now += self.snapshot_cost;
                 self.input(Input::Snapshot {
                     width,
                     made: maker(width, self.captures).map(Into::into),
+                    cost: self.snapshot_cost,
                 });
             }
         }

@@ -94,7 +94,8 @@ impl Run {
             Event::SnapshotMade(width) => {
                 let fails = self.stalled_until.is_some_and(|until| self.now <= until);
                 let made = if fails { Err(SnapshotError::NoPicture) } else { Ok("JPEG".into()) };
-                self.input(Input::Snapshot { width, made })
+                let cost = Duration::from_millis(self.rng.u64(0..20));
+                self.input(Input::Snapshot { width, made, cost })
             }
             Event::HttpCut(connection) if self.is_open(connection) => {
                 self.tally.fault(Fault::HttpCut);
