@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
+use ballcast::driver::panics;
 use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 fn serve(flags: &Flags) -> Result<(), String> {
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment).format_target(false).init();
+    panics::limit_reports();
 
     if flags.token.is_some() {
         log::info!("viewers need the token: the URLs with #token= and the token at their end");

@@ -12,6 +12,7 @@ mod endpoints;
 mod errors;
 pub mod feed;
 mod following;
+pub mod panics;
 mod pictures;
 pub mod publish;
 mod service;
@@ -48,7 +49,7 @@ use crate::media::Codec;
 use crate::publish::END_LIMIT;
 use crate::publish::TargetId;
 use crate::server::{ConnId, Input, Output, Raw, Server};
-use crate::source::Source;
+use crate::source::{Contained, Source};
 use crate::webrtc::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
@@ -103,8 +104,7 @@ pub struct Driver<S> {
     warnings: Warnings,
     service: Service,
     server: Server,
-    source: S,
-    source_failing: bool,
+    source: Contained<S>,
     /// Dropped before the stream, whose end reaps all children.
     targets: Targets,
     sessions: Sessions,
@@ -148,8 +148,7 @@ impl<S: Source> Driver<S> {
             warnings: Warnings::default(),
             service: Service::default(),
             server: make_server(addresses, now, wall),
-            source,
-            source_failing: false,
+            source: Contained::new(source),
             targets: Targets::new(),
             sessions: Sessions::default(),
             stream: None,
@@ -351,10 +350,7 @@ impl<S: Source> Driver<S> {
                     self.show_picture(picture, captured, &codecs);
                     continue;
                 }
-                Pending::Snapshot(width) => {
-                    let made = self.source.snapshot(width);
-                    self.server.handle_input(Instant::now(), Input::Snapshot { width, made });
-                }
+                Pending::Snapshot(width) => self.take_snapshot(width),
                 Pending::Feed(command) => {
                     self.execute(command);
                     continue;

@@ -165,6 +165,7 @@ impl Server {
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
+            Input::PictureDamaged => self.counters.pictures_damaged += 1,
             Input::Feed(event) => self.handle_feed(now, event),
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
