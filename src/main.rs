@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
+use ballcast::driver::feed::supervisor;
 use ballcast::driver::panics;
 use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Help => print(cli::HELP),
         Command::CheckHealth(server) => cli::health::check(&server),
+        Command::Supervise => supervisor::supervise(),
         Command::Resolve(name) => resolver::resolve(&name).and_then(|lines| print(&lines)),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Serve(flags) => serve(&flags),

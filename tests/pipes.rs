@@ -18,6 +18,7 @@ use support::chromium::{Chromium, Tab};
 use support::jpegs;
 use support::marker::{CYCLE, Mark, follow, follow_all, input, record, recorded, steps, unhurried};
 use support::process::{Server, WAIT_LIMIT, binary};
+use support::processes::descendants;
 use support::scripts::LIVE;
 use support::socket_viewer::{SocketViewer, run_until};
 
@@ -245,13 +246,14 @@ fn a_writer_that_is_killed_and_one_that_hangs_come_back_to_the_same_viewer() {
     let tab = open_live(&server, &mut chromium);
     for signal in ["KILL", "STOP"] {
         let restarts = server.stats()["source"]["restarts"].as_u64().unwrap();
-        let children = read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
-        let children = children.unwrap();
-        let ffmpeg = children.split_whitespace().find(|pid| {
-            read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ffmpeg\n")
+        let processes = descendants(server.pid());
+        let ffmpeg = processes.iter().find(|process| {
+            read_to_string(format!("/proc/{}/comm", process.pid))
+                .is_ok_and(|name| name == "ffmpeg\n")
         });
-        let ffmpeg = ffmpeg.unwrap_or_else(|| panic!("no ffmpeg among {children}"));
-        let killed = Command::new("kill").args(["-s", signal, ffmpeg]).status().unwrap();
+        let ffmpeg =
+            ffmpeg.unwrap_or_else(|| panic!("no ffmpeg among {processes:?}")).pid.to_string();
+        let killed = Command::new("kill").args(["-s", signal, &ffmpeg]).status().unwrap();
         assert!(killed.success());
         let asked = Instant::now();
         server.wait_for("it is noticed", |stats| stats["source"]["state"] != "running");

@@ -296,7 +296,7 @@ impl<S: Source> Driver<S> {
     fn check_children(&mut self) {
         let targets = &mut self.targets;
         match &mut self.stream {
-            // What a command has started is adopted when the command has ended.
+            // The first process of a container adopts all that lose their parents.
             Some(stream) => children::reap(|pid, status| {
                 targets.note_reaped(pid);
                 stream.note_reaped(pid, status);

@@ -1,9 +1,11 @@
 //! The stream from outside, between its descriptors and the core.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitStatus};
 
+use super::children::PROGRAM;
 use super::feed::{self, FeedIo, Origin, Report};
 use super::{Driver, FEED, FEED_STDERR};
 use crate::feed::{Command, Event, Signal};
@@ -29,7 +31,7 @@ pub struct Stream {
 impl Stream {
     pub fn new(origin: Origin) -> Stream {
         Stream {
-            io: FeedIo::new(origin, FEED, FEED_STDERR),
+            io: FeedIo::new(origin, Path::new(PROGRAM), FEED, FEED_STDERR),
             buffer: vec![0; feed::READ_BYTES],
             reason: String::new(),
             gave_up: false,
@@ -103,8 +105,8 @@ impl<S: Source> Driver<S> {
     }
 
     pub(super) fn read_stderr(&mut self) {
-        if self.stream.as_mut().is_some_and(|stream| stream.io.read_stderr()) {
-            self.unread.insert(FEED_STDERR);
+        if let Some(stream) = &mut self.stream {
+            stream.io.read_stderr(Instant::now());
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use mio::Token;
 use rustix::process::Pid;
 
-use super::children;
-use super::publish::{TargetIo, resolver};
+use super::children::{self, PROGRAM};
+use super::publish::TargetIo;
 use super::{Driver, FIRST_ENDPOINT, FIRST_TARGET, READS_A_TURN};
 use crate::publish::{Command, MAX_TARGETS, TargetId};
 use crate::server::Input;
@@ -25,7 +25,7 @@ impl Targets {
     pub fn new() -> Targets {
         Targets(std::array::from_fn(|number| {
             let connection = FIRST_TARGET + number * TOKENS_EACH;
-            let program = Path::new(resolver::PROGRAM);
+            let program = Path::new(PROGRAM);
             TargetIo::new(program, Token(connection), Token(connection + 1))
         }))
     }
