@@ -93,8 +93,10 @@ impl Source for BallSource {
     }
 
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        let size = self.ball.size();
         let last = self.latest.take().and_then(|latest| latest.picture);
-        let mut picture = last.unwrap_or_else(|| Picture::filled(self.ball.size(), Colour::BLACK));
+        let last = last.filter(|picture| picture.size() == size);
+        let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
         self.ball.draw(&mut picture);
         if self.stamp {

@@ -23,11 +23,17 @@ const MESSAGE_MAX_CHARS: usize = 200;
 /// A source whose panics are errors.
 pub struct Contained<S> {
     source: S,
+    renewals: u64,
 }
 
 impl<S: Source> Contained<S> {
     pub fn new(source: S) -> Contained<S> {
-        Contained { source }
+        Contained { source, renewals: 0 }
+    }
+
+    /// How often the source has panicked, and was made anew.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// See [`Source::capture`].
@@ -62,6 +68,7 @@ impl<S: Source> Contained<S> {
     /// Calls the source. After a panic, another takes its place.
     fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> io::Result<T> {
         catch_unwind(AssertUnwindSafe(|| call(&mut self.source))).map_err(|panic| {
+            self.renewals += 1;
             let renewed = self.source.renewed();
             let broken = std::mem::replace(&mut self.source, renewed);
             // What it has left behind may not even be freed.
@@ -89,16 +96,16 @@ mod tests {
 
     const SIZE: Size = Size { width: 64, height: 48 };
 
-    /// Panics in each call while it is broken, and again when it is freed.
+    /// Panics in its first call and all that follow, and again when it is freed.
     struct Fragile {
         name: &'static str,
-        renewals: u32,
+        is_new: bool,
         is_broken: bool,
     }
 
     impl Fragile {
         fn touch(&mut self) {
-            self.is_broken |= self.renewals == 0;
+            self.is_broken |= !self.is_new;
             assert!(!self.is_broken, "a planted\npanic");
         }
     }
@@ -111,7 +118,7 @@ mod tests {
 
     impl Source for Fragile {
         fn renewed(&self) -> Fragile {
-            Fragile { name: self.name, renewals: self.renewals + 1, is_broken: false }
+            Fragile { name: self.name, is_new: true, is_broken: false }
         }
 
         fn capture(&mut self, _: Instant, _: SystemTime) -> io::Result<()> {
@@ -151,11 +158,11 @@ mod tests {
             |source| source.snapshot(None).err().map(|e| format!("{e:?}")),
             |source| {
                 source.force_keyframe(Codec::H264);
-                (source.source.renewals == 0).then(String::new)
+                (source.renewals == 0).then(String::new)
             },
         ];
         for (index, call) in calls.into_iter().enumerate() {
-            let fragile = Fragile { name: "its settings", renewals: 0, is_broken: false };
+            let fragile = Fragile { name: "its settings", is_new: false, is_broken: false };
             let mut source = Contained::new(fragile);
             let failure = call(&mut source);
             match index {
@@ -163,9 +170,9 @@ mod tests {
                 3 => assert_eq!(failure.as_deref(), Some("Damaged")),
                 _ => assert_eq!(failure, None),
             }
-            assert_eq!((source.source.renewals, source.source.name), (1, "its settings"));
+            assert_eq!((source.renewals(), source.source.name), (1, "its settings"));
             assert_eq!(call(&mut source), None, "the next picture is a good one");
-            assert_eq!(source.source.renewals, 1);
+            assert_eq!(source.renewals(), 1);
         }
     }
 
