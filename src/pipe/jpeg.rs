@@ -14,6 +14,9 @@ pub const JPEG_MIN_BYTES: usize = 128;
 /// A JPEG with more scans is damaged: a decoder walks through all blocks for each, also where it has no
 /// bits. Of libjpeg's own scripts the longest, for four components, has 18, and for three 10.
 const SCANS_MAX: u32 = 20;
+/// Of all segments with Huffman tables: a decoder works for each byte of them as for ten others. Each scan
+/// may have 8 new tables (B.2.4.2), of 273 bytes at most.
+const TABLES_MAX_BYTES: usize = SCANS_MAX as usize * 8 * 273;
 /// Each block of each component has a code for its DC coefficient, and no code is shorter than a bit
 /// (F.1.2.1, G.1.2.1): a file with fewer bits than blocks is damaged, and a decoder would fill its
 /// picture with nothing. A black 1920x1080 in 4:2:0 is 6 kB at least.
@@ -46,6 +49,8 @@ pub struct Mjpeg {
     /// What a decoder has to fill, of all components.
     blocks: usize,
     scans: u32,
+    /// Of the file's own tables, which may be none.
+    table_bytes: usize,
     has_tables: bool,
     tables_added: bool,
 }
@@ -80,6 +85,7 @@ impl Mjpeg {
             size: None,
             blocks: 0,
             scans: 0,
+            table_bytes: 0,
             has_tables: false,
             tables_added: false,
         }
@@ -173,7 +179,13 @@ impl Mjpeg {
                 match usize::from(u16::from_be_bytes([high, byte])) {
                     0 | 1 => self.abandon(out),
                     2 => self.state = State::BeforeMarker,
-                    length => self.state = State::Segment(code, self.data.len(), length - 2),
+                    length if code == DHT && self.table_bytes + length > TABLES_MAX_BYTES => {
+                        self.abandon(out);
+                    }
+                    length => {
+                        self.table_bytes += if code == DHT { length } else { 0 };
+                        self.state = State::Segment(code, self.data.len(), length - 2);
+                    }
                 }
             }
             State::Outside | State::Segment(..) | State::Scan => {}
@@ -411,6 +423,15 @@ mod tests {
         }
         let out = read(&[grey([64, 48], 21, 1_000), grey([64, 48], 20, 1_000)].concat(), 64).0;
         assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
+    }
+
+    #[test]
+    fn a_picture_has_as_many_tables_as_its_scans_may_have() {
+        let tables = segment(DHT, &[0; 8 * 273]);
+        for (segments, items) in [(19, 1), (20, 0)] {
+            let out = read(&jpeg(64, &tables.repeat(segments), &[1]), 64).0;
+            assert_eq!((out.items.len(), out.counters.damaged), (items, 1 - items as u64));
+        }
     }
 
     #[test]
