@@ -108,7 +108,7 @@ fn segments(file: &[u8]) -> Vec<Vec<u8>> {
 
 impl Edit {
     fn apply(&self, mut segments: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        if segments.is_empty() {
+        if segments.iter().all(Vec::is_empty) {
             return segments;
         }
         let at = |which: u8| usize::from(which) % segments.len();
