@@ -94,6 +94,10 @@ impl FixedSizeSource {
 }
 
 impl Source for FixedSizeSource {
+    fn renewed(&self) -> FixedSizeSource {
+        FixedSizeSource { number: self.number, ..FixedSizeSource::default() }
+    }
+
     fn capture(&mut self, now: Instant, _: SystemTime) -> io::Result<()> {
         self.captured = Some(now);
         Ok(())

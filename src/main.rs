@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
+use ballcast::driver::feed::supervisor;
+use ballcast::driver::panics;
 use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Help => print(cli::HELP),
         Command::CheckHealth(server) => cli::health::check(&server),
+        Command::Supervise => supervisor::supervise(),
         Command::Resolve(name) => resolver::resolve(&name).and_then(|lines| print(&lines)),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Serve(flags) => serve(&flags),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 fn serve(flags: &Flags) -> Result<(), String> {
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment).format_target(false).init();
+    panics::limit_reports();
 
     if let Some(token) = &flags.token {
         log::info!("viewers need the token: the URLs with #token= and the token at their end");

@@ -11,11 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use ballcast::pipe::{Item, Parser};
 use jpeg_encoder::{ColorType, Encoder};
 use serde_json::Value;
 use support::chromium::{Chromium, Tab};
+use support::jpegs;
 use support::marker::{CYCLE, Mark, follow, follow_all, input, record, recorded, steps, unhurried};
 use support::process::{Server, WAIT_LIMIT, binary};
+use support::processes::descendants;
 use support::scripts::LIVE;
 use support::socket_viewer::{SocketViewer, run_until};
 
@@ -243,13 +246,14 @@ fn a_writer_that_is_killed_and_one_that_hangs_come_back_to_the_same_viewer() {
     let tab = open_live(&server, &mut chromium);
     for signal in ["KILL", "STOP"] {
         let restarts = server.stats()["source"]["restarts"].as_u64().unwrap();
-        let children = read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
-        let children = children.unwrap();
-        let ffmpeg = children.split_whitespace().find(|pid| {
-            read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ffmpeg\n")
+        let processes = descendants(server.pid());
+        let ffmpeg = processes.iter().find(|process| {
+            read_to_string(format!("/proc/{}/comm", process.pid))
+                .is_ok_and(|name| name == "ffmpeg\n")
         });
-        let ffmpeg = ffmpeg.unwrap_or_else(|| panic!("no ffmpeg among {children}"));
-        let killed = Command::new("kill").args(["-s", signal, ffmpeg]).status().unwrap();
+        let ffmpeg =
+            ffmpeg.unwrap_or_else(|| panic!("no ffmpeg among {processes:?}")).pid.to_string();
+        let killed = Command::new("kill").args(["-s", signal, &ffmpeg]).status().unwrap();
         assert!(killed.success());
         let asked = Instant::now();
         server.wait_for("it is noticed", |stats| stats["source"]["state"] != "running");
@@ -388,6 +392,39 @@ fn garbage_in_a_running_stream_is_over_when_good_data_follows() {
         println!("{}", stats["source"]);
         assert_eq!(stats["viewers_served"], 1, "the same connection");
     }
+}
+
+#[test]
+fn a_picture_that_breaks_the_decoder_is_damaged_and_the_viewer_sees_the_next_one() {
+    let mut parser = Parser::new();
+    let mut count = 0;
+    let (server, _writer) = pipe_in_changed(&ffmpeg(MJPEG_422), move |bytes| {
+        let mut pictures = Vec::new();
+        parser.push(bytes).unwrap();
+        while let Some(Item::Jpeg(jpeg)) = parser.poll() {
+            pictures.extend(jpeg.data);
+            count += 1;
+            if count % 5 == 0 {
+                pictures.extend(jpegs::with_late_colours([320, 240]));
+            }
+        }
+        pictures
+    });
+    let mut viewers = [SocketViewer::join(&server)];
+    let damaged = || server.stats()["source"]["frames_damaged"].as_u64().unwrap();
+    run_until(&mut viewers, |viewers| viewers[0].client.frames.len() >= 10);
+    let (frames, before) = (viewers[0].client.frames.len(), damaged());
+    run_until(&mut viewers, |viewers| viewers[0].client.frames.len() >= frames + 60);
+    let stats = server.stats();
+    println!("{}", stats["source"]);
+    assert!(damaged() >= before + 5, "each is counted: {stats}");
+    assert_eq!(
+        (&stats["source"]["state"], &stats["viewers_served"]),
+        (&"running".into(), &1.into())
+    );
+    let log = server.log();
+    assert!(log.iter().filter(|line| line.contains("left out:")).count() == 1, "{log:#?}");
+    assert!(log.iter().filter(|line| line.contains("panicked")).count() <= 1, "{log:#?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::{read_dir, read_to_string};
+use std::fs::read_to_string;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::marker;
 use support::process::Server;
+use support::processes::descendants;
 use support::socket_viewer::SocketViewer;
 
 const OUTPUT: &str =
@@ -145,14 +146,10 @@ impl Run {
         self.most_kb[half] = self.most_kb[half].max(self.server.usage().resident_kb);
     }
 
-    /// The server's processes.
+    /// The server's processes, and theirs.
     fn children(&self) -> Vec<Process> {
-        let own = self.server.pid() as i32;
-        let processes = read_dir("/proc").unwrap().filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            Process::of(pid).filter(|process| process.parent == own)
-        });
-        processes.collect()
+        let below = descendants(self.server.pid());
+        below.iter().filter_map(|process| Process::of(process.pid)).collect()
     }
 
     fn report(&mut self) {
@@ -201,7 +198,6 @@ impl Run {
 #[derive(Debug)]
 struct Process {
     pid: i32,
-    parent: i32,
     name: String,
     is_zombie: bool,
 }
@@ -210,9 +206,8 @@ impl Process {
     fn of(pid: i32) -> Option<Process> {
         let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (before, fields) = stat.rsplit_once(") ")?;
-        let mut fields = fields.split(' ');
-        let is_zombie = fields.next()? == "Z";
+        let is_zombie = fields.starts_with('Z');
         let name = before.split_once('(')?.1.to_owned();
-        Some(Process { pid, parent: fields.next()?.parse().ok()?, name, is_zombie })
+        Some(Process { pid, name, is_zombie })
     }
 }

@@ -13,9 +13,15 @@ mod edits;
 pub mod http;
 pub mod http_diff;
 pub mod http_reference;
+#[cfg(feature = "codecs")]
+mod jpeg_model;
+#[cfg(feature = "codecs")]
+mod memory;
 pub mod offer;
 pub mod pipe;
 pub mod server;
+#[cfg(feature = "codecs")]
+pub mod source;
 
 /// The client, the null cryptography and the server in virtual time that the tests use too.
 #[path = "../../tests/support"]

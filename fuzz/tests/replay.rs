@@ -248,6 +248,26 @@ fn every_input_of_pipe() {
     check_occur(&replay("pipe", pipe::run), &wanted);
 }
 
+#[cfg(feature = "codecs")]
+#[test]
+fn every_input_of_source() {
+    let wanted = [
+        "JPEG",
+        "captured",
+        "encoded H264",
+        "encoded Vp8",
+        "file",
+        "file of the camera",
+        "file too wide",
+        "key frame",
+        "no file of a damaged picture",
+        "no picture",
+        "not decoded",
+        "picture",
+    ];
+    check_occur(&replay("source", ballcast_fuzz::source::run), &wanted);
+}
+
 #[test]
 fn every_input_of_datagram() {
     let wanted = [

@@ -23,6 +23,7 @@ use self::values::{
     address, health_url, host_name, network, number, origin, size, token, token_file,
     token_file_flag, value,
 };
+use crate::driver::feed::supervisor;
 use crate::driver::publish::resolver;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
@@ -42,6 +43,8 @@ pub enum Command {
     Serve(Box<Flags>),
     /// Ask the server there whether it has a picture.
     CheckHealth(Authority),
+    /// Supervise a command, for another process of this program.
+    Supervise,
     /// Print the addresses of this name, one a line, for another process of this program.
     Resolve(String),
     Help,
@@ -160,7 +163,8 @@ pub fn parse(
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
             Arg::Long("check-health") => return Ok(Command::CheckHealth(health_url(&mut parser)?)),
-            // Not in the help: the program gives it to itself.
+            // Not in the help: the program gives these to itself.
+            Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
             Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
             Arg::Long("stamp") => {

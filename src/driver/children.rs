@@ -7,6 +7,9 @@ use std::process::Command;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
+/// This program, also when its file was replaced by a newer one.
+pub const PROGRAM: &str = "/proc/self/exe";
+
 /// Secrets, and what is between this process and systemd.
 const PRIVATE_VARIABLES: [&str; 4] =
     ["BALLCAST_TOKEN", "BALLCAST_PUBLISH_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
@@ -16,7 +19,7 @@ pub fn remove_private_variables(command: &mut Command) -> &mut Command {
     PRIVATE_VARIABLES.iter().fold(command, |command, variable| command.env_remove(variable))
 }
 
-/// Reaps all children that have ended, also those that were adopted, and tells of each.
+/// Reaps all children that have ended, and tells of each.
 pub fn reap(mut note_reaped: impl FnMut(Pid, WaitStatus)) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         note_reaped(pid, status);

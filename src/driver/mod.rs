@@ -12,6 +12,7 @@ mod endpoints;
 mod errors;
 pub mod feed;
 mod following;
+pub mod panics;
 mod pictures;
 pub mod publish;
 mod ready;
@@ -53,7 +54,7 @@ use crate::media::Codec;
 use crate::publish::END_LIMIT;
 use crate::publish::TargetId;
 use crate::server::{ConnId, Input, Output, Raw, Server};
-use crate::source::Source;
+use crate::source::{Contained, Source};
 use crate::webrtc::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
@@ -98,8 +99,7 @@ pub struct Driver<S> {
     warnings: Warnings,
     service: Service,
     server: Server,
-    source: S,
-    source_failing: bool,
+    source: Contained<S>,
     /// Dropped before the stream, whose end reaps all children.
     targets: Targets,
     sessions: Sessions,
@@ -141,8 +141,7 @@ impl<S: Source> Driver<S> {
             warnings: Warnings::default(),
             service: Service::default(),
             server: make_server(addresses, now, wall),
-            source,
-            source_failing: false,
+            source: Contained::new(source),
             targets: Targets::new(),
             sessions: Sessions::default(),
             stream: None,
@@ -307,7 +306,7 @@ impl<S: Source> Driver<S> {
     fn check_children(&mut self) {
         let targets = &mut self.targets;
         match &mut self.stream {
-            // What a command has started is adopted when the command has ended.
+            // The first process of a container adopts all that lose their parents.
             Some(stream) => children::reap(|pid, status| {
                 targets.note_reaped(pid);
                 stream.note_reaped(pid, status);
@@ -356,12 +355,7 @@ impl<S: Source> Driver<S> {
                     self.show_picture(picture, captured, &codecs);
                     continue;
                 }
-                Pending::Snapshot(width) => {
-                    let made = self.source.snapshot(width);
-                    let cost = now.elapsed();
-                    let made = Input::Snapshot { width, made, cost };
-                    self.server.handle_input(Instant::now(), made);
-                }
+                Pending::Snapshot(width) => self.take_snapshot(width),
                 Pending::Feed(command) => {
                     self.execute(command);
                     continue;

@@ -4,49 +4,53 @@ use std::io;
 use std::time::{Instant, SystemTime};
 
 use super::Driver;
-use crate::media::Codec;
+use crate::media::{Codec, SnapshotError};
 use crate::server::{Input, Raw};
 use crate::source::Source;
+
+/// What a picture that cannot be decoded or encoded comes to.
+const LEFT_OUT: &str = "a picture is left out";
 
 impl<S: Source> Driver<S> {
     /// Takes a picture, and encodes it.
     pub(super) fn take_picture(&mut self, codecs: &[Codec]) {
         let begun = Instant::now();
         let captured = self.source.capture(begun, SystemTime::now());
-        let frames = self.encode(begun, captured, codecs, "capture failed");
-        if self.source_failing && frames == 0 {
-            self.server.handle_input(Instant::now(), Input::CaptureFailed);
-            self.drain();
+        let mut frames = 0;
+        let encoded = captured.and_then(|()| self.encode(begun, codecs, &mut frames));
+        if let Err(error) = encoded {
+            self.warnings.warn(&error, "capture failed");
+            if frames == 0 {
+                self.server.handle_input(Instant::now(), Input::CaptureFailed);
+                self.drain();
+            }
         }
     }
 
     /// Encodes a picture from outside. One that is damaged is left out.
     pub(super) fn show_picture(&mut self, picture: Raw, captured: Instant, codecs: &[Codec]) {
         let begun = Instant::now();
-        self.source.show(picture, captured);
-        self.encode(begun, Ok(()), codecs, "a picture is left out");
-    }
-
-    /// How many frames it was encoded to. Each is on its way, and counted, before the next.
-    fn encode(
-        &mut self,
-        begun: Instant,
-        taken: io::Result<()>,
-        codecs: &[Codec],
-        failure: &str,
-    ) -> usize {
-        let mut frames = 0;
-        let encoded = taken.and_then(|()| self.try_encode(begun, codecs, &mut frames));
-        if let Err(error) = &encoded
-            && !self.source_failing
-        {
-            log::error!("{failure}: {error}");
+        let shown = self.source.show(picture, captured);
+        if let Err(error) = shown.and_then(|()| self.encode(begun, codecs, &mut 0)) {
+            self.warnings.warn(&error, LEFT_OUT);
+            self.server.handle_input(Instant::now(), Input::PictureDamaged);
+            self.drain();
         }
-        self.source_failing = encoded.is_err();
-        frames
     }
 
-    fn try_encode(
+    /// Makes a file of the newest picture.
+    pub(super) fn take_snapshot(&mut self, width: Option<usize>) {
+        let begun = Instant::now();
+        let made = self.source.snapshot(width);
+        let cost = begun.elapsed();
+        if made == Err(SnapshotError::Damaged) {
+            self.warnings.warn(&io::Error::other("no JPEG file can be made of it"), LEFT_OUT);
+        }
+        self.server.handle_input(Instant::now(), Input::Snapshot { width, made, cost });
+    }
+
+    /// Encodes the newest picture. Each of its frames is on its way, and counted, before the next.
+    fn encode(
         &mut self,
         mut begun: Instant,
         codecs: &[Codec],

@@ -1,10 +1,12 @@
 //! The stream from outside, between its descriptors and the core.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitStatus};
 
 use super::Driver;
+use super::children::PROGRAM;
 use super::feed::{self, FeedIo, Origin, Report};
 use super::tokens::{FEED, FEED_STDERR};
 use crate::feed::{Command, Event, Signal};
@@ -30,7 +32,7 @@ pub struct Stream {
 impl Stream {
     pub fn new(origin: Origin) -> Stream {
         Stream {
-            io: FeedIo::new(origin, FEED, FEED_STDERR),
+            io: FeedIo::new(origin, Path::new(PROGRAM), FEED, FEED_STDERR),
             buffer: vec![0; feed::READ_BYTES],
             reason: String::new(),
             gave_up: false,
@@ -104,8 +106,9 @@ impl<S: Source> Driver<S> {
     }
 
     pub(super) fn read_stderr(&mut self) {
-        if !self.stream.as_mut().is_some_and(|stream| stream.io.read_stderr()) {
-            self.ready.remove(FEED_STDERR);
+        self.ready.remove(FEED_STDERR);
+        if let Some(stream) = &mut self.stream {
+            stream.io.read_stderr(Instant::now());
         }
     }
 

@@ -7,8 +7,8 @@ use mio::Token;
 use rustix::process::Pid;
 
 use super::Driver;
-use super::children;
-use super::publish::{TargetIo, resolver};
+use super::children::{self, PROGRAM};
+use super::publish::TargetIo;
 use super::tokens::TARGETS;
 use crate::publish::{Command, MAX_TARGETS, TargetId};
 use crate::server::Input;
@@ -25,7 +25,7 @@ impl Targets {
     pub fn new() -> Targets {
         Targets(std::array::from_fn(|number| {
             let connection = TARGETS.start + number * TOKENS_EACH;
-            let program = Path::new(resolver::PROGRAM);
+            let program = Path::new(PROGRAM);
             TargetIo::new(program, Token(connection), Token(connection + 1))
         }))
     }

@@ -65,7 +65,7 @@ pub enum Event<'a> {
     Ended,
     /// It could not be opened or read, for this reason: a sentence without a full stop.
     Failed(&'a str),
-    /// The command's process group is gone: how it ended, and what it wrote to standard error last, in a
+    /// No process of the command is left: how it ended, and what it wrote to standard error last, in a
     /// sentence without a full stop.
     Exited(&'a str),
 }
@@ -80,7 +80,7 @@ pub enum Command {
     Read,
     /// Let go of the descriptor.
     Close,
-    /// Send this signal to the command's process group.
+    /// Send this signal to all processes of the command.
     Kill(Signal),
     /// There is nothing to be shown any more, ever.
     GiveUp,
@@ -124,7 +124,7 @@ pub struct Feed {
     attempt: Attempt,
     /// In this attempt or an earlier one.
     last_item: Option<Instant>,
-    /// The command's process group exists.
+    /// Something is left of the command.
     has_process: bool,
     ending: Option<Ending>,
     /// When it is opened again.

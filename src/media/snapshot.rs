@@ -5,6 +5,8 @@
 pub enum SnapshotError {
     /// There is no picture now: the source has failed, or did not bring one yet.
     NoPicture,
+    /// The picture cannot be decoded or encoded.
+    Damaged,
     /// There never is a picture: the source delivers frames that are encoded already.
     NoPictures,
     /// The picture is only this wide, and is not scaled up.

@@ -11,6 +11,16 @@ use crate::work;
 pub const JPEG_MAX_BYTES: usize = 4 << 20;
 /// A JPEG that is smaller is damaged: its headers alone have more.
 pub const JPEG_MIN_BYTES: usize = 128;
+/// A JPEG with more scans is damaged: a decoder walks through all blocks for each, also where it has no
+/// bits. Of libjpeg's own scripts the longest, for four components, has 18, and for three 10.
+const SCANS_MAX: u32 = 20;
+/// Of all segments with Huffman tables: a decoder works for each byte of them as for ten others. Each scan
+/// may have 8 new tables (B.2.4.2), of 273 bytes at most.
+const TABLES_MAX_BYTES: usize = SCANS_MAX as usize * 8 * 273;
+/// Each block of each component has a code for its DC coefficient, and no code is shorter than a bit
+/// (F.1.2.1, G.1.2.1): a file with fewer bits than blocks is damaged, and a decoder would fill its
+/// picture with nothing. A black 1920x1080 in 4:2:0 is 6 kB at least.
+const BLOCKS_PER_BYTE: usize = 8;
 
 // Marker codes, table B.1.
 const SOF_FIRST: u8 = 0xc0;
@@ -36,9 +46,13 @@ pub struct Mjpeg {
     oversized: bool,
     sof: Option<u8>,
     size: Option<Size>,
+    /// What a decoder has to fill, of all components.
+    blocks: usize,
+    scans: u32,
+    /// Of the file's own tables, which may be none.
+    table_bytes: usize,
     has_tables: bool,
     tables_added: bool,
-    scanned: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -69,9 +83,11 @@ impl Mjpeg {
             oversized: false,
             sof: None,
             size: None,
+            blocks: 0,
+            scans: 0,
+            table_bytes: 0,
             has_tables: false,
             tables_added: false,
-            scanned: false,
         }
     }
 
@@ -163,7 +179,13 @@ impl Mjpeg {
                 match usize::from(u16::from_be_bytes([high, byte])) {
                     0 | 1 => self.abandon(out),
                     2 => self.state = State::BeforeMarker,
-                    length => self.state = State::Segment(code, self.data.len(), length - 2),
+                    length if code == DHT && self.table_bytes + length > TABLES_MAX_BYTES => {
+                        self.abandon(out);
+                    }
+                    length => {
+                        self.table_bytes += if code == DHT { length } else { 0 };
+                        self.state = State::Segment(code, self.data.len(), length - 2);
+                    }
                 }
             }
             State::Outside | State::Segment(..) | State::Scan => {}
@@ -184,13 +206,15 @@ impl Mjpeg {
                 self.begin();
                 return;
             }
-            EOI if self.scanned => return self.complete(out),
+            EOI if self.scans > 0 => return self.complete(out),
             EOI | 0 | TEM | RST_FIRST..=RST_LAST => return self.abandon(out),
             DHT => self.has_tables = true,
-            SOF_BASELINE | SOF_EXTENDED | SOF_PROGRESSIVE => self.sof = Some(code),
-            // Lossless, hierarchical and arithmetic coding, which no browser decodes.
+            SOF_BASELINE | SOF_EXTENDED | SOF_PROGRESSIVE if self.sof.is_none() => {
+                self.sof = Some(code);
+            }
+            // A second picture; lossless, hierarchical and arithmetic coding, which no browser decodes.
             SOF_FIRST..=SOF_LAST => return self.abandon(out),
-            SOS if self.size.is_none() => return self.abandon(out),
+            SOS if self.size.is_none() || self.scans == SCANS_MAX => return self.abandon(out),
             SOS if !self.has_tables && self.sof != Some(SOF_PROGRESSIVE) => {
                 self.append(&STANDARD_TABLES);
                 (self.has_tables, self.tables_added) = (true, true);
@@ -204,7 +228,7 @@ impl Mjpeg {
     fn end_segment(&mut self, code: u8, start: usize, out: &mut Output) -> Result<(), StreamError> {
         self.state = State::BeforeMarker;
         if code == SOS {
-            self.scanned = true;
+            self.scans += 1;
             self.state = State::Scan;
         } else if Some(code) == self.sof && !self.oversized {
             // Precision, height, width (B.2.2).
@@ -213,7 +237,10 @@ impl Mjpeg {
                 _ => [0, 0],
             };
             match check_size(size[0].into(), size[1].into()) {
-                Ok(size) => self.size = Some(size),
+                Ok(size) => match blocks(size, &self.data[start + 5..]) {
+                    Some(blocks) => (self.size, self.blocks) = (Some(size), blocks),
+                    None => self.abandon(out),
+                },
                 Err(error) if size[0] > 0 && size[1] > 0 && out.info.size.is_none() => {
                     return Err(error);
                 }
@@ -237,9 +264,11 @@ impl Mjpeg {
         self.append(&[FILL, EOI]);
         self.state = State::Outside;
         let added = if self.tables_added { STANDARD_TABLES.len() } else { 0 };
+        let bytes = self.data.len().saturating_sub(added);
+        let is_filled = bytes >= JPEG_MIN_BYTES && self.blocks <= BLOCKS_PER_BYTE * bytes;
         match self.size {
             _ if self.oversized => out.counters.oversized += 1,
-            Some(size) if self.data.len() - added >= JPEG_MIN_BYTES => {
+            Some(size) if is_filled => {
                 out.info.size = Some(size);
                 out.add(Item::Jpeg(Jpeg { data: self.data.as_slice().to_vec(), size }));
             }
@@ -252,6 +281,24 @@ impl Mjpeg {
         out.counters.damaged += 1;
         self.state = State::Outside;
     }
+}
+
+/// How many blocks of 8x8 samples the components have together, which a frame header names (B.2.2,
+/// A.2.2): their number, then each one's id, sampling factors and table.
+fn blocks(size: Size, components: &[u8]) -> Option<usize> {
+    let (count, components) = components.split_first()?;
+    let components = components.get(..3 * usize::from(*count)).filter(|_| *count <= 4)?;
+    let factors =
+        components.chunks_exact(3).map(|c| (usize::from(c[1] >> 4), usize::from(c[1] & 15)));
+    if !factors.clone().all(|(h, v)| (1..=4).contains(&h) && (1..=4).contains(&v)) {
+        return None;
+    }
+    let h_max = factors.clone().map(|(h, _)| h).max()?;
+    let v_max = factors.clone().map(|(_, v)| v).max()?;
+    let length =
+        |pixels: usize, factor: usize, max: usize| (pixels * factor).div_ceil(max).div_ceil(8);
+    let blocks = |(h, v)| length(size.width, h, h_max) * length(size.height, v, v_max);
+    Some(factors.map(blocks).sum())
 }
 
 #[cfg(test)]
@@ -353,6 +400,75 @@ mod tests {
         let sof = segment(SOF_BASELINE, &[8, 0, 48, 0, 64, 1, 1, 0x11, 0]);
         let small = [&[FILL, SOI], &sof[..], &segment(SOS, &[0; 6]), &[1, FILL, EOI]].concat();
         let out = read(&[&small[..], &whole].concat(), 100_000).0;
+        assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
+    }
+
+    /// A grey picture of 8-bit samples with this many scans, and this many bytes in all.
+    fn grey([width, height]: [u16; 2], scans: usize, bytes: usize) -> Vec<u8> {
+        let ([x1, x0], [y1, y0]) = (width.to_be_bytes(), height.to_be_bytes());
+        let sof = segment(SOF_PROGRESSIVE, &[8, y1, y0, x1, x0, 1, 1, 0x11, 0]);
+        let scan = segment(SOS, &[1, 1, 0, 0, 0, 0]);
+        let mut file = [&[FILL, SOI], &sof[..], &scan.repeat(scans)].concat();
+        assert!(file.len() + 2 <= bytes);
+        file.resize(bytes - 2, 0);
+        file.extend([FILL, EOI]);
+        file
+    }
+
+    #[test]
+    fn a_picture_has_as_many_scans_as_encoders_write() {
+        for scans in [1, 10, 18, 20] {
+            let out = read(&grey([64, 48], scans, 1_000), 64).0;
+            assert_eq!((out.items.len(), out.counters.damaged), (1, 0), "{scans} scans");
+        }
+        let out = read(&[grey([64, 48], 21, 1_000), grey([64, 48], 20, 1_000)].concat(), 64).0;
+        assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
+    }
+
+    #[test]
+    fn a_picture_has_as_many_tables_as_its_scans_may_have() {
+        let tables = segment(DHT, &[0; 8 * 273]);
+        for (segments, items) in [(19, 1), (20, 0)] {
+            let out = read(&jpeg(64, &tables.repeat(segments), &[1]), 64).0;
+            assert_eq!((out.items.len(), out.counters.damaged), (items, 1 - items as u64));
+        }
+    }
+
+    #[test]
+    fn a_picture_has_as_many_bits_as_blocks() {
+        // 480 by 270 blocks.
+        for (bytes, items) in [(148, 0), (16_199, 0), (16_200, 1)] {
+            let out = read(&grey([3840, 2160], 1, bytes), 4_096).0;
+            assert_eq!(
+                (out.items.len(), out.counters.damaged),
+                (items, 1 - items as u64),
+                "{bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn blocks_are_those_of_all_components() {
+        let size = Size { width: 322, height: 242 };
+        let blocks_of = |factors: &[u8]| {
+            let components = factors.iter().flat_map(|factors| [1, *factors, 0]);
+            blocks(size, &[&[factors.len() as u8], &components.collect::<Vec<_>>()[..]].concat())
+        };
+        assert_eq!(blocks_of(&[0x11]), Some(41 * 31));
+        assert_eq!(blocks_of(&[0x22]), Some(41 * 31), "factors are relative");
+        assert_eq!(blocks_of(&[0x22, 0x11, 0x11]), Some(41 * 31 + 2 * (21 * 16)));
+        assert_eq!(blocks_of(&[0x21, 0x11, 0x11]), Some(41 * 31 + 2 * (21 * 31)));
+        assert_eq!(blocks_of(&[0x11; 4]), Some(4 * 41 * 31));
+        for impossible in [&[][..], &[0x11; 5], &[0x01], &[0x15]] {
+            assert_eq!(blocks_of(impossible), None, "{impossible:?}");
+        }
+        assert_eq!(blocks(size, &[3, 1, 0x11, 0, 2, 0x11, 0]), None, "one is missing");
+    }
+
+    #[test]
+    fn a_second_frame_header_is_damage() {
+        let sof = segment(SOF_BASELINE, &[8, 0, 48, 0, 64, 1, 1, 0x11, 0]);
+        let out = read(&[jpeg(64, &sof, &[1]), jpeg(64, &[], &[1])].concat(), 64).0;
         assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
     }
 }

@@ -45,6 +45,8 @@ pub enum Input<'a> {
     Frame(Frame),
     /// No frame comes of a capture: the source is broken, or not there.
     CaptureFailed,
+    /// A picture from outside could not be decoded or encoded, and is left out.
+    PictureDamaged,
     /// Something has happened to the stream from outside.
     Feed(feed::Event<'a>),
     /// Something has happened to the connection to a media server.

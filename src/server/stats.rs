@@ -24,6 +24,8 @@ pub struct Counters {
     pub keyframes: u64,
     /// Pictures that were due, or came, while another was being encoded.
     pub frames_left_out: u64,
+    /// Pictures that could not be decoded or encoded.
+    pub pictures_damaged: u64,
     /// Time for rendering and encoding.
     pub encode_total: Duration,
     pub encode_max: Duration,
@@ -93,11 +95,13 @@ pub struct SourceStatistics {
     pub period: Option<Duration>,
     pub group_length: Option<Duration>,
     pub counters: pipe::Counters,
+    /// Pictures that came whole, and could not be decoded or encoded.
+    pub undecodable: u64,
     pub restarts: u64,
 }
 
 impl SourceStatistics {
-    fn new(feed: &Feed, now: Instant) -> SourceStatistics {
+    fn new(feed: &Feed, undecodable: u64, now: Instant) -> SourceStatistics {
         SourceStatistics {
             state: feed.status().name(),
             missing: feed.missing(now),
@@ -105,6 +109,7 @@ impl SourceStatistics {
             period: feed.period(),
             group_length: feed.group_length(),
             counters: feed.counters(),
+            undecodable,
             restarts: feed.restarts(),
         }
     }
@@ -124,7 +129,7 @@ impl SourceStatistics {
             "frames_in": counters.items,
             "bytes_in": counters.bytes,
             "frames_skipped": counters.skipped,
-            "frames_damaged": counters.damaged + counters.oversized,
+            "frames_damaged": counters.damaged + counters.oversized + self.undecodable,
             "restarts": self.restarts,
         })
     }
@@ -306,7 +311,10 @@ impl Server {
             viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
             connections: self.connections.len() + self.in_service,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
-            source: self.feed.as_ref().map(|feed| SourceStatistics::new(feed, now)),
+            source: self
+                .feed
+                .as_ref()
+                .map(|feed| SourceStatistics::new(feed, self.counters.pictures_damaged, now)),
             targets: self.targets.iter().map(target).collect(),
         }
     }

@@ -46,11 +46,12 @@ impl Latest {
         Latest { picture, file, captured }
     }
 
-    fn picture(&mut self) -> io::Result<&Picture> {
+    /// Decodes the picture, unless it is decoded.
+    fn decode(&mut self) -> io::Result<()> {
         if let (None, Some((file, _))) = (&self.picture, &self.file) {
             self.picture = Some(jpeg::decode(file)?);
         }
-        self.picture.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(())
     }
 
     /// The camera's own file, if it is as wide as is asked for.
@@ -72,12 +73,30 @@ impl BallSource {
             encoded_size: None,
         }
     }
+
+    /// Decodes the picture that was taken last. One that is damaged is forgotten: it is decoded, and its
+    /// error told, once.
+    fn decode(&mut self) -> io::Result<()> {
+        let decoded = self.latest.as_mut().map_or(Ok(()), Latest::decode);
+        if decoded.is_err() {
+            self.latest = None;
+        }
+        decoded
+    }
 }
 
 impl Source for BallSource {
+    fn renewed(&self) -> BallSource {
+        let BallSource { frames_per_second, quality, stamp, .. } = *self;
+        let ball = self.ball.clone();
+        BallSource { ball, ..BallSource::new(self.ball.size(), frames_per_second, quality, stamp) }
+    }
+
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        let size = self.ball.size();
         let last = self.latest.take().and_then(|latest| latest.picture);
-        let mut picture = last.unwrap_or_else(|| Picture::filled(self.ball.size(), Colour::BLACK));
+        let last = last.filter(|picture| picture.size() == size);
+        let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
         self.ball.draw(&mut picture);
         if self.stamp {
@@ -92,9 +111,10 @@ impl Source for BallSource {
     }
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
-        let latest = self.latest.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let captured = latest.captured;
-        let picture = latest.picture()?;
+        self.decode()?;
+        let Some(Latest { picture: Some(picture), captured, .. }) = &self.latest else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
             self.encoders.clear();
         }
@@ -104,7 +124,7 @@ impl Source for BallSource {
                 entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
             }
         };
-        let encoded = encoder.encode(picture, captured);
+        let encoded = encoder.encode(picture, *captured);
         if encoded.is_err() {
             // openh264 fails at noise that is too large for its buffers, and from then on at everything.
             self.encoders.remove(&codec);
@@ -113,11 +133,11 @@ impl Source for BallSource {
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
-        let latest = self.latest.as_mut();
-        if let Some(file) = latest.as_ref().and_then(|latest| latest.file(width)) {
+        if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
             return Ok(file);
         }
-        snapshot(latest.and_then(|latest| latest.picture().ok()), width)
+        self.decode().map_err(|_| SnapshotError::Damaged)?;
+        snapshot(self.latest.as_ref().and_then(|latest| latest.picture.as_ref()), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {

@@ -70,8 +70,11 @@ fn to_i420(samples: &[u8], size: Size) -> Picture {
 
 #[cfg(test)]
 mod tests {
+    use jpeg_encoder::SamplingFactor;
+
     use super::*;
     use crate::media::Ball;
+    use crate::pipe::{Item, Parser};
     use crate::source::snapshot;
 
     #[test]
@@ -119,6 +122,32 @@ mod tests {
         let row = picture.y.samples.chunks(64).next().unwrap();
         assert!(row[0].abs_diff(16) < 4 && row[63].abs_diff(232) < 4, "{row:?}");
         assert!(picture.u.samples.iter().chain(&picture.v.samples).all(|chroma| *chroma == 128));
+    }
+
+    #[test]
+    fn the_flattest_pictures_of_real_encoders_are_none_too_small() {
+        for (width, height) in [(1920, 1080), (3840, 2160)] {
+            let black = vec![0; usize::from(width) * usize::from(height) * 3];
+            for sampling in [SamplingFactor::F_2_2, SamplingFactor::F_2_1, SamplingFactor::F_1_1] {
+                for (scans, is_optimised) in [(0, false), (0, true), (4, false), (6, true)] {
+                    let mut file = Vec::new();
+                    let mut encoder = jpeg_encoder::Encoder::new(&mut file, 1);
+                    encoder.set_sampling_factor(sampling);
+                    encoder.set_optimized_huffman_tables(is_optimised);
+                    if scans > 0 {
+                        encoder.set_progressive_scans(scans);
+                    }
+                    let colours = jpeg_encoder::ColorType::Rgb;
+                    encoder.encode(&black, width, height, colours).unwrap();
+                    let mut parser = Parser::new();
+                    parser.push(&file).unwrap();
+                    let Some(Item::Jpeg(jpeg)) = parser.poll() else {
+                        panic!("{} bytes for {width}x{height}, {scans} scans", file.len());
+                    };
+                    assert_eq!(decode(&jpeg.data).unwrap().size(), jpeg.size);
+                }
+            }
+        }
     }
 
     #[test]

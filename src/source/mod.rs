@@ -1,6 +1,7 @@
 //! Where frames come from: the driver's only seam to pictures.
 
 mod ball;
+mod contained;
 pub mod encode;
 pub mod jpeg;
 mod snapshot;
@@ -10,13 +11,18 @@ use std::time::{Instant, SystemTime};
 
 pub use ball::BallSource;
 use bytes::Bytes;
+pub use contained::Contained;
 pub use snapshot::snapshot;
 
 use crate::media::{Codec, Frame, SnapshotError};
 use crate::server::Raw;
 
 /// One stream of pictures, and their encoding.
-pub trait Source {
+pub trait Source: Sized {
+    /// A source of the same settings, with decoders and encoders of its own. Called after a panic in this
+    /// one, of which nothing else can be relied on.
+    fn renewed(&self) -> Self;
+
     /// Takes the picture of `now`, which is `wall` on the wall clock.
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
 
@@ -29,7 +35,8 @@ pub trait Source {
     /// A JPEG file of the picture that was taken last, scaled down to this even width or in its own.
     ///
     /// # Errors
-    /// There is no such picture; none that is older than the last failed capture counts.
+    /// There is no such picture, none that is older than the last failed capture counts; or it is damaged,
+    /// which is told once.
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError>;
 
     /// Makes the codec's next frame a key frame.

@@ -11,7 +11,7 @@ const QUALITY: u8 = 85;
 /// The JPEG file of a source's picture, if it has one, scaled down to this even width or in its own.
 ///
 /// # Errors
-/// There is no picture, or it is not that wide. What goes wrong in the encoder is logged.
+/// There is no picture, it is not that wide, or the encoder fails at it.
 pub fn snapshot(picture: Option<&Picture>, width: Option<usize>) -> Result<Bytes, SnapshotError> {
     let picture = picture.ok_or(SnapshotError::NoPicture)?;
     let picture_width = picture.size().width;
@@ -23,8 +23,8 @@ pub fn snapshot(picture: Option<&Picture>, width: Option<usize>) -> Result<Bytes
         _ => encode(picture),
     };
     encoded.map(Bytes::from).map_err(|error| {
-        log::error!("a picture cannot be encoded as JPEG: {error}");
-        SnapshotError::NoPicture
+        log::debug!("a picture cannot be encoded as JPEG: {error}");
+        SnapshotError::Damaged
     })
 }
 

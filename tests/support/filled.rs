@@ -22,6 +22,10 @@ struct Filled {
 }
 
 impl Source for Filled {
+    fn renewed(&self) -> Filled {
+        Filled { ball: self.ball.renewed(), filler_bytes: self.filler_bytes }
+    }
+
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         self.ball.capture(now, wall)
     }

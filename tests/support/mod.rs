@@ -13,6 +13,7 @@ pub mod dear_offers;
 pub mod filled;
 #[cfg(feature = "driver")]
 pub mod firefox;
+pub mod jpegs;
 #[cfg(feature = "driver")]
 pub mod marker;
 #[cfg(feature = "driver")]

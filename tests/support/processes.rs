@@ -42,3 +42,33 @@ pub fn children() -> Vec<Process> {
 pub fn is_running(pid: i32) -> bool {
     processes().any(|process| process.pid == pid && !process.is_zombie)
 }
+
+/// For a shell: three processes that the end of a command leaves behind, unless somebody looks for them.
+/// Each writes its number to standard output, closes it, and ignores what asks it to end. One is in a session
+/// of its own, one has lost its parent, and one both.
+pub const DAEMONS: &str = "\
+    daemon='trap \"\" HUP INT TERM; echo $$; exec >/dev/null 2>&1; while :; do sleep 1; done'; \
+    setsid sh -c \"$daemon\" & (sh -c \"$daemon\" &); (setsid sh -c \"$daemon\" &);";
+
+/// The processes with this in their environment, `NAME=VALUE`.
+pub fn marked(variable: &str) -> Vec<i32> {
+    let is_marked = |process: &Process| {
+        std::fs::read(format!("/proc/{}/environ", process.pid)).is_ok_and(|environment| {
+            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        })
+    };
+    processes().filter(is_marked).map(|process| process.pid).collect()
+}
+
+/// The processes below this one, in no order.
+pub fn descendants(pid: u32) -> Vec<Process> {
+    let all: Vec<Process> = processes().collect();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![pid as i32];
+    while let Some(parent) = parents.pop() {
+        let children = all.iter().filter(|process| process.parent == parent);
+        parents.extend(children.clone().map(|process| process.pid));
+        found.extend(children.cloned());
+    }
+    found
+}

@@ -1,64 +1,69 @@
-//! A command: a shell in a process group of its own, with pipes for what it writes.
+//! A command: its supervisor, with pipes for what it writes.
 
-use std::io::{self, PipeReader, Read};
-use std::os::fd::AsRawFd;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitStatus, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, WaitStatus};
 
 use super::stderr_tail::StderrTail;
-use super::watcher::{SHELL, Watcher};
+use super::supervisor::{self, COMMAND_VARIABLE, End, Request};
 use crate::driver::children::remove_private_variables;
 
-/// Reads of standard error before all others get their turn.
-const STDERR_READS_A_TURN: usize = 8;
-/// How long until the group is looked at again when its first process is gone: twice as long each time.
-const CHECK_MIN: Duration = Duration::from_millis(10);
-const CHECK_MAX: Duration = Duration::from_millis(500);
-
-/// Tells the watcher the process group, before there is a process more in it; its standard input is the
-/// watcher's pipe until then. The process stays the same.
-const SCRIPT: &str = "echo $$ >&0; exec </dev/null; exec \"$0\" -c \"$1\"";
+/// Standard error is read at 128 KiB a second: a line costs some 0.1 µs, and may have two bytes. A command
+/// that writes more waits for its pipe.
+const STDERR_BYTES_A_TURN: usize = 8 * 1_024;
+const STDERR_PAUSE: Duration = Duration::from_millis(64);
+/// What is read of it when the command has ended: a pipe holds 64 KiB.
+const STDERR_BYTES_AT_END: usize = 128 * 1_024;
+/// More than a supervisor says.
+const END_MAX_BYTES: usize = 1_024;
 
 pub struct Child {
-    /// The first process, and its group.
-    group: Pid,
+    supervisor: Pid,
+    /// Ends the command when it is closed, however that comes.
+    socket: UnixStream,
     stderr: PipeReader,
     tail: StderrTail,
-    /// How the first process ended.
-    status: Option<WaitStatus>,
-    check_at: Option<Instant>,
-    pause: Duration,
-    gone: bool,
+    /// When more is read of standard error than was so far, if there is more.
+    read_at: Option<Instant>,
+    /// How the supervisor has ended, and with it all of the command.
+    ended: Option<WaitStatus>,
 }
 
 impl Child {
-    /// Starts a command. The pipe is what it writes to standard output.
-    pub fn start(command: &str, watcher: &Watcher) -> io::Result<(Child, PipeReader)> {
+    /// Starts a command. `program` is this program. The pipe is what the command writes to standard output.
+    pub fn start(command: &str, program: &Path) -> io::Result<(Child, PipeReader)> {
         let (stdout, stdout_of_child) = io::pipe()?;
         let (stderr, stderr_of_child) = io::pipe()?;
+        let (socket, socket_of_child) = UnixStream::pair()?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
-        let process = remove_private_variables(&mut Command::new(SHELL))
-            .args(["-c", SCRIPT, SHELL, command])
-            .stdin(watcher.pipe()?)
+        socket.set_nonblocking(true)?;
+        // In a process group of its own, Ctrl-C in a terminal does not reach it. Under a name of its own,
+        // `pkill ballcast` does not.
+        let process = remove_private_variables(&mut Command::new(program))
+            .arg0("supervisor")
+            .arg(format!("--{}", supervisor::FLAG))
+            .env(COMMAND_VARIABLE, command)
+            .stdin(OwnedFd::from(socket_of_child))
             .stdout(stdout_of_child)
             .stderr(stderr_of_child)
             .process_group(0)
             .spawn()?;
         let child = Child {
-            group: Pid::from_child(&process),
+            supervisor: Pid::from_child(&process),
+            socket,
             stderr,
             tail: StderrTail::default(),
-            status: None,
-            check_at: None,
-            pause: CHECK_MIN,
-            gone: false,
+            read_at: None,
+            ended: None,
         };
         Ok((child, stdout))
     }
@@ -67,52 +72,51 @@ impl Child {
         registry.register(&mut SourceFd(&self.stderr.as_raw_fd()), token, Interest::READABLE)
     }
 
+    /// Whether nothing is left of the command.
     pub fn is_gone(&self) -> bool {
-        self.gone
+        self.ended.is_some()
     }
 
-    /// When to [`check`](Child::check) again, although no child of this process has ended.
-    pub fn check_at(&self) -> Option<Instant> {
-        self.check_at
+    /// When to [`read_stderr`](Child::read_stderr) again, although there is no word of it.
+    pub fn read_at(&self) -> Option<Instant> {
+        self.read_at
     }
 
-    pub fn kill(&mut self, signal: Signal, now: Instant) {
-        if self.gone {
+    pub fn request(&mut self, request: Request) {
+        if self.is_gone() {
             return;
         }
-        if let Err(error) = kill_process_group(self.group, signal) {
-            log::debug!("the command cannot be sent {signal:?}: {error}");
-        }
-        self.pause = CHECK_MIN;
-        if self.check_at.is_some() {
-            self.check_at = Some(now + self.pause);
+        if let Err(error) = self.socket.write_all(&[request.byte()]) {
+            log::debug!("the command's supervisor cannot be told to {request:?}: {error}");
         }
     }
 
     /// A child of this process was reaped, which had ended like this.
     pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
-        if pid == self.group {
-            self.status = Some(status);
+        if pid == self.supervisor {
+            self.ended = Some(status);
         }
     }
 
-    /// Finds whether the group is gone, after what has ended was reaped.
-    pub fn check(&mut self, now: Instant) {
-        if self.gone {
+    /// Reads standard error, as much of it as may be read by now.
+    pub fn read_stderr(&mut self, now: Instant) {
+        if self.read_at.is_some_and(|at| now < at) {
             return;
         }
-        // A process that is not reaped yet counts.
-        self.gone = test_kill_process_group(self.group) == Err(Errno::SRCH);
-        self.check_at = (!self.gone && self.status.is_some()).then(|| now + self.pause);
-        self.pause = (self.pause * 2).min(CHECK_MAX);
+        let any_left = self.read_some_stderr(STDERR_BYTES_A_TURN);
+        self.read_at = any_left.then(|| now + STDERR_PAUSE);
     }
 
-    /// Reads standard error. False when there is nothing more for now.
-    pub fn read_stderr(&mut self) -> bool {
+    /// False when there is nothing more for now.
+    fn read_some_stderr(&mut self, most_bytes: usize) -> bool {
         let mut buffer = [0; 4_096];
-        for _ in 0..STDERR_READS_A_TURN {
+        let mut bytes = 0;
+        while bytes < most_bytes {
             match self.stderr.read(&mut buffer) {
-                Ok(bytes @ 1..) => self.tail.push(&buffer[..bytes]),
+                Ok(read @ 1..) => {
+                    self.tail.push(&buffer[..read]);
+                    bytes += read;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return false,
             }
@@ -122,26 +126,33 @@ impl Child {
 
     /// How it ended, in a sentence without a full stop.
     pub fn into_end(mut self) -> String {
-        // A full pipe, and some more of a process that has left the group.
-        for _ in 0..16 {
-            if !self.read_stderr() {
-                break;
-            }
-        }
-        let signal = self.status.and_then(WaitStatus::terminating_signal);
-        let status = self.status.and_then(WaitStatus::exit_status);
-        let mut end = match (signal, status) {
-            (Some(signal), _) => match signal_hook::low_level::signal_name(signal) {
-                Some(name) => format!("it was ended by signal {name}"),
-                None => format!("it was ended by signal {signal}"),
+        self.read_some_stderr(STDERR_BYTES_AT_END);
+        let mut end = match self.end() {
+            Some(End::Signal(signal)) => format!("it was ended by {}", signal_name(signal)),
+            Some(End::Status(status)) => format!("it ended with status {status}"),
+            Some(End::NotStarted(reason)) => format!("its shell cannot be started: {reason}"),
+            None => match self.ended.and_then(WaitStatus::terminating_signal) {
+                Some(signal) => format!("its supervisor was ended by {}", signal_name(signal)),
+                None => "it cannot be supervised".to_owned(),
             },
-            (None, Some(status)) => format!("it ended with status {status}"),
-            (None, None) => "it ended".to_owned(),
         };
         if let Some(text) = self.tail.finish() {
             end += " and wrote: ";
             end += &text;
         }
         end
+    }
+
+    fn end(&mut self) -> Option<End> {
+        let mut line = [0; END_MAX_BYTES];
+        let bytes = self.socket.read(&mut line).ok()?;
+        End::from_line(&String::from_utf8_lossy(&line[..bytes]))
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("signal {name}"),
+        None => format!("signal {signal}"),
     }
 }

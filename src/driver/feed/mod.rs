@@ -3,7 +3,7 @@
 
 mod child;
 mod stderr_tail;
-mod watcher;
+pub mod supervisor;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -16,10 +16,10 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper};
+use rustix::process::{Pid, WaitStatus};
 
 use self::child::Child;
-use self::watcher::Watcher;
+use self::supervisor::Request;
 use super::children;
 use crate::feed::{Command, Event, Kind, Signal};
 
@@ -93,12 +93,12 @@ impl Report {
 /// The descriptors and processes of one stream.
 pub struct FeedIo {
     origin: Origin,
+    /// This program.
+    program: PathBuf,
     bytes_token: Token,
     stderr_token: Token,
     input: Option<Input>,
     child: Option<Child>,
-    /// Started with the first command.
-    watcher: Option<Watcher>,
 }
 
 /// An open descriptor.
@@ -112,9 +112,10 @@ struct Input {
 
 impl FeedIo {
     /// A stream that is not open. Its bytes are announced to the poll with the one token, and what a command
-    /// writes to standard error with the other.
-    pub fn new(origin: Origin, bytes_token: Token, stderr_token: Token) -> FeedIo {
-        FeedIo { origin, bytes_token, stderr_token, input: None, child: None, watcher: None }
+    /// writes to standard error with the other. `program` is this program, which supervises a command.
+    pub fn new(origin: Origin, program: &Path, bytes_token: Token, stderr_token: Token) -> FeedIo {
+        let program = program.into();
+        FeedIo { origin, program, bytes_token, stderr_token, input: None, child: None }
     }
 
     /// Does what the core wants. [`Command::GiveUp`] is not for the stream to do.
@@ -152,9 +153,6 @@ impl FeedIo {
             return Some(report);
         }
         let child = self.child.take_if(|child| child.is_gone())?;
-        if let Some(watcher) = &mut self.watcher {
-            watcher.forget_group();
-        }
         Some(Report::Exited(child.into_end()))
     }
 
@@ -169,15 +167,16 @@ impl FeedIo {
         }
     }
 
-    /// Reads what the command writes to standard error. False when there is nothing more for now.
-    pub fn read_stderr(&mut self) -> bool {
-        self.child.as_mut().is_some_and(Child::read_stderr)
+    /// Reads what the command writes to standard error, at a bounded rate: [`check_child`](FeedIo::check_child)
+    /// reads on.
+    pub fn read_stderr(&mut self, now: Instant) {
+        if let Some(child) = &mut self.child {
+            child.read_stderr(now);
+        }
     }
 
     /// A child of this process was reaped, which had ended like this.
     pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
-        // Another is started with the next command.
-        self.watcher.take_if(|watcher| watcher.note_reaped(pid));
         if let Some(child) = &mut self.child {
             child.note_reaped(pid, status);
         }
@@ -187,13 +186,15 @@ impl FeedIo {
     /// gone, and [`read`](FeedIo::read) will tell so.
     pub fn check_child(&mut self, now: Instant) -> bool {
         let Some(child) = &mut self.child else { return false };
-        child.check(now);
+        if child.read_at().is_some() {
+            child.read_stderr(now);
+        }
         child.is_gone()
     }
 
     /// When to [`check_child`](FeedIo::check_child), although no child has ended.
     pub fn check_at(&self) -> Option<Instant> {
-        self.child.as_ref().and_then(Child::check_at)
+        self.child.as_ref().and_then(Child::read_at)
     }
 
     /// Waits until the command is gone, which was asked to end. At `limit`, it is killed. All children of
@@ -214,19 +215,19 @@ impl FeedIo {
             if now >= limit + KILL_LIMIT {
                 return;
             }
-            self.read_stderr();
+            self.read_stderr(now);
             std::thread::sleep(END_PAUSE);
         }
     }
 
     pub fn kill(&mut self, signal: Signal) {
-        let signal = match signal {
-            Signal::Interrupt => rustix::process::Signal::INT,
-            Signal::Terminate => rustix::process::Signal::TERM,
-            Signal::Kill => rustix::process::Signal::KILL,
+        let request = match signal {
+            Signal::Interrupt => Request::Interrupt,
+            Signal::Terminate => Request::Terminate,
+            Signal::Kill => Request::Kill,
         };
         if let Some(child) = &mut self.child {
-            child.kill(signal, Instant::now());
+            child.request(request);
         }
     }
 
@@ -259,16 +260,7 @@ impl FeedIo {
             return Err("the command is still running".to_owned());
         }
         let failed = |error: io::Error| format!("the command cannot be started: {error}");
-        // Processes whose parent has ended become our children, so that their end is known and none stays
-        // a zombie, also where the first process of all reaps nothing.
-        if let Err(error) = set_child_subreaper(Some(getpid())) {
-            log::debug!("processes of the command may become zombies: {error}");
-        }
-        let watcher = match &mut self.watcher {
-            Some(watcher) => watcher,
-            none => none.insert(Watcher::start().map_err(failed)?),
-        };
-        let (child, stdout) = Child::start(command, watcher).map_err(failed)?;
+        let (child, stdout) = Child::start(command, &self.program).map_err(failed)?;
         if let Err(error) = child.register(registry, self.stderr_token) {
             log::debug!("what the command writes to standard error is read late: {error}");
         }

@@ -28,8 +28,6 @@ use crate::publish::MAX_ADDRESSES;
 /// The flag that makes this program look up the name that follows, `--resolve NAME`. It is for the program
 /// itself, and so not in its help.
 pub const FLAG: &str = "resolve";
-/// This program, also when its file was replaced by a newer one.
-pub const PROGRAM: &str = "/proc/self/exe";
 
 /// More than eight addresses take, and than a reason.
 const MOST_BYTES: usize = 4 * 1_024;

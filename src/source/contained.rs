@@ -1,0 +1,185 @@
+//! The containment of all foreign code that reads a source's pictures: decoders, converters, scalers
+//! and encoders.
+//!
+//! The driver reaches a [`Source`] through [`Contained`] alone, so that whatever decoder or encoder a
+//! source calls is inside by construction. What panics there is one damaged picture: the call fails, and
+//! the source, with all its decoders and encoders, is made anew. A panic is all that can be contained: a
+//! crash of C code ends the process.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::Source;
+use crate::media::{Codec, Frame, SnapshotError};
+use crate::server::Raw;
+
+/// How much of a panic's message is repeated in an error.
+const MESSAGE_MAX_CHARS: usize = 200;
+
+/// A source whose panics are errors.
+pub struct Contained<S> {
+    source: S,
+    renewals: u64,
+}
+
+impl<S: Source> Contained<S> {
+    pub fn new(source: S) -> Contained<S> {
+        Contained { source, renewals: 0 }
+    }
+
+    /// How often the source has panicked, and was made anew.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
+    }
+
+    /// See [`Source::capture`].
+    pub fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        self.contain(|source| source.capture(now, wall))?
+    }
+
+    /// See [`Source::show`].
+    pub fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
+        self.contain(|source| source.show(picture, captured))
+    }
+
+    /// See [`Source::encode`].
+    pub fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+        self.contain(|source| source.encode(codec))?
+    }
+
+    /// See [`Source::snapshot`].
+    ///
+    /// # Errors
+    /// Also [`SnapshotError::Damaged`], if the source has panicked.
+    pub fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        self.contain(|source| source.snapshot(width)).unwrap_or(Err(SnapshotError::Damaged))
+    }
+
+    /// See [`Source::force_keyframe`].
+    pub fn force_keyframe(&mut self, codec: Codec) {
+        // A source that is made anew begins with a key frame.
+        let _ = self.contain(|source| source.force_keyframe(codec));
+    }
+
+    /// Calls the source. After a panic, another takes its place.
+    fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> io::Result<T> {
+        catch_unwind(AssertUnwindSafe(|| call(&mut self.source))).map_err(|panic| {
+            self.renewals += 1;
+            let renewed = self.source.renewed();
+            let broken = std::mem::replace(&mut self.source, renewed);
+            // What it has left behind may not even be freed.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+            io::Error::other(format!("panic: {}", message(&*panic)))
+        })
+    }
+}
+
+/// The words of a panic, without control characters.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "no message",
+    };
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(MESSAGE_MAX_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Colour, Picture, Size};
+
+    const SIZE: Size = Size { width: 64, height: 48 };
+
+    /// Panics in its first call and all that follow, and again when it is freed.
+    struct Fragile {
+        name: &'static str,
+        is_new: bool,
+        is_broken: bool,
+    }
+
+    impl Fragile {
+        fn touch(&mut self) {
+            self.is_broken |= !self.is_new;
+            assert!(!self.is_broken, "a planted\npanic");
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            assert!(!self.is_broken, "a planted panic in drop");
+        }
+    }
+
+    impl Source for Fragile {
+        fn renewed(&self) -> Fragile {
+            Fragile { name: self.name, is_new: true, is_broken: false }
+        }
+
+        fn capture(&mut self, _: Instant, _: SystemTime) -> io::Result<()> {
+            self.touch();
+            Ok(())
+        }
+
+        fn show(&mut self, _: Raw, _: Instant) {
+            self.touch();
+        }
+
+        fn encode(&mut self, _: Codec) -> io::Result<Frame> {
+            self.touch();
+            Ok(Frame::h264(vec![0, 0, 0, 1, 0x65], Instant::now()))
+        }
+
+        fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {
+            self.touch();
+            Ok(Bytes::new())
+        }
+
+        fn force_keyframe(&mut self, _: Codec) {
+            self.touch();
+        }
+    }
+
+    #[test]
+    fn a_panic_in_any_call_is_an_error_after_which_the_source_is_another() {
+        type Call = fn(&mut Contained<Fragile>) -> Option<String>;
+        let calls: [Call; 5] = [
+            |source| source.capture(Instant::now(), SystemTime::now()).err().map(|e| e.to_string()),
+            |source| {
+                let picture = Raw::Picture(Picture::filled(SIZE, Colour::BLACK));
+                source.show(picture, Instant::now()).err().map(|e| e.to_string())
+            },
+            |source| source.encode(Codec::H264).err().map(|e| e.to_string()),
+            |source| source.snapshot(None).err().map(|e| format!("{e:?}")),
+            |source| {
+                source.force_keyframe(Codec::H264);
+                (source.renewals == 0).then(String::new)
+            },
+        ];
+        for (index, call) in calls.into_iter().enumerate() {
+            let fragile = Fragile { name: "its settings", is_new: false, is_broken: false };
+            let mut source = Contained::new(fragile);
+            let failure = call(&mut source);
+            match index {
+                0..=2 => assert_eq!(failure.as_deref(), Some("panic: a planted panic")),
+                3 => assert_eq!(failure.as_deref(), Some("Damaged")),
+                _ => assert_eq!(failure, None),
+            }
+            assert_eq!((source.renewals(), source.source.name), (1, "its settings"));
+            assert_eq!(call(&mut source), None, "the next picture is a good one");
+            assert_eq!(source.renewals(), 1);
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_panic_are_short() {
+        assert_eq!(message(&"x".repeat(1_000)).len(), MESSAGE_MAX_CHARS);
+        assert_eq!(message(&"index\x1b[31m"), "index [31m");
+        assert_eq!(message(&7), "no message");
+    }
+}
