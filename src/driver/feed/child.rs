@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process_group, test_kill_pro
 use super::stderr_tail::StderrTail;
 use super::watcher::{SHELL, Watcher};
 use crate::driver::children::remove_private_variables;
+use crate::feed::Exit;
+use crate::foreign::Foreign;
 
 /// Reads of standard error before all others get their turn.
 const STDERR_READS_A_TURN: usize = 8;
@@ -120,8 +122,8 @@ impl Child {
         true
     }
 
-    /// How it ended, in a sentence without a full stop.
-    pub fn into_end(mut self) -> String {
+    /// How it ended, and what it wrote to standard error.
+    pub fn into_end(mut self) -> (Exit, Option<Foreign>) {
         // A full pipe, and some more of a process that has left the group.
         for _ in 0..16 {
             if !self.read_stderr() {
@@ -130,18 +132,11 @@ impl Child {
         }
         let signal = self.status.and_then(WaitStatus::terminating_signal);
         let status = self.status.and_then(WaitStatus::exit_status);
-        let mut end = match (signal, status) {
-            (Some(signal), _) => match signal_hook::low_level::signal_name(signal) {
-                Some(name) => format!("it was ended by signal {name}"),
-                None => format!("it was ended by signal {signal}"),
-            },
-            (None, Some(status)) => format!("it ended with status {status}"),
-            (None, None) => "it ended".to_owned(),
+        let exit = match (signal, status) {
+            (Some(signal), _) => Exit::Signal(signal, signal_hook::low_level::signal_name(signal)),
+            (None, Some(status)) => Exit::Status(status),
+            (None, None) => Exit::Unknown,
         };
-        if let Some(text) = self.tail.finish() {
-            end += " and wrote: ";
-            end += &text;
-        }
-        end
+        (exit, self.tail.finish())
     }
 }
