@@ -35,7 +35,8 @@ impl Foreign {
     /// Shows at most `max_chars` characters, each escape counted as one. `None` if there is nothing to be
     /// seen.
     pub fn new(text: &str, max_chars: usize) -> Option<Foreign> {
-        let read = &text[..text.floor_char_boundary(READ_MAX_BYTES)];
+        let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+        let read = &text[..ends.take_while(|end| *end <= READ_MAX_BYTES).last().unwrap_or(0)];
         let is_whole = read.len() == text.len();
         let mut shown = String::new();
         for c in without_secrets(read, is_whole).chars().take(max_chars) {
