@@ -51,6 +51,7 @@
 //! | [`feed`] | a stream from outside: when it is opened, silent, failed, begun again; what it has to show | core |
 //! | [`pipe`] | the bytes of a camera or an encoder to access units, pictures and JPEGs | core |
 //! | [`publish`] | the stream to media servers: what they are asked, when, and when again | core |
+//! | [`foreign`], [`os_error`] | text of others and errors of the system, before people read them | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | the ball, the encoders, JPEG files | I/O |
@@ -71,8 +72,10 @@ pub mod driver;
 pub mod source;
 
 pub mod feed;
+pub mod foreign;
 pub mod http;
 pub mod media;
+pub mod os_error;
 pub mod pipe;
 pub mod publish;
 pub mod refusal;

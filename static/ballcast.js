@@ -394,7 +394,7 @@ async function countDecodedFrames(thisAttempt) {
 /** Shows the state. The text of a failure stays while the next attempts run, until the picture is back. */
 function render() {
   const missing = state === 'live' && attempt.missing;
-  const doing = missing ? missing.sentence : needsTap ? NEEDS_TAP : STATES[state]?.doing;
+  const doing = missing ? missing.detail ?? missing.sentence : needsTap ? NEEDS_TAP : STATES[state]?.doing;
   page.dataset.state = state;
   page.dataset.stage = stageName();
   page.toggleAttribute('data-no-signal', Boolean(missing));
@@ -496,9 +496,10 @@ function targetFigures({ round_trip_ms: roundTripMs, loss, frames_sent: framesSe
   return figures.join(' · ');
 }
 
-function targetProblem({ sentence, retry_in_s: seconds }) {
+function targetProblem({ sentence, detail, retry_in_s: seconds }) {
   if (!sentence) return '';
-  return seconds === null ? sentence : `${sentence} Tried again in ${Math.ceil(seconds)} s.`;
+  const text = detail ?? sentence;
+  return seconds === null ? text : `${text} Tried again in ${Math.ceil(seconds)} s.`;
 }
 
 function durationText(seconds) {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use ballcast::driver::children::reap;
 use ballcast::driver::feed::{FeedIo, Origin, READ_BYTES, Report};
-use ballcast::feed::{Command, Signal};
+use ballcast::feed::{Command, Exit, Failure, Signal};
+use ballcast::os_error::OsError;
 use mio::{Events, Poll, Token};
 use rustix::process::Signal as KernelSignal;
 use support::process::{Server, binary};
@@ -131,8 +132,8 @@ fn all_that_a_command_writes_comes_then_the_end_of_the_stream_then_its_own() {
     command.open();
     assert_eq!(command.next(), Report::Ended);
     assert_eq!(command.bytes.len(), 3_000_000);
-    let how = "it ended with status 3 and wrote: the camera is busy";
-    assert_eq!(command.next(), Report::Exited(how.into()));
+    let Report::Exited(Exit::Status(3), words) = command.next() else { panic!() };
+    assert_eq!(words.unwrap().to_string(), "the camera is busy.");
     assert_eq!(command.next_within(Duration::from_millis(50)), None, "each is told once");
 }
 
@@ -142,9 +143,10 @@ fn a_command_that_does_not_exist_names_itself() {
     let mut command = Loop::command("no-such-camera --width 640");
     command.open();
     assert_eq!(command.next(), Report::Ended);
-    let Report::Exited(how) = command.next() else { panic!() };
-    assert!(how.starts_with("it ended with status 127 and wrote: "), "{how}");
-    assert!(how.contains("no-such-camera") && how.contains("not found"), "{how}");
+    let Report::Exited(exit, Some(words)) = command.next() else { panic!() };
+    assert_eq!(exit.to_string(), "it ended with status 127: a program in it was not found");
+    let words = words.to_string();
+    assert!(words.contains("no-such-camera") && words.contains("not found"), "{words}");
 }
 
 #[test]
@@ -153,8 +155,9 @@ fn the_first_and_the_last_lines_of_standard_error_are_kept_however_many_there_ar
     let mut command = Loop::command("seq 40000 >&2");
     command.open();
     assert_eq!(command.next(), Report::Ended);
-    let how = "it ended with status 0 and wrote: 1 / 2 / 3 … 39996 / 39997 / 39998 / 39999 / 40000";
-    assert_eq!(command.next(), Report::Exited(how.into()));
+    let Report::Exited(Exit::Status(0), Some(words)) = command.next() else { panic!() };
+    let expected = "1 / 2 / 3 … 39996 / 39997 / 39998 / 39999 / 40000";
+    assert_eq!(words.to_string(), expected);
 }
 
 #[test]
@@ -192,7 +195,7 @@ fn a_command_that_ignores_signals_is_killed_with_all_its_processes() {
     }
     command.execute(Command::Kill(Signal::Kill));
     assert_eq!(command.next(), Report::Ended);
-    assert_eq!(command.next(), Report::Exited("it was ended by signal SIGKILL".into()));
+    assert_eq!(command.next(), Report::Exited(Exit::Signal(9, Some("SIGKILL")), None));
     assert!(!pids.iter().any(|pid| is_running(*pid)));
 }
 
@@ -204,7 +207,7 @@ fn a_command_is_gone_when_the_last_of_its_processes_is() {
     command.open();
     assert_eq!(command.next(), Report::Ended);
     assert!(started.elapsed() < Duration::from_millis(300));
-    assert_eq!(command.next(), Report::Exited("it ended with status 1".into()));
+    assert_eq!(command.next(), Report::Exited(Exit::Status(1), None));
     assert!(started.elapsed() >= Duration::from_millis(400));
 }
 
@@ -221,7 +224,7 @@ fn processes_that_have_left_the_session_are_waited_for_and_sent_signals() {
         assert!(daemons.iter().all(|pid| is_running(*pid)), "they ignore it");
     }
     command.execute(Command::Kill(Signal::Kill));
-    assert_eq!(command.next(), Report::Exited("it ended with status 0".into()));
+    assert_eq!(command.next(), Report::Exited(Exit::Status(0), None));
     assert!(!daemons.iter().any(|pid| is_running(*pid)));
     assert_eq!(command.execute(Command::Open), Some(Report::Opened), "it is free for the next");
 }
@@ -236,7 +239,7 @@ fn a_command_that_starts_processes_faster_than_they_are_killed_ends() {
     wait_until("there are many", || marked(&mark).len() > 100);
     command.execute(Command::Kill(Signal::Kill));
     assert_eq!(command.next(), Report::Ended);
-    assert_eq!(command.next(), Report::Exited("it was ended by signal SIGKILL".into()));
+    assert_eq!(command.next(), Report::Exited(Exit::Signal(9, Some("SIGKILL")), None));
     assert_eq!(marked(&mark), [0; 0]);
 }
 
@@ -265,7 +268,7 @@ fn a_hundred_restarts_leave_no_zombie_and_no_descriptor() {
     for _ in 0..100 {
         command.execute(Command::Kill(Signal::Terminate));
         assert_eq!(command.next(), Report::Ended);
-        assert_eq!(command.next(), Report::Exited("it was ended by signal SIGTERM".into()));
+        assert_eq!(command.next(), Report::Exited(Exit::Signal(15, Some("SIGTERM")), None));
         command.execute(Command::Close);
         assert_eq!(children(), children_before);
         command.bytes.clear();
@@ -282,7 +285,7 @@ fn a_second_command_is_not_started_while_one_runs() {
     let _alone = alone();
     let mut command = Loop::command("sleep 1000");
     command.open();
-    let refused = Report::Failed("the command is still running".into());
+    let refused = Report::Failed(Failure::StartAgain);
     assert_eq!(command.execute(Command::Open), Some(refused));
 }
 
@@ -393,8 +396,8 @@ fn writers_of_a_named_pipe_come_and_go() {
     }
     std::fs::remove_file(&path).unwrap();
     stream.execute(Command::Close);
-    let Some(Report::Failed(reason)) = stream.execute(Command::Open) else { panic!() };
-    assert!(reason.contains("-fifo cannot be opened: No such file"), "{reason}");
+    let missing = OsError::Number(libc::ENOENT);
+    assert_eq!(stream.execute(Command::Open), Some(Report::Failed(Failure::Open(missing))));
 }
 
 #[test]

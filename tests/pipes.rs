@@ -429,24 +429,31 @@ fn a_picture_that_breaks_the_decoder_is_damaged_and_the_viewer_sees_the_next_one
 
 #[test]
 fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
-    let server = Server::start(&["--exec", "echo the camera is not there >&2; exit 3"]);
+    let command = "echo the camera is not there >&2; exit 3";
+    let server = Server::start(&["--exec", command]);
     let failed = |stats: &Value| stats["source"]["state"] == "failed";
     let stats = server.wait_for("it has failed", failed);
     let sentence = stats["source"]["sentence"].as_str().unwrap().to_owned();
     println!("{sentence}");
-    assert!(sentence.contains("status 3") && sentence.contains("the camera is not there"));
+    assert_eq!(sentence, "The command is gone: it ended with status 3.");
     watch_frames(&server, 2);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());
     chromium.wait_for(&tab, "document.querySelector('video')?.videoWidth === 640");
     let shown = "document.querySelector('[data-no-signal] #status')?.textContent";
-    chromium.wait_for(&tab, &format!("{shown}?.includes('the camera is not there')"));
+    chromium.wait_for(&tab, &format!("{shown} === '{sentence}'"));
     let retry = "document.querySelector('#next').textContent.includes('tries again in')";
     chromium.wait_for(&tab, retry);
     assert_eq!(chromium.evaluate(&tab, "document.title"), "No picture · 127.0.0.1");
     assert_eq!(chromium.evaluate(&tab, "ballcast.state"), "live");
     std::thread::sleep(Duration::from_millis(500));
     chromium.screenshot(&tab, "no-signal.png");
+
+    // Who has the token reads what the command wrote, too.
+    let server = Server::start(&["--exec", command, "--token", "open-sesame"]);
+    let tab = chromium.open(&format!("{}#token=open-sesame", server.url()));
+    let detail = format!("{sentence} It wrote: the camera is not there.");
+    chromium.wait_for(&tab, &format!("{shown} === '{detail}'"));
 }
 
 #[test]

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use ballcast::http::Url;
 use ballcast::media::Codec;
-use ballcast::publish::{BearerToken, Command, Event, Target, TargetId};
+use ballcast::os_error::OsError;
+use ballcast::publish::{BearerToken, Cause, Command, Event, Target, TargetId};
 use ballcast::server::Input;
+use ballcast::web::auth::Token;
 use serde_json::Value;
 use support::world::World;
 
 const TARGET: TargetId = TargetId(0);
+const VIEWER_TOKEN: &str = "open-sesame";
 const URL: &str = "http://media.example:8889/cam/whip?key=secret";
 
 fn seconds(seconds: u64) -> Duration {
@@ -31,6 +34,16 @@ fn publishing(url: &str) -> World {
     world
 }
 
+/// The same where viewers need a token, so that who has it may read more.
+fn publishing_with_token(url: &str) -> World {
+    let mut world = World::configured(|config| {
+        config.targets = vec![target(url)];
+        config.token = Token::parse(VIEWER_TOKEN);
+    });
+    world.run(Duration::ZERO);
+    world
+}
+
 /// What the target's connection is asked to do since the last call.
 fn commands(world: &mut World) -> Vec<Command> {
     std::mem::take(&mut world.publish_commands).into_iter().map(|(_, command)| command).collect()
@@ -40,13 +53,17 @@ fn tell(world: &mut World, event: Event) {
     world.input(Input::Publish(TARGET, event));
 }
 
+fn fail(world: &mut World, cause: Cause) {
+    tell(world, Event::Failed(&cause.into()));
+}
+
 /// The connection of the target is made as it asks for it: the request.
 fn connect(world: &mut World) -> String {
     loop {
         let next = commands(world).into_iter().rfind(|command| *command != Command::Close);
         match next.expect("a request is under way") {
             Command::Resolve(_) => tell(world, Event::Resolved(&[IpAddr::from([10, 9, 9, 9])])),
-            Command::Connect(_) => tell(world, Event::Connected),
+            Command::Connect(_) | Command::ConnectElsewhere(_) => tell(world, Event::Connected),
             Command::Send(bytes) => return String::from_utf8(bytes.to_vec()).unwrap(),
             Command::Close => unreachable!(),
         }
@@ -74,6 +91,14 @@ fn accept(world: &mut World) -> usize {
 
 fn stats(world: &mut World) -> Value {
     world.stats()["targets"][0].clone()
+}
+
+/// What is shown to who has the token.
+fn stats_with_token(world: &mut World) -> Value {
+    let request = format!(
+        "GET /stats HTTP/1.1\r\nHost: camera\r\nAuthorization: Bearer {VIEWER_TOKEN}\r\n\r\n"
+    );
+    world.http("10.0.0.99:1000".parse().unwrap(), &request).1["targets"][0].clone()
 }
 
 #[test]
@@ -117,8 +142,10 @@ fn a_media_server_gets_the_stream_from_a_key_frame_on() {
     assert!(client.frames[0].is_keyframe());
     assert!(client.frames.len() >= 55, "{}", client.frames.len());
     let stats = stats(&mut world);
-    assert_eq!((&stats["state"], &stats["server"]), (&"live".into(), &"media.example:8889".into()));
-    assert!(!world.stats().to_string().contains("secret"));
+    assert_eq!((&stats["state"], &stats["server"]), (&"live".into(), &"media server 1".into()));
+    for part in ["secret", "media.example", "8889", "10.9.9.9"] {
+        assert!(!world.stats().to_string().contains(part), "{part}");
+    }
     assert_eq!(world.server.viewers(), 0, "it is none of those that have asked");
 }
 
@@ -217,15 +244,21 @@ fn a_session_that_a_killed_process_has_left_is_deleted_first() {
     assert_eq!(world.kept_sessions, BTreeMap::new());
 }
 
-/// The first attempt's response is this: the sentence about it, and how long until the next attempt.
-fn outcome(response: &str) -> (String, f64) {
-    let mut world = publishing(URL);
-    connect(&mut world);
-    tell(&mut world, Event::Received(response.as_bytes()));
-    tell(&mut world, Event::Ended);
-    let stats = stats(&mut world);
-    assert_eq!(stats["state"], "waiting", "{stats}");
-    (stats["sentence"].as_str().unwrap().to_owned(), stats["retry_in_s"].as_f64().unwrap())
+/// The first attempt's response is this: the sentences about it, for everybody and for who has the token,
+/// and how long until the next attempt.
+fn outcome(response: &str) -> (String, String, f64) {
+    let [public, private] = [publishing(URL), publishing_with_token(URL)].map(|mut world| {
+        connect(&mut world);
+        tell(&mut world, Event::Received(response.as_bytes()));
+        tell(&mut world, Event::Ended);
+        world
+    });
+    let (public, private) = (stats(&mut { public }), stats_with_token(&mut { private }));
+    assert_eq!(public["state"], "waiting", "{public}");
+    assert_eq!((&public["detail"], &public["server"]), (&Value::Null, &"media server 1".into()));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let retry_in = public["retry_in_s"].as_f64().unwrap();
+    (text(&public["sentence"]), text(&private["detail"]), retry_in)
 }
 
 #[test]
@@ -248,14 +281,17 @@ fn a_refusal_becomes_a_sentence_and_is_tried_again() {
         ("SSH-2.0-OpenSSH_9.2\r\n", "10.9.9.9:8889"),
         ("", "10.9.9.9:8889"),
         (&long, "xxx"),
-        (hostile, "[31mb onclick=x bad stream"),
+        (hostile, "says \"\\u{1b}[31m<b onclick='x'>\\ bad\\0 stream\\u{7}\"."),
     ];
     for (response, expected) in cases {
-        let (sentence, retry_in) = outcome(response);
-        assert!(sentence.contains(expected), "{expected}: {sentence}");
-        assert!(sentence.starts_with("media.example:8889 has no picture: "), "{sentence}");
-        let is_plain = !sentence.chars().any(|c| c.is_control() || "<>\\".contains(c));
-        assert!(is_plain && sentence.len() < 300, "{sentence:?}");
+        let (sentence, detail, retry_in) = outcome(response);
+        assert!(detail.contains(expected), "{expected}: {detail}");
+        assert!(detail.starts_with("media.example:8889 has no picture: "), "{detail}");
+        assert!(!detail.contains(char::is_control) && detail.len() < 300, "{detail:?}");
+        // In our own words, everybody reads the same.
+        let own = detail.strip_prefix("media.example:8889").unwrap();
+        let own = own.split(" (10.9.9.9:8889)").next().unwrap().trim_end_matches('.');
+        assert_eq!(sentence.strip_prefix("media server 1"), Some(&*format!("{own}.")));
         assert!((0.99..=2.0).contains(&retry_in), "{response}: {retry_in}");
     }
 }
@@ -272,25 +308,30 @@ fn a_server_that_names_a_time_is_not_asked_before() {
         ("Retry-After: 18446744073709551616", 2.0),
         ("Retry-After: soon", 2.0),
     ] {
-        let (_, retry_in) = outcome(&response(header));
+        let (_, _, retry_in) = outcome(&response(header));
         let is_kept = if seconds > 2.0 { retry_in == seconds } else { retry_in <= seconds };
         assert!(is_kept, "{header}: {retry_in}");
     }
 }
 
+/// Answers the next request with a redirect, and returns the request.
+fn redirect(world: &mut World, status: &str, to: &str) -> String {
+    let request = connect(world);
+    assert!(body(&request).starts_with("v=0"), "{request}");
+    respond(world, &format!("{status} X\r\nLocation: {to}"), "see elsewhere");
+    request
+}
+
+fn has_token(request: &str) -> bool {
+    request.contains("opensesame")
+}
+
 #[test]
-fn redirects_are_followed_with_the_token_and_not_in_a_circle() {
+fn redirects_are_followed_and_not_in_a_circle() {
     let mut world = publishing(URL);
-    let redirect = |world: &mut World, status: &str, to: &str| {
-        let request = connect(world);
-        assert!(request.contains("Authorization: Bearer opensesame\r\n"), "{request}");
-        assert!(body(&request).starts_with("v=0"), "{request}");
-        respond(world, &format!("{status} X\r\nLocation: {to}"), "");
-        request.lines().next().unwrap().to_owned()
-    };
     redirect(&mut world, "307", "http://edge.example/elsewhere/whip");
     let next = redirect(&mut world, "308", "/again");
-    assert_eq!(next, "POST /elsewhere/whip HTTP/1.1");
+    assert!(next.starts_with("POST /elsewhere/whip HTTP/1.1\r\nHost: edge.example\r\n"), "{next}");
     let server = accept(&mut world);
     world.run(seconds(1));
     assert!(world.clients[server].client.connected);
@@ -325,19 +366,158 @@ fn redirects_are_followed_with_the_token_and_not_in_a_circle() {
 }
 
 #[test]
-fn the_addresses_of_a_host_are_tried_in_turn() {
+fn the_token_stays_at_the_origin_that_the_command_line_names() {
+    for (to, expected) in [
+        ("/other", true),
+        ("http://MEDIA.example:8889/other", true),
+        ("http://media.example:8890/other", false),
+        ("http://media.example/other", false),
+        ("http://edge.example:8889/other", false),
+    ] {
+        let mut world = publishing(URL);
+        assert!(has_token(&redirect(&mut world, "307", to)), "{to}");
+        let request = connect(&mut world);
+        assert_eq!(has_token(&request), expected, "{to}: {request}");
+        // Nor does the DELETE of a session have it that was made there.
+        let (_, answer) = world.invite(body(&request));
+        respond(&mut world, "201 Created\r\nLocation: session/1", &answer);
+        world.input(Input::Shutdown);
+        let request = connect(&mut world);
+        assert!(request.starts_with("DELETE /session/1 "), "{request}");
+        assert_eq!(has_token(&request), expected, "{to}: {request}");
+        // A DELETE that is redirected does not take it along, either.
+        respond(&mut world, "307 X\r\nLocation: http://third.example/session/1", "");
+        let request = connect(&mut world);
+        assert!(request.contains("Host: third.example") && !has_token(&request), "{request}");
+    }
+
+    // A server elsewhere sends us back, and has no say over what the token is for.
     let mut world = publishing(URL);
+    redirect(&mut world, "307", "http://edge.example/whip");
+    redirect(&mut world, "307", "http://media.example:8889/other");
+    let request = connect(&mut world);
+    assert!(request.contains("Host: media.example:8889") && !has_token(&request), "{request}");
+    let (_, answer) = world.invite(body(&request));
+    respond(&mut world, "201 Created\r\nLocation: /anything", &answer);
+    world.input(Input::Shutdown);
+    assert_eq!(commands(&mut world), [Command::Close], "it names nothing to delete there");
+
+    // A session that the target itself names elsewhere.
+    let mut world = publishing(URL);
+    let request = connect(&mut world);
+    let (_, answer) = world.invite(body(&request));
+    respond(&mut world, "201 Created\r\nLocation: http://edge.example/session", &answer);
+    world.input(Input::Shutdown);
+    let request = connect(&mut world);
+    assert!(request.starts_with("DELETE /session HTTP/1.1\r\nHost: edge.example"), "{request}");
+    assert!(!has_token(&request), "{request}");
+}
+
+#[test]
+fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
+    let inside = [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "0.1.2.3",
+        "169.254.169.254",
+        "224.0.0.1",
+        "255.255.255.255",
+        "192.0.2.7",
+        "::1",
+        "::",
+        "fe80::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:192.0.2.7",
+    ];
+    for address in inside {
+        let ip: IpAddr = address.parse().unwrap();
+        let literal = std::net::SocketAddr::new(ip, 631);
+        // By its address, and by a name that has it.
+        for to in [format!("http://{literal}/printers"), "http://inside.example/x".to_owned()] {
+            let mut world = publishing_announced();
+            redirect(&mut world, "307", &to);
+            let mut made = commands(&mut world);
+            if made.contains(&Command::Resolve("inside.example".into())) {
+                tell(&mut world, Event::Resolved(&[ip]));
+                made = commands(&mut world);
+            }
+            assert!(made.iter().all(|command| *command == Command::Close), "{to}: {made:?}");
+            let sentence = stats(&mut world)["sentence"].to_string();
+            assert!(sentence.contains("names a URL at an address of this device"), "{sentence}");
+
+            // Its DELETE is never sent, and keeps nobody from publishing.
+            let mut world = publishing_announced();
+            let request = connect(&mut world);
+            let (server, answer) = world.invite(body(&request));
+            respond(&mut world, &format!("201 Created\r\nLocation: {to}"), &answer);
+            world.run(seconds(1));
+            commands(&mut world);
+            world.clients[server].powered_off = true;
+            world.run(seconds(6));
+            loop {
+                match commands(&mut world).into_iter().rfind(|it| *it != Command::Close) {
+                    Some(Command::Resolve(name)) if name == "inside.example" => {
+                        tell(&mut world, Event::Resolved(&[ip]));
+                    }
+                    Some(Command::Resolve(name)) => break assert_eq!(name, "media.example"),
+                    other => panic!("{to}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    // Other addresses of the same name are tried.
+    let mut world = publishing(URL);
+    redirect(&mut world, "307", "http://edge.example/whip");
+    commands(&mut world);
+    let both = ["127.0.0.1", "10.9.9.7"].map(|it| it.parse::<IpAddr>().unwrap());
+    tell(&mut world, Event::Resolved(&both));
+    let elsewhere = Command::ConnectElsewhere("10.9.9.7:80".parse().unwrap());
+    assert_eq!(commands(&mut world), [elsewhere]);
+
+    // What the command line names may be anywhere.
+    let mut world = publishing("http://127.0.0.1:8889/whip");
+    assert_eq!(commands(&mut world), [Command::Connect("127.0.0.1:8889".parse().unwrap())]);
+}
+
+fn publishing_announced() -> World {
+    let mut world = World::configured(|config| {
+        config.targets = vec![target(URL)];
+        config.announced = vec![IpAddr::from([192, 0, 2, 7])];
+    });
+    world.run(Duration::ZERO);
+    world
+}
+
+#[test]
+fn the_words_of_a_server_that_a_redirect_leads_to_are_shown_to_nobody() {
+    for (to, is_shown) in [("/other", true), ("http://edge.example/whip", false)] {
+        let mut world = publishing_with_token(URL);
+        redirect(&mut world, "307", to);
+        connect(&mut world);
+        respond(&mut world, "404 Not Found", "root:x:0:0");
+        let stats = stats_with_token(&mut world);
+        assert_eq!(stats.to_string().contains("root:x"), is_shown, "{to}: {stats}");
+        assert!(stats["detail"].to_string().contains("status 404"), "{stats}");
+    }
+}
+
+#[test]
+fn the_addresses_of_a_host_are_tried_in_turn() {
+    let mut world = publishing_with_token(URL);
     let addresses = ["fd00::9", "10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
     tell(&mut world, Event::Resolved(&addresses));
     let to = |address: &str| Command::Connect(address.parse().unwrap());
     assert_eq!(commands(&mut world)[1..], [to("[fd00::9]:8889")]);
-    tell(&mut world, Event::Failed("[fd00::9]:8889 cannot be reached: no route to host"));
+    fail(&mut world, Cause::Unreachable(OsError::Number(113)));
     assert_eq!(commands(&mut world), [to("10.9.9.8:8889")]);
     world.run(seconds(3));
     assert_eq!(commands(&mut world), [Command::Close, to("10.9.9.9:8889")]);
-    tell(&mut world, Event::Failed("10.9.9.9:8889 refuses the connection"));
-    let sentence = stats(&mut world)["sentence"].to_string();
-    assert!(sentence.contains("10.9.9.9:8889 refuses the connection"), "{sentence}");
+    fail(&mut world, Cause::ConnectionRefused);
+    let detail = stats_with_token(&mut world)["detail"].to_string();
+    assert!(detail.contains("it refuses the connection (10.9.9.9:8889)."), "{detail}");
 }
 
 #[test]
@@ -357,7 +537,7 @@ fn every_step_has_its_time() {
     let mut world = publishing(URL);
     connect(&mut world);
     world.run(seconds(10));
-    assert!(stats(&mut world)["sentence"].to_string().contains("10.9.9.9:8889"));
+    assert!(stats(&mut world)["sentence"].to_string().contains("it does not answer within 10 s"));
     assert_eq!(commands(&mut world), [Command::Close]);
     // It answers, and never connects.
     let mut world = publishing(URL);
@@ -537,7 +717,7 @@ fn a_session_is_deleted_whose_answer_was_lost_with_the_connection() {
     connect(&mut world);
     let head = "HTTP/1.1 201 Created\r\nLocation: /session/2\r\nContent-Length: 900\r\n\r\nv=0";
     tell(&mut world, Event::Received(head.as_bytes()));
-    tell(&mut world, Event::Failed("10.9.9.9:8889 has reset the connection"));
+    fail(&mut world, Cause::ConnectionReset);
     commands(&mut world);
     world.run(seconds(3));
     let request = connect(&mut world);
@@ -546,12 +726,19 @@ fn a_session_is_deleted_whose_answer_was_lost_with_the_connection() {
 
 #[test]
 fn what_a_server_repeats_of_token_and_path_is_not_shown() {
-    let mut world = publishing(URL);
-    connect(&mut world);
-    let words = "opense\u{7}same may not write to /cam/whip?key=secret";
-    respond(&mut world, "403 Forbidden", words);
-    let sentence = stats(&mut world)["sentence"].to_string();
-    assert!(sentence.contains("says \\\"... may not write to ...\\\""), "{sentence}");
+    for words in [
+        "opense\u{7}same may not write",
+        "open\u{200b}sesame",
+        "nobody may write to /cam/whip?key=secret",
+        "/cam/whip is in use",
+        "there is no key=secret",
+    ] {
+        let mut world = publishing_with_token(URL);
+        connect(&mut world);
+        respond(&mut world, "403 Forbidden", words);
+        let detail = stats_with_token(&mut world)["detail"].to_string();
+        assert!(detail.ends_with("or is in use (10.9.9.9:8889).\""), "{words}: {detail}");
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Config, Event, Feed, Item, Kind, Signal};
+use ballcast::feed::{Command, Config, Event, Exit, Failure, Feed, Item, Kind, Signal};
 use ballcast::media::{Codec, Size};
+use ballcast::os_error::OsError;
 use ballcast::server::Input;
 use support::world::World;
 
@@ -20,6 +21,7 @@ const PARAMETER_SETS: &[u8] = &[
 const IDR_SLICE: &[u8] = &[0, 0, 0, 1, 0x65, 0x88, 0x84];
 const SLICE: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a, 0x84];
 const PERIOD: Duration = Duration::from_millis(40);
+const KILLED: Event = Event::Exited(Exit::Signal(9, Some("SIGKILL")), None);
 
 fn unit(number: u8, keyframe: bool) -> Vec<u8> {
     let number = [0x80 | number, 0x55];
@@ -166,7 +168,7 @@ fn a_command_is_started_again_after_longer_and_longer_pauses() {
     let mut pauses = Vec::new();
     for _ in 0..7 {
         world.input(Input::Feed(Event::Ended));
-        world.input(Input::Feed(Event::Exited("it ended with status 1")));
+        world.input(Input::Feed(Event::Exited(Exit::Status(1), None)));
         let failed = world.now;
         world.feed_commands.clear();
         while !world.feed_commands.contains(&Command::Open) {
@@ -184,7 +186,7 @@ fn a_command_that_hangs_is_ended_more_and_more_firmly() {
     world.run(Duration::from_secs(16));
     let kills = [Signal::Interrupt, Signal::Terminate, Signal::Kill].map(Command::Kill);
     assert_eq!(world.feed_commands[..3], kills);
-    world.input(Input::Feed(Event::Exited("it was ended by SIGKILL")));
+    world.input(Input::Feed(KILLED));
     world.feed_commands.clear();
     world.run(Duration::from_secs(2));
     assert!(world.feed_commands.contains(&Command::Open));
@@ -348,10 +350,10 @@ fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
     world.input(Input::Feed(Event::Bytes(&unit(1, true))));
     world.run(PERIOD);
     assert_eq!(world.stats()["source"]["state"], "running");
-    world.input(Input::Feed(Event::Exited("it was killed")));
+    world.input(Input::Feed(KILLED));
     let stats = world.stats();
     assert_eq!(stats["source"]["state"], "failed");
-    assert_eq!(stats["source"]["sentence"], "The command is gone: it was killed.");
+    assert_eq!(stats["source"]["sentence"], "The command is gone: it was ended by signal SIGKILL.");
 }
 
 #[test]
@@ -359,12 +361,12 @@ fn a_command_whose_output_cannot_be_read_is_ended_before_it_is_started_again() {
     let mut world = world(Kind::Command);
     world.input(Input::Feed(Event::Bytes(&unit(1, true))));
     // The picture may be complete, and is not shown any more.
-    world.input(Input::Feed(Event::Failed("it cannot be read")));
+    world.input(Input::Feed(Event::Failed(Failure::Read(OsError::Number(5)))));
     world.run(Duration::from_millis(1_500));
     assert_eq!(world.stats()["source"]["state"], "failed");
     assert_eq!(world.feed_commands, [Command::Close, Command::Kill(Signal::Interrupt)]);
     world.feed_commands.clear();
-    world.input(Input::Feed(Event::Exited("it was interrupted")));
+    world.input(Input::Feed(Event::Exited(Exit::Signal(2, Some("SIGINT")), None)));
     world.run(Duration::from_millis(1_100));
     assert_eq!(world.feed_commands, [Command::Open]);
 }
@@ -443,7 +445,7 @@ fn how_a_command_ends_is_what_viewers_are_told() {
     let mut world = world(Kind::Command);
     world.input(Input::Feed(Event::Ended));
     world.input(Input::Feed(Event::Dry));
-    world.input(Input::Feed(Event::Exited("it ended with status 3")));
+    world.input(Input::Feed(Event::Exited(Exit::Status(3), None)));
     world.input(Input::Feed(Event::Dry));
     let source = &world.stats()["source"];
     assert_eq!(source["sentence"], "The command is gone: it ended with status 3.");
@@ -509,7 +511,10 @@ impl Chaos {
                     assert!(!self.has_process, "no command is started beside another");
                     self.needs_keyframe = true;
                     if self.rng.u8(..4) == 0 {
-                        self.feed.handle_event(self.now, Event::Failed("it is not there"));
+                        self.feed.handle_event(
+                            self.now,
+                            Event::Failed(Failure::Open(OsError::Number(2))),
+                        );
                     } else {
                         self.is_open = true;
                         self.has_process = self.kind == Kind::Command;
@@ -540,7 +545,7 @@ impl Chaos {
             }
             5 if self.has_process && self.rng.u8(..4) == 0 => {
                 (self.has_process, self.is_open) = (false, false);
-                self.tell(Event::Exited("it is gone"));
+                self.tell(Event::Exited(Exit::Unknown, None));
             }
             6 => {
                 self.now = self.feed.poll_timeout().unwrap_or(self.now);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::foreign::Foreign;
 use crate::http::Authority;
 use crate::web::health::ENDPOINT;
 
@@ -14,6 +15,7 @@ pub const USUAL: &str = "http://127.0.0.1:8080";
 const LIMIT: Duration = Duration::from_secs(5);
 /// More is no answer to this request.
 const MOST_BYTES: u64 = 8 * 1024;
+const REASON_MAX_CHARS: usize = 500;
 
 /// # Errors
 /// A sentence: there is no picture, or no answer.
@@ -22,7 +24,9 @@ pub fn check(server: &Authority) -> Result<(), String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
-        Some("503") => Err(body.trim().to_owned()),
+        // What is there may be another program.
+        Some("503") => Err(Foreign::new(body, REASON_MAX_CHARS)
+            .map_or_else(|| "There is no picture.".to_owned(), |reason| reason.to_string())),
         _ => Err(format!("What answers at {server} is no Ballcast.")),
     }
 }

@@ -20,7 +20,7 @@ use self::publish::Publishing;
 pub use self::source::Source;
 use self::source::Sources;
 use self::values::{
-    address, health_url, host_name, network, number, origin, size, token, token_file,
+    address, health_url, host_name, network, number, origin, shown, size, token, token_file,
     token_file_flag, value,
 };
 use crate::driver::feed::supervisor;
@@ -128,7 +128,7 @@ impl fmt::Display for UsageError {
 
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> UsageError {
-        UsageError(format!("{error}. See ballcast --help."))
+        UsageError(format!("{}. See ballcast --help.", shown(&error.to_string())))
     }
 }
 
@@ -313,7 +313,7 @@ mod tests {
             ("--max-viewers 0", ["--max-viewers", "'0'", "1 to 10000"]),
             ("--allow-host http://x", ["--allow-host", "'http://x'", "host name"]),
             ("--allow-origin x", ["--allow-origin", "'x'", "https://home.example:8123"]),
-            ("--allow-origin http://x/y", ["--allow-origin", "'http://x/y'", "without a path"]),
+            ("--allow-origin http://x/y", ["--allow-origin", "'http://x/…'", "without a path"]),
             ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
             ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
             ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::UsageError;
-use super::values::{SIZES, parse_size, wrong};
+use super::values::{SIZES, parse_size, shown, wrong};
 use crate::driver::Origin;
 use crate::driver::feed::STDIN_PATH;
 use crate::feed;
@@ -98,7 +98,7 @@ impl Sources {
 }
 
 fn path_origin(path: &Path) -> Result<Origin, UsageError> {
-    let name = path.display();
+    let name = shown(&path.to_string_lossy());
     let failed = |error| UsageError(format!("{name} cannot be opened: {error}."));
     let kind = path.metadata().map_err(failed)?.file_type();
     if kind.is_fifo() {

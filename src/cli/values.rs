@@ -8,13 +8,23 @@ use lexopt::{Arg, Parser};
 
 use super::UsageError;
 use super::health::USUAL;
+use crate::foreign::Foreign;
 use crate::http::Authority;
 use crate::media::Size;
 use crate::web::auth::Token;
 use crate::web::proxies::Network;
 
+/// The most of a value that is repeated in a sentence.
+const SHOWN_MAX_CHARS: usize = 200;
+
 pub(super) fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
-    UsageError(format!("{flag} cannot be '{value}': it takes {allowed}."))
+    UsageError(format!("{flag} cannot be '{}': it takes {allowed}.", shown(value)))
+}
+
+/// A value as it is repeated in a sentence, which may end up in the log of a service: a URL that was
+/// meant for another flag is cut.
+pub(super) fn shown(value: &str) -> String {
+    Foreign::new(value, SHOWN_MAX_CHARS).map(|value| value.to_string()).unwrap_or_default()
 }
 
 pub(super) fn value(parser: &mut Parser) -> Result<String, UsageError> {

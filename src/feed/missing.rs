@@ -1,11 +1,16 @@
 //! What viewers are told while there is no picture.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::{Feed, Kind, Status};
 
 /// What is missing, for how long, and when it is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
+    /// For everybody: in our own words.
     pub sentence: String,
+    /// The same with the words of others, where there are any: not for who has no token.
+    pub detail: Option<String>,
     pub duration: Duration,
     pub retry_in: Option<Duration>,
 }
@@ -16,5 +21,28 @@ impl Missing {
         let retry = self.retry_in.map(|wait| format!("Next try in {} s.", wait.as_secs() + 1));
         let duration = format!("For {} s.", self.duration.as_secs());
         [self.sentence.clone(), duration, retry.unwrap_or_default()]
+    }
+}
+
+impl Feed {
+    /// Why there is no picture; `None` while there is one.
+    pub fn missing(&self, now: Instant) -> Option<Missing> {
+        if self.is_running() {
+            return None;
+        }
+        let sentence = match (&self.status, self.config.kind) {
+            (Status::Failed { cause, .. }, _) => cause.to_string(),
+            (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
+            (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
+            (_, Kind::Command) => "The command is starting.".into(),
+            (_, Kind::File) => "The file is being opened.".into(),
+            (_, Kind::Stdin | Kind::Fifo) => "Waiting for something to write a picture.".into(),
+        };
+        Some(Missing {
+            sentence,
+            detail: self.status.detail(),
+            duration: now.saturating_duration_since(self.status_since),
+            retry_in: self.open_at.map(|at| at.saturating_duration_since(now)),
+        })
     }
 }

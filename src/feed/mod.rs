@@ -6,6 +6,7 @@
 //! driver's, which decides nothing: whether a stream that has ended is opened again, and when a
 //! command is killed, is decided here.
 mod arrivals;
+mod cause;
 mod file;
 mod groups;
 mod missing;
@@ -16,11 +17,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
+pub use self::cause::{Cause, Exit, Failure};
 use self::file::Playback;
 use self::groups::Groups;
 pub use self::missing::Missing;
 use self::restarts::{Ending, Restarts};
 pub use self::status::Status;
+use crate::foreign::Foreign;
 use crate::media::{Frame, Picture, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
@@ -63,11 +66,10 @@ pub enum Event<'a> {
     Dry,
     /// There are no more bytes. Of a command, this is not its end.
     Ended,
-    /// It could not be opened or read, for this reason: a sentence without a full stop.
-    Failed(&'a str),
-    /// No process of the command is left: how it ended, and what it wrote to standard error last, in a
-    /// sentence without a full stop.
-    Exited(&'a str),
+    /// It could not be opened or read.
+    Failed(Failure),
+    /// No process of the command is left: how it ended, and what it wrote to standard error.
+    Exited(Exit, Option<&'a Foreign>),
 }
 
 /// What is to be done to the stream.
@@ -190,8 +192,8 @@ impl Feed {
             Event::Bytes(bytes) => self.take_bytes(now, bytes),
             Event::Dry => self.run_dry(now),
             Event::Ended => self.ended(now),
-            Event::Failed(reason) => self.failed(now, reason),
-            Event::Exited(how) => self.exited(now, how),
+            Event::Failed(failure) => self.failed(now, failure),
+            Event::Exited(exit, words) => self.exited(now, exit, words),
         }
     }
 
@@ -215,7 +217,7 @@ impl Feed {
         }
         if self.hangs_at().is_some_and(|at| at <= now) {
             if !self.attempt.failed {
-                self.fail(now, "The command runs and shows no picture: it is ended.".into());
+                self.fail(now, Cause::Hangs, None);
             }
             self.ending = Some(Ending::begin(now));
         }
@@ -292,26 +294,6 @@ impl Feed {
     pub fn group_length(&self) -> Option<Duration> {
         self.groups.length()
     }
-
-    /// Why there is no picture; `None` while there is one.
-    pub fn missing(&self, now: Instant) -> Option<Missing> {
-        if self.is_running() {
-            return None;
-        }
-        let sentence = match (&self.status, self.config.kind) {
-            (Status::Failed(sentence), _) => sentence.clone(),
-            (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
-            (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
-            (_, Kind::Command) => "The command is starting.".into(),
-            (_, Kind::File) => "The file is being opened.".into(),
-            (_, Kind::Stdin | Kind::Fifo) => "Waiting for something to write a picture.".into(),
-        };
-        Some(Missing {
-            sentence,
-            duration: now.saturating_duration_since(self.status_since),
-            retry_in: self.open_at.map(|at| at.saturating_duration_since(now)),
-        })
-    }
 }
 
 /// What happens to the stream.
@@ -358,7 +340,7 @@ impl Feed {
         match self.config.kind {
             Kind::Stdin => {
                 if !self.attempt.failed {
-                    self.fail(now, "The stream on standard input has ended.".into());
+                    self.fail(now, Cause::StdinEnded, None);
                 }
                 self.give_up_at = Some(now + GIVE_UP_AFTER);
             }
@@ -369,10 +351,10 @@ impl Feed {
         }
     }
 
-    fn failed(&mut self, now: Instant, reason: &str) {
+    fn failed(&mut self, now: Instant, failure: Failure) {
         self.flush_at = None;
         self.file.is_reading = false;
-        self.fail(now, format!("{reason}."));
+        self.fail(now, Cause::Failed(self.config.kind, failure), None);
         self.commands.push_back(Command::Close);
         if self.has_process {
             // It is started again when it is gone.
@@ -383,7 +365,7 @@ impl Feed {
         }
     }
 
-    fn exited(&mut self, now: Instant, how: &str) {
+    fn exited(&mut self, now: Instant, exit: Exit, words: Option<&Foreign>) {
         self.has_process = false;
         self.ending = None;
         self.flush_at = None;
@@ -391,14 +373,14 @@ impl Feed {
             self.commands.push_back(Command::Close);
         }
         if !self.attempt.failed {
-            self.fail(now, format!("The command is gone: {how}."));
+            self.fail(now, Cause::Exited(exit), words.cloned());
         }
         self.try_again(now);
     }
 
-    fn fail(&mut self, now: Instant, sentence: String) {
+    fn fail(&mut self, now: Instant, cause: Cause, words: Option<Foreign>) {
         self.attempt.failed = true;
-        self.set_status(now, Status::Failed(sentence));
+        self.set_status(now, Status::Failed { cause, words });
     }
 
     fn try_again(&mut self, now: Instant) {
@@ -414,7 +396,10 @@ impl Feed {
             return;
         }
         match &status {
-            Status::Failed(sentence) => log::warn!("no signal: {sentence}"),
+            Status::Failed { cause: cause @ Cause::Exited(_), words: Some(_) } => {
+                log::warn!("no signal: {cause} RUST_LOG=debug logs what it writes.");
+            }
+            Status::Failed { cause, .. } => log::warn!("no signal: {cause}"),
             Status::Silent => log::warn!("no signal: nothing comes"),
             Status::Starting | Status::Running => {}
         }
@@ -453,7 +438,8 @@ impl Feed {
         if let Err(error) = parsed
             && !self.attempt.failed
         {
-            self.fail(now, error.to_string());
+            let words = error.words();
+            self.fail(now, Cause::Stream(error), words);
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }

@@ -1,6 +1,9 @@
-//! How it is with a stream.
+//! State of the stream.
 
-/// How it is with the stream.
+use super::Cause;
+use crate::foreign::Foreign;
+
+/// State of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// Nothing has come of it yet.
@@ -8,8 +11,11 @@ pub enum Status {
     Running,
     /// It was running, and nothing has come lately.
     Silent,
-    /// There is nothing to show, for the reason that the sentence says.
-    Failed(String),
+    /// There is nothing to show: why, and the words of others about it, which are not for everybody.
+    Failed {
+        cause: Cause,
+        words: Option<Foreign>,
+    },
 }
 
 impl Status {
@@ -19,7 +25,15 @@ impl Status {
             Status::Starting => "starting",
             Status::Running => "running",
             Status::Silent => "silent",
-            Status::Failed(_) => "failed",
+            Status::Failed { .. } => "failed",
         }
+    }
+
+    /// The cause with the words of others, if there are any.
+    pub(super) fn detail(&self) -> Option<String> {
+        let Status::Failed { cause, words: Some(words) } = self else { return None };
+        let verb = if matches!(cause, Cause::Stream(_)) { "begins with" } else { "wrote" };
+        let words = words.to_string();
+        Some(format!("{cause} It {verb}: {}.", words.trim_end_matches('.')))
     }
 }

@@ -80,6 +80,11 @@ impl Url {
         self.authority.port.unwrap_or(DEFAULT_PORT)
     }
 
+    /// Whether both have the same origin: host and port (RFC 6454, section 4). The scheme is `http`.
+    pub fn has_origin_of(&self, other: &Url) -> bool {
+        (&self.authority.name, self.port()) == (&other.authority.name, other.port())
+    }
+
     fn new(authority: Authority, path: &str, query: Option<&str>) -> Result<Self, UrlError> {
         // RFC 9110 section 4.2.3.
         let mut target = if path.is_empty() { "/" } else { path }.to_owned();

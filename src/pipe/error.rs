@@ -2,8 +2,14 @@
 
 use std::fmt;
 
+use crate::foreign::Foreign;
+
+/// The most that is shown of what a stream says.
+const WORDS_MAX_CHARS: usize = 100;
+
 /// Why a stream cannot be shown. The text is for the person who wrote the command that makes the
-/// stream: it names the flag that mends it.
+/// stream: it names the flag that mends it. It has our own words and numbers only, as everybody may read
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
     /// A container, or a codec, of this name.
@@ -19,7 +25,7 @@ pub enum StreamError {
     /// Fields instead of pictures, or both.
     Interlaced,
     /// Samples other than 4:2:0 with 8 bits: what they are.
-    PixelFormat(String),
+    PixelFormat(&'static str),
     /// A profile of H.264: its profile_idc.
     Profile(u8),
     /// No pixels, or more of them than are encoded and decoded.
@@ -43,19 +49,11 @@ impl fmt::Display for StreamError {
                 "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
                  of it: ffmpeg -f mpjpeg -i … -c:v copy -f mjpeg -.",
             ),
-            StreamError::UnknownFormat(first) => {
-                f.write_str(
-                    "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG: it begins",
-                )?;
-                f.write_str(" with")?;
-                for byte in first {
-                    write!(f, " {byte:02x}")?;
-                }
-                f.write_str(
-                    ". Name the format: ffmpeg … -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; \
-                     pictures without a header need --raw and their size.",
-                )
-            }
+            StreamError::UnknownFormat(_) => f.write_str(
+                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
+                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
+                 --raw and their size.",
+            ),
             StreamError::Empty => f.write_str(
                 "The stream ended before its first picture. Run the command that makes it alone, \
                  and see what it says.",
@@ -101,13 +99,14 @@ impl fmt::Display for StreamError {
 
 impl std::error::Error for StreamError {}
 
-/// How much of a text from a stream is repeated in a sentence.
-const QUOTE_MAX_CHARS: usize = 16;
-
-/// The start of a text from a stream, without anything that could change a terminal.
-pub(super) fn quote(text: &[u8]) -> String {
-    let printable = |b: &u8| if b.is_ascii_graphic() { char::from(*b) } else { '?' };
-    text.iter().take(QUOTE_MAX_CHARS).map(printable).collect()
+impl StreamError {
+    /// What the stream itself says, for those who may read it: the bytes that it begins with.
+    pub fn words(&self) -> Option<Foreign> {
+        let StreamError::UnknownFormat(first) = self else { return None };
+        let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = String::from_utf8_lossy(first);
+        Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+    }
 }
 
 #[cfg(test)]
@@ -119,11 +118,11 @@ mod tests {
         let cases = [
             (StreamError::Container("MPEG-TS"), "-f h264"),
             (StreamError::Multipart, "-f mjpeg"),
-            (StreamError::UnknownFormat(vec![1, 0x2f]), "begins with 01 2f. Name"),
+            (StreamError::UnknownFormat(vec![1]), "Name the format: ffmpeg … -f h264 -"),
             (StreamError::UnknownFormat(vec![1]), "--raw"),
             (StreamError::BFrames, "--low-latency, or ffmpeg -bf 0"),
             (StreamError::Interlaced, "-vf yadif"),
-            (StreamError::PixelFormat(quote(b"C422")), "-pix_fmt yuv420p"),
+            (StreamError::PixelFormat("4:2:2"), "-pix_fmt yuv420p"),
             (StreamError::Profile(88), "-profile:v baseline"),
             (StreamError::Size(7680, 4320), "-vf scale"),
             (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
@@ -137,8 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_short_and_harmless() {
-        assert_eq!(quote(b"422 \x1b[2J"), "422??[2J");
-        assert_eq!(quote(&[b'x'; 100]).len(), QUOTE_MAX_CHARS);
+    fn the_bytes_of_a_stream_are_in_no_sentence_and_words_of_their_own() {
+        let error = StreamError::UnknownFormat(b"s3cret\x1b".to_vec());
+        assert!(!error.to_string().contains("s3cret") && !error.to_string().contains("73 33"));
+        let expected = "73 33 63 72 65 74 1b \"s3cret\\u{1b}\"";
+        assert_eq!(error.words().unwrap().to_string(), expected);
+        assert_eq!(StreamError::BFrames.words(), None);
     }
 }

@@ -116,11 +116,11 @@ impl Sps {
             _ => None,
         };
         if let Some(chroma) = chroma {
-            return Err(StreamError::PixelFormat(chroma.to_owned()));
+            return Err(StreamError::PixelFormat(chroma));
         }
         let bit_depth = self.bit_depth_luma.max(self.bit_depth_chroma);
         if bit_depth > 8 {
-            return Err(StreamError::PixelFormat(format!("{bit_depth} bits a sample")));
+            return Err(StreamError::PixelFormat("of more than 8 bits a sample"));
         }
         if !self.frame_mbs_only {
             return Err(StreamError::Interlaced);
@@ -297,12 +297,12 @@ mod tests {
 
     #[test]
     fn what_browsers_do_not_decode_is_refused() {
-        let pixels = |what: &str| Err(StreamError::PixelFormat(what.to_owned()));
+        let pixels = |what| Err(StreamError::PixelFormat(what));
         assert_eq!(sps(INTERLACED).check(), Err(StreamError::Interlaced));
         assert_eq!(sps(FORMAT_400).check(), pixels("monochrome"));
         assert_eq!(sps(FORMAT_422).check(), pixels("4:2:2"));
         assert_eq!(sps(FORMAT_444).check(), pixels("4:4:4"));
-        assert_eq!(sps(TEN_BITS).check(), pixels("10 bits a sample"));
+        assert_eq!(sps(TEN_BITS).check(), pixels("of more than 8 bits a sample"));
         let baseline = sps(BASELINE_64X48);
         let extended = Sps { profile_idc: 88, ..baseline.clone() };
         assert_eq!(extended.check(), Err(StreamError::Profile(88)));

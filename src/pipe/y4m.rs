@@ -4,7 +4,6 @@
 //! A further line of parameters between two pictures is that of the next stream: one program after the
 //! other writes to a pipe. Where there is neither, what lies before the next of these lines is left out.
 
-use super::error::quote;
 use super::raw::PlaneReader;
 use super::{FrameRate, Item, Output, StreamError, check_size};
 use crate::media::Size;
@@ -223,8 +222,13 @@ fn check_interlacing(value: &[u8]) -> Result<(), StreamError> {
 fn check_chroma(value: &[u8]) -> Result<(), StreamError> {
     match value {
         b"420" | b"420jpeg" | b"420mpeg2" | b"420paldv" => Ok(()),
-        b"mono" => Err(StreamError::PixelFormat("monochrome".to_owned())),
-        other => Err(StreamError::PixelFormat(format!("C{}", quote(other)))),
+        // Those with more bits have a suffix, such as p10.
+        [b'4', b'2', b'0', ..] => Err(StreamError::PixelFormat("4:2:0 with more than 8 bits")),
+        [b'4', b'2', b'2', ..] => Err(StreamError::PixelFormat("4:2:2")),
+        [b'4', b'4', b'4', ..] => Err(StreamError::PixelFormat("4:4:4")),
+        [b'4', b'1', b'1', ..] => Err(StreamError::PixelFormat("4:1:1")),
+        [b'm', b'o', b'n', b'o', ..] => Err(StreamError::PixelFormat("monochrome")),
+        _ => Err(StreamError::PixelFormat("in no pixel format of yuv4mpeg2")),
     }
 }
 
@@ -274,11 +278,19 @@ mod tests {
         for tag in ["420", "420jpeg", "420mpeg2", "420paldv"] {
             assert_eq!(error(&format!("W4 H2 C{tag}")), None);
         }
-        for tag in ["422", "444", "411", "420p10", "444alpha", ""] {
-            let refused = StreamError::PixelFormat(format!("C{tag}"));
-            assert_eq!(error(&format!("W4 H2 C{tag}")), Some(refused));
+        for (tag, name) in [
+            ("422", "4:2:2"),
+            ("444", "4:4:4"),
+            ("411", "4:1:1"),
+            ("420p10", "4:2:0 with more than 8 bits"),
+            ("444alpha", "4:4:4"),
+            ("mono", "monochrome"),
+            ("mono16", "monochrome"),
+            ("", "in no pixel format of yuv4mpeg2"),
+            ("s3cret", "in no pixel format of yuv4mpeg2"),
+        ] {
+            assert_eq!(error(&format!("W4 H2 C{tag}")), Some(StreamError::PixelFormat(name)));
         }
-        assert_eq!(error("W4 H2 Cmono"), Some(StreamError::PixelFormat("monochrome".to_owned())));
         for order in ["It", "Ib", "Im"] {
             assert_eq!(error(&format!("W4 H2 {order}")), Some(StreamError::Interlaced));
         }

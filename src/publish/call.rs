@@ -1,29 +1,39 @@
 //! One request to a media server, from the name of its host to the response: its addresses are tried
 //! in turn, and redirects are followed.
+//!
+//! A media server may be anybody's, and it names URLs: by redirects, and of its sessions. What is at
+//! another origin (scheme, host and port, as for curl and browsers) than the target is *elsewhere*. A
+//! request there has no token, never goes to an address of this device or its link, and whatever comes
+//! back is not quoted. A request that was elsewhere once stays so, also if it is sent back.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{BearerToken, Command, Event, MAX_ADDRESSES};
+use super::{Cause, Command, Event, MAX_ADDRESSES, Problem, Target};
+use crate::foreign::Foreign;
 use crate::http::client::{Exchange, Request, Response, ResponseHead};
 use crate::http::{Method, Url, UrlError};
 
 /// How long a name may take. The resolver of the C library asks a server again after 5 s.
-const RESOLVE_TIME: Duration = Duration::from_secs(6);
+pub(super) const RESOLVE_TIME: Duration = Duration::from_secs(6);
 /// How long each address may take: the SYN is sent again after 1 s (RFC 6298, section 2.1).
-const CONNECT_TIME: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// More redirects than this are taken for a circle.
-const MAX_REDIRECTS: usize = 5;
+pub(super) const MAX_REDIRECTS: usize = 5;
 
 /// A request under way. It has the connection of its target for itself.
 pub struct Call {
     method: Method,
-    token: Option<BearerToken>,
+    target: Target,
+    /// Addresses of somebody else that lead to this device.
+    announced: Vec<IpAddr>,
     /// Of the type `application/sdp`.
     body: String,
     /// Where it goes now.
     url: Url,
+    /// It goes, or has gone, to another origin than the target's.
+    is_elsewhere: bool,
     redirects: usize,
     step: Step,
     /// Those of the host that are not tried yet.
@@ -47,27 +57,32 @@ pub struct Outcome {
     /// Where it went in the end, and the address that the connection went to.
     pub url: Url,
     pub address: Option<SocketAddr>,
+    /// Whether it came, at any time, to another origin than the target's.
+    pub is_elsewhere: bool,
     /// Of the response, if it came so far.
     pub head: Option<ResponseHead>,
-    /// The body of a response that is whole. Otherwise, why there is none: a clause without a full
-    /// stop.
-    pub body: Result<Vec<u8>, String>,
+    /// The body of a response that is whole. Otherwise, why there is none.
+    pub body: Result<Vec<u8>, Problem>,
 }
 
 impl Call {
-    /// A request that has no connection yet. `known` is an address of the URL's host.
+    /// A request on behalf of a target that has no connection yet. `announced` are addresses of
+    /// somebody else that lead to this device, `known` is an address of the URL's host.
     pub fn new(
+        target: &Target,
+        announced: &[IpAddr],
         method: Method,
         url: Url,
-        token: Option<BearerToken>,
         body: String,
         known: Option<SocketAddr>,
         now: Instant,
     ) -> Call {
         let mut call = Call {
             method,
-            token,
+            target: target.clone(),
+            announced: announced.to_vec(),
             body,
+            is_elsewhere: !url.has_origin_of(&target.url),
             url,
             redirects: 0,
             step: Step::Over,
@@ -86,15 +101,17 @@ impl Call {
                 let port = self.url.port();
                 let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
                 self.addresses = addresses.take(MAX_ADDRESSES).collect();
-                self.connect_to_next(now, "its name has no address".to_owned());
+                self.connect_to_next(now, Cause::NameWithoutAddress.into());
             }
-            (Step::Resolving { .. }, Event::Failed(why)) => self.fail(why.to_owned()),
+            (Step::Resolving { .. }, Event::Failed(failure)) => {
+                self.fail(self.problem(failure.cause.clone(), failure.words.clone()));
+            }
             (Step::Connecting { .. }, Event::Connected) => {
                 self.step = Step::Exchanging(Exchange::new(now));
                 self.send_request();
             }
-            (Step::Connecting { .. }, Event::Failed(why)) => {
-                self.connect_to_next(now, why.to_owned());
+            (Step::Connecting { .. }, Event::Failed(failure)) => {
+                self.connect_to_next(now, self.problem(failure.cause.clone(), None));
             }
             (Step::Exchanging(exchange), Event::Received(bytes)) => {
                 exchange.receive(now, bytes);
@@ -104,9 +121,9 @@ impl Call {
                 exchange.closed();
                 self.finish_exchange(now);
             }
-            (Step::Exchanging(exchange), Event::Failed(why)) => {
+            (Step::Exchanging(exchange), Event::Failed(failure)) => {
                 let head = exchange.head().cloned();
-                self.end(head, Err(why.to_owned()));
+                self.end(head, Err(self.problem(failure.cause.clone(), None)));
             }
             // Of something that is given up.
             _ => {}
@@ -116,14 +133,11 @@ impl Call {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.step {
             Step::Resolving { until } if *until <= now => {
-                let (name, seconds) = (&self.url.authority.name, RESOLVE_TIME.as_secs());
-                self.fail(format!("the name {name} is not resolved within {seconds} s"));
+                self.fail(Cause::NameLate.into());
             }
             Step::Connecting { until } if *until <= now => {
                 self.commands.push_back(Command::Close);
-                let seconds = CONNECT_TIME.as_secs();
-                let why = self.of_address(&format!("does not answer within {seconds} s"));
-                self.connect_to_next(now, why);
+                self.connect_to_next(now, self.problem(Cause::ConnectionLate, None));
             }
             Step::Exchanging(exchange) => {
                 exchange.handle_timeout(now);
@@ -161,20 +175,53 @@ impl Call {
             self.commands.push_back(Command::Resolve(name.clone()));
             self.step = Step::Resolving { until: now + RESOLVE_TIME };
         } else {
-            self.connect_to_next(now, String::new());
+            self.connect_to_next(now, Cause::NameWithoutAddress.into());
         }
     }
 
     /// Tries the next address. Where there is none, `why` is why.
-    fn connect_to_next(&mut self, now: Instant, why: String) {
-        let Some(address) = self.addresses.pop_front() else { return self.fail(why) };
-        self.address = Some(address);
-        self.commands.push_back(Command::Connect(address));
-        self.step = Step::Connecting { until: now + CONNECT_TIME };
+    fn connect_to_next(&mut self, now: Instant, mut why: Problem) {
+        while let Some(address) = self.addresses.pop_front() {
+            if self.is_elsewhere && self.leads_to_this_device(address.ip()) {
+                why = Cause::LeadsToThisDevice.into();
+                continue;
+            }
+            self.address = Some(address);
+            self.commands.push_back(match self.is_elsewhere {
+                true => Command::ConnectElsewhere(address),
+                false => Command::Connect(address),
+            });
+            self.step = Step::Connecting { until: now + CONNECT_TIME };
+            return;
+        }
+        self.fail(why);
+    }
+
+    /// Whether an address is this device's by its kind, or because it is announced, or is one of its
+    /// link. Those of its interfaces are known to the driver.
+    fn leads_to_this_device(&self, address: IpAddr) -> bool {
+        let is_special = match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let is_this_network = v4.octets()[0] == 0; // RFC 1122, section 3.2.1.3
+                v4.is_loopback()
+                    || v4.is_link_local()
+                    || v4.is_multicast()
+                    || v4.is_broadcast()
+                    || is_this_network
+            }
+            IpAddr::V6(v6) => {
+                v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_multicast()
+                    || v6.is_unicast_link_local()
+            }
+        };
+        is_special || self.announced.contains(&address.to_canonical())
     }
 
     fn send_request(&mut self) {
-        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.text()));
+        let token = self.target.token.as_ref().filter(|_| !self.is_elsewhere);
+        let token = token.map(|token| format!("Bearer {}", token.text()));
         let mut headers: Vec<(&str, &str)> = Vec::new();
         headers.extend(token.as_deref().map(|token| ("Authorization", token)));
         if !self.body.is_empty() {
@@ -195,50 +242,47 @@ impl Call {
             Some(Ok(Response { head, body })) => self.end(Some(head), Ok(body)),
             Some(Err(error)) => {
                 let head = exchange.head().cloned();
-                let why = self.of_address(&error.to_string());
-                self.end(head, Err(why));
+                self.end(head, Err(self.problem(Cause::Exchange(error), None)));
             }
         }
     }
 
     /// RFC 9725, section 4.5, and RFC 9110, sections 15.4.8 and 15.4.9: the same request goes to
-    /// another URL. It has the token, too: the one server has sent us to the other.
+    /// another URL.
     fn redirect(&mut self, now: Instant, response: &Response) {
         let location = response.head.header("location").map(|location| self.url.join(location));
         self.redirects += 1;
         match location {
             _ if self.redirects > MAX_REDIRECTS => {
-                self.fail(format!("it redirects more than {MAX_REDIRECTS} times"));
+                self.fail(Cause::RedirectsTooOften.into());
             }
             Some(Ok(url)) => {
                 self.commands.push_back(Command::Close);
+                self.is_elsewhere |= !url.has_origin_of(&self.target.url);
                 self.url = url;
                 self.addresses.clear();
                 self.begin(now);
             }
             Some(Err(UrlError::Https)) => {
-                self.fail("it redirects to https, and this version publishes over http".to_owned());
+                self.fail(Cause::RedirectsToHttps.into());
             }
-            Some(Err(_)) | None => self.fail("it redirects, and not to a URL".to_owned()),
+            Some(Err(_)) | None => self.fail(Cause::RedirectsToNoUrl.into()),
         }
     }
 
-    fn fail(&mut self, why: String) {
+    fn fail(&mut self, why: Problem) {
         self.end(None, Err(why));
     }
 
-    fn end(&mut self, head: Option<ResponseHead>, body: Result<Vec<u8>, String>) {
+    fn end(&mut self, head: Option<ResponseHead>, body: Result<Vec<u8>, Problem>) {
         self.commands.push_back(Command::Close);
         self.step = Step::Over;
-        let (url, address) = (self.url.clone(), self.address);
-        self.outcome = Some(Outcome { url, address, head, body });
+        let (url, address, is_elsewhere) = (self.url.clone(), self.address, self.is_elsewhere);
+        self.outcome = Some(Outcome { url, address, is_elsewhere, head, body });
     }
 
-    /// A clause whose subject is where the connection goes.
-    fn of_address(&self, clause: &str) -> String {
-        match self.address {
-            Some(address) => format!("{address} {clause}"),
-            None => clause.to_owned(),
-        }
+    /// A problem with where the connection goes, if there is one yet.
+    fn problem(&self, cause: Cause, words: Option<Foreign>) -> Problem {
+        Problem { cause, address: self.address, words }
     }
 }

@@ -15,6 +15,7 @@
 
 mod backoff;
 mod call;
+mod problem;
 mod publisher;
 mod target;
 mod whip;
@@ -23,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+pub use self::problem::{Cause, Failure, Problem};
 pub use self::publisher::{END_LIMIT, Effect, Publisher, Status};
 pub use self::target::{BearerToken, Target};
 
@@ -46,9 +48,8 @@ pub enum Event<'a> {
     Received(&'a [u8]),
     /// The peer sends no more.
     Ended,
-    /// The name cannot be resolved, or the connection cannot be made, or it is broken: why, in a
-    /// clause without a full stop.
-    Failed(&'a str),
+    /// The name cannot be resolved, or the connection cannot be made, or it is broken.
+    Failed(&'a Failure),
 }
 
 /// What is to be done to the one connection to a media server.
@@ -58,6 +59,9 @@ pub enum Command {
     Resolve(String),
     /// Open a TCP connection. Answered by [`Event::Connected`] or [`Event::Failed`].
     Connect(SocketAddr),
+    /// The same for an address that the media server has named, by a redirect or a Location. It fails
+    /// with [`Cause::LeadsToThisDevice`] if the address is one of this device.
+    ConnectElsewhere(SocketAddr),
     /// Send this on the connection, after what was sent before.
     Send(Bytes),
     /// Let go of the connection, or give up the one that is being made, or the name that is being

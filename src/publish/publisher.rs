@@ -1,12 +1,12 @@
 //! The life of what is published to one media server: when it is asked, and when again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::call::{Call, Outcome};
 use super::whip;
-use super::{BearerToken, Command, Event, Target};
+use super::{BearerToken, Cause, Command, Event, Problem, Target};
 use crate::http::{Method, Url};
 
 /// A server that names a time to come back is believed so far.
@@ -23,12 +23,14 @@ const DELETE_ATTEMPTS: u32 = 3;
 /// device, too, as far as the driver has kept [`session`](Publisher::session).
 pub struct Publisher {
     target: Target,
+    /// Addresses of somebody else that lead to this device.
+    announced: Vec<IpAddr>,
     phase: Phase,
     /// Which the server has, or may still have.
     session: Option<Session>,
     backoff: Backoff,
-    /// Why the last attempt has failed, if none was live since: a clause without a full stop.
-    problem: Option<String>,
+    /// Why the last attempt has failed, if none was live since.
+    problem: Option<Problem>,
     /// It is to end, by this time.
     end: Option<Instant>,
     /// Sessions that were live.
@@ -78,16 +80,23 @@ pub struct Status {
     pub state: &'static str,
     pub live_since: Option<Instant>,
     /// Why it is not live, if an attempt has failed.
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
     pub retry_at: Option<Instant>,
 }
 
 impl Publisher {
-    /// The first attempt is at once. `left` is the session that an earlier process has left behind, if
-    /// any.
-    pub fn new(target: Target, left: Option<Url>, seed: [u8; 32], now: Instant) -> Publisher {
+    /// The first attempt is at once. `announced` are addresses of somebody else that lead to this
+    /// device, `left` is the session that an earlier process has left behind, if any.
+    pub fn new(
+        target: Target,
+        announced: Vec<IpAddr>,
+        left: Option<Url>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Publisher {
         Publisher {
             target,
+            announced,
             phase: Phase::Waiting { until: now },
             session: left.map(|url| Session { url, known: None, delete_attempts: 0 }),
             backoff: Backoff::new(seed),
@@ -170,9 +179,8 @@ impl Publisher {
     /// The offer that was to be made.
     pub fn post(&mut self, now: Instant, offer: String) {
         debug_assert!(matches!(self.phase, Phase::Offering), "an offer that was not asked for");
-        let Target { url, token } = self.target.clone();
-        self.phase =
-            Phase::Posting(Box::new(Call::new(Method::Post, url, token, offer, None, now)));
+        let url = self.target.url.clone();
+        self.phase = Phase::Posting(self.call(Method::Post, url, offer, None, now));
     }
 
     /// The media connection is up.
@@ -184,14 +192,14 @@ impl Publisher {
         }
     }
 
-    /// The media connection could not be made, or is gone: why, in a clause without a full stop.
-    pub fn connect_failed(&mut self, now: Instant, why: String) {
+    /// The media connection could not be made, or is gone.
+    pub fn connect_failed(&mut self, now: Instant, why: Cause) {
         let live_for = match self.phase {
             Phase::Connecting => Duration::ZERO,
             Phase::Live { since } => now.saturating_duration_since(since),
             _ => return,
         };
-        self.fail(now, live_for, None, why);
+        self.fail(now, live_for, None, why.into());
     }
 
     /// Deletes the session, if there is one, and does nothing more. One that is being made is waited
@@ -218,18 +226,31 @@ impl Publisher {
         self.phase = match &mut self.session {
             Some(session) => {
                 session.delete_attempts += 1;
-                let (url, token) = (session.url.clone(), self.target.token.clone());
-                let (method, known) = (Method::Delete, session.known);
-                Phase::Deleting(Box::new(Call::new(method, url, token, String::new(), known, now)))
+                let (url, known) = (session.url.clone(), session.known);
+                Phase::Deleting(self.call(Method::Delete, url, String::new(), known, now))
             }
             None if self.end.is_some() => Phase::Ended,
             None => Phase::Offering,
         };
     }
 
+    fn call(
+        &self,
+        method: Method,
+        url: Url,
+        body: String,
+        known: Option<SocketAddr>,
+        now: Instant,
+    ) -> Box<Call> {
+        let Publisher { target, announced, .. } = self;
+        Box::new(Call::new(target, announced, method, url, body, known, now))
+    }
+
     fn deleted(&mut self, now: Instant, outcome: Outcome) {
-        // Whatever the server says, it knows the session no more, or will not let go of it.
-        let is_settled = outcome.head.is_some();
+        // Whatever the server says, it knows the session no more, or will not let go of it. One that it
+        // says is at this device will never be asked for.
+        let never = |why: &Problem| why.cause == Cause::LeadsToThisDevice;
+        let is_settled = outcome.head.is_some() || outcome.body.as_ref().is_err_and(never);
         let attempts = self.session.as_ref().map_or(0, |session| session.delete_attempts);
         if is_settled || attempts >= DELETE_ATTEMPTS {
             self.session = None;
@@ -246,10 +267,11 @@ impl Publisher {
 
     fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<Effect> {
         let token = self.target.token.as_ref().map(BearerToken::text);
-        // A path may name a stream that is not for everybody.
-        let paths = [&self.target.url, &outcome.url].map(|url| url.target.as_str());
-        let secrets = token.into_iter().chain(paths.into_iter().filter(|path| *path != "/"));
-        let answer = whip::read_answer(&outcome, &secrets.collect::<Vec<_>>());
+        // A path may name a stream that is not for everybody, and a query may have a key.
+        let parts = [&self.target.url, &outcome.url].map(|url| url.target.split('?'));
+        let parts = parts.into_iter().flatten().filter(|part| !["", "/"].contains(part));
+        let secrets: Vec<&str> = token.into_iter().chain(parts).collect();
+        let answer = whip::read_answer(&outcome, &self.target, &secrets);
         let url = answer.session;
         self.session = url.map(|url| Session {
             known: outcome.address.filter(|_| url.authority == outcome.url.authority),
@@ -272,7 +294,7 @@ impl Publisher {
         now: Instant,
         live_for: Duration,
         retry_after: Option<Duration>,
-        why: String,
+        why: Problem,
     ) {
         let wanted = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
         let pause = self.backoff.pause_after(live_for).max(wanted);

@@ -14,10 +14,12 @@ use super::description::Description;
 use super::error::lacks;
 use super::h264_profile::Profile;
 use super::section::SdpSection;
+use crate::foreign::Foreign;
 use crate::media::Codec;
 
 /// Codecs that a sentence names when it says that none of them is ours.
 const MAX_NAMES: usize = 12;
+const NAME_MAX_CHARS: usize = 40;
 
 /// An offer that asks for video in a form that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,11 +139,12 @@ fn best(mut formats: Vec<Format>) -> Option<(Format, Vec<Format>)> {
 
 /// The first codecs that are offered, each once.
 fn codec_names<'a>(videos: impl Iterator<Item = &'a SdpSection<'a>>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     for name in videos.flat_map(|section| section.formats.codec_names()) {
-        if names.len() < MAX_NAMES && !names.iter().any(|seen| seen == name) {
-            names.push(name.to_owned());
+        if names.len() < MAX_NAMES && !names.contains(&name) {
+            names.push(name);
         }
     }
-    names
+    let shown = names.iter().filter_map(|name| Foreign::new(name, NAME_MAX_CHARS));
+    shown.map(|name| name.to_string()).collect()
 }

@@ -115,7 +115,8 @@ impl Server {
         let mut timers = Timers::new();
         timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
         let mut secrets = Secrets::new(config.entropy);
-        let targets = Targets::new(&config.targets, &config.left_sessions, &mut secrets, now);
+        let left = &config.left_sessions;
+        let targets = Targets::new(&config.targets, &config.announced, left, &mut secrets, now);
         for (id, deadline) in targets.deadlines() {
             timers.set(Timer::Target(id), deadline);
         }

@@ -9,6 +9,7 @@ use super::targets::TargetEntry;
 use super::viewers::ViewerEntry;
 use super::{Server, admission};
 use crate::feed::{Feed, Missing};
+use crate::foreign::Foreign;
 use crate::media::Frame;
 use crate::pipe::{self, Format, Info};
 use crate::publish::{Status, TargetId};
@@ -62,6 +63,14 @@ impl Counters {
     }
 }
 
+/// Who may read the statistics, and with that the words of others: of a command, a media server, a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// There is no token.
+    Everybody,
+    TokenHolders,
+}
+
 /// The state of everything at one moment.
 #[derive(Debug)]
 pub struct Statistics {
@@ -101,10 +110,16 @@ pub struct SourceStatistics {
 }
 
 impl SourceStatistics {
-    fn new(feed: &Feed, undecodable: u64, now: Instant) -> SourceStatistics {
+    fn new(feed: &Feed, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
+        let mut missing = feed.missing(now);
+        if readers == Readers::Everybody
+            && let Some(missing) = &mut missing
+        {
+            missing.detail = None;
+        }
         SourceStatistics {
             state: feed.status().name(),
-            missing: feed.missing(now),
+            missing,
             info: feed.info().clone(),
             period: feed.period(),
             group_length: feed.group_length(),
@@ -120,6 +135,7 @@ impl SourceStatistics {
         json!({
             "state": self.state,
             "sentence": missing.as_ref().map(|missing| &missing.sentence),
+            "detail": missing.as_ref().and_then(|missing| missing.detail.as_ref()),
             "missing_s": missing.as_ref().map(|missing| missing.duration.as_secs_f64()),
             "retry_in_s": retry_in.map(|wait| wait.as_secs_f64()),
             "format": info.format.map(Format::name),
@@ -137,12 +153,14 @@ impl SourceStatistics {
 
 #[derive(Debug)]
 pub struct TargetStatistics {
-    /// Host and port.
+    /// Host and port, or the place on the command line, from 1, where everybody may read this.
     pub server: String,
-    /// See [`publish::Status`](crate::publish::Status), as the next three.
+    /// See [`publish::Status`](crate::publish::Status).
     pub state: &'static str,
     pub live: Option<Duration>,
-    pub problem: Option<String>,
+    /// Why it has no picture: sentences in our own words, and with those of others, if there may be any.
+    pub sentence: Option<String>,
+    pub detail: Option<String>,
     pub retry_in: Option<Duration>,
     /// Sessions that were live, and what was sent in all of them.
     pub sessions: u64,
@@ -152,15 +170,28 @@ pub struct TargetStatistics {
 }
 
 impl TargetStatistics {
-    fn new(entry: &TargetEntry, viewer: Option<&Viewer>, now: Instant) -> TargetStatistics {
+    fn new(
+        id: TargetId,
+        entry: &TargetEntry,
+        viewer: Option<&Viewer>,
+        readers: Readers,
+        now: Instant,
+    ) -> TargetStatistics {
         let Status { state, live_since, problem, retry_at } = entry.publisher.status();
+        let server = match readers {
+            Readers::Everybody => format!("media server {}", id.0 + 1),
+            Readers::TokenHolders => entry.name(),
+        };
+        let sentence = |why: String| format!("{server} has no picture: {why}.");
+        let detail = problem.as_ref().filter(|_| readers == Readers::TokenHolders);
         let mut counters = entry.sent;
         counters += viewer.map(|viewer| viewer.stream().counters).unwrap_or_default();
         TargetStatistics {
-            server: entry.name(),
             state,
             live: live_since.map(|since| now.saturating_duration_since(since)),
-            problem,
+            detail: detail.map(|problem| sentence(problem.detail())),
+            sentence: problem.map(|problem| sentence(problem.cause.to_string())),
+            server,
             retry_in: retry_at.map(|at| at.saturating_duration_since(now)),
             sessions: entry.publisher.sessions,
             counters,
@@ -170,12 +201,12 @@ impl TargetStatistics {
 
     fn to_json(&self) -> Value {
         let TargetStatistics { server, counters, reception, .. } = self;
-        let sentence = |problem| format!("{server} has no picture: {problem}.");
         json!({
             "server": server,
             "state": self.state,
             "live_s": self.live.map(|live| live.as_secs_f64()),
-            "sentence": self.problem.as_ref().map(sentence),
+            "sentence": self.sentence,
+            "detail": self.detail,
             "retry_in_s": self.retry_in.map(|wait| wait.as_secs_f64()),
             "sessions": self.sessions,
             "frames_sent": counters.frames,
@@ -202,7 +233,7 @@ pub struct ViewerStatistics {
     pub counters: ViewerCounters,
     pub reception: Reception,
     /// What has gone wrong with its connection last.
-    pub failure: Option<String>,
+    pub failure: Option<Foreign>,
 }
 
 impl ViewerStatistics {
@@ -216,7 +247,7 @@ impl ViewerStatistics {
             age: viewer.age(now),
             counters: viewer.stream().counters,
             reception: viewer.stream().reception,
-            failure: viewer.failure().map(str::to_owned),
+            failure: viewer.failure().cloned(),
         }
     }
 
@@ -238,7 +269,7 @@ impl ViewerStatistics {
             "round_trip_ms": reception.round_trip.map(milliseconds),
             "loss": reception.loss,
             "jitter_ms": reception.jitter.map(milliseconds),
-            "failure": self.failure,
+            "failure": self.failure.as_ref().map(Foreign::to_string),
         })
     }
 }
@@ -285,7 +316,7 @@ impl Server {
         self.viewers.counts().all_watching() - self.published()
     }
 
-    /// Why there is no picture to show, if there is none.
+    /// Why there is no picture to show, if there is none, for everybody: in our own words.
     pub fn problem(&self, now: Instant) -> Option<String> {
         match &self.feed {
             Some(feed) => feed.missing(now).map(|missing| missing.sentence),
@@ -297,9 +328,13 @@ impl Server {
         let viewers = || self.viewers.iter().filter(|(_, entry)| entry.asked().is_some());
         let mut sent = self.counters.sent_to_ended;
         viewers().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
-        let target = |(_, target): (TargetId, &TargetEntry)| {
+        let readers = match self.config.token {
+            Some(_) => Readers::TokenHolders,
+            None => Readers::Everybody,
+        };
+        let target = |(id, target): (TargetId, &TargetEntry)| {
             let viewer = target.viewer.and_then(|id| self.viewers.get(id));
-            TargetStatistics::new(target, viewer.map(|entry| &entry.viewer), now)
+            TargetStatistics::new(id, target, viewer.map(|entry| &entry.viewer), readers, now)
         };
         Statistics {
             sent,
@@ -311,10 +346,9 @@ impl Server {
             viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
             connections: self.connections.len() + self.in_service,
             mjpeg_clients: self.snapshots.mjpeg_clients(),
-            source: self
-                .feed
-                .as_ref()
-                .map(|feed| SourceStatistics::new(feed, self.counters.pictures_damaged, now)),
+            source: self.feed.as_ref().map(|feed| {
+                SourceStatistics::new(feed, self.counters.pictures_damaged, readers, now)
+            }),
             targets: self.targets.iter().map(target).collect(),
         }
     }

@@ -2,13 +2,14 @@
 //! any other, but that no limit counts it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::secrets::Secrets;
 use super::viewers::Origin;
 use super::{Output, Server, Timer};
 use crate::http::Url;
-use crate::publish::{Effect, Event, Publisher, Target, TargetId};
+use crate::publish::{Cause, Effect, Event, Publisher, Target, TargetId};
 use crate::webrtc::viewer::{Invitation, formats};
 use crate::webrtc::{Counters, EndReason, ViewerId};
 
@@ -34,9 +35,11 @@ impl TargetEntry {
 }
 
 impl Targets {
-    /// `left` are the sessions that an earlier process has left behind.
+    /// `announced` are addresses of somebody else that lead to this device, `left` the sessions that an
+    /// earlier process has left behind.
     pub fn new(
         targets: &[Target],
+        announced: &[IpAddr],
         left: &BTreeMap<TargetId, Url>,
         secrets: &mut Secrets,
         now: Instant,
@@ -44,7 +47,13 @@ impl Targets {
         let entry = |(index, target): (usize, &Target)| {
             let left = left.get(&TargetId(index)).cloned();
             TargetEntry {
-                publisher: Publisher::new(target.clone(), left.clone(), secrets.seed(), now),
+                publisher: Publisher::new(
+                    target.clone(),
+                    announced.to_vec(),
+                    left.clone(),
+                    secrets.seed(),
+                    now,
+                ),
                 invitation: None,
                 viewer: None,
                 kept: left,
@@ -126,6 +135,9 @@ impl Server {
             let pause = retry_at.saturating_duration_since(now).as_secs_f32();
             let name = entry.name();
             log::log!(level, "{name} has no picture: {problem}; tried again in {pause:.1} s");
+            if problem.words.is_some() {
+                log::debug!("{name} has no picture: {}", problem.detail());
+            }
         }
     }
 
@@ -153,7 +165,7 @@ impl Server {
                 log::info!("{viewer} is the media server {}", entry.name());
                 self.with_viewer(now, viewer, |_| {});
             }
-            Err(error) => entry.publisher.connect_failed(now, format!("its answer {error}")),
+            Err(error) => entry.publisher.connect_failed(now, Cause::Answer(error)),
         }
     }
 
@@ -168,7 +180,7 @@ impl Server {
         let Some(entry) = self.targets.get_mut(id) else { return };
         entry.viewer = None;
         entry.sent += sent;
-        self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.to_string()));
+        self.with_target(now, id, |publisher| publisher.connect_failed(now, Cause::Ended(reason)));
     }
 
     /// The media server knows why, as its session was deleted before.

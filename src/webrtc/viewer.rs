@@ -38,6 +38,7 @@ use super::resends;
 use super::state::{EndReason, State};
 use super::stream::{Batch, Passage, Stream};
 use super::{AddressPair, Transmit};
+use crate::foreign::Foreign;
 use crate::media::Codec;
 use crate::sdp::local::StreamFormat;
 use crate::sdp::offer::{Format, Offer};
@@ -48,6 +49,8 @@ const SMALLEST_WAIT: Duration = Duration::from_millis(1);
 const MAX_DUE_DEADLINES: usize = 8;
 /// Errors in one drain before it is given up until the next input.
 const MAX_ERRORS: usize = 8;
+/// The most that is kept of what str0m complains of, which may quote the peer.
+const FAILURE_MAX_CHARS: usize = 200;
 
 /// What a viewer is made of when both sides have agreed.
 struct Connection {
@@ -75,7 +78,7 @@ pub struct Viewer {
     activity: Activity,
     learnt_addresses: LearntAddresses,
     /// What str0m has complained of last.
-    failure: Option<String>,
+    failure: Option<Foreign>,
     /// When str0m's machine wants to be called.
     rtc_deadline: Instant,
     effects: Effects,
@@ -273,8 +276,8 @@ impl Viewer {
     }
 
     /// What has gone wrong with its connection last.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+    pub fn failure(&self) -> Option<&Foreign> {
+        self.failure.as_ref()
     }
 
     /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone, as does an
@@ -301,8 +304,10 @@ impl Viewer {
 
     /// Keeps what str0m complains of, and says whether it is of DTLS.
     fn note_failure(&mut self, error: &RtcError) -> bool {
-        log::debug!("str0m: {error}");
-        self.failure = Some(error.to_string());
+        self.failure = Foreign::new(&error.to_string(), FAILURE_MAX_CHARS);
+        if let Some(failure) = &self.failure {
+            log::debug!("str0m: {failure}");
+        }
         matches!(error, RtcError::Dtls(_))
     }
 

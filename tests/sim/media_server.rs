@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ballcast::foreign::Foreign;
 use ballcast::http::Url;
 use ballcast::media::Codec;
-use ballcast::publish::{BearerToken, Target, TargetId};
+use ballcast::publish::{BearerToken, Cause, Failure, Target, TargetId};
 use fastrand::Rng;
 
 pub use self::options::TargetOptions;
@@ -41,7 +42,7 @@ pub enum Told {
     Connected,
     Bytes(Vec<u8>),
     Ended,
-    Failed(&'static str),
+    Failed(Failure),
 }
 
 /// What becomes of a session that has been made.
@@ -152,9 +153,11 @@ impl MediaServer {
     /// Looks a name up: when something is told of it, and what.
     pub fn resolve(&mut self, name: &str, tally: &mut Tally) -> Option<(Duration, Told)> {
         let soon = self.milliseconds(1..40);
+        let words = Foreign::new(&format!("{name} has {SECRET_MARK}"), 100);
+        let unknown = Told::Failed(Failure { cause: Cause::NameUnknown, words });
         let is_own = name == self.options.name() || name == self.edge_url().authority.name;
         if !is_own {
-            return self.rng.bool().then_some((soon, Told::Failed("its name is not known")));
+            return self.rng.bool().then_some((soon, unknown));
         }
         let (own, dead) = (self.options.ip(), self.options.dead_ip());
         if !self.goes_wrong(self.options.bad_names) {
@@ -163,7 +166,7 @@ impl MediaServer {
         match self.rng.u8(..5) {
             0 => {
                 tally.fault(Fault::NameUnknown);
-                Some((soon, Told::Failed("its name is not known")))
+                Some((soon, unknown))
             }
             1 => {
                 tally.fault(Fault::NameLate);
@@ -189,7 +192,7 @@ impl MediaServer {
         to: SocketAddr,
         tally: &mut Tally,
     ) -> Option<(Duration, Told)> {
-        let refused = (self.milliseconds(1..40), Told::Failed("refuses the connection"));
+        let refused = (self.milliseconds(1..40), Told::Failed(Cause::ConnectionRefused.into()));
         if to.ip() != self.options.ip() {
             return self.rng.bool().then_some(refused);
         }

@@ -29,7 +29,7 @@ kinds! {
         ReplyLate, ReplyCut, ReplyDribbled, WrongStatus, RetryAfter, HugeRetryAfter, NoLocation,
         NoSdp, NoVideo, OtherCodec, Garbage, EndlessHead, EndlessBody, StrangeCandidates,
         ManyCandidates, HostileText, EchoedToken, Redirected, RedirectCircle, RedirectHttps,
-        RedirectNowhere, NeverConnects, ServerVanished, ServerRestarted, ServerCloses,
+        RedirectNowhere, RedirectInside, NeverConnects, ServerVanished, ServerRestarted, ServerCloses,
         ServerFallsSilent,
     }
 }

@@ -15,6 +15,8 @@ use rustix::process::{Pid, WaitStatus};
 use super::stderr_tail::StderrTail;
 use super::supervisor::{self, COMMAND_VARIABLE, End, Request};
 use crate::driver::children::remove_private_variables;
+use crate::feed::Exit;
+use crate::foreign::Foreign;
 
 /// Standard error is read at 128 KiB a second: a line costs some 0.1 µs, and may have two bytes. A command
 /// that writes more waits for its pipe.
@@ -124,35 +126,23 @@ impl Child {
         true
     }
 
-    /// How it ended, in a sentence without a full stop.
-    pub fn into_end(mut self) -> String {
+    /// How it ended, and what it wrote to standard error.
+    pub fn into_end(mut self) -> (Exit, Option<Foreign>) {
         self.read_some_stderr(STDERR_BYTES_AT_END);
-        let mut end = match self.end() {
-            Some(End::Signal(signal)) => format!("it was ended by {}", signal_name(signal)),
-            Some(End::Status(status)) => format!("it ended with status {status}"),
-            Some(End::NotStarted(reason)) => format!("its shell cannot be started: {reason}"),
-            None => match self.ended.and_then(WaitStatus::terminating_signal) {
-                Some(signal) => format!("its supervisor was ended by {}", signal_name(signal)),
-                None => "it cannot be supervised".to_owned(),
-            },
+        let exit = match self.end() {
+            Some(End::Signal(signal)) => {
+                Exit::Signal(signal, signal_hook::low_level::signal_name(signal))
+            }
+            Some(End::Status(status)) => Exit::Status(status),
+            Some(End::NotStarted(error)) => Exit::NotStarted(error),
+            None => Exit::Unknown,
         };
-        if let Some(text) = self.tail.finish() {
-            end += " and wrote: ";
-            end += &text;
-        }
-        end
+        (exit, self.tail.finish())
     }
 
     fn end(&mut self) -> Option<End> {
         let mut line = [0; END_MAX_BYTES];
         let bytes = self.socket.read(&mut line).ok()?;
         End::from_line(&String::from_utf8_lossy(&line[..bytes]))
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal_hook::low_level::signal_name(signal) {
-        Some(name) => format!("signal {name}"),
-        None => format!("signal {signal}"),
     }
 }

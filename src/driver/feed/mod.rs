@@ -21,7 +21,8 @@ use rustix::process::{Pid, WaitStatus};
 use self::child::Child;
 use self::supervisor::Request;
 use super::children;
-use crate::feed::{Command, Event, Kind, Signal};
+use crate::feed::{Cause, Command, Event, Exit, Failure, Kind, Signal};
+use crate::foreign::Foreign;
 
 /// The most that [`FeedIo::read`] reads at once.
 pub const READ_BYTES: usize = 64 * 1_024;
@@ -56,13 +57,14 @@ impl Origin {
         }
     }
 
-    /// What it is called in a sentence.
-    fn name(&self) -> String {
+    /// What it is called in a sentence. File names may be secrets, and command lines often have some.
+    fn name(&self) -> &'static str {
         match self {
-            Origin::Stdin => "standard input".to_owned(),
-            Origin::File(path) if path == Path::new(STDIN_PATH) => "standard input".to_owned(),
-            Origin::Fifo(path) | Origin::File(path) => path.display().to_string(),
-            Origin::Command(_) => "the command".to_owned(),
+            Origin::Stdin => "standard input",
+            Origin::File(path) if path == Path::new(STDIN_PATH) => "standard input",
+            Origin::Fifo(_) => "the named pipe",
+            Origin::File(_) => "the file",
+            Origin::Command(_) => "the command",
         }
     }
 }
@@ -74,8 +76,9 @@ pub enum Report {
     /// So many bytes are in the buffer.
     Bytes(usize),
     Ended,
-    Failed(String),
-    Exited(String),
+    Failed(Failure),
+    /// How the command ended, and what it wrote to standard error.
+    Exited(Exit, Option<Foreign>),
 }
 
 impl Report {
@@ -84,8 +87,8 @@ impl Report {
             Report::Opened => Event::Opened,
             Report::Bytes(bytes) => Event::Bytes(&buffer[..*bytes]),
             Report::Ended => Event::Ended,
-            Report::Failed(reason) => Event::Failed(reason),
-            Report::Exited(how) => Event::Exited(how),
+            Report::Failed(failure) => Event::Failed(*failure),
+            Report::Exited(exit, words) => Event::Exited(*exit, words.as_ref()),
         }
     }
 }
@@ -128,7 +131,7 @@ impl FeedIo {
         match command {
             Command::Open => Some(match self.open(registry) {
                 Ok(()) => Report::Opened,
-                Err(reason) => Report::Failed(reason),
+                Err(failure) => Report::Failed(failure),
             }),
             Command::Read => self.read_input(buffer),
             Command::Close => {
@@ -153,7 +156,8 @@ impl FeedIo {
             return Some(report);
         }
         let child = self.child.take_if(|child| child.is_gone())?;
-        Some(Report::Exited(child.into_end()))
+        let (exit, words) = child.into_end();
+        Some(Report::Exited(exit, words))
     }
 
     /// A report as the reason why there is nothing to be shown any more: a sentence without a full stop.
@@ -162,8 +166,11 @@ impl FeedIo {
         match report {
             Report::Opened | Report::Bytes(_) => format!("the stream of {name} cannot be shown"),
             Report::Ended => format!("{name} has ended"),
-            Report::Failed(reason) => reason.clone(),
-            Report::Exited(how) => format!("{name} does not run any more: {how}"),
+            Report::Failed(failure) => {
+                let sentence = Cause::Failed(self.origin.kind(), *failure).to_string();
+                sentence.trim_end_matches('.').to_owned()
+            }
+            Report::Exited(exit, _) => format!("{name} does not run any more: {exit}"),
         }
     }
 
@@ -231,10 +238,8 @@ impl FeedIo {
         }
     }
 
-    /// An error is a sentence without a full stop.
-    fn open(&mut self, registry: &Registry) -> Result<(), String> {
-        let name = self.origin.name();
-        let failed = |error: io::Error| format!("{name} cannot be opened: {error}");
+    fn open(&mut self, registry: &Registry) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Open((&error).into());
         let mut input = match &self.origin {
             Origin::Stdin => open_stdin().map_err(failed)?,
             Origin::Fifo(path) | Origin::File(path) => {
@@ -246,7 +251,7 @@ impl FeedIo {
             && let Err(error) = input.register(registry, self.bytes_token)
         {
             self.kill(Signal::Kill);
-            return Err(format!("{name} cannot be waited for: {error}"));
+            return Err(Failure::Wait((&error).into()));
         }
         // One that is still open is let go of after the new one is there: a named pipe has a reader all the
         // time, and its writers do not fail.
@@ -254,12 +259,12 @@ impl FeedIo {
         Ok(())
     }
 
-    fn start_command(&mut self, registry: &Registry) -> Result<Input, String> {
+    fn start_command(&mut self, registry: &Registry) -> Result<Input, Failure> {
         let Origin::Command(command) = &self.origin else { unreachable!("it is a command") };
         if self.child.is_some() {
-            return Err("the command is still running".to_owned());
+            return Err(Failure::StartAgain);
         }
-        let failed = |error: io::Error| format!("the command cannot be started: {error}");
+        let failed = |error: io::Error| Failure::Start((&error).into());
         let (child, stdout) = Child::start(command, &self.program).map_err(failed)?;
         if let Err(error) = child.register(registry, self.stderr_token) {
             log::debug!("what the command writes to standard error is read late: {error}");
@@ -290,8 +295,7 @@ impl FeedIo {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => {
                     input.ended = true;
-                    let name = self.origin.name();
-                    return Some(Report::Failed(format!("{name} cannot be read: {error}")));
+                    return Some(Report::Failed(Failure::Read((&error).into())));
                 }
             }
         }

@@ -3,16 +3,19 @@
 
 use std::collections::VecDeque;
 
+use crate::foreign::Foreign;
+
 const FIRST_LINES: usize = 3;
 const LAST_LINES: usize = 5;
 const LINE_MAX_CHARS: usize = 200;
-/// UTF-8 has no longer characters than of 4 bytes.
-const LINE_MAX_BYTES: usize = LINE_MAX_CHARS * 4;
+/// The most of a line that is kept, and more than is shown: what is cut is no URL that looks whole.
+const LINE_MAX_BYTES: usize = 5_000;
+const SEPARATOR: &str = " / ";
 
 #[derive(Debug, Default)]
 pub struct StderrTail {
-    first: Vec<String>,
-    last: VecDeque<String>,
+    first: Vec<Foreign>,
+    last: VecDeque<Foreign>,
     any_left_out: bool,
     /// The line that has not ended yet.
     line: Vec<u8>,
@@ -40,53 +43,33 @@ impl StderrTail {
     }
 
     /// All that is kept, on one line. `None` if nothing was written.
-    pub fn finish(&mut self) -> Option<String> {
+    pub fn finish(&mut self) -> Option<Foreign> {
         self.end_line();
-        let first = self.first.join(" / ");
-        let last = Vec::from(std::mem::take(&mut self.last)).join(" / ");
-        let text = match (first.is_empty(), last.is_empty()) {
-            (true, _) => return None,
-            (false, true) => first,
-            (false, false) if self.any_left_out => format!("{first} … {last}"),
-            (false, false) => format!("{first} / {last}"),
-        };
-        Some(text.trim_end_matches('.').to_owned())
+        let join = |before: Foreign, line: &Foreign| before.and(SEPARATOR, line);
+        let first = std::mem::take(&mut self.first).into_iter();
+        let first = first.reduce(|before, line| join(before, &line))?;
+        let mut last = std::mem::take(&mut self.last).into_iter();
+        let Some(next) = last.next() else { return Some(first) };
+        let separator = if self.any_left_out { " … " } else { SEPARATOR };
+        Some(last.fold(first.and(separator, &next), |before, line| join(before, &line)))
     }
 
     fn end_line(&mut self) {
         self.returned = false;
-        let line = String::from_utf8_lossy(&self.line);
-        let shown = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let shown: String = shown.take(LINE_MAX_CHARS).collect();
+        let line = Foreign::new(&String::from_utf8_lossy(&self.line), LINE_MAX_CHARS);
         self.line.clear();
-        let shown = without_credentials(shown.trim());
-        if shown.is_empty() {
-            return;
-        }
-        log::debug!("the command writes: {shown}");
+        let Some(line) = line else { return };
+        log::debug!("the command writes: {line}");
         if self.first.len() < FIRST_LINES {
-            self.first.push(shown);
+            self.first.push(line);
             return;
         }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
             self.any_left_out = true;
         }
-        self.last.push_back(shown);
+        self.last.push_back(line);
     }
-}
-
-/// A line without the names and passwords of its URLs: viewers see it.
-fn without_credentials(line: &str) -> String {
-    let mut parts = line.split("://");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
-        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
-        shown += "://";
-        shown += &part[host..];
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -96,14 +79,14 @@ mod tests {
     fn kept(pieces: &[&[u8]]) -> Option<String> {
         let mut tail = StderrTail::default();
         pieces.iter().for_each(|piece| tail.push(piece));
-        tail.finish()
+        tail.finish().map(|words| words.to_string())
     }
 
     #[test]
     fn the_first_three_and_the_last_five_lines_are_kept() {
         assert_eq!(kept(&[]), None);
         assert_eq!(kept(&[b"\n \r\n"]), None);
-        assert_eq!(kept(&[b"no cam", b"era.\n"]), Some("no camera".into()));
+        assert_eq!(kept(&[b"no cam", b"era.\n"]), Some("no camera.".into()));
         let lines = |count: usize| -> String { (1..=count).map(|n| format!("{n}\n")).collect() };
         assert_eq!(kept(&[lines(3).as_bytes()]).unwrap(), "1 / 2 / 3");
         assert_eq!(kept(&[lines(8).as_bytes()]).unwrap(), "1 / 2 / 3 / 4 / 5 / 6 / 7 / 8");
@@ -117,16 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_cut_and_control_characters_are_replaced() {
+    fn long_lines_are_cut_and_control_characters_are_escapes() {
         assert_eq!(kept(&["ö".repeat(100_000).as_bytes()]).unwrap(), "ö".repeat(200));
-        assert_eq!(kept(&[b"\x1b[31mred\x07\0 \xff"]).unwrap(), "[31mred   \u{fffd}");
+        assert_eq!(kept(&[b"\x1b[31mred\x07 \xff"]).unwrap(), "\\u{1b}[31mred\\u{7} \u{fffd}");
     }
 
     #[test]
-    fn the_passwords_of_urls_are_left_out() {
-        let line = "rtsp://admin:p@ss@10.0.0.2:554/live: 401, see http://camera/ or x@y";
-        let shown = "rtsp://10.0.0.2:554/live: 401, see http://camera/ or x@y";
-        assert_eq!(without_credentials(line), shown);
-        assert_eq!(without_credentials("://"), "://");
+    fn urls_are_cut_also_where_a_line_is() {
+        let line = "rtsp://admin:p@ss@10.0.0.2:554/live: 401, see rtsp://x/user=a&password=b";
+        assert_eq!(kept(&[line.as_bytes()]).unwrap(), "rtsp://10.0.0.2:554/… 401, see rtsp://x/…");
+        let long = format!("rtsp://admin:1{}@camera/live", "0".repeat(9_000));
+        assert_eq!(kept(&[long.as_bytes()]).unwrap(), "rtsp://…");
     }
 }

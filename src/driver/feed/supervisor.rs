@@ -30,6 +30,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::driver::children::remove_private_variables;
+use crate::os_error::OsError;
 
 /// The flag that makes this program a supervisor. It is for the program itself, and so not in its help.
 pub const FLAG: &str = "supervise";
@@ -72,8 +73,8 @@ impl Request {
 pub enum End {
     Status(i32),
     Signal(i32),
-    /// It did not begin, for this reason.
-    NotStarted(String),
+    /// It did not begin.
+    NotStarted(OsError),
 }
 
 impl End {
@@ -88,7 +89,8 @@ impl End {
         match self {
             End::Status(status) => format!("status {status}\n"),
             End::Signal(signal) => format!("signal {signal}\n"),
-            End::NotStarted(reason) => format!("failed {reason}\n"),
+            End::NotStarted(OsError::Number(number)) => format!("failed {number}\n"),
+            End::NotStarted(OsError::Kind(_)) => "failed 0\n".to_owned(),
         }
     }
 
@@ -98,7 +100,7 @@ impl End {
         match kind {
             "status" => value.parse().ok().map(End::Status),
             "signal" => value.parse().ok().map(End::Signal),
-            "failed" => Some(End::NotStarted(value.to_owned())),
+            "failed" => value.parse().ok().map(|it| End::NotStarted(OsError::Number(it))),
             _ => None,
         }
     }
@@ -133,7 +135,7 @@ pub fn supervise() -> Result<(), String> {
             std::thread::spawn(move || obey(requests));
             reap_all(Pid::from_child(&child))
         }
-        Err(error) => End::NotStarted(error.to_string()),
+        Err(error) => End::NotStarted((&error).into()),
     };
     // Nobody may be left to be told.
     let _ = (&socket).write_all(end.to_line().as_bytes());
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn ends_and_requests_survive_the_socket() {
-        let not_started = End::NotStarted("No such file or directory (os error 2)".to_owned());
+        let not_started = End::NotStarted(OsError::Number(2));
         for end in [End::Status(0), End::Status(127), End::Signal(9), not_started] {
             assert_eq!(End::from_line(&end.to_line()), Some(end));
         }

@@ -5,7 +5,7 @@ pub mod resolver;
 pub mod sessions;
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use mio::{Registry, Token};
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use self::resolver::Resolver;
 use super::tcp::Connection;
-use crate::publish::{Command, Event};
+use crate::publish::{Cause, Command, Event, Failure};
 
 /// What has happened, as [`Event`] tells it to the core.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Report {
     /// So many bytes are in the buffer.
     Bytes(usize),
     Ended,
-    Failed(String),
+    Failed(Failure),
 }
 
 impl Report {
@@ -33,7 +33,7 @@ impl Report {
             Report::Connected => Event::Connected,
             Report::Bytes(bytes) => Event::Received(&buffer[..*bytes]),
             Report::Ended => Event::Ended,
-            Report::Failed(reason) => Event::Failed(reason),
+            Report::Failed(failure) => Event::Failed(failure),
         }
     }
 }
@@ -47,7 +47,6 @@ pub struct TargetIo {
 
 /// A connection, and how far it has come.
 struct Link {
-    peer: SocketAddr,
     connection: Connection,
     state: State,
 }
@@ -72,7 +71,10 @@ impl TargetIo {
     pub fn execute(&mut self, command: Command, registry: &Registry) -> Option<Report> {
         match command {
             Command::Resolve(name) => self.resolver.start(name, registry).err().map(Report::Failed),
-            Command::Connect(peer) => self.connect(peer, registry).err().map(Report::Failed),
+            Command::Connect(peer) => self.connect(peer, registry).err().map(failed),
+            Command::ConnectElsewhere(peer) => {
+                self.connect_elsewhere(peer, registry).err().map(failed)
+            }
             Command::Send(bytes) => {
                 self.link.as_mut()?.connection.push(bytes);
                 self.flush()
@@ -100,9 +102,8 @@ impl TargetIo {
                 self.flush().or(Some(Report::Connected))
             }
             Err(error) => {
-                let reason = why_not_made(link.peer, &error);
                 self.link = None;
-                Some(Report::Failed(reason))
+                Some(failed(why_not_made(&error)))
             }
         }
     }
@@ -128,7 +129,7 @@ impl TargetIo {
     pub fn read_lookup(&mut self) -> Option<Report> {
         Some(match self.resolver.read()? {
             Ok(addresses) => Report::Resolved(addresses),
-            Err(reason) => Report::Failed(reason),
+            Err(failure) => Report::Failed(failure),
         })
     }
 
@@ -147,20 +148,27 @@ impl TargetIo {
         self.link.is_some()
     }
 
-    /// An error is a clause, as [`Event::Failed`] has it.
-    fn connect(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), String> {
+    fn connect(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), Cause> {
         self.link = None;
         let mut connection = loop {
             match Connection::connect(peer) {
                 Ok(connection) => break connection,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(why_not_made(peer, &error)),
+                Err(error) => return Err(why_not_made(&error)),
             }
         };
         let registered = connection.register(registry, self.connection_token);
-        registered.map_err(|error| why_not_made(peer, &error))?;
-        self.link = Some(Link { peer, connection, state: State::Connecting });
+        registered.map_err(|error| why_not_made(&error))?;
+        self.link = Some(Link { connection, state: State::Connecting });
         Ok(())
+    }
+
+    fn connect_elsewhere(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), Cause> {
+        match is_of_this_device(peer) {
+            Ok(false) => self.connect(peer, registry),
+            Ok(true) => Err(Cause::LeadsToThisDevice),
+            Err(error) => Err(why_not_made(&error)),
+        }
     }
 
     /// Writes what the kernel takes, once the connection is made.
@@ -172,31 +180,40 @@ impl TargetIo {
 
     /// Lets go of a connection that was made and is broken.
     fn fail(&mut self, error: &io::Error) -> Report {
-        let link = self.link.take().expect("it has failed just now");
-        let peer = link.peer;
-        Report::Failed(match error.kind() {
+        self.link = None;
+        failed(match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-                format!("{peer} has reset the connection")
+                Cause::ConnectionReset
             }
-            ErrorKind::TimedOut => format!("{peer} does not answer any more"),
-            _ => format!("the connection to {peer} is broken: {}", plain(error)),
+            ErrorKind::TimedOut => Cause::ConnectionSilent,
+            _ => Cause::ConnectionBroken(error.into()),
         })
     }
 }
 
-fn why_not_made(peer: SocketAddr, error: &io::Error) -> String {
+fn failed(cause: Cause) -> Report {
+    Report::Failed(cause.into())
+}
+
+fn why_not_made(error: &io::Error) -> Cause {
     match error.kind() {
-        ErrorKind::ConnectionRefused => format!("{peer} refuses the connection"),
-        ErrorKind::TimedOut => format!("{peer} does not answer"),
-        _ => format!("{peer} cannot be reached: {}", plain(error)),
+        ErrorKind::ConnectionRefused => Cause::ConnectionRefused,
+        ErrorKind::TimedOut => Cause::ConnectionTimedOut,
+        _ => Cause::Unreachable(error.into()),
     }
 }
 
-fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        ErrorKind::NetworkUnreachable => "no route to its network".to_owned(),
-        ErrorKind::PermissionDenied => "this device does not allow it".to_owned(),
-        _ => error.to_string(),
-    }
+/// Whether an address is one of this device, whichever it is bound to: what is sent to such an address
+/// comes from the same one. No datagram is sent to find out.
+///
+/// # Errors
+/// There is no way to the address, or no socket.
+fn is_of_this_device(peer: SocketAddr) -> io::Result<bool> {
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip().to_canonical() == peer.ip().to_canonical())
 }

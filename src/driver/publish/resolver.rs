@@ -23,7 +23,8 @@ use rustix::process::{
 };
 
 use crate::driver::children::remove_private_variables;
-use crate::publish::MAX_ADDRESSES;
+use crate::foreign::Foreign;
+use crate::publish::{Cause, Failure, MAX_ADDRESSES};
 
 /// The flag that makes this program look up the name that follows, `--resolve NAME`. It is for the program
 /// itself, and so not in its help.
@@ -43,7 +44,6 @@ pub struct Resolver {
 }
 
 struct Lookup {
-    name: String,
     /// The child, and its process group, until it is reaped.
     child: Option<Pid>,
     pipe: PipeReader,
@@ -59,10 +59,10 @@ impl Resolver {
     /// Begins to look up a name. One that is being looked up is given up.
     ///
     /// # Errors
-    /// A clause without a full stop.
-    pub fn start(&mut self, name: String, registry: &Registry) -> Result<(), String> {
+    /// The lookup cannot be started.
+    pub fn start(&mut self, name: String, registry: &Registry) -> Result<(), Failure> {
         self.give_up();
-        match Lookup::start(&self.program, name.clone()) {
+        match Lookup::start(&self.program, name) {
             Ok(lookup) => {
                 let descriptor = lookup.pipe.as_raw_fd();
                 self.lookup = Some(lookup);
@@ -70,19 +70,18 @@ impl Resolver {
                     .register(&mut SourceFd(&descriptor), self.token, Interest::READABLE)
                     .map_err(|error| {
                         self.give_up();
-                        cannot_be_resolved(&name, &error.to_string())
+                        unresolved(&error.to_string())
                     })
             }
             Err(error) => {
                 let program = self.program.display();
-                let reason = format!("{program} cannot be started: {error}");
-                Err(cannot_be_resolved(&name, &reason))
+                Err(unresolved(&format!("{program} cannot be started: {error}")))
             }
         }
     }
 
     /// What the lookup has found: addresses, at least one, or why there is none. `None` while it goes on.
-    pub fn read(&mut self) -> Option<Result<Vec<IpAddr>, String>> {
+    pub fn read(&mut self) -> Option<Result<Vec<IpAddr>, Failure>> {
         let lookup = self.lookup.as_mut()?;
         let mut buffer = [0; 512];
         while lookup.text.len() < MOST_BYTES {
@@ -97,8 +96,7 @@ impl Resolver {
                 }
             }
         }
-        let found = found(&String::from_utf8_lossy(&lookup.text))
-            .map_err(|reason| cannot_be_resolved(&lookup.name, &reason));
+        let found = found(&String::from_utf8_lossy(&lookup.text));
         self.give_up();
         Some(found)
     }
@@ -154,16 +152,16 @@ impl Lookup {
             .process_group(0)
             .spawn()?;
         let child = Some(Pid::from_child(&process));
-        Ok(Lookup { name, child, pipe, text: Vec::new() })
+        Ok(Lookup { child, pipe, text: Vec::new() })
     }
 }
 
-fn cannot_be_resolved(name: &str, reason: &str) -> String {
-    format!("the name {name} cannot be resolved: {reason}")
+fn unresolved(reason: &str) -> Failure {
+    Failure { cause: Cause::NameUnknown, words: Foreign::new(reason, REASON_MAX_CHARS) }
 }
 
 /// What a child has written: addresses, or else the reason on its last line.
-fn found(text: &str) -> Result<Vec<IpAddr>, String> {
+fn found(text: &str) -> Result<Vec<IpAddr>, Failure> {
     let addresses: Vec<IpAddr> =
         text.lines().filter_map(|line| line.parse().ok()).take(MAX_ADDRESSES).collect();
     if !addresses.is_empty() {
@@ -172,8 +170,7 @@ fn found(text: &str) -> Result<Vec<IpAddr>, String> {
     let reason = text.lines().rfind(|line| !line.trim().is_empty());
     let reason = reason.unwrap_or("the resolver has ended without an answer");
     let reason = reason.strip_prefix("ballcast: ").unwrap_or(reason).trim_end_matches('.');
-    let shown = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
-    Err(shown.take(REASON_MAX_CHARS).collect())
+    Err(unresolved(reason))
 }
 
 /// The child's side: looks up a name, however long it takes. One address a line, the best first.
@@ -219,11 +216,11 @@ mod tests {
         assert_eq!(found("a warning of libc\n192.0.2.1\n2001:db8::1\n"), Ok(addresses));
         let many: String = (0..20).map(|n| format!("192.0.2.{n}\n")).collect();
         assert_eq!(found(&many).unwrap().len(), MAX_ADDRESSES);
-        let reason = |text: &str| found(text).unwrap_err();
+        let reason = |text: &str| found(text).unwrap_err().words.unwrap().to_string();
         assert_eq!(reason("a warning\nballcast: Name or service not known.\n"), {
             "Name or service not known"
         });
-        assert_eq!(reason("\x1b[31m"), " [31m");
+        assert_eq!(reason("\x1b[31m"), "\\u{1b}[31m");
         assert_eq!(reason(&"x".repeat(4_096)).len(), REASON_MAX_CHARS);
         for nothing in ["", "\n \n"] {
             assert_eq!(reason(nothing), "the resolver has ended without an answer");

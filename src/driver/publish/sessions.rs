@@ -2,15 +2,19 @@
 //! nobody else for as long as they have them, and the next process deletes them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
 
 use crate::http::{TARGET_MAX_BYTES, Url};
 use crate::publish::{MAX_TARGETS, Target, TargetId};
 
 const FILE: &str = "sessions";
+/// For its owner alone.
+const MODE: u32 = 0o600;
 /// What [`Sessions::to_text`] has at most: a number and two URLs a line.
 const MAX_BYTES: usize = MAX_TARGETS * (2 * TARGET_MAX_BYTES + 4);
 
@@ -18,7 +22,8 @@ const MAX_BYTES: usize = MAX_TARGETS * (2 * TARGET_MAX_BYTES + 4);
 ///
 /// The file has a line for each: the target's place on the command line, its URL and that of the session, with
 /// spaces between. So another command line never deletes what is not its own. It is for its owner alone, as
-/// URLs may be secrets.
+/// URLs may be secrets: it is made anew each time, with its own mode, and a link in its place, or a file of
+/// another user, is neither read nor written.
 #[derive(Debug, Default)]
 pub struct Sessions {
     file: Option<PathBuf>,
@@ -32,7 +37,7 @@ impl Sessions {
         let file = folder.join(FILE);
         let targets: Vec<Url> = targets.iter().map(|target| target.url.clone()).collect();
         let text = read(&file).unwrap_or_else(|error| {
-            log::warn!("{} is left aside: {error}", file.display());
+            log::warn!("the file of the sessions at media servers is left aside: {error}");
             String::new()
         });
         let kept = text.lines().filter_map(|line| parse(line, &targets)).collect();
@@ -62,8 +67,14 @@ impl Sessions {
             };
         }
         let new = file.with_extension("new");
+        // Of a process that was killed while it wrote, or of somebody else.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // O_EXCL follows no link, either (open(2)).
         let mut options = OpenOptions::new();
-        let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut opened = options.write(true).create_new(true).mode(MODE).open(&new)?;
         opened.write_all(self.to_text().as_bytes())?;
         fs::rename(new, file)
     }
@@ -78,11 +89,22 @@ impl Sessions {
 }
 
 /// Empty if there is no file.
+///
+/// # Errors
+/// It cannot be read, or is not a file that we have written: a link, a pipe, or a file of another user.
 fn read(file: &Path) -> io::Result<String> {
-    let opened = match File::open(file) {
+    let mut options = OpenOptions::new();
+    // A named pipe would be waited for.
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let opened = match options.open(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
         opened => opened?,
     };
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
+        let what = "it is not a file of the user that this program runs as";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, what));
+    }
     let mut text = String::new();
     opened.take(MAX_BYTES as u64).read_to_string(&mut text)?;
     Ok(text)
@@ -98,7 +120,8 @@ fn parse(line: &str, targets: &[Url]) -> Option<(TargetId, Url)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
     use crate::driver::test_folder::TestFolder;
@@ -131,6 +154,50 @@ mod tests {
         assert!(!file.exists());
         second.keep(TargetId(1), None).unwrap();
         assert!(open().kept().is_empty());
+    }
+
+    #[test]
+    fn a_file_or_link_in_the_place_of_the_new_one_is_replaced_and_not_written() {
+        let folder = TestFolder::new("sessions-links");
+        let new = folder.0.join("sessions.new");
+        let other = folder.0.join("other");
+        let session = url_of("http://one.example/session/1");
+        let keep = || {
+            let mut sessions = Sessions::open(&folder.0, &targets(&TARGETS));
+            sessions.keep(TargetId(0), Some(session.clone())).unwrap();
+            let metadata = fs::symlink_metadata(folder.0.join(FILE)).unwrap();
+            assert!(metadata.is_file());
+            assert_eq!(metadata.permissions().mode() & 0o7777, MODE);
+            assert!(!new.exists());
+        };
+        fs::write(&other, "theirs").unwrap();
+        symlink(&other, &new).unwrap();
+        keep();
+        fs::write(&new, "stale").unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o666)).unwrap();
+        keep();
+        fs::hard_link(&other, &new).unwrap();
+        keep();
+        symlink("/nowhere/at/all", &new).unwrap();
+        keep();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_the_file_is_not_read() {
+        let folder = TestFolder::new("sessions-planted");
+        let (file, other) = (folder.0.join(FILE), folder.0.join("other"));
+        let line = format!("0 {0} http://one.example/session/1\n", TARGETS[0]);
+        fs::write(&other, line).unwrap();
+        let open = || Sessions::open(&folder.0, &targets(&TARGETS));
+        symlink(&other, &file).unwrap();
+        assert!(open().kept().is_empty());
+        fs::remove_file(&file).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+        assert!(fifo.success());
+        assert!(open().kept().is_empty());
+        fs::rename(&other, &file).unwrap();
+        assert_eq!(open().kept().len(), 1);
     }
 
     #[test]

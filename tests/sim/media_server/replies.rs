@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ballcast::http::Url;
+use ballcast::publish::Cause;
 
 use super::reply::Response;
 use super::{Head, MediaServer, Reply, Request, SECRET_MARK, Told};
@@ -33,10 +34,11 @@ enum Bad {
     RedirectCircle,
     RedirectHttps,
     RedirectNowhere,
+    RedirectInside,
     NeverConnects,
 }
 
-const BAD: [Bad; 23] = [
+const BAD: [Bad; 24] = [
     Bad::Late,
     Bad::TooLate,
     Bad::Cut,
@@ -59,10 +61,14 @@ const BAD: [Bad; 23] = [
     Bad::RedirectCircle,
     Bad::RedirectHttps,
     Bad::RedirectNowhere,
+    Bad::RedirectInside,
     Bad::NeverConnects,
 ];
 /// Requests that are redirected in a circle: more than anybody follows.
 const CIRCLE: u8 = 9;
+/// Addresses that lead to whoever asks, or to its own link.
+const INSIDE: [&str; 6] =
+    ["127.0.0.1", "169.254.169.254", "0.0.0.0", "[::1]", "[fe80::1]", "[::ffff:127.0.0.1]"];
 /// In the answer of a hostile server.
 const MANY: usize = 1_000;
 
@@ -229,6 +235,12 @@ impl MediaServer {
                     Err(_) => self.simple(Response::new(307, "").header("Location", &to)),
                 }
             }
+            Bad::RedirectInside => {
+                tally.fault(Fault::RedirectInside);
+                let host = INSIDE[self.rng.usize(..INSIDE.len())];
+                let to = format!("http://{host}:631/{SECRET_MARK}");
+                self.redirect(&Url::parse(&to).expect("it is a URL"))
+            }
             _ => return None,
         })
     }
@@ -295,7 +307,7 @@ impl MediaServer {
                 let cut = bytes[..self.rng.usize(..bytes.len())].to_vec();
                 let end = match self.rng.bool() {
                     true => Told::Ended,
-                    false => Told::Failed("has reset the connection"),
+                    false => Told::Failed(Cause::ConnectionReset.into()),
                 };
                 let told = vec![(wait, Told::Bytes(cut)), (wait, end)];
                 Reply { told: told.into_iter().filter(|it| !is_empty(&it.1)).collect(), head }

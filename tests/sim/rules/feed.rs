@@ -295,7 +295,7 @@ impl FeedRules {
         let Opening { bytes, complete, at, is_bad, ended_at, largest, .. } = self.opening;
         if at.is_some() {
             // After an error they are not even counted.
-            let is_refused = is_bad && matches!(feed.status(), Status::Failed(_));
+            let is_refused = is_bad && matches!(feed.status(), Status::Failed { .. });
             let read = feed.counters().bytes;
             rule!(read == bytes || is_refused, "S19: {read} of {bytes} bytes were read");
         }

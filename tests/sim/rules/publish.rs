@@ -59,6 +59,8 @@ pub struct TargetRules {
     /// Where the request was redirected to, and how often.
     redirected: Option<Url>,
     redirects: usize,
+    /// The request goes, or has gone, to another origin than the target's.
+    is_elsewhere: bool,
     session: Option<Session>,
     /// Of an earlier process, until it is deleted.
     left: Option<Url>,
@@ -91,6 +93,7 @@ impl TargetRules {
             names: BTreeMap::new(),
             redirected: None,
             redirects: 0,
+            is_elsewhere: false,
             session: left.clone().map(|url| Session { url, deletes: 0 }),
             kept: left.clone(),
             left,
@@ -151,7 +154,7 @@ impl TargetRules {
                 rule!(name == expected, "S22: {name} is looked up, not {expected}");
                 self.connection = Connection::Resolving;
             }
-            Command::Connect(address) => {
+            Command::Connect(address) | Command::ConnectElsewhere(address) => {
                 let free = matches!(
                     self.connection,
                     Connection::Closed | Connection::Resolved | Connection::Failed
@@ -165,6 +168,14 @@ impl TargetRules {
                 let mut known = resolved.copied().chain(url.authority.name.parse().ok());
                 let is_known = known.any(|ip| ip == address.ip()) && address.port() == url.port();
                 rule!(is_known, "S22: connects to {address}, which is not of {}", url.authority);
+                let is_elsewhere = matches!(command, Command::ConnectElsewhere(_));
+                let expected = self.is_elsewhere;
+                rule!(is_elsewhere == expected, "S26: elsewhere is {expected} for {address}");
+                let is_inside = match address.ip().to_canonical() {
+                    IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+                    IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+                };
+                rule!(!is_inside, "S26: a redirect leads to {address}");
                 self.connection = Connection::Connecting;
             }
             Command::Send(bytes) => {
@@ -207,6 +218,7 @@ impl TargetRules {
             let pause = now - failed_at.map_or(closed_at, |at| at.max(closed_at));
             rule!(pause >= SHORTEST_PAUSE, "S24: an attempt begins {pause:?} after the last one");
         }
+        self.is_elsewhere = !self.expected_url().has_origin_of(&self.url);
         (self.began_at, self.failed_at) = (Some(now), None);
         Ok(())
     }
@@ -215,7 +227,7 @@ impl TargetRules {
     fn check_secrets(&self, bytes: &[u8]) -> RuleResult {
         let text = String::from_utf8_lossy(bytes);
         let count = text.matches(TOKEN_MARK).count();
-        let most = usize::from(self.token.is_some());
+        let most = usize::from(self.token.is_some() && !self.is_elsewhere);
         rule!(count == most, "S25: the token is in a request {count} times, not {most}");
         Ok(())
     }
@@ -235,7 +247,7 @@ impl TargetRules {
         rule!(request.target == url.target, "S26: the request is for {}", request.target);
         let expected = [
             ("host", Some(url.authority.to_string())),
-            ("authorization", self.token.clone()),
+            ("authorization", self.token.clone().filter(|_| !self.is_elsewhere)),
             ("connection", Some("close".to_owned())),
             ("content-type", (!self.deletes).then(|| "application/sdp".to_owned())),
         ];
@@ -272,6 +284,7 @@ impl TargetRules {
             (307 | 308, Some(location)) => {
                 self.redirects += 1;
                 self.redirected = Some(location.clone());
+                self.is_elsewhere |= !location.has_origin_of(&self.url);
             }
             (307 | 308, None) => {}
             _ if self.deletes => {
@@ -282,9 +295,14 @@ impl TargetRules {
                 }
                 self.redirected = None;
                 self.redirects = 0;
+                self.is_elsewhere = false;
             }
             (200..300, location) => {
-                let session = location.as_ref().map(|url| Session { url: url.clone(), deletes: 0 });
+                let is_taken = |url: &&Url| !(self.is_elsewhere && url.has_origin_of(&self.url));
+                let location = location.as_ref().filter(is_taken);
+                let session = location.map(|url| Session { url: url.clone(), deletes: 0 });
+                self.is_elsewhere =
+                    session.as_ref().is_some_and(|it| !it.url.has_origin_of(&self.url));
                 self.session = session;
                 self.redirected = None;
                 self.checked.clear();
@@ -308,7 +326,7 @@ impl TargetRules {
 
     /// What people can read of it, and when it is tried again.
     pub fn inspect(&mut self, now: Instant, shown: &TargetStatistics) -> RuleResult {
-        if let Some(problem) = &shown.problem {
+        if let Some(problem) = &shown.sentence {
             let count = problem.chars().count();
             rule!(!problem.contains(char::is_control), "S25: a control character in {problem:?}");
             rule!(count <= MAX_SENTENCE, "S25: a sentence of {count} characters");

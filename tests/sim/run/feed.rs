@@ -3,14 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Event as FeedEvent, Status};
+use ballcast::feed::{Command, Event as FeedEvent, Exit, Failure, Status};
+use ballcast::foreign::Foreign;
 use ballcast::media::Codec;
+use ballcast::os_error::OsError;
 use ballcast::server::{Input, Raw};
 use ballcast::webrtc::ViewerId;
 
 use super::{Event, HEALTHY, PICTURE_WITHIN, Run, User};
 use crate::feed::stream::{Shows, shows};
 use crate::feed::{FarEnd, Step, Told, Turn};
+use crate::media_server::SECRET_MARK;
+use crate::rules::publish::check_text;
 use crate::rules::{Origin, RuleResult, SentFrame, rule};
 use crate::tally::Happening;
 
@@ -118,13 +122,17 @@ impl Run {
                 self.tally.happened(Happening::GroupLetGo);
             }
         }
+        let words = Foreign::new(&format!("rtsp://camera/{SECRET_MARK} {SECRET_MARK}"), 100);
         self.input(Input::Feed(match told {
             Told::Opened => FeedEvent::Opened,
             Told::Bytes(piece) => FeedEvent::Bytes(&piece.bytes),
             Told::Ended => FeedEvent::Ended,
-            Told::Failed => FeedEvent::Failed("it is not there"),
-            Told::Exited => FeedEvent::Exited("it ended with status 1"),
-        }))
+            Told::Failed => FeedEvent::Failed(Failure::Open(OsError::Number(2))),
+            Told::Exited => FeedEvent::Exited(Exit::Status(1), words.as_ref()),
+        }))?;
+        let now = self.now;
+        check_text(&self.server.problem(now).unwrap_or_default())?;
+        check_text(&self.server.statistics(now).to_json().to_string())
     }
 
     /// The viewer on a good network has every frame that has come.

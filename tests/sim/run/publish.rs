@@ -81,7 +81,7 @@ impl Run {
                 let told = target.server.resolve(&name, &mut self.tally);
                 told.map(|(wait, told)| (wait, Step::Told(told)))
             }
-            Command::Connect(address) => {
+            Command::Connect(address) | Command::ConnectElsewhere(address) => {
                 target.connection += 1;
                 (target.received, target.head, target.unread) = (0, None, 0);
                 let told = target.server.connect(now, address, &mut self.tally);

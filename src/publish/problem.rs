@@ -1,0 +1,142 @@
+//! Why a media server has no picture.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::call::{CONNECT_TIME, MAX_REDIRECTS, RESOLVE_TIME};
+use crate::foreign::Foreign;
+use crate::http::client::ExchangeError;
+use crate::os_error::OsError;
+use crate::sdp::remote_answer::AnswerError;
+use crate::webrtc::EndReason;
+
+/// Why a media server has no picture. Displays as a clause whose subject is the media server, in our own
+/// words, which everybody may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The name of its host cannot be resolved.
+    NameUnknown,
+    NameLate,
+    NameWithoutAddress,
+    ConnectionRefused,
+    /// The system has waited for it long enough.
+    ConnectionTimedOut,
+    /// We have.
+    ConnectionLate,
+    Unreachable(OsError),
+    ConnectionReset,
+    /// What was sent is not acknowledged.
+    ConnectionSilent,
+    ConnectionBroken(OsError),
+    Exchange(ExchangeError),
+    /// It has answered with this status, which is no success.
+    Refusal(u16),
+    /// Its answer is not in UTF-8.
+    AnswerNotText,
+    Answer(AnswerError),
+    RedirectsTooOften,
+    RedirectsToHttps,
+    RedirectsToNoUrl,
+    /// It has named a URL elsewhere, at an address that leads to this device or to no other network.
+    LeadsToThisDevice,
+    /// The media connection has ended.
+    Ended(EndReason),
+}
+
+/// What has failed, as the driver tells it: why, and what others say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub cause: Cause,
+    pub words: Option<Foreign>,
+}
+
+/// Why a media server has no picture, for those who may know more, too. Displays for the operator's log:
+/// with the address that the connection went to, without the words of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub cause: Cause,
+    /// Where the connection went.
+    pub address: Option<SocketAddr>,
+    /// What the server, or the resolver, says.
+    pub words: Option<Foreign>,
+}
+
+impl Problem {
+    /// With all that there is: not for who has no token.
+    pub fn detail(&self) -> String {
+        match (&self.words, &self.cause) {
+            (Some(words), Cause::NameUnknown) => format!("{self}: {words}"),
+            (Some(words), _) => format!("{self}, and says \"{words}\""),
+            (None, _) => self.to_string(),
+        }
+    }
+}
+
+impl From<Cause> for Problem {
+    fn from(cause: Cause) -> Problem {
+        Problem { cause, address: None, words: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)?;
+        self.address.map_or(Ok(()), |address| write!(f, " ({address})"))
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Failure {
+        Failure { cause, words: None }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::NameUnknown => f.write_str("its name cannot be resolved"),
+            Cause::NameLate => {
+                write!(f, "its name is not resolved within {} s", RESOLVE_TIME.as_secs())
+            }
+            Cause::NameWithoutAddress => f.write_str("its name has no address"),
+            Cause::ConnectionRefused => f.write_str("it refuses the connection"),
+            Cause::ConnectionTimedOut => f.write_str("it does not answer"),
+            Cause::ConnectionLate => {
+                write!(f, "it does not answer within {} s", CONNECT_TIME.as_secs())
+            }
+            Cause::Unreachable(error) => write!(f, "it cannot be reached: {error}"),
+            Cause::ConnectionReset => f.write_str("it has reset the connection"),
+            Cause::ConnectionSilent => f.write_str("it does not answer any more"),
+            Cause::ConnectionBroken(error) => write!(f, "the connection to it is broken: {error}"),
+            Cause::Exchange(error) => write!(f, "it {error}"),
+            Cause::Refusal(status) => {
+                write!(f, "it answers with status {status}: {}", meaning(*status))
+            }
+            Cause::AnswerNotText => f.write_str("its answer is no text"),
+            Cause::Answer(error) => write!(f, "its answer {error}"),
+            Cause::RedirectsTooOften => write!(f, "it redirects more than {MAX_REDIRECTS} times"),
+            Cause::RedirectsToHttps => {
+                f.write_str("it redirects to https, and this version publishes over http")
+            }
+            Cause::RedirectsToNoUrl => f.write_str("it redirects, and not to a URL"),
+            Cause::LeadsToThisDevice => f.write_str(
+                "it names a URL at an address of this device or of its link, where no request is sent",
+            ),
+            Cause::Ended(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// Status codes are no more than their class, but for what the person at the other end can do
+/// (RFC 9725, section 4.1).
+fn meaning(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "it wants another token, or is in use",
+        404 => "there is nothing at the path of this URL",
+        405 | 406 | 415 => "it does not take WHIP, or nothing that was offered",
+        409 => "it has another stream at this URL",
+        400..500 => "it refuses the offer",
+        500..600 => "it is not able to, just now",
+        _ => "this is no answer to an offer",
+    }
+}
