@@ -53,6 +53,7 @@
 //! | [`publish`] | the stream to media servers: what they are asked, when, and when again | core |
 //! | [`foreign`], [`os_error`] | text of others and errors of the system, before people read them | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
+//! | [`containment`] | what keeps a panic to its cause | core |
 //! | [`work`] | how much work an input takes, for the tests | core |
 //! | [`source`] | the ball, the encoders, JPEG files | I/O |
 //! | [`driver`] | the mio loop: sockets, signals, the clock, addresses and names, streams and commands | I/O |
@@ -71,6 +72,7 @@ pub mod driver;
 #[cfg(feature = "driver")]
 pub mod source;
 
+pub mod containment;
 pub mod feed;
 pub mod foreign;
 pub mod http;

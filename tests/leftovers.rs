@@ -14,7 +14,7 @@ use support::processes::{DAEMONS, alone, marked};
 fn start(line: &str) -> (Server, String) {
     let mark = format!("t{}", fastrand::u64(..));
     let mut ballcast = Command::new(binary());
-    ballcast.env("BALLCAST_TEST_MARK", &mark);
+    ballcast.env("BALLCAST_TEST_MARK", &mark).env("RUST_LOG", "debug");
     let server = Server::start_command(ballcast, "127.0.0.1", 0, &["--exec", line]);
     (server, format!("BALLCAST_TEST_MARK={mark}"))
 }
@@ -73,5 +73,6 @@ fn standard_error_without_end_costs_next_to_nothing_and_its_last_words_are_told(
     assert!(cpu_s < 0.2, "{cpu_s} s of CPU in 2 s");
     let stats = server.wait_for("it has failed", |stats| stats["source"]["state"] == "failed");
     let sentence = stats["source"]["sentence"].as_str().unwrap();
-    assert!(sentence.contains("status 3") && sentence.contains("the last words"), "{sentence}");
+    assert!(sentence.contains("status 3"), "{sentence}");
+    server.wait_for_log("the last words");
 }

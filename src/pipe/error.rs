@@ -34,6 +34,8 @@ pub enum StreamError {
     OddSize(u64, u64),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
+    /// The parser has panicked, which is a bug of ours.
+    Panicked,
 }
 
 impl fmt::Display for StreamError {
@@ -87,6 +89,10 @@ impl fmt::Display for StreamError {
                  scale={}:{}, or rpicam-vid --width and --height.",
                 width & !1,
                 height & !1
+            ),
+            StreamError::Panicked => f.write_str(
+                "Ballcast failed to read the stream, which is a bug: please report it with the \
+                 command that makes the stream.",
             ),
             StreamError::Header(what) => write!(
                 f,

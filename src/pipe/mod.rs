@@ -52,6 +52,7 @@ pub use format::{DETECT_MAX_BYTES, Format, detect};
 pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
 pub use sps::Sps;
 
+use crate::containment::contain;
 use crate::media::{Picture, Size};
 use annex_b::AnnexB;
 use jpeg::Mjpeg;
@@ -280,7 +281,11 @@ impl Parser {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        let result = act(self);
+        let result = contain(|| act(self)).unwrap_or_else(|message| {
+            log::error!("a parser has panicked: {message}");
+            self.state = State::Start(Vec::new());
+            Err(StreamError::Panicked)
+        });
         self.error = result.as_ref().err().cloned();
         result
     }
@@ -340,4 +345,18 @@ fn check_size(width: u64, height: u64) -> Result<Size, StreamError> {
         return Err(StreamError::OddSize(width, height));
     }
     Ok(Size { width: width as usize, height: height as usize })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_breaks_its_parser_is_an_error() {
+        let mut parser = Parser::new();
+        let broken = parser.unless_failed(|_| panic!("planted"));
+        assert_eq!(broken, Err(StreamError::Panicked));
+        assert_eq!(parser.push(b"YUV4MPEG2 "), broken, "for ever");
+        assert_eq!(parser.buffered_bytes(), 0);
+    }
 }

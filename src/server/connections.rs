@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, oldest_of_largest};
-use super::{ConnId, Output, Server, Timer, catch_panic};
+use super::{ConnId, Output, Server, Timer};
+use crate::containment::contain;
 use crate::http::{self, Head, Response, Verdict};
 use crate::refusal::Reason;
 use crate::server::admission::RETRY_AFTER;
@@ -137,13 +138,13 @@ impl Server {
         connection.last_used = now;
         let peer = connection.peer.ip();
         self.in_service += 1;
-        let served = catch_panic(|| {
+        let served = contain(|| {
             change(&mut connection.http);
             self.serve(now, id, &mut connection)
         });
         self.in_service -= 1;
         match served {
-            Some(true) => {
+            Ok(true) => {
                 self.snapshots.note_served(id, &connection.http);
                 self.timers.set(Timer::Connection(id), connection.http.poll_timeout());
                 let takes_bytes = connection.http.takes_bytes();
@@ -153,8 +154,8 @@ impl Server {
                 }
                 self.connections.insert(id, connection);
             }
-            Some(false) => self.forget_connection(now, id),
-            None => {
+            Ok(false) => self.forget_connection(now, id),
+            Err(_) => {
                 self.forget_connection(now, id);
                 self.count_refusal(now, Reason::Internal, peer);
                 let sentence = "The server failed on this request. Its log says more; please \

@@ -41,7 +41,6 @@ mod viewers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
 use self::admission::Admission;
@@ -61,6 +60,7 @@ use self::stats::Counters;
 use self::targets::Targets;
 use self::timers::Timers;
 use self::viewers::{ViewerEntry, ViewerTable};
+use crate::containment::contain;
 use crate::feed::Feed;
 use crate::media::Codec;
 use crate::publish::TargetId;
@@ -167,7 +167,7 @@ impl Server {
             Input::Disconnected(id) => self.forget_connection(now, id),
             Input::Datagram { source, destination, contents } => {
                 let pair = AddressPair { local: destination, remote: source };
-                if catch_panic(|| self.handle_datagram(now, pair, contents)).is_none() {
+                if contain(|| self.handle_datagram(now, pair, contents)).is_err() {
                     self.counters.datagrams_dropped += 1;
                     self.recover(now);
                 }
@@ -416,10 +416,4 @@ impl Server {
             });
         }
     }
-}
-
-/// What something returns, or nothing if it panics. Hostile input has caused panics in the libraries
-/// that read it: the input is given up, and everything else goes on.
-fn catch_panic<T>(act: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(act)).ok()
 }

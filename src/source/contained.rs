@@ -3,22 +3,17 @@
 //!
 //! The driver reaches a [`Source`] through [`Contained`] alone, so that whatever decoder or encoder a
 //! source calls is inside by construction. What panics there is one damaged picture: the call fails, and
-//! the source, with all its decoders and encoders, is made anew. A panic is all that can be contained: a
-//! crash of C code ends the process.
+//! the source, with all its decoders and encoders, is made anew.
 
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
 use super::Source;
+use crate::containment::contain;
 use crate::media::{Codec, Frame, SnapshotError};
 use crate::server::Raw;
-
-/// How much of a panic's message is repeated in an error.
-const MESSAGE_MAX_CHARS: usize = 200;
 
 /// A source whose panics are errors.
 pub struct Contained<S> {
@@ -67,26 +62,15 @@ impl<S: Source> Contained<S> {
 
     /// Calls the source. After a panic, another takes its place.
     fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> io::Result<T> {
-        catch_unwind(AssertUnwindSafe(|| call(&mut self.source))).map_err(|panic| {
+        contain(|| call(&mut self.source)).map_err(|message| {
             self.renewals += 1;
             let renewed = self.source.renewed();
             let broken = std::mem::replace(&mut self.source, renewed);
             // What it has left behind may not even be freed.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-            io::Error::other(format!("panic: {}", message(&*panic)))
+            let _ = contain(|| drop(broken));
+            io::Error::other(format!("panic: {message}"))
         })
     }
-}
-
-/// The words of a panic, without control characters.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text.as_str(),
-        _ => "no message",
-    };
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    shown.take(MESSAGE_MAX_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -174,12 +158,5 @@ mod tests {
             assert_eq!(call(&mut source), None, "the next picture is a good one");
             assert_eq!(source.renewals(), 1);
         }
-    }
-
-    #[test]
-    fn the_words_of_a_panic_are_short() {
-        assert_eq!(message(&"x".repeat(1_000)).len(), MESSAGE_MAX_CHARS);
-        assert_eq!(message(&"index\x1b[31m"), "index [31m");
-        assert_eq!(message(&7), "no message");
     }
 }

@@ -18,7 +18,6 @@ mod invitation;
 mod transport;
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +37,7 @@ use super::resends;
 use super::state::{EndReason, State};
 use super::stream::{Batch, Passage, Stream};
 use super::{AddressPair, Transmit};
+use crate::containment::contain;
 use crate::foreign::Foreign;
 use crate::media::Codec;
 use crate::sdp::local::StreamFormat;
@@ -287,14 +287,14 @@ impl Viewer {
         if self.end_reason().is_some() {
             return;
         }
-        let driven = catch_unwind(AssertUnwindSafe(|| {
+        let driven = contain(|| {
             let fatal = change(&mut self.rtc).is_err_and(|error| self.note_failure(&error));
             if fatal && self.state != State::HalfOpen {
                 self.rtc.close().unwrap_or_else(|error| log::debug!("str0m: {error}"));
                 self.state = State::Ended(EndReason::Failed);
             }
             self.drain(now);
-        }));
+        });
         if driven.is_err() {
             self.state = State::Ended(EndReason::Panicked);
         } else if !self.rtc.is_alive() && self.end_reason().is_none() {

@@ -1,11 +1,11 @@
 //! A browser or a player asks: its offer, and the viewer that our answer makes of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use str0m::RtcError;
 
 use super::{Connection, Viewer, ice, transport};
+use crate::containment::contain;
 use crate::sdp::offer::{Format, Offer, OfferError};
 use crate::webrtc::config::{self, LocalParameters};
 use crate::webrtc::local_side::LocalSide;
@@ -21,7 +21,7 @@ impl Viewer {
         local: LocalParameters,
         now: Instant,
     ) -> Result<(Viewer, String), OfferError> {
-        let built = catch_unwind(AssertUnwindSafe(|| Viewer::build(offer, local, now)));
+        let built = contain(|| Viewer::build(offer, local, now));
         let contradicts = |_| Err(OfferError::malformed("its parts contradict each other"));
         let mut viewer = built.unwrap_or_else(contradicts)?;
         viewer.drive(now, |_| Ok(()));

@@ -1,6 +1,5 @@
 //! A media server is asked to watch: our offer, and the viewer that its answer makes of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -8,6 +7,7 @@ use std::time::Instant;
 use str0m::{Input, Rtc, RtcError};
 
 use super::{Connection, Viewer, ice, transport};
+use crate::containment::contain;
 use crate::media::Codec;
 use crate::sdp::h264_profile::Profile;
 use crate::sdp::local::StreamFormat;
@@ -91,7 +91,7 @@ impl Invitation {
     /// Nothing can be sent after this answer.
     pub fn accept(self, answer: &str, now: Instant) -> Result<Viewer, AnswerError> {
         let answer = RemoteAnswer::parse(answer, &self.formats, PLAYOUT_DELAY)?;
-        let accepted = catch_unwind(AssertUnwindSafe(|| self.connect(&answer, now)));
+        let accepted = contain(|| self.connect(&answer, now));
         let contradicts = |_| Err(contradiction("its parts contradict each other"));
         let mut viewer = accepted.unwrap_or_else(contradicts)?;
         for (address, _) in &answer.candidates {
