@@ -59,6 +59,8 @@ fn loads(server: SocketAddr) -> Vec<Load> {
         "PATCH /whep/0123456789abcdef HTTP/1.1\r\nHost: {server}\r\nIf-Match: *\r\nContent-Length: 0\r\n\
          Content-Type: application/trickle-ice-sdpfrag\r\n\r\n"
     );
+    let pictures =
+        [16, 160, 320, 480, 640].map(|it| head(&format!("GET /snapshot.jpg?width={it}")));
     let closing = format!("HEAD / HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
     let load = |name, text: String, connections, addresses| Load {
         name,
@@ -71,6 +73,7 @@ fn loads(server: SocketAddr) -> Vec<Load> {
         load("pipelined HEAD", head("HEAD /").repeat(400), 32, 1),
         load("pipelined HEAD of three clients", head("HEAD /").repeat(400), 32, 3),
         load("all routes", routes.repeat(20), 32, 3),
+        load("pictures in all widths", pictures.concat().repeat(20), 32, 3),
         load("offers", offers.collect(), 32, 3),
         load("patches", patch.repeat(100), 32, 3),
         load("refused uploads", upload("text/plain", &"x".repeat(60_000)), 32, 3),
