@@ -230,6 +230,17 @@ fn processes_that_have_left_the_session_are_waited_for_and_sent_signals() {
 }
 
 #[test]
+fn a_command_that_stops_its_supervisor_ends_all_the_same() {
+    let _alone = alone();
+    let mut command = Loop::command("kill -STOP $PPID; echo $$; exec sleep 1000");
+    command.open();
+    command.wait_for_bytes(2);
+    command.execute(Command::Kill(Signal::Terminate));
+    assert_eq!(command.next(), Report::Ended);
+    assert_eq!(command.next(), Report::Exited(Exit::Signal(15, Some("SIGTERM")), None));
+}
+
+#[test]
 fn a_command_that_starts_processes_faster_than_they_are_killed_ends() {
     let _alone = alone();
     let mark = format!("BALLCAST_TEST_MARK={}", path("forks").display());

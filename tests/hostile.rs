@@ -241,6 +241,71 @@ fn a_client_that_asks_too_often_waits_and_nobody_else_does() {
     assert_eq!(world.stats()["refusals"], json!({}));
 }
 
+/// Half heads come all the time; a newcomer's request comes some accepts after its connection.
+#[test]
+fn a_connection_whose_request_is_on_its_way_makes_no_room_for_a_flood() {
+    let mut world = World::new();
+    let most = Limits::default().connections as u16;
+    let half = |world: &mut World, number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let id = world.connect(SocketAddr::from(([10, 7, high, low], 1)));
+        world.input(Input::Received(id, b"GET / HTTP/1.1\r\n"));
+    };
+    (0..2 * most).for_each(|number| half(&mut world, number));
+    let newcomer = world.connect("10.1.1.1:1".parse().unwrap());
+    (0..most - 1).for_each(|number| half(&mut world, 1_000 + number));
+    world.input(Input::Received(newcomer, HEAD.as_bytes()));
+    assert_eq!(answers(&mut world, newcomer), 1);
+}
+
+#[test]
+fn requests_that_wait_for_their_turn_make_room_for_a_newcomer() {
+    let mut world = World::new();
+    let most = Limits::default().connections;
+    let from = |client: usize, port: u16| SocketAddr::from(([10, 7, client as u8, 1], port));
+    for port in 0..200 {
+        let id = world.connect(from(0, port));
+        world.input(Input::Received(id, HEAD.as_bytes()));
+        world.read_answers(id);
+        world.input(Input::Disconnected(id));
+    }
+    // A few clients are beyond their rate, and hold all places.
+    for number in 0..most {
+        let client = number / 30;
+        let id = world.connect(from(client, 1_000 + number as u16));
+        world.input(Input::Received(id, HEAD.repeat(201).as_bytes()));
+        world.read_answers(id);
+    }
+    let newcomer = world.connect("10.1.1.1:1".parse().unwrap());
+    let other = world.connect("10.1.1.2:1".parse().unwrap());
+    for id in [newcomer, other] {
+        world.input(Input::Received(id, HEAD.as_bytes()));
+        assert_eq!(answers(&mut world, id), 1);
+    }
+}
+
+/// A page of another site asks and gives up at once, over and over, in the browser of a viewer.
+#[test]
+fn requests_that_are_given_up_while_they_wait_keep_no_place_and_starve_nobody() {
+    let mut world = World::new();
+    let from = |port| SocketAddr::from(([10, 1, 1, 1], port));
+    let give_up = |world: &mut World, port| {
+        let id = world.connect(from(port));
+        world.input(Input::Received(id, HEAD.as_bytes()));
+        world.input(Input::HalfClosed(id));
+        world.read_answers(id);
+        assert!(world.is_closed(id), "{port}");
+    };
+    (0..2_000).for_each(|port| give_up(&mut world, port));
+    let stays = world.connect(from(9_000));
+    world.input(Input::Received(stays, HEAD.as_bytes()));
+    for port in 10_000..10_300 {
+        world.run(Duration::from_millis(4));
+        give_up(&mut world, port);
+    }
+    assert_eq!(answers(&mut world, stays), 1, "after a second at most");
+}
+
 #[test]
 fn half_open_viewers_of_the_largest_client_make_room() {
     let mut world = World::with_limits(Limits { half_open: 3, ..Limits::default() });

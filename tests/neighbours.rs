@@ -304,6 +304,14 @@ fn every_host_in_a_request_of_a_trusted_proxy_is_ours() {
         ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\n", 421),
         ("Host: camera\r\nForwarded: for=1.2.3.4;host=camera\r\nX-Forwarded-Host: evil\r\n", 421),
         ("Host: camera\r\nForwarded: for=1.2.3.4;host=evil\r\nX-Forwarded-Host: camera\r\n", 421),
+        ("Host: camera\r\nX-Forwarded-Host: \r\n", 201),
+        // What a browser can be made to ask for, and no server has.
+        ("Host: camera\r\nX-Forwarded-Host: a!b.evil.example\r\n", 421),
+        ("Host: camera\r\nForwarded: for=1.2.3.4;host=a!b.evil.example\r\n", 421),
+        ("Host: localhost\r\nForwarded: for=1.2.3.4;host=camera;x.evil.example\r\n", 421),
+        ("Host: localhost\r\nForwarded: for=1.2.3.4;host=camera;host=evil\r\n", 421),
+        ("Host: localhost\r\nForwarded: for=1.2.3.4;host=\"camera;x\"\r\n", 421),
+        ("Host: localhost\r\nForwarded: for=1.2.3.4; Host=camera;\r\n", 201),
         ("Host: evil\r\nX-Forwarded-Host: camera\r\n", 421),
         ("Host: evil\r\nX-Forwarded-Host: localhost\r\n", 421),
         // The proxy's own name for this server, or its client on its own machine.

@@ -434,6 +434,8 @@ fn a_connection_above_the_limit_replaces_the_oldest_idle_one() {
     world.input(Input::Received(busy, b"GET / HTTP/1.1\r\n"));
     world.run(milliseconds(1));
     let oldest = world.connect(from(1));
+    world.input(Input::Received(oldest, b"GET / HTTP/1.1\r\nHost: camera\r\n\r\n"));
+    world.read_answers(oldest);
     world.run(milliseconds(1));
     let newer = world.connect(from(2));
     let newest = world.connect(from(3));

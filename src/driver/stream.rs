@@ -8,14 +8,15 @@ use rustix::process::{Pid, WaitStatus};
 use super::Driver;
 use super::children::PROGRAM;
 use super::feed::{self, FeedIo, Origin, Report};
+use super::ready::Share;
 use super::tokens::{FEED, FEED_STDERR};
 use crate::feed::{Command, Event, Signal};
 use crate::server::Input;
 use crate::source::Source;
 
-/// Reads of a stream before the sockets, and the frame clock, get their turn: 256 KiB are parsed in less
-/// than a millisecond.
-const READS_A_TURN: usize = 4;
+/// What a stream may have of a turn of the loop: 256 KiB are parsed in less than a millisecond, and a
+/// picture that has come may be decoded and encoded.
+const SHARE: Share = Share { reads: 4, time: Duration::from_millis(2) };
 /// How long a command may take to end by itself when the program ends.
 const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
 
@@ -84,7 +85,8 @@ impl<S: Source> Driver<S> {
 
     /// Reads the stream until it is dry or its turn is over.
     pub(super) fn read_stream(&mut self) {
-        for _ in 0..READS_A_TURN {
+        let end = Instant::now() + SHARE.time;
+        for _ in 0..SHARE.reads {
             let Some(stream) = &mut self.stream else { return self.ready.remove(FEED) };
             let mut buffer = std::mem::take(&mut stream.buffer);
             let report = stream.io.read(&mut buffer);
@@ -102,6 +104,9 @@ impl<S: Source> Driver<S> {
                 return self.input(Input::Feed(Event::Dry));
             }
             self.handle_pending();
+            if Instant::now() >= end {
+                return;
+            }
         }
     }
 

@@ -226,13 +226,18 @@ impl Connection {
 
     /// An answer is being made, or the peer has not taken all of the last one.
     pub fn is_answering(&self) -> bool {
-        let is_made = matches!(self.phase, Phase::Answer { .. } | Phase::Held { .. });
+        let is_made = matches!(self.phase, Phase::Answer { .. });
         is_made || !self.events.is_empty() || self.unsent_bytes > 0
     }
 
     /// Takes one step; false if there is none to take.
     fn advance(&mut self, context: &Context) -> bool {
         match self.phase {
+            Phase::Held { .. } if self.half_closed => {
+                // Nothing was promised to whoever has given up.
+                self.close();
+                true
+            }
             Phase::Held { until, .. } if until <= context.now => self.report_head(),
             _ if self.is_held_back() => self.check_overflow(context.now),
             Phase::Head { .. } => self.read_head(context.now),

@@ -261,6 +261,7 @@ impl Call {
                 self.is_elsewhere |= !url.has_origin_of(&self.target.url);
                 self.url = url;
                 self.addresses.clear();
+                self.address = None;
                 self.begin(now);
             }
             Some(Err(UrlError::Https)) => {

@@ -94,8 +94,8 @@ impl Admission {
         self.snapshots.take(client, now)
     }
 
-    /// How long a request of this client waits for its turn, which is its own then. An error is how long
-    /// until it may ask for a turn again, as too many of the client's are before it.
+    /// How long a request of this client waits for its turn. An error is the longest time, where as many
+    /// turns of the client are before it.
     pub fn take_request(&mut self, client: Client, now: Instant) -> Result<Duration, Duration> {
         self.requests.take_within(client, now, REQUEST_WAIT).map_err(|_| REQUEST_WAIT)
     }

@@ -19,6 +19,8 @@ pub(super) struct Connection {
     /// Who is at the other end: the peer, or whom a trusted proxy has named in its last request.
     pub(super) client: Client,
     last_used: Instant,
+    /// A request of it was admitted.
+    has_asked: bool,
     /// Whether the driver reads it.
     is_read: bool,
     held_for: Option<HeldFor>,
@@ -36,9 +38,10 @@ enum HeldFor {
 /// What a connection is in the middle of, the first to make room first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// Between requests.
+    /// Between requests, after an answer: another connection serves its peer as well.
     Idle,
-    /// In an unfinished head or body, or in what comes after a last answer: the peer is owed nothing.
+    /// Before the first head is whole or has its turn, in an unfinished head or body, or in what comes
+    /// after a last answer: the peer is owed nothing.
     Receiving,
     Answering,
     /// Showing pictures to somebody.
@@ -48,7 +51,7 @@ enum Stage {
 impl Connection {
     fn stage(&self) -> Stage {
         match &self.http {
-            http if http.is_idle() => Stage::Idle,
+            http if http.is_idle() && self.has_asked => Stage::Idle,
             http if http.is_streaming() => Stage::Streaming,
             http if http.is_answering() => Stage::Answering,
             _ => Stage::Receiving,
@@ -76,8 +79,15 @@ impl Server {
         }
         let http = http::Connection::new(now);
         self.timers.set(Timer::Connection(id), http.poll_timeout());
-        let connection =
-            Connection { http, peer, client, last_used: now, is_read: true, held_for: None };
+        let connection = Connection {
+            http,
+            peer,
+            client,
+            last_used: now,
+            has_asked: false,
+            is_read: true,
+            held_for: None,
+        };
         self.connections.insert(id, connection);
     }
 
@@ -87,7 +97,7 @@ impl Server {
         self.outbox.extend([Output::Send(id, bytes), Output::Finish(id), Output::Close(id)]);
     }
 
-    /// Closes the connection that is idle for longest. Where none is, closes one that the peer is owed
+    /// Closes the connection that is idle for longest after an answer. Where none is, closes one that the peer is owed
     /// nothing on, or else one with an answer under way: the oldest of the client that has most of
     /// them. A stream of pictures makes room only for want of others, and not where each client has one.
     ///
@@ -206,9 +216,10 @@ impl Server {
         if held_for.is_none() {
             match self.admission.take_request(client, now) {
                 Ok(Duration::ZERO) => {}
-                turn => {
-                    connection.held_for = turn.is_ok().then_some(HeldFor::Turn);
-                    let (Ok(wait) | Err(wait)) = turn;
+                // Whoever waits for the longest time is served then, too: those who give up early leave
+                // turns behind, and take none from whoever stays.
+                Ok(wait) | Err(wait) => {
+                    connection.held_for = Some(HeldFor::Turn);
                     return Verdict::Hold(now + wait);
                 }
             }
@@ -223,6 +234,7 @@ impl Server {
             connection.held_for = Some(HeldFor::Comparison);
             return Verdict::Hold(at);
         }
+        connection.has_asked = true;
         self.guesses.note(client, token, waited, now);
         admitted.map_or_else(Verdict::Reject, |()| Verdict::Accept)
     }

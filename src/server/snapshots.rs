@@ -36,6 +36,8 @@ pub(super) struct Snapshots {
     files: BTreeMap<Width, File>,
     /// The widths of files that the source was not asked for yet, the first in line first.
     line: VecDeque<Width>,
+    /// The last file was of the picture's own width.
+    had_own_width: bool,
     share: FileShare,
     waiting: BTreeMap<ConnId, Waiting>,
     /// Connections in the middle of a stream.
@@ -102,9 +104,16 @@ impl Snapshots {
         }
     }
 
-    /// The width whose turn it is.
+    /// The width whose turn it is. The picture's own, which is also that of the streams, has every second
+    /// turn, so that nobody who asks for all other widths keeps it waiting.
     fn take_turn(&mut self, now: Instant) -> Option<Width> {
-        self.share.is_free(now).then(|| self.line.pop_front()).flatten()
+        if !self.share.is_free(now) {
+            return None;
+        }
+        let own = self.line.iter().position(|width| width.is_none() && !self.had_own_width);
+        let width = self.line.remove(own.unwrap_or_default())?;
+        self.had_own_width = width.is_none();
+        Some(width)
     }
 
     /// When it is the turn of the next in line, unless the source is making a file.
@@ -242,16 +251,17 @@ impl Server {
 
     /// Whether a file more may be made.
     fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+        self.admission.take_snapshot(client, now).map_err(|wait| {
+            let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
+            busy(Reason::SnapshotRate, wait, sentence)
+        })?;
         let wait = self.snapshots.share.wait_behind(self.snapshots.line.len(), now);
         if wait > MAX_WAIT {
             let sentence = "More pictures are asked for than this device makes beside the video. Ask \
                             again later, or watch the video at /.";
             return Err(busy(Reason::SnapshotRate, wait, sentence));
         }
-        self.admission.take_snapshot(client, now).map_err(|wait| {
-            let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
-            busy(Reason::SnapshotRate, wait, sentence)
-        })
+        Ok(())
     }
 
     /// Asks the source for the files whose turn it is.

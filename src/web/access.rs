@@ -35,6 +35,11 @@ impl AccessPolicy {
             return self.admit_local_host(&visitor.host);
         };
         self.admit_local_host(host)?;
+        let Some(forwarded_hosts) = forwarded_hosts else {
+            let sentence = "The proxy forwards a host that is no host name. Open the server by one of \
+                            its addresses or names.";
+            return Err(Response::problem(421, Reason::HostUnknown, sentence));
+        };
         let mut asked = forwarded_hosts.iter().flatten().chain([&visitor.host]);
         match asked.find(|host| !self.is_own_name(&host.name)) {
             None => Ok(()),

@@ -32,8 +32,8 @@ pub struct Visitor {
 pub struct Proxied {
     /// In the Host header: the client's, or the proxy's own name for this server.
     pub host: Authority,
-    /// In `X-Forwarded-Host`, and in `Forwarded`.
-    pub forwarded_hosts: [Option<Authority>; 2],
+    /// In `X-Forwarded-Host`, and in `Forwarded`; `None` if one of them cannot be read.
+    pub forwarded_hosts: Option<[Option<Authority>; 2]>,
 }
 
 /// The addresses of proxies.
@@ -95,9 +95,11 @@ impl TrustedProxies {
             (Some(client), Some(_)) => (client, true),
             (None, _) => (peer, false),
         };
-        let proxied = Proxied { host: head.host.clone(), forwarded_hosts: forwarded_hosts(head) };
-        let host = proxied.forwarded_hosts.iter().flatten().next().unwrap_or(&proxied.host);
-        Visitor { address, is_told, host: host.clone(), proxied: Some(proxied) }
+        let forwarded_hosts = forwarded_hosts(head);
+        let forwarded = forwarded_hosts.iter().flatten().flatten().next();
+        let host = forwarded.unwrap_or(&head.host).clone();
+        let proxied = Proxied { host: head.host.clone(), forwarded_hosts };
+        Visitor { address, is_told, host, proxied: Some(proxied) }
     }
 
     /// The first address that is no proxy's, of hops with the nearest first; the last of all if there
@@ -124,11 +126,30 @@ fn claims(head: &Head) -> impl Iterator<Item = Vec<Option<IpAddr>>> {
     listed.into_iter().chain(forwarded)
 }
 
-/// The host of the nearest hop in each header that names one.
-fn forwarded_hosts(head: &Head) -> [Option<Authority>; 2] {
-    let listed = head.header("x-forwarded-host").and_then(|list| list.rsplit(',').next());
-    let forwarded = forwarded(head, "host").next().flatten();
-    [listed, forwarded].map(|host| Authority::parse(unquoted(host?)))
+/// The host of the nearest hop in each header that names one. `None` if one of them cannot be read: a
+/// browser may have been made to ask for a host that no server has.
+fn forwarded_hosts(head: &Head) -> Option<[Option<Authority>; 2]> {
+    let nearest = |name| head.header(name).and_then(|list| list.rsplit(',').next());
+    let listed = nearest("x-forwarded-host").map(|host| host.trim_matches(WHITE_SPACE));
+    let mut hosts = [None, None];
+    if let Some(host) = listed.filter(|host| !host.is_empty()) {
+        hosts[0] = Some(Authority::parse(host)?);
+    }
+    for pair in nearest("forwarded").into_iter().flat_map(|hop| hop.split(';')) {
+        let pair = pair.trim_matches(WHITE_SPACE);
+        if pair.is_empty() {
+            continue;
+        }
+        // RFC 7239, section 4: nothing else is between the semicolons, and no name comes twice.
+        let (name, value) = pair.split_once('=')?;
+        if name.eq_ignore_ascii_case("host") {
+            let host = Authority::parse(unquoted(value))?;
+            if hosts[1].replace(host).is_some() {
+                return None;
+            }
+        }
+    }
+    Some(hosts)
 }
 
 /// A parameter of each hop in `Forwarded`, the nearest hop first.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::process::{Pid, WaitStatus};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use super::stderr_tail::StderrTail;
 use super::supervisor::{self, COMMAND_VARIABLE, End, Request};
@@ -91,6 +91,8 @@ impl Child {
         if let Err(error) = self.socket.write_all(&[request.byte()]) {
             log::debug!("the command's supervisor cannot be told to {request:?}: {error}");
         }
+        // The command may have stopped it.
+        let _ = kill_process(self.supervisor, Signal::CONT);
     }
 
     /// A child of this process was reaped, which had ended like this.

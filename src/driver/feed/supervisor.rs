@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -118,6 +119,8 @@ pub fn supervise() -> Result<(), String> {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(failed)?;
     }
     set_child_subreaper(Some(getpid())).map_err(|error| failed(error.into()))?;
+    // The command may have stopped this process when Ballcast is killed.
+    set_parent_process_death_signal(Some(Signal::CONT)).map_err(|error| failed(error.into()))?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
     let started = remove_private_variables(&mut Command::new(SHELL))
         .env_remove(COMMAND_VARIABLE)
