@@ -16,7 +16,7 @@ use ballcast::feed::{Command, Exit, Failure, Signal};
 use ballcast::os_error::OsError;
 use mio::{Events, Poll, Token};
 use rustix::process::Signal as KernelSignal;
-use support::process::{Server, binary};
+use support::process::{Server, binary, wait_until};
 use support::processes::{alone, children, descriptors, is_running, marked, processes};
 
 const BYTES: Token = Token(0);
@@ -114,14 +114,6 @@ fn fifo(name: &str) -> PathBuf {
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     path
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + WAIT_LIMIT;
-    while !done() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

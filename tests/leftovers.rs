@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::process::{Server, WAIT_LIMIT, binary};
+use support::process::{Server, binary, wait_until};
 use support::processes::{DAEMONS, alone, marked};
 
 /// A server with a command, and what all its processes have in their environment.
@@ -17,14 +17,6 @@ fn start(line: &str) -> (Server, String) {
     ballcast.env("BALLCAST_TEST_MARK", &mark).env("RUST_LOG", "debug");
     let server = Server::start_command(ballcast, "127.0.0.1", 0, &["--exec", line]);
     (server, format!("BALLCAST_TEST_MARK={mark}"))
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + WAIT_LIMIT;
-    while !done() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

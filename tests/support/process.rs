@@ -20,6 +20,14 @@ const TRY_LIMIT: Duration = Duration::from_secs(3);
 /// No log line is under way for longer.
 const LOG_PAUSE: Duration = Duration::from_millis(500);
 
+pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + WAIT_LIMIT;
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The server that is tested: the one that was built with the tests, or the one at `BALLCAST_BINARY`.
 pub fn binary() -> PathBuf {
     std::env::var_os("BALLCAST_BINARY")
