@@ -166,9 +166,11 @@ fn check_peer(answer: &RemoteAnswer, text: &str) {
 
 fn check_format(answer: &RemoteAnswer, text: &str) {
     let lists = |payload_type: u8, codec: &str| {
-        let is_listed = text.lines().filter(|line| line.starts_with("m=video ")).any(|line| {
-            let mut formats = line.split_ascii_whitespace().skip(3);
-            formats.any(|it| it.parse() == Ok(payload_type))
+        // Any white space may be between the words.
+        let is_listed = text.lines().any(|line| {
+            let mut words = line.split_ascii_whitespace();
+            words.next() == Some("m=video")
+                && words.skip(2).any(|it| it.parse() == Ok(payload_type))
         });
         let mut rtpmaps = text.lines().filter_map(|line| line.strip_prefix("a=rtpmap:"));
         let is_named = rtpmaps.any(|rtpmap| {
