@@ -18,7 +18,9 @@ pub enum StreamError {
     Multipart,
     /// None of the formats; the first bytes.
     UnknownFormat(Vec<u8>),
-    /// The stream ended before its format was clear.
+    /// Text, and no video behind it; its first line.
+    Text(Vec<u8>),
+    /// The stream ended before its first byte.
     Empty,
     /// H.264 with B slices.
     BFrames,
@@ -34,15 +36,15 @@ pub enum StreamError {
     OddSize(u64, u64),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
-    /// H.264 of which no picture can be shown yet. No parser returns it; it is for those who have
+    /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
     /// waited long enough for what [`Parser::lacks`](super::Parser::lacks) says.
     Lacks(Lack),
     /// The parser has panicked, which is a bug of ours.
     Panicked,
 }
 
-/// What has to come in a stream of H.264 before its next picture can be shown. Displays as a
-/// sentence that names the option for it.
+/// What has to come in a stream before its next picture can be shown. Displays as a sentence that
+/// names the option for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// An SPS and a PPS, which pictures refer to.
@@ -55,6 +57,11 @@ pub enum Lack {
     SmallerKeyFrame,
     /// Any picture. Other NAL units have come.
     Picture,
+    /// Anything in a known format.
+    Format {
+        /// The stream begins with text.
+        after_text: bool,
+    },
 }
 
 impl fmt::Display for StreamError {
@@ -70,11 +77,8 @@ impl fmt::Display for StreamError {
                 "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
                  of it: ffmpeg -f mpjpeg -i … -c:v copy -f mjpeg -.",
             ),
-            StreamError::UnknownFormat(_) => f.write_str(
-                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
-                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
-                 --raw and their size.",
-            ),
+            StreamError::UnknownFormat(_) => Lack::Format { after_text: false }.fmt(f),
+            StreamError::Text(_) => Lack::Format { after_text: true }.fmt(f),
             StreamError::Empty => f.write_str(
                 "The stream ended before its first picture. Run the command that makes it alone, \
                  and see what it says.",
@@ -147,6 +151,16 @@ impl fmt::Display for Lack {
                 "The stream has NAL units of H.264, and no picture among them. Run the command \
                  that makes it alone, and see what it says."
             }
+            Lack::Format { after_text: true } => {
+                "The stream begins with text, and no video follows: another program writes to this \
+                 pipe. Keep messages out of it: gst-launch-1.0 -q, or print(…, file=sys.stderr) in \
+                 Python."
+            }
+            Lack::Format { after_text: false } => {
+                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
+                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
+                 --raw and their size."
+            }
         })
     }
 }
@@ -154,12 +168,20 @@ impl fmt::Display for Lack {
 impl std::error::Error for StreamError {}
 
 impl StreamError {
-    /// What the stream itself says, for those who may read it: the bytes that it begins with.
+    /// What the stream itself says, for those who may read it: the bytes or the text that it begins
+    /// with.
     pub fn words(&self) -> Option<Foreign> {
-        let StreamError::UnknownFormat(first) = self else { return None };
-        let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = String::from_utf8_lossy(first);
-        Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+        match self {
+            StreamError::Text(line) => {
+                Foreign::new(&String::from_utf8_lossy(line), WORDS_MAX_CHARS)
+            }
+            StreamError::UnknownFormat(first) => {
+                let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
+                let text = String::from_utf8_lossy(first);
+                Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -174,6 +196,7 @@ mod tests {
             (StreamError::Multipart, "-f mjpeg"),
             (StreamError::UnknownFormat(vec![1]), "Name the format: ffmpeg … -f h264 -"),
             (StreamError::UnknownFormat(vec![1]), "--raw"),
+            (StreamError::Text(b"s3cret".to_vec()), "gst-launch-1.0 -q"),
             (StreamError::BFrames, "--low-latency, or ffmpeg -bf 0"),
             (StreamError::Interlaced, "-vf yadif"),
             (StreamError::PixelFormat("4:2:2"), "-pix_fmt yuv420p"),
@@ -199,6 +222,9 @@ mod tests {
         assert!(!error.to_string().contains("s3cret") && !error.to_string().contains("73 33"));
         let expected = "73 33 63 72 65 74 1b \"s3cret\\u{1b}\"";
         assert_eq!(error.words().unwrap().to_string(), expected);
+        let error = StreamError::Text(b"s3cret".to_vec());
+        assert!(!error.to_string().contains("s3cret"));
+        assert_eq!(error.words().unwrap().to_string(), "s3cret");
         assert_eq!(StreamError::BFrames.words(), None);
     }
 }
