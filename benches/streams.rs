@@ -22,8 +22,8 @@ use crate::{Mode, say};
 const VIEWERS: usize = 10;
 /// What a source's pictures are encoded at without `--bitrate`.
 const BITRATE: u32 = 2_500_000;
-/// After this many pictures the server knows how the stream is written.
-const LEARNT_AFTER: Duration = Duration::from_secs(6);
+/// After this time the server knows how the stream is written.
+const LEARNT_AFTER: Duration = Duration::from_secs(20);
 /// A viewer is up to date with the first frame that was written less than this before.
 const PERIOD_NS: u64 = 1_000_000_000 / FRAMES_PER_SECOND as u64;
 /// For all viewers to have what was written last.

@@ -253,24 +253,87 @@ fn the_size_may_change_at_a_key_frame() {
 }
 
 #[test]
-fn a_flush_after_each_picture_brings_it_at_once() {
+fn a_source_that_writes_each_picture_at_once_is_not_waited_for_in_the_end() {
     let stream = x264("64x48", "-profile:v baseline -tune zerolatency -x264-params slices=2");
     let whole = read(&stream);
-    let mut parser = Parser::new();
+    let mut writes: Vec<&[u8]> = Vec::new();
     let mut rest = &stream[..];
-    let mut flushed = Vec::new();
     for unit in whole.units() {
         // The picture ends with the last slice.
         let slice = nal_units(&unit.data).last().unwrap();
-        let end = memchr::memmem::find(rest, slice).unwrap() + slice.len();
-        parser.push(&rest[..end]).unwrap();
-        rest = &rest[end..];
-        parser.flush().unwrap();
-        flushed.extend(parser.poll());
-        assert_eq!(flushed.last(), Some(&Item::AccessUnit(unit.clone())));
+        let (picture, next) =
+            rest.split_at(memchr::memmem::find(rest, slice).unwrap() + slice.len());
+        writes.push(picture);
+        rest = next;
     }
-    assert_eq!(flushed.len(), FRAMES);
+    let mut parser = Parser::new();
+    let mut late = 0;
+    for (number, write) in writes.iter().cycle().take(100 * FRAMES).enumerate() {
+        parser.push(write).unwrap();
+        parser.run_dry().unwrap();
+        let items = parser.counters().items;
+        assert!(items >= number as u64);
+        late = if items == number as u64 { number } else { late };
+    }
+    assert!((500..600).contains(&late), "after {late} pictures");
     assert_eq!(parser.counters().early_flushes, 0);
+}
+
+/// Three quarters of a stream come in the pieces of a network, with a pause after each.
+#[test]
+fn a_stream_that_comes_in_pieces_of_any_size_loses_no_picture() {
+    for group in [25, 250, 10_000] {
+        let arguments = format!("-tune zerolatency -b:v 1500k -x264-params keyint={group}");
+        let stream = x264("320x240", &format!("-frames:v 1000 {arguments}"));
+        for segments in [1_448, 2_896] {
+            let mut parser = Parser::new();
+            for segment in stream.chunks(segments) {
+                parser.push(segment).unwrap();
+                parser.run_dry().unwrap();
+            }
+            parser.finish().unwrap();
+            let counters = parser.counters();
+            assert_eq!((counters.items, counters.skipped, counters.damaged), (1_000, 0, 0));
+        }
+    }
+}
+
+/// As GStreamer's `rtph264depay ! h264parse` sends it, which repeats the sets before each NAL unit of
+/// a key frame.
+#[test]
+fn sets_sei_and_delimiters_between_the_slices_of_a_picture_make_no_difference() {
+    let stream = x264("64x48", "-bf 0 -x264-params slices=3:sliced-threads=0");
+    let whole = read(&stream);
+    let key = whole.units()[0];
+    let sets: Vec<&[u8]> = nal_units(&key.data).take(2).collect();
+    let sei: &[u8] = &[6, 5, 1, 2, 0x80];
+    for between in [&sets[..], &[sei], &[&[9, 0xf0]], &[sets[0], sets[1], sei]] {
+        let mut stuffed = Vec::new();
+        for unit in nal_units(&stream) {
+            let more = matches!(unit[0] & 0x1f, 1 | 5) && unit[1] & 0x80 == 0;
+            for unit in between.iter().filter(|_| more).copied().chain([unit]) {
+                stuffed.extend([&[0, 0, 0, 1], unit].concat());
+            }
+        }
+        assert!(stuffed.len() > stream.len() + 2 * FRAMES);
+        let reading = read(&stuffed);
+        reading.assert_flawless(Format::H264);
+        assert_eq!(reading.items, whole.items, "{between:02x?}");
+    }
+}
+
+#[test]
+fn b_frames_are_refused_even_if_there_is_no_key_frame_after_them() {
+    for arguments in ["keyint=2:min-keyint=2:bframes=0", "keyint=250:bframes=0"] {
+        let plain = x264("64x48", &format!("-x264-params {arguments}"));
+        let b_frames = x264("64x48", "-g 250 -bf 2 -frames:v 40");
+        // Into its second picture: two key frames or one, then B-frames.
+        let second = memchr::memmem::find(&b_frames, &[0, 0, 1, 0x41]).unwrap();
+        let stream = [&plain[..], &b_frames[..second], &b_frames].concat();
+        assert_eq!(read(&stream).error, Some(StreamError::BFrames), "{arguments}");
+        let stream = [&plain[..], &b_frames[second..]].concat();
+        assert_eq!(read(&stream).error, Some(StreamError::BFrames), "{arguments}");
+    }
 }
 
 #[test]

@@ -8,14 +8,17 @@
 //!   `c + 1` bytes; the bytes after the last cut are one piece.
 //! - With [`RAW`], the stream is pictures of 16×16 without headers.
 //!
-//! If there are cuts, there is one more run, in which the source pauses after each piece. What
-//! comes out of it differs, but must have the same properties.
+//! If there are cuts, there is one more run, in which the source pauses after each piece, and the cuts
+//! begin again after the last. What comes out of it may be some pictures less, and must have the same
+//! properties.
 
 use std::time::Instant;
 
 use ballcast::media::h264::nal_units;
 use ballcast::media::{Frame, Size};
-use ballcast::pipe::{AccessUnit, BUFFERED_MAX_BYTES, Counters, Info, Item, Parser, StreamError};
+use ballcast::pipe::{
+    AccessUnit, BUFFERED_MAX_BYTES, Counters, Format, Info, Item, Lack, Parser, StreamError,
+};
 use ballcast::work::steps_of;
 
 use crate::Outcomes;
@@ -66,6 +69,7 @@ struct Reading {
     counters: Counters,
     info: Info,
     error: Option<StreamError>,
+    lacks: Option<Lack>,
     /// A pause completed a picture.
     flushed: bool,
 }
@@ -73,8 +77,9 @@ struct Reading {
 fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading {
     let (mut rest, mut items, mut result) = (bytes, Vec::new(), Ok(()));
     let mut flushed = false;
-    let lengths = cuts.iter().map(|cut| usize::from(*cut) + 1).chain([bytes.len()]);
-    for length in lengths {
+    let lengths = cuts.iter().map(|cut| usize::from(*cut) + 1);
+    let again = lengths.clone().cycle().take(if pauses { bytes.len() } else { 0 });
+    for length in lengths.chain(again).chain([bytes.len()]) {
         let (piece, after) = rest.split_at(rest.len().min(length));
         rest = after;
         let before = parser.buffered_bytes();
@@ -85,7 +90,7 @@ fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading 
         result = pushed;
         if pauses && result.is_ok() {
             let items = parser.counters().items;
-            result = parser.run_dry().and_then(|()| parser.flush());
+            result = parser.run_dry();
             flushed |= parser.counters().items > items;
         }
         let complete = items.len();
@@ -107,7 +112,8 @@ fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading 
         // Those of the push that failed are not all read.
         counters.bytes = 0;
     }
-    Reading { items, counters, info: parser.info().clone(), error: result.err(), flushed }
+    let (info, lacks) = (parser.info().clone(), parser.lacks());
+    Reading { items, counters, info, error: result.err(), lacks, flushed }
 }
 
 fn item_bytes(item: &Item) -> usize {
@@ -119,7 +125,7 @@ fn item_bytes(item: &Item) -> usize {
 }
 
 fn check(reading: &Reading, resizes: bool, outcomes: &mut Outcomes) {
-    let Reading { items, counters, info, error, flushed } = reading;
+    let Reading { items, counters, info, error, lacks, flushed } = reading;
     if *flushed {
         outcomes.insert("flushed".to_owned());
     }
@@ -160,6 +166,13 @@ fn check(reading: &Reading, resizes: bool, outcomes: &mut Outcomes) {
             outcomes.insert(name.to_owned());
         }
     }
+    assert!(counters.early_flushes <= 1, "never again after the first");
+    if let Some(lack) = lacks {
+        outcomes.insert(format!("lacks {lack:?}"));
+    }
+    // A reason, if there is nothing to be seen.
+    let may_lack = matches!(info.format, None | Some(Format::H264)) && error.is_none();
+    assert!(!may_lack || !items.is_empty() || lacks.is_some(), "no picture without a reason");
     if let Some(format) = info.format {
         outcomes.insert(format!("format {format:?}"));
     }

@@ -35,8 +35,6 @@ const HANGS_AFTER: Duration = Duration::from_secs(5);
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a command may still run that has closed its output.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
-/// A pause after which the picture under way is taken for complete.
-const FLUSH_AFTER: Duration = Duration::from_millis(3);
 /// Before a named pipe is opened again whose writer has gone.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// After the end of standard input: viewers see why.
@@ -132,7 +130,6 @@ pub struct Feed {
     /// When it is opened again.
     open_at: Option<Instant>,
     give_up_at: Option<Instant>,
-    flush_at: Option<Instant>,
     file: Playback,
     groups: Groups,
     commands: VecDeque<Command>,
@@ -178,7 +175,6 @@ impl Feed {
             ending: None,
             open_at: Some(now),
             give_up_at: None,
-            flush_at: None,
             file: Playback::default(),
             groups: Groups::default(),
             commands: VecDeque::new(),
@@ -199,10 +195,6 @@ impl Feed {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-        if due(&mut self.flush_at) {
-            let flushed = self.parser.flush();
-            self.take_items(now, flushed);
-        }
         if due(&mut self.open_at) {
             self.commands.push_back(Command::Open);
         }
@@ -230,7 +222,6 @@ impl Feed {
     /// When `handle_timeout` is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         [
-            self.flush_at,
             self.open_at,
             self.give_up_at,
             self.silent_at(),
@@ -311,24 +302,17 @@ impl Feed {
     fn take_bytes(&mut self, now: Instant, bytes: &[u8]) {
         self.file.is_reading = false;
         let pushed = self.parser.push(bytes);
-        let waits = pushed.is_ok() && self.is_encoded() && self.config.kind != Kind::File;
-        self.flush_at = waits.then(|| now + FLUSH_AFTER);
         self.take_items(now, pushed);
     }
 
     fn run_dry(&mut self, now: Instant) {
         let Attempt { opened_at: Some(_), ended_at: None, .. } = self.attempt else { return };
-        let complete = self.parser.counters().items;
         let dried = self.parser.run_dry();
-        if self.parser.counters().items > complete {
-            self.flush_at = None;
-        }
         self.take_items(now, dried);
     }
 
     fn ended(&mut self, now: Instant) {
         self.file.is_reading = false;
-        self.flush_at = None;
         self.attempt.ended_at = Some(now);
         let finished = match self.parser.finish() {
             // How the command ends says more.
@@ -352,7 +336,6 @@ impl Feed {
     }
 
     fn failed(&mut self, now: Instant, failure: Failure) {
-        self.flush_at = None;
         self.file.is_reading = false;
         self.fail(now, Cause::Failed(self.config.kind, failure), None);
         self.commands.push_back(Command::Close);
@@ -368,7 +351,6 @@ impl Feed {
     fn exited(&mut self, now: Instant, exit: Exit, words: Option<&Foreign>) {
         self.has_process = false;
         self.ending = None;
-        self.flush_at = None;
         if self.attempt.ended_at.is_none() {
             self.commands.push_back(Command::Close);
         }

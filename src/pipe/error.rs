@@ -18,7 +18,9 @@ pub enum StreamError {
     Multipart,
     /// None of the formats; the first bytes.
     UnknownFormat(Vec<u8>),
-    /// The stream ended before its format was clear.
+    /// Text, and no video behind it; its first line.
+    Text(Vec<u8>),
+    /// The stream ended before its first byte.
     Empty,
     /// H.264 with B slices.
     BFrames,
@@ -34,8 +36,32 @@ pub enum StreamError {
     OddSize(u64, u64),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
+    /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
+    /// waited long enough for what [`Parser::lacks`](super::Parser::lacks) says.
+    Lacks(Lack),
     /// The parser has panicked, which is a bug of ours.
     Panicked,
+}
+
+/// What has to come in a stream before its next picture can be shown. Displays as a sentence that
+/// names the option for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// An SPS and a PPS, which pictures refer to.
+    ParameterSets,
+    /// A key frame (IDR picture). Pictures have come that refer to one before them.
+    KeyFrame,
+    /// A key frame that is not damaged, as the last one was.
+    IntactKeyFrame,
+    /// A key frame within [`ACCESS_UNIT_MAX_BYTES`](super::ACCESS_UNIT_MAX_BYTES), unlike the last.
+    SmallerKeyFrame,
+    /// Any picture. Other NAL units have come.
+    Picture,
+    /// Anything in a known format.
+    Format {
+        /// The stream begins with text.
+        after_text: bool,
+    },
 }
 
 impl fmt::Display for StreamError {
@@ -51,11 +77,8 @@ impl fmt::Display for StreamError {
                 "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
                  of it: ffmpeg -f mpjpeg -i … -c:v copy -f mjpeg -.",
             ),
-            StreamError::UnknownFormat(_) => f.write_str(
-                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
-                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
-                 --raw and their size.",
-            ),
+            StreamError::UnknownFormat(_) => Lack::Format { after_text: false }.fmt(f),
+            StreamError::Text(_) => Lack::Format { after_text: true }.fmt(f),
             StreamError::Empty => f.write_str(
                 "The stream ended before its first picture. Run the command that makes it alone, \
                  and see what it says.",
@@ -90,6 +113,7 @@ impl fmt::Display for StreamError {
                 width & !1,
                 height & !1
             ),
+            StreamError::Lacks(lack) => lack.fmt(f),
             StreamError::Panicked => f.write_str(
                 "Ballcast failed to read the stream, which is a bug: please report it with the \
                  command that makes the stream.",
@@ -103,15 +127,61 @@ impl fmt::Display for StreamError {
     }
 }
 
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lack::ParameterSets => {
+                "The H.264 has no SPS and PPS, without which no picture can be decoded. Make the \
+                 encoder repeat them: rpicam-vid --inline, or ffmpeg -bsf:v dump_extra."
+            }
+            Lack::KeyFrame => {
+                "The H.264 has no key frame (IDR picture), which a viewer has to begin with. Make \
+                 one each second: ffmpeg -g 30 (without intra-refresh), or rpicam-vid --intra 30."
+            }
+            Lack::IntactKeyFrame => {
+                "The last key frame of the H.264 is damaged, and nothing can be shown until the \
+                 next one. Nothing else may write to the stream; more key frames are made by \
+                 ffmpeg -g 30, or rpicam-vid --intra 30."
+            }
+            Lack::SmallerKeyFrame => {
+                "The key frames of the H.264 are larger than 4 MiB, and are not shown. Lower the \
+                 quality: ffmpeg -b:v 2M -maxrate 2M -bufsize 2M, or rpicam-vid -b 2500000."
+            }
+            Lack::Picture => {
+                "The stream has NAL units of H.264, and no picture among them. Run the command \
+                 that makes it alone, and see what it says."
+            }
+            Lack::Format { after_text: true } => {
+                "The stream begins with text, and no video follows: another program writes to this \
+                 pipe. Keep messages out of it: gst-launch-1.0 -q, or print(…, file=sys.stderr) in \
+                 Python."
+            }
+            Lack::Format { after_text: false } => {
+                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
+                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
+                 --raw and their size."
+            }
+        })
+    }
+}
+
 impl std::error::Error for StreamError {}
 
 impl StreamError {
-    /// What the stream itself says, for those who may read it: the bytes that it begins with.
+    /// What the stream itself says, for those who may read it: the bytes or the text that it begins
+    /// with.
     pub fn words(&self) -> Option<Foreign> {
-        let StreamError::UnknownFormat(first) = self else { return None };
-        let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = String::from_utf8_lossy(first);
-        Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+        match self {
+            StreamError::Text(line) => {
+                Foreign::new(&String::from_utf8_lossy(line), WORDS_MAX_CHARS)
+            }
+            StreamError::UnknownFormat(first) => {
+                let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
+                let text = String::from_utf8_lossy(first);
+                Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -126,6 +196,7 @@ mod tests {
             (StreamError::Multipart, "-f mjpeg"),
             (StreamError::UnknownFormat(vec![1]), "Name the format: ffmpeg … -f h264 -"),
             (StreamError::UnknownFormat(vec![1]), "--raw"),
+            (StreamError::Text(b"s3cret".to_vec()), "gst-launch-1.0 -q"),
             (StreamError::BFrames, "--low-latency, or ffmpeg -bf 0"),
             (StreamError::Interlaced, "-vf yadif"),
             (StreamError::PixelFormat("4:2:2"), "-pix_fmt yuv420p"),
@@ -133,6 +204,10 @@ mod tests {
             (StreamError::Size(7680, 4320), "-vf scale"),
             (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
             (StreamError::Header("it has no width"), "-f yuv4mpegpipe"),
+            (StreamError::Lacks(Lack::ParameterSets), "--inline, or ffmpeg -bsf:v dump_extra"),
+            (StreamError::Lacks(Lack::KeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::IntactKeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::SmallerKeyFrame), "-b:v 2M"),
         ];
         for (error, flag) in cases {
             let sentence = error.to_string();
@@ -147,6 +222,9 @@ mod tests {
         assert!(!error.to_string().contains("s3cret") && !error.to_string().contains("73 33"));
         let expected = "73 33 63 72 65 74 1b \"s3cret\\u{1b}\"";
         assert_eq!(error.words().unwrap().to_string(), expected);
+        let error = StreamError::Text(b"s3cret".to_vec());
+        assert!(!error.to_string().contains("s3cret"));
+        assert_eq!(error.words().unwrap().to_string(), "s3cret");
         assert_eq!(StreamError::BFrames.words(), None);
     }
 }

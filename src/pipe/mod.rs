@@ -1,11 +1,11 @@
 //! The bytes of a stream of video, cut anywhere, to access units, pictures and JPEGs. Pure.
 //!
 //! A [`Parser`] is told what has come ([`push`](Parser::push)), that there is no more for now
-//! ([`run_dry`](Parser::run_dry)), that nothing has come for a while ([`flush`](Parser::flush)) and
-//! that the stream has ended ([`finish`](Parser::finish)). After each of these, what is complete is
-//! taken out with [`poll`](Parser::poll). It finds the format by
-//! the first bytes: H.264 without a container, yuv4mpeg2, or MJPEG. Pictures without headers have
-//! none, see [`Parser::raw`].
+//! ([`run_dry`](Parser::run_dry)) and that the stream has ended ([`finish`](Parser::finish)). After each
+//! of these, what is complete is taken out with [`poll`](Parser::poll). It finds the format by the
+//! first bytes: H.264 without a container, yuv4mpeg2, or MJPEG. A stream that was joined in the middle
+//! of a picture, or begins with the messages of a program, is read from where one of these begins.
+//! Pictures without headers have none, see [`Parser::raw`].
 //!
 //! However the bytes are cut, the items, counters and errors are the same. Work and memory:
 //!
@@ -38,16 +38,20 @@ mod flushes;
 mod format;
 mod huffman;
 mod jpeg;
+mod likeness;
 mod parameter_sets;
 mod raw;
+mod slice_header;
+mod soundness;
 mod sps;
+mod start;
 mod start_codes;
 mod y4m;
 
 use std::collections::VecDeque;
 
 pub use annex_b::ACCESS_UNIT_MAX_BYTES;
-pub use error::StreamError;
+pub use error::{Lack, StreamError};
 pub use format::{DETECT_MAX_BYTES, Format, detect};
 pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
 pub use sps::Sps;
@@ -57,6 +61,7 @@ use crate::media::{Picture, Size};
 use annex_b::AnnexB;
 use jpeg::Mjpeg;
 use raw::Raw;
+use start::{Found, Start};
 use y4m::Y4m;
 
 /// The most that a parser keeps between pushes, without what waits for [`Parser::poll`].
@@ -137,8 +142,8 @@ pub struct Counters {
     pub oversized: u64,
     /// Bytes between pictures that belong to none.
     pub stray_bytes: u64,
-    /// Pictures of which more came after a [`flush`](Parser::flush): the source holds back the end
-    /// of its pictures (`rpicam-vid` without `--flush`).
+    /// Pictures of which more came after [`run_dry`](Parser::run_dry) took them for complete: at most
+    /// one in the life of a parser.
     pub early_flushes: u64,
 }
 
@@ -166,7 +171,7 @@ pub struct Parser {
 
 enum State {
     /// The first bytes, which do not decide yet.
-    Start(Vec<u8>),
+    Start(Start),
     AnnexB(Box<AnnexB>),
     Y4m(Y4m),
     Mjpeg(Mjpeg),
@@ -182,7 +187,7 @@ impl Default for Parser {
 impl Parser {
     /// A parser that finds the format by the first bytes ([`detect`]).
     pub fn new() -> Parser {
-        Parser { state: State::Start(Vec::new()), out: Output::default(), error: None }
+        Parser { state: State::Start(Start::default()), out: Output::default(), error: None }
     }
 
     /// A parser of I420 pictures without headers. Both sides are even.
@@ -208,20 +213,9 @@ impl Parser {
         })
     }
 
-    /// Nothing has come for a while: the picture of H.264 under way is taken for complete if it
-    /// looks so. Without this, it waits for the start of the next one. A pause of 3 ms is enough.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push).
-    pub fn flush(&mut self) -> Result<(), StreamError> {
-        self.unless_failed(|parser| match &mut parser.state {
-            State::AnnexB(annex_b) => annex_b.flush(&mut parser.out),
-            _ => Ok(()),
-        })
-    }
-
-    /// All that there is for now was pushed: completes the picture of H.264 under way as `flush` does,
-    /// but only once the source has shown for some seconds that it never pauses within a picture.
+    /// All that there is for now was pushed: completes the picture of H.264 under way, which otherwise
+    /// waits for the start of the next one. It does so once the source has shown for some time that it
+    /// never pauses within a picture, and has a key frame every few seconds.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -240,7 +234,8 @@ impl Parser {
         self.unless_failed(|parser| {
             let out = &mut parser.out;
             match &mut parser.state {
-                State::Start(_) => return Err(StreamError::Empty),
+                State::Start(start) if start.is_empty() => return Err(StreamError::Empty),
+                State::Start(start) => return Err(start.error()),
                 State::AnnexB(annex_b) => return annex_b.finish(out),
                 State::Y4m(y4m) => y4m.finish(out),
                 State::Mjpeg(mjpeg) => mjpeg.finish(out),
@@ -263,10 +258,26 @@ impl Parser {
         self.out.counters
     }
 
+    /// What has to come before there is a next item, judged by all that has come since the last one:
+    /// a format, or what pictures of H.264 refer to. `None` if nothing was left out since then, and
+    /// for other formats once they are known.
+    ///
+    /// For a moment, every stream lacks something: a parameter set comes before its key frame, and a
+    /// stream may be joined between two key frames. It is the reason why there is no picture when it
+    /// stays so for some seconds in which bytes come: then [`StreamError::Lacks`] is the sentence.
+    pub fn lacks(&self) -> Option<Lack> {
+        match &self.state {
+            State::Start(start) if start.is_empty() => None,
+            State::Start(start) => Some(Lack::Format { after_text: start.is_text() }),
+            State::AnnexB(annex_b) => annex_b.lacks(),
+            State::Y4m(_) | State::Mjpeg(_) | State::Raw(_) => None,
+        }
+    }
+
     /// The bytes of memory that are kept for the picture under way.
     pub fn buffered_bytes(&self) -> usize {
         match &self.state {
-            State::Start(first) => first.capacity(),
+            State::Start(start) => start.bytes(),
             State::AnnexB(annex_b) => annex_b.bytes(),
             State::Y4m(y4m) => y4m.bytes(),
             State::Mjpeg(mjpeg) => mjpeg.bytes(),
@@ -283,7 +294,7 @@ impl Parser {
         }
         let result = contain(|| act(self)).unwrap_or_else(|message| {
             log::error!("a parser has panicked: {message}");
-            self.state = State::Start(Vec::new());
+            self.state = State::Start(Start::default());
             Err(StreamError::Panicked)
         });
         self.error = result.as_ref().err().cloned();
@@ -293,18 +304,22 @@ impl Parser {
     fn take(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
         let out = &mut self.out;
         match &mut self.state {
-            State::Start(first) => {
-                let (format, rest) = detect_by_bytes(first, bytes)?;
-                let Some(format) = format else { return Ok(()) };
-                let first = std::mem::take(first);
+            State::Start(start) => {
+                let mut rest = bytes;
+                let Some(found) = start.take(&mut rest)? else { return Ok(()) };
+                let Found { format, bytes, stray_bytes } = found;
                 out.info.format = Some(format);
+                out.counters.stray_bytes += stray_bytes as u64;
                 self.state = match format {
-                    Format::H264 => State::AnnexB(Box::new(AnnexB::new())),
+                    Format::H264 => {
+                        let annex_b = AnnexB::new(stray_bytes as u64, start.error());
+                        State::AnnexB(Box::new(annex_b))
+                    }
                     Format::Y4m => State::Y4m(Y4m::new()),
                     Format::Mjpeg => State::Mjpeg(Mjpeg::new()),
                     Format::Raw => unreachable!("pictures without headers are not detected"),
                 };
-                self.take(&first)?;
+                self.take(&bytes)?;
                 self.take(rest)
             }
             State::AnnexB(annex_b) => annex_b.push(bytes, out),
@@ -316,23 +331,6 @@ impl Parser {
             }
         }
     }
-}
-
-/// Takes bytes off the front of `bytes`, to the first ones, until they decide about the format. With
-/// one at a time, what the sentence of an error shows does not depend on how the stream is cut.
-fn detect_by_bytes<'a>(
-    first: &mut Vec<u8>,
-    mut bytes: &'a [u8],
-) -> Result<(Option<Format>, &'a [u8]), StreamError> {
-    while let Some((byte, rest)) = bytes.split_first() {
-        first.push(*byte);
-        bytes = rest;
-        let format = detect(first)?;
-        if format.is_some() {
-            return Ok((format, bytes));
-        }
-    }
-    Ok((None, bytes))
 }
 
 /// The size of a picture, if it is even, and at most 3840×2160 or 2160×3840.

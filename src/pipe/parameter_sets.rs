@@ -87,10 +87,21 @@ impl ParameterSets {
         if unchanged { Taken::Unchanged } else { Taken::Changed(id) }
     }
 
-    /// The id of the SPS for slices that name this PPS, if both are known.
-    pub fn sps_id_of(&self, pps_id: u32) -> Option<u8> {
+    /// The SPS for slices that name this PPS, with its id, if both are known.
+    pub fn sps_of(&self, pps_id: u32) -> Option<(u8, &Sps)> {
         let pps = self.pps.iter().find(|pps| u32::from(pps.id) == pps_id)?;
-        self.sps.contains_key(&pps.sps_id).then_some(pps.sps_id)
+        Some((pps.sps_id, &self.sps.get(&pps.sps_id)?.sps))
+    }
+
+    /// Whether this NAL unit of type 7 or 8 is known already.
+    pub fn has(&self, unit: &[u8]) -> bool {
+        self.sps.values().any(|stored| stored.unit == unit)
+            || self.pps.iter().any(|stored| stored.unit == unit)
+    }
+
+    /// Whether there is a PPS with its SPS.
+    pub fn is_complete(&self) -> bool {
+        self.pps.iter().any(|pps| self.sps.contains_key(&pps.sps_id))
     }
 
     /// An SPS that browsers decode, and the size of its pictures.
@@ -190,11 +201,13 @@ mod tests {
     fn both_sets_must_be_known() {
         let mut sets = ParameterSets::default();
         sets.take_pps(&pps(1, 4));
-        assert_eq!(sets.sps_id_of(1), None);
+        let sps_id_of = |sets: &ParameterSets, id| sets.sps_of(id).map(|(id, _)| id);
+        assert_eq!(sps_id_of(&sets, 1), None);
         sets.take_sps(SPS);
-        assert_eq!(sets.sps_id_of(1), Some(0));
-        assert_eq!(sets.sps_id_of(0), None);
-        assert_eq!(sets.sps_id_of(257), None);
+        assert_eq!(sps_id_of(&sets, 1), Some(0));
+        assert_eq!(sps_id_of(&sets, 0), None);
+        assert_eq!(sps_id_of(&sets, 257), None);
+        assert!(sets.has(SPS) && sets.has(&pps(1, 4)) && !sets.has(&pps(1, 5)));
     }
 
     #[test]

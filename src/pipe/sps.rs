@@ -17,6 +17,10 @@ pub struct Sps {
     pub chroma_format_idc: u8,
     pub bit_depth_luma: u8,
     pub bit_depth_chroma: u8,
+    /// Of `frame_num` in slices, 4 to 16.
+    pub frame_num_bits: u32,
+    /// Of `pic_order_cnt_lsb` in slices: 4 to 16, or 0 if they have none.
+    pub order_count_lsb_bits: u32,
     pub max_num_ref_frames: u32,
     /// Neither fields nor pairs of macroblocks.
     pub frame_mbs_only: bool,
@@ -61,8 +65,8 @@ impl Sps {
                 skip_scaling_lists(read, if chroma_format_idc == 3 { 12 } else { 8 })?;
             }
         }
-        let _log2_max_frame_num = read.ue()?;
-        skip_picture_order_count(read)?;
+        let frame_num_bits = 4 + u32::from(at_most(read.ue()?, 12)?);
+        let order_count_lsb_bits = read_picture_order_count(read)?;
         let max_num_ref_frames = read.ue()?;
         let _gaps_allowed = read.flag()?;
         let [width_mbs, height_units] = [u64::from(read.ue()?) + 1, u64::from(read.ue()?) + 1];
@@ -94,6 +98,8 @@ impl Sps {
             chroma_format_idc,
             bit_depth_luma,
             bit_depth_chroma,
+            frame_num_bits,
+            order_count_lsb_bits,
             max_num_ref_frames,
             frame_mbs_only,
             width,
@@ -207,11 +213,10 @@ fn skip_scaling_lists(read: &mut BitReader, lists: usize) -> Option<()> {
     Some(())
 }
 
-fn skip_picture_order_count(read: &mut BitReader) -> Option<()> {
+/// The bits of `pic_order_cnt_lsb`.
+fn read_picture_order_count(read: &mut BitReader) -> Option<u32> {
     match read.ue()? {
-        0 => {
-            let _log2_max_lsb = read.ue()?;
-        }
+        0 => return Some(4 + u32::from(at_most(read.ue()?, 12)?)),
         1 => {
             let _always_zero = read.flag()?;
             let _offsets = [read.se()?, read.se()?];
@@ -222,7 +227,7 @@ fn skip_picture_order_count(read: &mut BitReader) -> Option<()> {
         2 => {}
         _ => return None,
     }
-    Some(())
+    Some(0)
 }
 
 /// E.1.2, with the flag before it. Whether there were any.
