@@ -29,13 +29,26 @@ impl<S: Source> Driver<S> {
     }
 
     /// Encodes a picture from outside. One that is damaged is left out.
-    pub(super) fn show_picture(&mut self, picture: Raw, captured: Instant, codecs: &[Codec]) {
+    pub(super) fn show_picture(
+        &mut self,
+        picture: Raw,
+        captured: Instant,
+        codecs: &[Codec],
+        is_reported: bool,
+    ) {
         let begun = Instant::now();
         let shown = self.source.show(picture, captured);
-        if let Err(error) = shown.and_then(|()| self.encode(begun, codecs, &mut 0)) {
-            let damage = error.damage;
-            self.warnings.warn(&io::Error::other(error), LEFT_OUT);
-            self.server.handle_input(Instant::now(), Input::PictureDamaged(damage));
+        let outcome = match shown.and_then(|()| self.encode(begun, codecs, &mut 0)) {
+            Ok(()) if codecs.is_empty() => return,
+            Ok(()) => Input::PictureShown,
+            Err(error) => {
+                let damage = error.damage;
+                self.warnings.warn(&io::Error::other(error), LEFT_OUT);
+                Input::PictureDamaged(damage)
+            }
+        };
+        if is_reported {
+            self.server.handle_input(Instant::now(), outcome);
             self.drain();
         }
     }

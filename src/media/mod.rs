@@ -19,4 +19,4 @@ pub use frame::{Codec, Frame};
 pub use picture::{Colour, Picture, Plane, Size};
 pub use snapshot::SnapshotError;
 pub use stamp::{STAMP_WIDTH, read_stamp, stamp_of, write_stamp};
-pub use text::{draw_text, no_signal};
+pub use text::{draw_text, has_room_for_words, no_signal};
