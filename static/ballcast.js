@@ -376,7 +376,8 @@ function checkProgress() {
 /** Connected without a picture. The connection is kept for a while, because a picture may still arrive. */
 function noPicture(overdueMs) {
   const { stage, failed } = STATES.waiting;
-  failure = { stage, sentence: failed() };
+  if (failure?.stage !== stage) readStats(attempt);
+  failure = { stage, sentence: missingText(attempt.missing) ?? failed() };
   if (overdueMs > NO_PICTURE_MS) connect();
   else render();
 }
@@ -393,8 +394,8 @@ async function countDecodedFrames(thisAttempt) {
 
 /** Shows the state. The text of a failure stays while the next attempts run, until the picture is back. */
 function render() {
-  const missing = state === 'live' && attempt.missing;
-  const doing = missing ? missing.detail ?? missing.sentence : needsTap ? NEEDS_TAP : STATES[state]?.doing;
+  const missing = missingPicture();
+  const doing = missing ? missingText(missing) : needsTap ? NEEDS_TAP : STATES[state]?.doing;
   page.dataset.state = state;
   page.dataset.stage = stageName();
   page.toggleAttribute('data-no-signal', Boolean(missing));
@@ -406,7 +407,16 @@ function render() {
 }
 
 function stageName() {
-  return failure?.stage ?? state;
+  return failure?.stage ?? (missingPicture() ? STATES.waiting.stage : state);
+}
+
+/** Why the source has no picture, while the device sends words in its place. */
+function missingPicture() {
+  return state === 'live' ? attempt.missing : null;
+}
+
+function missingText(missing) {
+  return missing?.detail ?? missing?.sentence;
 }
 
 /** A screen reader announces each text, so the text of a short state is left out. */
@@ -625,7 +635,7 @@ addEventListener('pageshow', (event) => { if (event.persisted) resume(); });
 window.ballcast = Object.freeze({
   get state() { return state; },       // a name in STATES, or failed
   get stage() { return stageName(); }, // the stage that failed, until the picture is back; else the state
-  get error() { return failure && failure.sentence; },
+  get error() { return failure?.sentence ?? missingText(missingPicture()) ?? null; },
   get connects() { return connects; },
   get firstFrameMs() { return firstFrameMs; },
   get frames() { return frames; },

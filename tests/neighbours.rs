@@ -397,7 +397,7 @@ fn health_is_whether_there_is_a_picture_and_needs_no_token() {
     let answer = get(&mut world, "/health");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("camera or the encoder"), "{}", answer.body);
-    let mut stream = World::with_feed(Config { kind: Kind::Command, raw: None });
+    let mut stream = World::with_feed(Config { kind: Kind::Command, raw: None, interval: None });
     let answer = get(&mut stream, "/health");
     assert_eq!((answer.status, answer.body.as_str()), (503, "The command is starting.\n"));
     let refusals = stream.stats()["refusals"].clone();

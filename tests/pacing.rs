@@ -34,7 +34,7 @@ fn write(world: &mut World, picture: &[u8]) {
 }
 
 fn running() -> World {
-    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None });
+    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None, interval: None });
     world.input(Input::Timeout);
     world.input(Input::Feed(Event::Opened));
     for number in 0..25 {
@@ -90,7 +90,7 @@ fn the_next_picture_does_not_overtake_one_that_is_leaving() {
 
 #[test]
 fn a_group_leaves_over_a_fifth_of_a_second_and_newer_pictures_follow_it() {
-    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None });
+    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None, interval: None });
     world.input(Input::Timeout);
     world.input(Input::Feed(Event::Opened));
     for number in 0..50 {

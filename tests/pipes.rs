@@ -446,6 +446,9 @@ fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
     chromium.wait_for(&tab, retry);
     assert_eq!(chromium.evaluate(&tab, "document.title"), "No picture · 127.0.0.1");
     assert_eq!(chromium.evaluate(&tab, "ballcast.state"), "live");
+    let stages = "[ballcast.stage, document.querySelector('#page').dataset.stage, ballcast.error]";
+    let expected = serde_json::json!(["no-picture", "no-picture", sentence]);
+    assert_eq!(chromium.evaluate(&tab, stages), expected);
     std::thread::sleep(Duration::from_millis(500));
     chromium.screenshot(&tab, "no-signal.png");
 

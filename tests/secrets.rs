@@ -309,7 +309,7 @@ fn the_picture_says_why_in_words_of_our_own() {
     let now = std::time::Instant::now();
     let words = Foreign::new(MARK, 100);
     let shown = |kind, event: Event| {
-        let mut feed = Feed::new(Config { kind, raw: None }, now);
+        let mut feed = Feed::new(Config { kind, raw: None, interval: None }, now);
         feed.handle_timeout(now);
         feed.handle_event(now, Event::Opened);
         feed.handle_event(now, event);

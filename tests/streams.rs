@@ -1,6 +1,8 @@
 //! A stream from outside, in virtual time: what of it reaches the viewers, and what they see while
 //! there is nothing.
 
+#[path = "streams/law.rs"]
+mod law;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -36,7 +38,7 @@ fn open_unit(number: u8, keyframe: bool) -> Vec<u8> {
 }
 
 fn world(kind: Kind) -> World {
-    let mut world = World::with_feed(Config { kind, raw: None });
+    let mut world = World::with_feed(Config { kind, raw: None, interval: None });
     world.input(Input::Timeout);
     assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Open]);
     world.input(Input::Feed(Event::Opened));
@@ -146,7 +148,11 @@ fn while_nothing_comes_viewers_see_words_twice_a_second() {
     world.run(Duration::from_secs(4));
     assert!(world.clients[viewer].client.frames.len() > got.len(), "words again");
     let last = world.encodes.last().unwrap();
-    assert_eq!(last.0, Size { width: 64, height: 48 }, "in the size of the stream");
+    assert_eq!(
+        last.0,
+        Size { width: 640, height: 480 },
+        "pictures of 64x48 have no room for words"
+    );
 }
 
 #[test]
@@ -420,7 +426,7 @@ fn a_film_without_a_picture_is_read_in_turns_with_everything_else() {
 #[test]
 fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_ones() {
     let mut now = Instant::now();
-    let mut feed = Feed::new(Config { kind: Kind::Stdin, raw: None }, now);
+    let mut feed = Feed::new(Config { kind: Kind::Stdin, raw: None, interval: None }, now);
     feed.handle_timeout(now);
     feed.handle_event(now, Event::Opened);
     let mut write = |feed: &mut Feed, number: u16| {
@@ -479,7 +485,7 @@ impl Chaos {
     fn new(kind: Kind, seed: u64) -> Chaos {
         let now = Instant::now();
         Chaos {
-            feed: Feed::new(Config { kind, raw: None }, now),
+            feed: Feed::new(Config { kind, raw: None, interval: None }, now),
             kind,
             rng: fastrand::Rng::with_seed(seed),
             now,

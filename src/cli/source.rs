@@ -28,7 +28,9 @@ impl Source {
     pub fn feed(&self) -> Option<feed::Config> {
         match self {
             Source::Ball => None,
-            Source::Stream { origin, raw } => Some(feed::Config { kind: origin.kind(), raw: *raw }),
+            Source::Stream { origin, raw } => {
+                Some(feed::Config { kind: origin.kind(), raw: *raw, interval: None })
+            }
         }
     }
 }

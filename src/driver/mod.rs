@@ -73,7 +73,8 @@ enum Pending {
     Disconnected(ConnId),
     TransmitFailed(SocketAddr),
     Capture(Vec<Codec>),
-    Encode(Raw, Instant, Vec<Codec>),
+    /// The last is whether its outcome is reported.
+    Encode(Raw, Instant, Vec<Codec>, bool),
     Snapshot(Option<usize>),
     Feed(Command),
     Publish(TargetId, crate::publish::Command),
@@ -351,8 +352,8 @@ impl<S: Source> Driver<S> {
                     self.take_picture(&codecs);
                     continue;
                 }
-                Pending::Encode(picture, captured, codecs) => {
-                    self.show_picture(picture, captured, &codecs);
+                Pending::Encode(picture, captured, codecs, is_reported) => {
+                    self.show_picture(picture, captured, &codecs, is_reported);
                     continue;
                 }
                 Pending::Snapshot(width) => self.take_snapshot(width),
@@ -385,8 +386,9 @@ impl<S: Source> Driver<S> {
                 Output::Close(id) => self.close(id),
                 Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
-                Output::Encode { picture, captured, codecs } => {
-                    self.pending.push_back(Pending::Encode(picture, captured, codecs));
+                Output::Encode { picture, captured, codecs, is_reported } => {
+                    let encode = Pending::Encode(picture, captured, codecs, is_reported);
+                    self.pending.push_back(encode);
                 }
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
                 Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),

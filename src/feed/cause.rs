@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Kind;
+use crate::media::Damage;
 use crate::os_error::OsError;
 use crate::pipe::StreamError;
 
@@ -43,6 +44,23 @@ pub enum Cause {
     Hangs,
     /// Standard input has ended.
     StdinEnded,
+    /// Bytes come, and no whole picture.
+    Fruitless,
+    /// Pictures come, and nearly all of them are left out.
+    LeftOut(LeftOut),
+    /// Pictures come, and cannot be decoded or encoded.
+    Damaged(Damage),
+    /// More pictures come than this in one second.
+    TooMany(u32),
+}
+
+/// Why pictures are left out before they are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Pictures of H.264 that refer to others which were left out.
+    Skipped,
+    Damaged,
+    Oversized,
 }
 
 impl fmt::Display for Exit {
@@ -81,7 +99,61 @@ impl fmt::Display for Cause {
             Cause::Exited(exit) => write!(f, "The command is gone: {exit}."),
             Cause::Hangs => f.write_str("The command runs and shows no picture: it is ended."),
             Cause::StdinEnded => f.write_str("The stream on standard input has ended."),
+            Cause::Fruitless => f.write_str(
+                "The stream brings bytes, and no whole picture. Run the command that makes it alone, \
+                 and see what it writes.",
+            ),
+            Cause::LeftOut(left_out) => left_out.fmt(f),
+            Cause::Damaged(damage) => write_damaged(f, *damage),
+            Cause::TooMany(most) => write!(
+                f,
+                "The stream has more than {most} pictures a second, which are not shown. A video that \
+                 was recorded needs its own pace: ffmpeg -re -i …; a camera fewer pictures: ffmpeg -r \
+                 30, or rpicam-vid --framerate 30."
+            ),
         }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeftOut::Skipped => {
+                "Nearly all pictures of the H.264 are left out, as they refer to others that are \
+                 damaged or missing. Nothing else may write to the stream; more key frames are made \
+                 by ffmpeg -g 30, or rpicam-vid --intra 30."
+            }
+            LeftOut::Damaged => {
+                "Nearly all pictures of the stream are damaged, and are left out. Nothing else may \
+                 write to it, and nothing may be lost on its way: a pipe or TCP, not UDP."
+            }
+            LeftOut::Oversized => {
+                "Nearly all pictures of the stream are larger than 4 MiB, and are left out. Lower the \
+                 quality: ffmpeg -b:v 2M, or -q:v 5 for MJPEG; rpicam-vid -b 2500000."
+            }
+        })
+    }
+}
+
+fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
+    match damage {
+        Damage::Decode => f.write_str(
+            "The pictures of the stream cannot be decoded: their JPEG data is damaged. If other \
+             programs show them, let ffmpeg decode them: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
+        ),
+        Damage::Unsupported(what) => write!(
+            f,
+            "The pictures of the stream have {what}, which is not decoded. Let ffmpeg decode them: \
+             ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -."
+        ),
+        Damage::Encode(_) | Damage::EncodeJpeg => f.write_str(
+            "The pictures of the stream cannot be encoded on this device. Try another size: ffmpeg -vf \
+             scale=1280:-2.",
+        ),
+        Damage::Panic => f.write_str(
+            "Ballcast failed to convert the pictures of the stream, which is a bug: please report it \
+             with the command that makes the stream.",
+        ),
     }
 }
 

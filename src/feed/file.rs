@@ -41,9 +41,9 @@ impl Feed {
         if self.file.ready.is_empty() && !self.file.is_reading && self.open_at.is_none() {
             match self.attempt {
                 Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(now),
-                // Once more, or a pause where nothing came of it.
-                Attempt { last_item: Some(_), .. } => {
-                    self.attempt = Attempt::new();
+                // Once more, or a pause where nothing came of it, or an error ended it.
+                Attempt { last_item: Some(_), failed: false, .. } => {
+                    self.attempt = Attempt::default();
                     self.commands.push_back(Command::Open);
                 }
                 Attempt { ended_at: Some(_), .. } => self.try_again(now),
@@ -66,9 +66,6 @@ impl Feed {
     }
 
     fn file_period(&self) -> Duration {
-        let raw = self.config.raw.map(|(_, rate)| Duration::from_secs(1) / rate);
-        let told = self.info().frame_rate;
-        let told = told.map(|rate| Duration::from_secs(1) * rate.denominator / rate.numerator);
-        raw.or(told).unwrap_or(Duration::from_secs(1) / DEFAULT_FILE_RATE)
+        self.told_period().unwrap_or(Duration::from_secs(1) / DEFAULT_FILE_RATE)
     }
 }

@@ -27,22 +27,26 @@ impl Missing {
 impl Feed {
     /// Why there is no picture; `None` while there is one.
     pub fn missing(&self, now: Instant) -> Option<Missing> {
-        if self.is_running() {
-            return None;
-        }
-        let sentence = match (&self.status, self.config.kind) {
-            (Status::Failed { cause, .. }, _) => cause.to_string(),
-            (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
-            (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
-            (_, Kind::Command) => "The command is starting.".into(),
-            (_, Kind::File) => "The file is being opened.".into(),
-            (_, Kind::Stdin | Kind::Fifo) => "Waiting for something to write a picture.".into(),
-        };
         Some(Missing {
-            sentence,
+            sentence: self.sentence()?,
             detail: self.status.detail(),
             duration: now.saturating_duration_since(self.status_since),
             retry_in: self.open_at.map(|at| at.saturating_duration_since(now)),
+        })
+    }
+
+    /// The same in one sentence: of the page, the picture, the log, and all that programs read.
+    pub(super) fn sentence(&self) -> Option<String> {
+        Some(match (&self.status, self.config.kind) {
+            (Status::Running, _) => return None,
+            (Status::Failed { cause, .. }, _) => cause.to_string(),
+            (Status::Silent, Kind::Command) => "The command sends no pictures.".into(),
+            (Status::Silent, _) => "What writes to the stream sends no pictures.".into(),
+            (Status::Starting, Kind::Command) => "The command is starting.".into(),
+            (Status::Starting, Kind::File) => "The file is being opened.".into(),
+            (Status::Starting, Kind::Stdin | Kind::Fifo) => {
+                "Waiting for something to write a picture.".into()
+            }
         })
     }
 }

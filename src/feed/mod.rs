@@ -6,37 +6,41 @@
 //! driver's, which decides nothing: whether a stream that has ended is opened again, and when a
 //! command is killed, is decided here.
 mod arrivals;
+mod attempt;
 mod cause;
+mod deliveries;
 mod file;
+mod flood;
 mod groups;
+mod journal;
+mod ledger;
 mod missing;
 mod restarts;
+mod rhythm;
 mod status;
+mod watch;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
-pub use self::cause::{Cause, Exit, Failure};
+use self::attempt::Attempt;
+pub use self::cause::{Cause, Exit, Failure, LeftOut};
 use self::file::Playback;
+use self::flood::Flood;
 use self::groups::Groups;
+use self::journal::Journal;
 pub use self::missing::Missing;
 use self::restarts::{Ending, Restarts};
+use self::rhythm::Rhythm;
 pub use self::status::Status;
+use self::watch::Watch;
 use crate::foreign::Foreign;
 use crate::media::{Frame, Picture, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
-/// A stream without pictures for so long is silent.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
-/// A command that shows nothing for so long hangs, as camera stacks do without ending.
-const HANGS_AFTER: Duration = Duration::from_secs(5);
-/// And one that has just begun.
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a command may still run that has closed its output.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
-/// Before a named pipe is opened again whose writer has gone.
-const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// After the end of standard input: viewers see why.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
@@ -100,6 +104,8 @@ pub struct Config {
     pub kind: Kind,
     /// Pictures without headers: their size, and how many there are a second.
     pub raw: Option<(Size, u32)>,
+    /// The longest time from one picture to the next, if the source is slower than it says.
+    pub interval: Option<Duration>,
 }
 
 /// What there is to show.
@@ -118,12 +124,18 @@ pub struct Feed {
     config: Config,
     parser: Parser,
     arrivals: Arrivals,
+    rhythm: Rhythm,
+    watch: Watch,
+    flood: Flood,
+    journal: Journal,
     restarts: Restarts,
     status: Status,
     status_since: Instant,
     attempt: Attempt,
     /// In this attempt or an earlier one.
     last_item: Option<Instant>,
+    /// The next one has not come in time.
+    is_overdue: bool,
     /// Something is left of the command.
     has_process: bool,
     ending: Option<Ending>,
@@ -136,29 +148,6 @@ pub struct Feed {
     items: VecDeque<Item>,
 }
 
-/// From one opening to the next.
-struct Attempt {
-    opened_at: Option<Instant>,
-    first_item: Option<Instant>,
-    last_item: Option<Instant>,
-    /// Its end is known, and said.
-    failed: bool,
-    /// There are no more bytes.
-    ended_at: Option<Instant>,
-}
-
-impl Attempt {
-    fn new() -> Attempt {
-        Attempt {
-            opened_at: None,
-            first_item: None,
-            last_item: None,
-            failed: false,
-            ended_at: None,
-        }
-    }
-}
-
 impl Feed {
     /// A feed that is opened as soon as its time-out is handled.
     pub fn new(config: Config, now: Instant) -> Feed {
@@ -166,11 +155,16 @@ impl Feed {
             parser: parser(&config),
             config,
             arrivals: Arrivals::default(),
+            rhythm: Rhythm::new(config.interval),
+            watch: Watch::default(),
+            flood: Flood::default(),
+            journal: Journal::default(),
             restarts: Restarts::default(),
             status: Status::Starting,
             status_since: now,
-            attempt: Attempt::new(),
+            attempt: Attempt::default(),
             last_item: None,
+            is_overdue: false,
             has_process: false,
             ending: None,
             open_at: Some(now),
@@ -204,11 +198,16 @@ impl Feed {
         if due(&mut self.file.read_at) {
             self.file.reads = 0;
         }
-        if self.silent_at().is_some_and(|at| at <= now) {
-            self.set_status(now, Status::Silent);
+        if self.overdue_at().is_some_and(|at| at <= now) {
+            self.become_silent(now);
+        }
+        if self.fruitless_at().is_some_and(|at| at <= now) {
+            self.blame(now, self.watch.fruitless_cause());
         }
         if self.hangs_at().is_some_and(|at| at <= now) {
-            if !self.attempt.failed {
+            if self.attempt.is_blamed {
+                self.attempt.failed = true;
+            } else if !self.attempt.failed {
                 self.fail(now, Cause::Hangs, None);
             }
             self.ending = Some(Ending::begin(now));
@@ -224,7 +223,8 @@ impl Feed {
         [
             self.open_at,
             self.give_up_at,
-            self.silent_at(),
+            self.overdue_at(),
+            self.fruitless_at(),
             self.hangs_at(),
             self.ending.as_ref().map(Ending::at),
             self.file.next_at.filter(|_| !self.file.ready.is_empty()),
@@ -249,6 +249,10 @@ impl Feed {
         &self.status
     }
 
+    fn is_starting(&self) -> bool {
+        self.status == Status::Starting
+    }
+
     pub fn is_running(&self) -> bool {
         self.status == Status::Running
     }
@@ -268,7 +272,7 @@ impl Feed {
 
     /// From one picture to the next, as they have come lately.
     pub fn period(&self) -> Option<Duration> {
-        self.arrivals.period()
+        self.rhythm.slow_period().or(self.arrivals.period())
     }
 
     /// The bytes of memory that are kept for the picture under way.
@@ -291,7 +295,9 @@ impl Feed {
 impl Feed {
     fn opened(&mut self, now: Instant) {
         self.parser = parser(&self.config);
-        self.attempt = Attempt { opened_at: Some(now), ..Attempt::new() };
+        self.attempt = Attempt::opened(now);
+        self.rhythm.restart();
+        self.watch.reopen(now, self.config.kind == Kind::File);
         match self.config.kind {
             Kind::Command => self.has_process = true,
             Kind::File => self.read_on(now),
@@ -306,7 +312,9 @@ impl Feed {
     }
 
     fn run_dry(&mut self, now: Instant) {
-        let Attempt { opened_at: Some(_), ended_at: None, .. } = self.attempt else { return };
+        if !self.attempt.is_open() {
+            return;
+        }
         let dried = self.parser.run_dry();
         self.take_items(now, dried);
     }
@@ -321,14 +329,18 @@ impl Feed {
         };
         self.commands.push_back(Command::Close);
         self.take_items(now, finished);
+        self.end_fruitless(now);
         match self.config.kind {
             Kind::Stdin => {
-                if !self.attempt.failed {
+                if !self.attempt.failed && !self.attempt.is_blamed {
                     self.fail(now, Cause::StdinEnded, None);
                 }
                 self.give_up_at = Some(now + GIVE_UP_AFTER);
             }
-            Kind::Fifo => self.open_at = Some(now + REOPEN_AFTER),
+            Kind::Fifo => {
+                let pause = self.restarts.pause_before_writer(self.attempt.is_good());
+                self.open_at = Some(now + pause);
+            }
             Kind::File => self.play_file(now),
             // Its exit tells more; should it run on, it is ended.
             Kind::Command => {}
@@ -350,11 +362,13 @@ impl Feed {
 
     fn exited(&mut self, now: Instant, exit: Exit, words: Option<&Foreign>) {
         self.has_process = false;
-        self.ending = None;
+        let is_as_usual = self.ending.take().is_some() || exit == Exit::Status(0);
         if self.attempt.ended_at.is_none() {
             self.commands.push_back(Command::Close);
         }
-        if !self.attempt.failed {
+        self.end_fruitless(now);
+        let is_said = self.attempt.failed || self.attempt.is_blamed && is_as_usual;
+        if !is_said {
             self.fail(now, Cause::Exited(exit), words.cloned());
         }
         self.try_again(now);
@@ -366,33 +380,26 @@ impl Feed {
     }
 
     fn try_again(&mut self, now: Instant) {
-        let Attempt { first_item, last_item, .. } = self.attempt;
-        let good_for =
-            last_item.zip(first_item).map_or(Duration::ZERO, |(last, first)| last - first);
-        self.open_at = Some(now + self.restarts.pause_after(good_for));
-        self.attempt = Attempt::new();
+        self.open_at = Some(now + self.restarts.pause_after(self.attempt.good_for()));
+        self.attempt = Attempt::default();
     }
 
     fn set_status(&mut self, now: Instant, status: Status) {
         if self.status == status {
             return;
         }
-        match &status {
-            Status::Failed { cause: cause @ Cause::Exited(_), words: Some(_) } => {
-                log::warn!("no signal: {cause} RUST_LOG=debug logs what it writes.");
-            }
-            Status::Failed { cause, .. } => log::warn!("no signal: {cause}"),
-            Status::Silent => log::warn!("no signal: nothing comes"),
-            Status::Starting | Status::Running => {}
-        }
         self.status = status;
         self.status_since = now;
-    }
-
-    /// Without pictures until then, it is silent. A named pipe may have been opened again meanwhile.
-    fn silent_at(&self) -> Option<Instant> {
-        let last = self.last_item.filter(|_| self.is_running());
-        Some(last? + SILENT_AFTER)
+        let Some(sentence) = self.sentence() else { return };
+        if !self.is_starting() && self.journal.is_news(now, &sentence) {
+            let more = match &self.status {
+                Status::Failed { cause: Cause::Exited(_), words: Some(_) } => {
+                    " RUST_LOG=debug logs what it writes."
+                }
+                _ => "",
+            };
+            log::warn!("no signal: {sentence}{more}");
+        }
     }
 
     /// A command that is not ended yet, and has to be then.
@@ -401,63 +408,10 @@ impl Feed {
             return None;
         }
         let Attempt { opened_at, last_item, ended_at, .. } = self.attempt;
-        let shows = last_item.map(|last| last + HANGS_AFTER);
-        let limit = shows.or(opened_at.map(|opened| opened + STARTS_WITHIN));
+        let told = self.told_period();
+        let shows = last_item.map(|last| last + self.rhythm.hangs_after(told));
+        let limit = shows.or(opened_at.map(|opened| opened + self.rhythm.starts_within(told)));
         limit.into_iter().chain(ended_at.map(|ended| ended + ENDS_WITHIN)).min()
-    }
-}
-
-/// What comes of the stream.
-impl Feed {
-    fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
-        while let Some(item) = self.parser.poll() {
-            if self.config.kind == Kind::File {
-                self.file.ready.push_back(item);
-            } else {
-                self.deliver(now, item);
-            }
-        }
-        if let Err(error) = parsed
-            && !self.attempt.failed
-        {
-            let words = error.words();
-            self.fail(now, Cause::Stream(error), words);
-            if self.has_process && self.ending.is_none() {
-                self.ending = Some(Ending::begin(now));
-            }
-            if self.config.kind == Kind::File && self.attempt.ended_at.is_none() {
-                // A film may have gigabytes.
-                self.attempt.ended_at = Some(now);
-                self.commands.push_back(Command::Close);
-            }
-        }
-        self.play_file(now);
-    }
-
-    fn deliver(&mut self, now: Instant, item: pipe::Item) {
-        if !self.is_running() {
-            let Info { size, profile_level_id, .. } = self.info();
-            let size = size.map_or(String::new(), |size| format!(" {size}"));
-            let profile =
-                profile_level_id.map_or(String::new(), |id| format!(", profile {id:06x}"));
-            let format = self.info().format.map_or("", Format::name);
-            log::info!("the picture is {format}{size}{profile}");
-            self.set_status(now, Status::Running);
-            // A command that is being ended may go on: its end is still to come.
-            self.attempt.failed = false;
-        }
-        self.attempt.first_item.get_or_insert(now);
-        self.attempt.last_item = Some(now);
-        self.last_item = Some(now);
-        let captured = self.arrivals.time_of_next(now);
-        if let pipe::Item::AccessUnit(unit) = &item {
-            self.groups.note_picture(now, unit.keyframe);
-        }
-        self.items.push_back(match item {
-            pipe::Item::AccessUnit(unit) => Item::Frame(Frame::h264(unit.data, captured)),
-            pipe::Item::Picture(picture) => Item::Picture(picture, captured),
-            pipe::Item::Jpeg(jpeg) => Item::Jpeg(jpeg, captured),
-        });
     }
 }
 

@@ -9,6 +9,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Before the first attempt after a failure, the second, and so on; the last one holds for all that
 /// follow.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 10];
+/// Before a named pipe is opened again: after a good writer, and the most after others. Who writes into it
+/// next may have to wait for so long.
+const WRITER_PAUSE: Duration = Duration::from_millis(100);
+const WRITER_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// After a minute of pictures a failure is taken for the first one.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 
@@ -16,6 +20,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Restarts {
     failures: usize,
+    /// Writers of a named pipe in a row that were no good.
+    bad_writers: u32,
     pub count: u64,
 }
 
@@ -29,6 +35,13 @@ impl Restarts {
         self.failures += 1;
         self.count += 1;
         Duration::from_secs(pause)
+    }
+
+    /// The writer of a named pipe has gone: how long until it is opened for the next one.
+    pub fn pause_before_writer(&mut self, was_good: bool) -> Duration {
+        self.bad_writers = if was_good { 0 } else { self.bad_writers.saturating_add(1) };
+        let factor = 2_u32.saturating_pow(self.bad_writers);
+        WRITER_PAUSE.saturating_mul(factor).min(WRITER_PAUSE_MAX)
     }
 }
 
@@ -74,6 +87,14 @@ mod tests {
         let mut pause = |good_for| restarts.pause_after(Duration::from_secs(good_for)).as_secs();
         assert_eq!([0, 0, 30, 0, 59, 0].map(&mut pause), [1, 2, 4, 8, 10, 10]);
         assert_eq!([60, 0].map(&mut pause), [1, 2]);
+    }
+
+    #[test]
+    fn a_named_pipe_is_opened_less_and_less_often_for_writers_that_are_no_good() {
+        let mut restarts = Restarts::default();
+        let mut pause = |good| restarts.pause_before_writer(good).as_millis();
+        let pauses = [true, false, false, false, false, false, true].map(&mut pause);
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 100]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A *picture* is raw I420, a *frame* is one encoded access unit.
 
 mod ball;
+mod damage;
 mod frame;
 pub mod h264;
 mod picture;
@@ -13,8 +14,9 @@ mod text;
 mod vp8;
 
 pub use ball::Ball;
+pub use damage::Damage;
 pub use frame::{Codec, Frame};
 pub use picture::{Colour, Picture, Plane, Size};
 pub use snapshot::SnapshotError;
 pub use stamp::{STAMP_WIDTH, read_stamp, stamp_of, write_stamp};
-pub use text::{draw_text, no_signal};
+pub use text::{draw_text, has_room_for_words, no_signal};

@@ -22,6 +22,11 @@ const CUT: &str = "...";
 const WHITE: Colour = Colour { y: 235, u: 128, v: 128 };
 const DARK_GREY: Colour = Colour { y: 40, u: 128, v: 128 };
 
+/// Whether words can be read in a picture of this size.
+pub fn has_room_for_words(size: &Size) -> bool {
+    size.width >= SMALLEST.width && size.height >= SMALLEST.height
+}
+
 /// A dark grey picture with white text: what is shown when there is no picture. `size` is even in
 /// both directions.
 pub fn no_signal(size: Size, lines: &[&str]) -> Picture {

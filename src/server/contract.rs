@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Raw;
 use crate::feed;
 use crate::http::Url;
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::media::{Codec, Damage, Frame, SnapshotError};
 use crate::publish::{self, TargetId};
 use crate::webrtc::Transmit;
 
@@ -45,8 +45,10 @@ pub enum Input<'a> {
     Frame(Frame),
     /// No frame comes of a capture: the source is broken, or not there.
     CaptureFailed,
-    /// A picture from outside could not be decoded or encoded, and is left out.
-    PictureDamaged,
+    /// A picture of [`Output::Encode`] was encoded in all codecs that it was asked for in.
+    PictureShown,
+    /// One that was to be reported could not be decoded or encoded, and is left out: what is wrong with it.
+    PictureDamaged(Damage),
     /// Something has happened to the stream from outside.
     Feed(feed::Event<'a>),
     /// Something has happened to the connection to a media server.
@@ -103,6 +105,9 @@ pub enum Output {
         /// When it was taken.
         captured: Instant,
         codecs: Vec<Codec>,
+        /// It is one of the stream from outside: whether it could be encoded is told by
+        /// [`Input::PictureShown`] or [`Input::PictureDamaged`].
+        is_reported: bool,
     },
     /// Nothing more for now: come back then, or when something happens. `None` is for ever.
     Timeout(Option<Instant>),

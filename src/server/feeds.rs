@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::frames::FanOut;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{Codec, Picture, Size, no_signal};
+use crate::media::{Codec, Damage, Picture, Size, has_room_for_words, no_signal};
 use crate::pipe::Jpeg;
 use crate::webrtc::{EndReason, ViewerId};
 
@@ -28,12 +28,18 @@ pub enum Raw {
 /// Of the words that are shown while there is no picture: only the seconds in them change.
 /// More than one a second, after which the page takes the picture for stopped.
 pub const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
-/// Of the words, as long as nothing is known about the stream.
+/// Of the words, as long as nothing is known about the stream, or its pictures are too small for words.
 const USUAL_SIZE: Size = Size { width: 640, height: 480 };
 
 impl Server {
     pub(super) fn handle_feed(&mut self, now: Instant, event: Event) {
         self.with_feed(now, |feed| feed.handle_event(now, event));
+    }
+
+    /// What has become of a picture of the stream.
+    pub(super) fn handle_outcome(&mut self, now: Instant, damage: Option<Damage>) {
+        self.counters.pictures_damaged += u64::from(damage.is_some());
+        self.with_feed(now, |feed| feed.note_outcome(now, damage));
     }
 
     pub(super) fn feed_timeout(&mut self, now: Instant) {
@@ -53,6 +59,7 @@ impl Server {
             self.outbox.push_back(Output::Feed(command));
         }
         let is_running = feed.is_running();
+        let shows = is_running || feed.tries_pictures();
         let mut items = Vec::new();
         while let Some(item) = feed.poll_item() {
             items.push(item);
@@ -63,7 +70,7 @@ impl Server {
             // What was shown until now, words or pictures, is nothing that the next refers to.
             self.begin_again(now);
         }
-        if !is_running {
+        if !shows {
             // What came just before a failure would be a picture between words that refer to words.
             return;
         }
@@ -100,14 +107,16 @@ impl Server {
     fn show(&mut self, now: Instant, item: Item) {
         match item {
             Item::Frame(frame) => self.handle_frame(now, &frame),
-            Item::Picture(picture, captured) => self.encode(now, Raw::Picture(picture), captured),
-            Item::Jpeg(jpeg, captured) => self.encode(now, Raw::Jpeg(jpeg), captured),
+            Item::Picture(picture, captured) => {
+                self.encode(now, Raw::Picture(picture), captured, true);
+            }
+            Item::Jpeg(jpeg, captured) => self.encode(now, Raw::Jpeg(jpeg), captured, true),
         }
     }
 
-    fn encode(&mut self, now: Instant, picture: Raw, captured: Instant) {
+    fn encode(&mut self, now: Instant, picture: Raw, captured: Instant, is_reported: bool) {
         let codecs = self.request_keyframes(now);
-        self.outbox.push_back(Output::Encode { picture, captured, codecs });
+        self.outbox.push_back(Output::Encode { picture, captured, codecs, is_reported });
         self.snapshots.note_capture();
         self.request_part(now);
     }
@@ -116,10 +125,10 @@ impl Server {
     pub(super) fn show_no_signal(&mut self, now: Instant) {
         let Some(feed) = &self.feed else { return };
         let Some(missing) = feed.missing(now) else { return };
-        let size = feed.info().size.unwrap_or(USUAL_SIZE);
+        let size = feed.info().size.filter(has_room_for_words).unwrap_or(USUAL_SIZE);
         let [sentence, duration, retry] = missing.lines();
         let lines = ["No signal", &sentence, &duration, &retry];
-        self.encode(now, Raw::Picture(no_signal(size, &lines)), now);
+        self.encode(now, Raw::Picture(no_signal(size, &lines)), now, false);
     }
 
     /// Whether frames of this codec come from outside, encoded.

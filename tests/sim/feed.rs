@@ -86,7 +86,8 @@ impl FeedOptions {
     pub fn config(&self) -> Config {
         let [width, height] = SIZES[0].map(usize::from);
         let raw = (Size { width, height }, self.frames_per_second);
-        Config { kind: self.kind, raw: (self.format == Format::Raw).then_some(raw) }
+        let raw = (self.format == Format::Raw).then_some(raw);
+        Config { kind: self.kind, raw, interval: None }
     }
 
     fn period(&self) -> Duration {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::feed;
 use ballcast::http::Url;
-use ballcast::media::{Codec, Frame, Size, SnapshotError};
+use ballcast::media::{Codec, Damage, Frame, Size, SnapshotError};
 use ballcast::publish::{self, TargetId};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Raw, Server};
@@ -74,6 +74,8 @@ pub struct World {
     pub source_fails: bool,
     /// How each wish for a JPEG file is answered; `None` leaves it to the test.
     pub snapshot: Option<SnapshotMaker>,
+    /// What is wrong with all pictures of a stream from outside.
+    pub damage: Option<Damage>,
     /// How long the source, and all else with it, is busy with a JPEG file.
     pub snapshot_cost: Duration,
     /// The widths of all wishes for a JPEG file.
@@ -182,6 +184,7 @@ impl World {
             source_ignores_keyframe_requests: false,
             source_fails: false,
             snapshot: Some(|width, captures| Ok(format!("JPEG {captures} {width:?}").into_bytes())),
+            damage: None,
             snapshot_cost: Duration::ZERO,
             snapshots: Vec::new(),
             keyframe_forced: false,
@@ -426,7 +429,9 @@ impl World {
                     self.kept_sessions.remove(&id);
                     self.kept_sessions.extend(session.map(|session| (id, session)));
                 }
-                Output::Encode { picture, codecs, .. } => encode = Some((picture, codecs)),
+                Output::Encode { picture, codecs, is_reported, .. } => {
+                    encode = Some((picture, codecs, is_reported));
+                }
                 Output::Snapshot { width } => snapshots.push(width),
                 Output::Transmit(transmit) if self.transmit_fails => {
                     failed.push(transmit.destination);
@@ -469,13 +474,22 @@ impl World {
         if let Some(codecs) = capture {
             self.capture(codecs);
         }
-        if let Some((picture, codecs)) = encode {
+        if let Some((picture, codecs, is_reported)) = encode {
             let size = match picture {
                 Raw::Picture(picture) => picture.size(),
                 Raw::Jpeg(jpeg) => jpeg.size,
             };
             self.encodes.push((size, codecs.clone()));
-            self.capture(codecs);
+            let is_reported = is_reported && !codecs.is_empty();
+            match self.damage.filter(|_| is_reported) {
+                Some(damage) => self.input(Input::PictureDamaged(damage)),
+                None => {
+                    self.capture(codecs);
+                    if is_reported {
+                        self.input(Input::PictureShown);
+                    }
+                }
+            }
         }
         for width in snapshots {
             self.snapshots.push(width);

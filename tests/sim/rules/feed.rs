@@ -1,6 +1,7 @@
 //! The rules of a stream from outside: how it is opened, read, ended and begun again, and what is
 //! shown in the meantime.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ballcast::feed::{Command, Feed, Kind, Signal, Status};
@@ -12,12 +13,15 @@ use crate::tally::{Happening, Tally};
 
 /// For what is due at a time of the core's, and is seen with the next event.
 const SLACK: Duration = Duration::from_millis(20);
-/// Without pictures for so long, a stream is silent.
+/// Without pictures for so long, a stream is silent, however fast it is.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many gaps between pictures are remembered, and each counts for so much at most.
+const GAPS_REMEMBERED: usize = 32;
+const LONGEST_GAP: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const WORDS_PERIOD: Duration = Duration::from_millis(500);
 /// What the parser may need to see that a picture is complete, and a drain.
@@ -61,11 +65,52 @@ struct Opening {
     group: Option<GroupSeen>,
 }
 
+/// How far the pictures that were read are apart. Limits follow it, as slow sources are no silent ones.
+#[derive(Debug, Default)]
+struct Gaps {
+    items: u64,
+    last: Option<Instant>,
+    longest: VecDeque<Duration>,
+}
+
+impl Gaps {
+    fn restart(&mut self) {
+        (self.items, self.last) = (0, None);
+    }
+
+    fn note(&mut self, now: Instant, items: u64) {
+        let came = items - std::mem::replace(&mut self.items, items);
+        if came == 0 {
+            return;
+        }
+        let gap = self.last.replace(now).map(|last| now - last);
+        let at_once = (1..came).map(|_| Duration::ZERO);
+        self.longest.extend(gap.into_iter().chain(at_once));
+        let too_many = self.longest.len().saturating_sub(GAPS_REMEMBERED);
+        self.longest.drain(..too_many);
+    }
+
+    fn longest(&self) -> Duration {
+        let longest = self.longest.iter().max().copied().unwrap_or_default();
+        longest.min(LONGEST_GAP)
+    }
+
+    fn silent_after(&self) -> Duration {
+        SILENT_AFTER.max(2 * self.longest() + Duration::from_millis(500))
+    }
+
+    fn hangs_after(&self) -> Duration {
+        let least = if self.longest.is_empty() { STARTS_WITHIN } else { HANGS_AFTER };
+        least.max(3 * self.longest())
+    }
+}
+
 #[derive(Debug)]
 pub struct FeedRules {
     kind: Kind,
     is_h264: bool,
     opening: Opening,
+    gaps: Gaps,
     /// An opening is over, and the next one is due by then.
     open_by: Option<Instant>,
     is_over: bool,
@@ -93,6 +138,7 @@ impl FeedRules {
             kind,
             is_h264,
             opening: Opening::default(),
+            gaps: Gaps::default(),
             open_by: None,
             is_over: true,
             is_gone: false,
@@ -192,6 +238,7 @@ impl FeedRules {
         match told {
             Told::Opened => {
                 self.opening.at = Some(now);
+                self.gaps.restart();
                 self.is_gone = false;
                 self.process = (self.kind == Kind::Command).then(Vec::new);
             }
@@ -299,6 +346,9 @@ impl FeedRules {
             let read = feed.counters().bytes;
             rule!(read == bytes || is_refused, "S19: {read} of {bytes} bytes were read");
         }
+        if at.is_some() {
+            self.gaps.note(now, feed.counters().items);
+        }
         let kept = feed.buffered_bytes();
         // Memory grows in doubles.
         let most = if is_bad { BUFFER_MAX_BYTES } else { 4 * largest + 4_096 };
@@ -329,13 +379,14 @@ impl FeedRules {
         if self.kind != Kind::File && self.is_running {
             // A picture that was under way when the host was suspended is complete afterwards.
             let last = self.last_bytes.max(self.changed_at).max(self.resumed_at);
-            let silent = last.is_some_and(|at| late(at + SILENT_AFTER));
+            let silent = last.is_some_and(|at| late(at + self.gaps.silent_after()));
             rule!(!silent, "L9: the stream passes for running, and is silent");
         }
         if let Some(signals) = &self.process {
             let came = self.last_bytes.max(self.resumed_at);
-            let shows = complete.and(came).map(|at| at + HANGS_AFTER);
-            let limit = shows.or(at.map(|at| at + STARTS_WITHIN));
+            let shows = complete.and(came).map(|at| at + self.gaps.hangs_after());
+            let starts = STARTS_WITHIN.max(3 * self.gaps.longest());
+            let limit = shows.or(at.map(|at| at + starts));
             let limit = limit.into_iter().chain(ended_at.map(|at| at + ENDS_WITHIN)).min();
             let limit = signals.last().map(|(_, at)| *at + PATIENCE).or(limit);
             let hangs = limit.is_some_and(late);

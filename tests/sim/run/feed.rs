@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ballcast::feed::{Command, Event as FeedEvent, Exit, Failure, Status};
 use ballcast::foreign::Foreign;
-use ballcast::media::Codec;
+use ballcast::media::{Codec, Damage};
 use ballcast::os_error::OsError;
 use ballcast::server::{Input, Raw};
 use ballcast::webrtc::ViewerId;
@@ -177,11 +177,13 @@ impl Run {
         picture: Raw,
         captured: Instant,
         codecs: Vec<Codec>,
+        is_reported: bool,
     ) -> RuleResult {
         let watched = self.server.viewer_states().any(|(_, state)| state == "live");
         rule!(codecs.is_empty() || watched, "S11: a picture is encoded, and nobody watches");
         rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
         let shows = shows(&picture);
+        rule!(is_reported == (shows != Shows::Words), "S11: words pass for a picture");
         let twice = self.pending.iter().any(|pending| match pending {
             Pending::Encode(other, ..) => {
                 (shows == Shows::Words) == (self::shows(other) == Shows::Words)
@@ -206,11 +208,22 @@ impl Run {
         if let Some(rules) = self.rules.feed.as_mut().filter(|_| !codecs.is_empty()) {
             rules.failed_encode = fails;
         }
-        if fails || codecs.is_empty() {
+        if codecs.is_empty() {
             return Ok(());
+        }
+        if fails {
+            let damage = match shows {
+                Shows::Words => return Ok(()),
+                Shows::Damaged => Damage::Decode,
+                Shows::Picture(_) | Shows::Other => Damage::Encode(codecs[0]),
+            };
+            return self.input(Input::PictureDamaged(damage));
         }
         let origin = if shows == Shows::Words { Origin::Words } else { Origin::Picture };
         self.deliver_picture(codecs, origin, captured)?;
+        if shows != Shows::Words {
+            self.input(Input::PictureShown)?;
+        }
         let ignored = self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until);
         let failing = self.sends_fail_until.is_some_and(|until| self.now <= until);
         if ignored || failing || self.shut_down {

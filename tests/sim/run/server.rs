@@ -200,8 +200,8 @@ impl Run {
                 Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
                 Output::Publish(id, command) => self.execute_publish(id, command)?,
                 Output::KeepSession(id, session) => self.keep_session(id, session.as_ref())?,
-                Output::Encode { picture, captured, codecs } => {
-                    self.want_encode(picture, captured, codecs)?;
+                Output::Encode { picture, captured, codecs, is_reported } => {
+                    self.want_encode(picture, captured, codecs, is_reported)?;
                 }
                 Output::Capture(codecs) => {
                     rule!(self.options.feed.is_none(), "S11: the ball, in place of a stream");

@@ -1,0 +1,126 @@
+//! How far the pictures of a source are apart, and from that when it is silent.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The gaps between pictures that are remembered: more than a second of most sources.
+const GAPS: usize = 32;
+/// A measured gap counts as so much at most. A longer one has to be declared.
+const LONGEST_MEASURED: Duration = Duration::from_secs(10);
+/// A source without pictures for so long is silent, however fast it is.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// A command that shows nothing for so long hangs, as camera stacks do without ending.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// A command that has just begun, or shown its first picture: how far they are apart is not known.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// What arrives within this time of the expected one is on time.
+const LATENESS: Duration = Duration::from_millis(500);
+/// Below this, the mean of what came lately is the better measure.
+const SLOW: Duration = Duration::from_millis(400);
+
+/// The times between the pictures of a source: as declared, else as measured. The limits for its
+/// silence follow the longer one, as a stream may declare a rate that it does not keep.
+#[derive(Debug, Default)]
+pub struct Rhythm {
+    /// What the operator has declared.
+    declared: Option<Duration>,
+    gaps: VecDeque<Duration>,
+    /// Of this attempt.
+    last: Option<Instant>,
+}
+
+impl Rhythm {
+    pub fn new(declared: Option<Duration>) -> Rhythm {
+        Rhythm { declared, ..Rhythm::default() }
+    }
+
+    /// The source is opened. What it was like before still counts.
+    pub fn restart(&mut self) {
+        self.last = None;
+    }
+
+    /// A picture has come.
+    pub fn note_picture(&mut self, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            if self.gaps.len() == GAPS {
+                self.gaps.pop_front();
+            }
+            self.gaps.push_back(now.saturating_duration_since(last));
+        }
+    }
+
+    /// The time from one picture to the next of a slow source, in the middle of what was measured.
+    pub fn slow_period(&self) -> Option<Duration> {
+        let mut gaps: Vec<Duration> = self.gaps.iter().copied().collect();
+        gaps.sort_unstable();
+        gaps.get(gaps.len() / 2).copied().filter(|gap| *gap >= SLOW)
+    }
+
+    /// So long after a picture, the source is silent. `told` is the period that the stream itself declares.
+    pub fn silent_after(&self, told: Option<Duration>) -> Duration {
+        SILENT_AFTER.max(2 * self.longest(told) + LATENESS)
+    }
+
+    /// So long after a picture, a command hangs.
+    pub fn hangs_after(&self, told: Option<Duration>) -> Duration {
+        let longest = self.longest(told);
+        let least = if longest.is_zero() { STARTS_WITHIN } else { HANGS_AFTER };
+        least.max(3 * longest)
+    }
+
+    /// So long after its start, a command without a picture hangs.
+    pub fn starts_within(&self, told: Option<Duration>) -> Duration {
+        STARTS_WITHIN.max(3 * self.longest(told))
+    }
+
+    /// The longest time from one picture to the next; zero while it is not known.
+    fn longest(&self, told: Option<Duration>) -> Duration {
+        let measured = self.gaps.iter().copied().max().map(|gap| gap.min(LONGEST_MEASURED));
+        [self.declared, told, measured].into_iter().flatten().max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A source whose pictures came after these times, in milliseconds.
+    fn measured(gaps: impl IntoIterator<Item = u64>) -> Rhythm {
+        let mut now = Instant::now();
+        let mut rhythm = Rhythm::default();
+        rhythm.note_picture(now);
+        for gap in gaps {
+            now += Duration::from_millis(gap);
+            rhythm.note_picture(now);
+        }
+        rhythm
+    }
+
+    #[test]
+    fn limits_follow_what_is_declared_and_what_is_measured() {
+        let fast = measured([40; 50]);
+        assert_eq!(fast.silent_after(None), 2 * SECOND);
+        assert_eq!(fast.hangs_after(None), 5 * SECOND);
+        assert_eq!(fast.slow_period(), None);
+        let slow = measured([3_000; 2]);
+        assert_eq!(slow.silent_after(None), Duration::from_millis(6_500));
+        assert_eq!(slow.hangs_after(None), 9 * SECOND);
+        assert_eq!(slow.slow_period(), Some(3 * SECOND));
+        assert_eq!(fast.silent_after(Some(5 * SECOND)), Duration::from_millis(10_500));
+        let declared = Rhythm::new(Some(60 * SECOND));
+        assert_eq!(declared.starts_within(None), 180 * SECOND);
+        assert_eq!(declared.hangs_after(None), 180 * SECOND);
+        assert_eq!(Rhythm::default().hangs_after(None), 10 * SECOND, "nothing is known yet");
+    }
+
+    #[test]
+    fn a_stall_is_forgotten_and_never_counts_for_more_than_ten_seconds() {
+        let stalled = [40; 40].into_iter().chain([60_000]).chain([40; 10]);
+        let rhythm = measured(stalled.clone());
+        assert_eq!(rhythm.silent_after(None), Duration::from_millis(20_500));
+        assert_eq!(rhythm.slow_period(), None);
+        assert_eq!(measured(stalled.chain([40; 22])).silent_after(None), 2 * SECOND);
+    }
+}
