@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::encode::{Encode, Quality, encoder};
-use super::{Source, jpeg, snapshot};
+use super::latest::Latest;
+use super::{Source, snapshot};
 use crate::media::{
     Ball, Codec, Colour, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
 };
@@ -26,39 +27,6 @@ pub struct BallSource {
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
     /// What the encoders have encoded last.
     encoded_size: Option<Size>,
-}
-
-/// The picture that was taken last.
-struct Latest {
-    /// A JPEG file is decoded when that is first needed: without viewers it never is.
-    picture: Option<Picture>,
-    /// What it was decoded from, or will be.
-    file: Option<(Bytes, Size)>,
-    captured: Instant,
-}
-
-impl Latest {
-    fn new(picture: Raw, captured: Instant) -> Latest {
-        let (picture, file) = match picture {
-            Raw::Picture(picture) => (Some(picture), None),
-            Raw::Jpeg(jpeg) => (None, Some((jpeg.data.into(), jpeg.size))),
-        };
-        Latest { picture, file, captured }
-    }
-
-    /// Decodes the picture, unless it is decoded.
-    fn decode(&mut self) -> io::Result<()> {
-        if let (None, Some((file, _))) = (&self.picture, &self.file) {
-            self.picture = Some(jpeg::decode(file)?);
-        }
-        Ok(())
-    }
-
-    /// The camera's own file, if it is as wide as is asked for.
-    fn file(&self, width: Option<usize>) -> Option<Bytes> {
-        let (file, size) = self.file.as_ref()?;
-        width.is_none_or(|width| width == size.width).then(|| file.clone())
-    }
 }
 
 impl BallSource {
@@ -94,7 +62,7 @@ impl Source for BallSource {
 
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         let size = self.ball.size();
-        let last = self.latest.take().and_then(|latest| latest.picture);
+        let last = self.latest.take().and_then(Latest::into_picture);
         let last = last.filter(|picture| picture.size() == size);
         let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
@@ -112,9 +80,8 @@ impl Source for BallSource {
 
     fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
         self.decode()?;
-        let Some(Latest { picture: Some(picture), captured, .. }) = &self.latest else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
+        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
+        let Some((picture, captured)) = latest else { return Err(io::ErrorKind::NotFound.into()) };
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
             self.encoders.clear();
         }
@@ -124,7 +91,7 @@ impl Source for BallSource {
                 entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
             }
         };
-        let encoded = encoder.encode(picture, *captured);
+        let encoded = encoder.encode(picture, captured);
         if encoded.is_err() {
             // openh264 fails at noise that is too large for its buffers, and from then on at everything.
             self.encoders.remove(&codec);
@@ -137,7 +104,7 @@ impl Source for BallSource {
             return Ok(file);
         }
         self.decode().map_err(|_| SnapshotError::Damaged)?;
-        snapshot(self.latest.as_ref().and_then(|latest| latest.picture.as_ref()), width)
+        snapshot(self.latest.as_ref().and_then(Latest::picture), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
@@ -152,6 +119,7 @@ impl Source for BallSource {
 mod tests {
     use super::*;
     use crate::pipe::Jpeg;
+    use crate::source::jpeg;
 
     #[test]
     fn after_a_picture_that_cannot_be_encoded_the_next_one_is_a_key_frame() {
