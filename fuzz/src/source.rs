@@ -214,7 +214,7 @@ impl Camera {
             Err(error) => {
                 let name = match error {
                     SnapshotError::TooWide { .. } => "file too wide",
-                    SnapshotError::Damaged => "no file of a damaged picture",
+                    SnapshotError::Damaged(_) => "no file of a damaged picture",
                     SnapshotError::NoPicture => "no picture",
                     SnapshotError::NoPictures => panic!("there are pictures"),
                 };

@@ -3,6 +3,7 @@
 //! A *picture* is raw I420, a *frame* is one encoded access unit.
 
 mod ball;
+mod damage;
 mod frame;
 pub mod h264;
 mod picture;
@@ -14,6 +15,7 @@ mod text;
 mod vp8;
 
 pub use ball::Ball;
+pub use damage::Damage;
 pub use frame::{Codec, Frame};
 pub use picture::{Colour, Picture, Plane, Size};
 pub use samples::{Layout, Matrix, PixelFormat, Samples, limited_chroma, limited_luma};

@@ -47,7 +47,7 @@ mod y4m;
 use std::collections::VecDeque;
 
 pub use annex_b::ACCESS_UNIT_MAX_BYTES;
-pub use error::StreamError;
+pub use error::{Lack, StreamError};
 pub use format::{DETECT_MAX_BYTES, Format, detect};
 pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
 pub use sps::Sps;
@@ -263,6 +263,20 @@ impl Parser {
 
     pub fn counters(&self) -> Counters {
         self.out.counters
+    }
+
+    /// What has to come before there is a next item, judged by all that has come since the last one.
+    /// `None` if nothing was left out since then, for formats other than H.264, and before the
+    /// format is known.
+    ///
+    /// For a moment, every stream lacks something: a parameter set comes before its key frame, and a
+    /// stream may be joined between two key frames. It is the reason why there is no picture when it
+    /// stays so for some seconds in which bytes come: then [`StreamError::Lacks`] is the sentence.
+    pub fn lacks(&self) -> Option<Lack> {
+        match &self.state {
+            State::AnnexB(annex_b) => annex_b.lacks(),
+            _ => None,
+        }
     }
 
     /// The bytes of memory that are kept for the picture under way.

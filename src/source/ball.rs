@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use super::encode::{Encode, Quality, encoder};
 use super::latest::Latest;
-use super::{Source, snapshot};
+use super::{PictureError, Source, snapshot};
 use crate::media::{
-    Ball, Codec, Colour, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
+    Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
 };
 use crate::server::Raw;
 
@@ -44,7 +44,7 @@ impl BallSource {
 
     /// Decodes the picture that was taken last. One that is damaged is forgotten: it is decoded, and its
     /// error told, once.
-    fn decode(&mut self) -> io::Result<()> {
+    fn decode(&mut self) -> Result<(), PictureError> {
         let decoded = self.latest.as_mut().map_or(Ok(()), Latest::decode);
         if decoded.is_err() {
             self.latest = None;
@@ -78,17 +78,21 @@ impl Source for BallSource {
         self.latest = Some(Latest::new(picture, captured));
     }
 
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         self.decode()?;
+        let failed = |error| PictureError::new(Damage::Encode(codec), error);
         let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
-        let Some((picture, captured)) = latest else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some((picture, captured)) = latest else {
+            return Err(PictureError::new(Damage::Decode, io::ErrorKind::NotFound));
+        };
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
             self.encoders.clear();
         }
         let encoder = match self.encoders.entry(codec) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
+                let encoder = encoder(codec, self.frames_per_second, self.quality);
+                entry.insert(encoder.map_err(failed)?)
             }
         };
         let encoded = encoder.encode(picture, captured);
@@ -96,14 +100,14 @@ impl Source for BallSource {
             // openh264 fails at noise that is too large for its buffers, and from then on at everything.
             self.encoders.remove(&codec);
         }
-        encoded
+        encoded.map_err(failed)
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
         if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
             return Ok(file);
         }
-        self.decode().map_err(|_| SnapshotError::Damaged)?;
+        self.decode().map_err(|error| SnapshotError::Damaged(error.damage))?;
         snapshot(self.latest.as_ref().and_then(Latest::picture), width)
     }
 

@@ -1,12 +1,11 @@
 //! The picture that was taken last, decoded when that is first needed: without viewers it never is.
 
-use std::io;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::jpeg;
-use crate::media::{Picture, Samples, Size};
+use super::{PictureError, jpeg};
+use crate::media::{Damage, Picture, Samples, Size};
 use crate::server::Raw;
 
 pub struct Latest {
@@ -34,7 +33,7 @@ impl Latest {
     }
 
     /// Decodes the picture, unless it is decoded.
-    pub fn decode(&mut self) -> io::Result<()> {
+    pub fn decode(&mut self) -> Result<(), PictureError> {
         if self.picture.is_some() {
             return Ok(());
         }
@@ -42,7 +41,8 @@ impl Latest {
             Origin::Nothing => None,
             Origin::Samples(samples) => Some(samples.into_picture()),
             Origin::Jpeg(file, size) => {
-                let picture = jpeg::decode(&file)?;
+                let failed = |error| PictureError::new(Damage::Decode, error);
+                let picture = jpeg::decode(&file).map_err(failed)?;
                 self.origin = Origin::Jpeg(file, size);
                 Some(picture)
             }
