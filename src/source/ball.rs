@@ -24,6 +24,8 @@ pub struct BallSource {
     stamp: bool,
     /// Like an encoder it is made when it is first needed: they take memory.
     latest: Option<Latest>,
+    /// The one before it, in whose place it is shown if it is damaged.
+    former: Option<Latest>,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
     /// What the encoders have encoded last.
     encoded_size: Option<Size>,
@@ -37,19 +39,23 @@ impl BallSource {
             quality,
             stamp,
             latest: None,
+            former: None,
             encoders: BTreeMap::new(),
             encoded_size: None,
         }
     }
 
-    /// Decodes the picture that was taken last. One that is damaged is forgotten: it is decoded, and its
-    /// error told, once.
-    fn decode(&mut self) -> Result<(), PictureError> {
-        let decoded = self.latest.as_mut().map_or(Ok(()), Latest::decode);
-        if decoded.is_err() {
-            self.latest = None;
+    /// Does something with the picture that was taken last. One that is damaged is forgotten, so that its
+    /// error is told once, and the one before it is the last.
+    fn with_latest(
+        &mut self,
+        act: impl FnOnce(&mut Latest) -> Result<(), PictureError>,
+    ) -> Result<(), PictureError> {
+        let done = self.latest.as_mut().map_or(Ok(()), act);
+        if done.is_err() {
+            self.latest = self.former.take();
         }
-        decoded
+        done
     }
 }
 
@@ -75,11 +81,13 @@ impl Source for BallSource {
     }
 
     fn show(&mut self, picture: Raw, captured: Instant) {
-        self.latest = Some(Latest::new(picture, captured));
+        let may_be_damaged = matches!(picture, Raw::Jpeg(_));
+        let former = self.latest.replace(Latest::new(picture, captured));
+        self.former = former.filter(|_| may_be_damaged);
     }
 
     fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
-        self.decode()?;
+        self.with_latest(Latest::decode)?;
         let failed = |error| PictureError::new(Damage::Encode(codec), error);
         let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
         let Some((picture, captured)) = latest else {
@@ -104,10 +112,12 @@ impl Source for BallSource {
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        let damaged = |error: PictureError| SnapshotError::Damaged(error.damage);
+        self.with_latest(Latest::check).map_err(damaged)?;
         if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
             return Ok(file);
         }
-        self.decode().map_err(|error| SnapshotError::Damaged(error.damage))?;
+        self.with_latest(Latest::decode).map_err(damaged)?;
         snapshot(self.latest.as_ref().and_then(Latest::picture), width)
     }
 
@@ -144,6 +154,29 @@ mod tests {
         }
         assert!(encode(noise).is_err());
         assert!(encode(Picture::filled(size, Colour::GREEN)).unwrap().is_keyframe());
+    }
+
+    #[test]
+    fn in_place_of_a_damaged_picture_the_last_good_one_is_shown() {
+        let size = Size { width: 64, height: 48 };
+        let good = snapshot(Some(&Picture::filled(size, Colour::GREEN)), None).unwrap();
+        // Without the end of its data.
+        let damaged = [&good[..good.len() - 20], &[0xff, 0xd9]].concat();
+        let mut source = BallSource::new(size, 30, Quality::Constant, false);
+        let show = |source: &mut BallSource, data: &[u8]| {
+            source.show(Raw::Jpeg(Jpeg { data: data.to_vec(), size }), Instant::now());
+        };
+        for width in [None, Some(32)] {
+            show(&mut source, &good);
+            show(&mut source, &damaged);
+            let error = Err(SnapshotError::Damaged(Damage::Decode));
+            assert_eq!(source.snapshot(width), error, "told once");
+            assert!(source.snapshot(width).is_ok(), "{width:?}");
+        }
+        show(&mut source, &damaged);
+        assert!(source.encode(Codec::H264).is_err());
+        show(&mut source, &good);
+        assert!(source.encode(Codec::H264).unwrap().is_keyframe());
     }
 
     #[test]

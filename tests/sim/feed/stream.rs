@@ -15,7 +15,7 @@ pub enum Format {
 }
 
 /// Width and height of the pictures: a stream changes from one to the other.
-pub const SIZES: [[u8; 2]; 2] = [[8, 2], [8, 4]];
+pub const SIZES: [[u8; 2]; 2] = [[16, 16], [16, 32]];
 /// Of all chroma samples, which are 128 in words.
 const CHROMA: u8 = 0x5a;
 /// Filler of slices, without zero bytes.
