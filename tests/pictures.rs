@@ -4,11 +4,10 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ballcast::pipe::{Item, Parser};
 use support::process::{Server, request};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -83,35 +82,40 @@ fn a_snapshot_shows_the_ball_where_it_is() {
     assert!(wide.json()["detail"].as_str().unwrap().contains("640"));
 }
 
+/// A path in a folder for temporary files.
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pictures-{}-{name}", std::process::id()))
+}
+
+/// Ten JPEGs of ffmpeg in this size, as a camera sends them.
+fn jpegs(size: &str, pixel_format: &str) -> Vec<Vec<u8>> {
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc2=s={size}:r=10")])
+        .args(["-frames:v", "10", "-c:v", "mjpeg", "-pix_fmt", pixel_format, "-f", "mjpeg", "-"])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    // ffmpeg puts no thumbnails into them.
+    let starts: Vec<usize> =
+        (0..made.stdout.len()).filter(|at| made.stdout[*at..].starts_with(&[0xff, 0xd8])).collect();
+    let ends = starts.iter().skip(1).copied().chain([made.stdout.len()]);
+    let files: Vec<Vec<u8>> =
+        starts.iter().zip(ends).map(|(start, end)| made.stdout[*start..end].to_vec()).collect();
+    assert_eq!(files.len(), 10);
+    files
+}
+
+/// A server that plays a file of this stream.
+fn playing(stream: &[u8], name: &str) -> Server {
+    let path = path(name);
+    std::fs::write(&path, stream).unwrap();
+    Server::start(&[path.to_str().unwrap()])
+}
+
 #[test]
 fn a_camera_that_sends_jpeg_gives_its_own_files() {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("snapshot.mjpeg");
-    let made = Command::new("ffmpeg")
-        .args([
-            "-v",
-            "error",
-            "-y",
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=s=320x240:r=10",
-            "-frames:v",
-            "5",
-        ])
-        .args(["-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-f", "mjpeg"])
-        .arg(&path)
-        .status();
-    assert!(made.unwrap().success());
-    let mut parser = Parser::new();
-    parser.push(&std::fs::read(&path).unwrap()).unwrap();
-    let files: Vec<Vec<u8>> = std::iter::from_fn(|| parser.poll())
-        .map(|item| match item {
-            Item::Jpeg(jpeg) => jpeg.data,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(files.len(), 5);
-    let server = Server::start(&[path.to_str().unwrap()]);
+    let files = jpegs("320x240", "yuvj422p");
+    let server = playing(&files.concat(), "camera.mjpeg");
     server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
     let whole = request(server.address, "GET", "/snapshot.jpg", &[], b"");
     assert_eq!(whole.status, 200);
@@ -120,6 +124,126 @@ fn a_camera_that_sends_jpeg_gives_its_own_files() {
     let half = request(server.address, "GET", "/snapshot.jpg?width=160", &[], b"");
     let half = ballcast::source::jpeg::decode(&half.body).unwrap();
     assert_eq!((half.size().width, half.size().height), (160, 120));
+}
+
+/// What ffmpeg writes: ten pictures of one colour.
+fn one_colour([r, g, b]: [u8; 3], output: &str) -> Vec<u8> {
+    let input = format!("color=0x{r:02x}{g:02x}{b:02x}:s=320x240:r=10,format=rgb24");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &input, "-frames:v", "10"])
+        .args(output.split(' '))
+        .args(["-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{output}");
+    made.stdout
+}
+
+/// The colour in the middle of a file.
+fn colour_in(file: &[u8]) -> [u8; 3] {
+    let mut decoder = JpegDecoder::new(ZCursor::new(file));
+    let pixels = decoder.decode().unwrap();
+    let (width, height) = decoder.dimensions().unwrap();
+    let middle = 3 * (height / 2 * width + width / 2);
+    [pixels[middle], pixels[middle + 1], pixels[middle + 2]]
+}
+
+#[test]
+fn a_colour_is_the_same_whatever_format_the_source_has() {
+    let colour = [0x20, 0x60, 0xc0];
+    let frames = |format: &str| one_colour(colour, format);
+    let full_range = frames("-vf scale=out_range=full -pix_fmt yuv420p");
+    let full_range =
+        full_range.chunks(320 * 240 * 3 / 2).flat_map(|picture| [&b"FRAME\n"[..], picture]);
+    let header = b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL\n";
+    let full_range = [&header[..]].into_iter().chain(full_range).collect::<Vec<_>>().concat();
+    let grey = one_colour([0x60; 3], "-pix_fmt gray");
+    let bt709 = "-vf scale=out_color_matrix=bt709 -pix_fmt";
+    for (raw, stream, expected) in [
+        ("", full_range, colour),
+        ("320x240@10", frames("-pix_fmt yuv420p"), colour),
+        ("320x240@10,bt709", frames(&format!("{bt709} yuv420p")), colour),
+        ("320x240@10:nv12", frames("-pix_fmt nv12"), colour),
+        ("320x240@10:nv12,bt709", frames(&format!("{bt709} nv12")), colour),
+        ("320x240@10:bgr24", frames("-pix_fmt bgr24"), colour),
+        ("320x240@10:rgb24", frames("-pix_fmt rgb24"), colour),
+        ("320x240@10:gray8", grey, [0x60; 3]),
+    ] {
+        let path = path("one-colour");
+        std::fs::write(&path, stream).unwrap();
+        let path = path.to_str().unwrap();
+        let flags = [path, "--raw", raw];
+        let server = Server::start(if raw.is_empty() { &flags[..1] } else { &flags });
+        server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+        let file = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+        let shown = colour_in(&file.body);
+        let is_near = shown.iter().zip(expected).all(|(is, should)| is.abs_diff(should) <= 4);
+        assert!(is_near, "{raw}: {shown:?} for {expected:?}");
+    }
+}
+
+#[test]
+fn pictures_that_are_damaged_inside_are_left_out_and_counted() {
+    let mut files = jpegs("320x240", "yuvj422p");
+    let good = files.clone();
+    let middle = files[0].len() / 2;
+    for (file, damage) in files.iter_mut().skip(3).step_by(5).zip([&[0; 64][..], &[0x5a; 64]]) {
+        file.splice(middle..middle + 150, damage.iter().copied());
+    }
+    let server = playing(&files.concat(), "damaged.mjpeg");
+    let mut watched = connect(server.address, "/stream.mjpg");
+    let parts = read_parts(&mut watched, 25);
+    let foreign = parts.iter().filter(|part| !good.contains(part)).count();
+    assert_eq!(foreign, 0, "of {}", parts.len());
+    let stats = server.stats();
+    assert!(stats["source"]["frames_damaged"].as_u64() >= Some(1), "{stats}");
+    assert_eq!(stats["source"]["state"], "running");
+}
+
+#[test]
+fn pictures_without_their_end_are_shown_whole() {
+    let files = jpegs("320x240", "yuvj422p");
+    let stream: Vec<u8> = files.iter().flat_map(|file| &file[..file.len() - 2]).copied().collect();
+    let server = playing(&stream, "no-end.mjpeg");
+    server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+    let shown = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+    assert!(files.contains(&shown.body), "{} bytes", shown.body.len());
+    assert_eq!(server.stats()["source"]["frames_damaged"], 0);
+}
+
+#[test]
+fn a_picture_of_an_odd_size_is_shown_without_its_last_row_and_column() {
+    let server = playing(&jpegs("321x241", "yuvj444p").concat(), "odd.mjpeg");
+    server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+    assert_eq!(server.stats()["source"]["size"], "320x240");
+    let half = request(server.address, "GET", "/snapshot.jpg?width=160", &[], b"");
+    let half = ballcast::source::jpeg::decode(&half.body).unwrap();
+    assert_eq!((half.size().width, half.size().height), (160, 120));
+}
+
+#[test]
+fn what_is_not_decoded_or_encoded_is_named() {
+    let file = &jpegs("320x240", "yuvj420p")[0];
+    let sof = file.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let changed = |at: usize, byte: u8| {
+        let mut file = file.clone();
+        file[sof + at] = byte;
+        file.repeat(3)
+    };
+    let small = [b"YUV4MPEG2 W8 H8 F25:1\n", &[b"FRAME\n", &[0; 96][..]].concat()[..]].concat();
+    for (name, stream, words) in [
+        ("arithmetic.mjpeg", changed(1, 0xc9), "arithmetic coding"),
+        ("lossless.mjpeg", changed(1, 0xc3), "lossless coding"),
+        ("12-bit.mjpeg", changed(4, 12), "12 bits a sample"),
+        ("sampling.mjpeg", changed(11, 0x31), "a third of the width"),
+        ("small.y4m", small, "8x8, and the smallest that is encoded is 16x16"),
+    ] {
+        let server = playing(&stream, name);
+        server.wait_for("it is refused", |stats| stats["source"]["state"] == "failed");
+        let stats = server.stats();
+        let sentence = stats["source"].to_string();
+        assert!(sentence.contains(words), "{name}: {sentence}");
+    }
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn numbers(world: &World, viewer: usize) -> Vec<u8> {
     frames.map(|frame| frame.data[frame.data.len() - 2] & 0x7f).collect()
 }
 
+/// A picture of yuv4mpeg2, in 16x16.
+fn y4m_picture() -> Vec<u8> {
+    [b"FRAME\n", &[100; 16 * 16 * 3 / 2][..]].concat()
+}
+
 #[test]
 fn a_viewer_gets_each_picture_once_and_in_order() {
     let mut world = world(Kind::Stdin);
@@ -158,18 +163,18 @@ fn while_nothing_comes_viewers_see_words_twice_a_second() {
 #[test]
 fn nothing_is_encoded_and_everything_is_read_while_nobody_watches() {
     let mut world = world(Kind::Fifo);
-    let header = b"YUV4MPEG2 W2 H2 F25:1\n".to_vec();
+    let header = b"YUV4MPEG2 W16 H16 F25:1\n".to_vec();
     world.input(Input::Feed(Event::Bytes(&header)));
     for _ in 0..10 {
-        world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+        world.input(Input::Feed(Event::Bytes(&y4m_picture())));
         world.run(PERIOD);
     }
     assert_eq!(world.encodes.len(), 10);
     assert!(world.encodes.iter().all(|(_, codecs)| codecs.is_empty()));
     let viewer = world.join();
-    world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+    world.input(Input::Feed(Event::Bytes(&y4m_picture())));
     world.run(Duration::from_millis(10));
-    world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+    world.input(Input::Feed(Event::Bytes(&y4m_picture())));
     world.run(Duration::from_millis(10));
     assert_eq!(world.encodes.last().unwrap().1, [Codec::H264]);
     assert!(!world.clients[viewer].client.frames.is_empty());
@@ -248,9 +253,9 @@ fn who_writes_next_in_another_format_begins_with_a_key_frame() {
     let mut world = world(Kind::Fifo);
     let viewer = world.join();
     let write_pictures = |world: &mut World| {
-        world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W2 H2 F25:1\n")));
+        world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W16 H16 F25:1\n")));
         for _ in 0..5 {
-            world.input(Input::Feed(Event::Bytes(b"FRAME\nabcdef")));
+            world.input(Input::Feed(Event::Bytes(&y4m_picture())));
             world.run(PERIOD);
         }
     };
@@ -327,7 +332,7 @@ fn a_file_is_played_at_its_rate_over_and_over() {
     assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
     let _ = world.join();
     for _ in 0..3 {
-        let clip = [b"YUV4MPEG2 W2 H2 F10:1\n".to_vec(), b"FRAME\nabcdef".repeat(10)].concat();
+        let clip = [b"YUV4MPEG2 W16 H16 F10:1\n".to_vec(), y4m_picture().repeat(10)].concat();
         world.input(Input::Feed(Event::Bytes(&clip)));
         while !world.feed_commands.contains(&Command::Read) {
             world.run(Duration::from_millis(50));
@@ -338,14 +343,14 @@ fn a_file_is_played_at_its_rate_over_and_over() {
         world.input(Input::Feed(Event::Opened));
         assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
     }
-    let frames = world.encodes.iter().filter(|(size, _)| size.width == 2).count();
+    let frames = world.encodes.iter().filter(|(size, _)| size.width == 16).count();
     assert_eq!(frames, 30);
 }
 
 #[test]
 fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it() {
     let mut world = world(Kind::Command);
-    world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W2 H2 F25:1 C422\n")));
+    world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W16 H16 F25:1 C422\n")));
     world.run(Duration::from_millis(10));
     assert_eq!(world.feed_commands, [Command::Kill(Signal::Interrupt)]);
     let stats = world.stats();

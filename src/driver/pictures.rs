@@ -56,11 +56,15 @@ impl<S: Source> Driver<S> {
     /// Makes a file of the newest picture.
     pub(super) fn take_snapshot(&mut self, width: Option<usize>) {
         let begun = Instant::now();
-        let made = self.source.snapshot(width);
-        let cost = begun.elapsed();
-        if matches!(made, Err(SnapshotError::Damaged(_))) {
-            self.warnings.warn(&io::Error::other("no JPEG file can be made of it"), LEFT_OUT);
+        let mut made = self.source.snapshot(width);
+        if let Err(SnapshotError::Damaged(damage)) = made {
+            self.warnings.warn(&io::Error::other(damage.to_string()), LEFT_OUT);
+            self.server.handle_input(Instant::now(), Input::PictureDamaged(damage));
+            self.drain();
+            // The source shows the one before it.
+            made = self.source.snapshot(width);
         }
+        let cost = begun.elapsed();
         self.server.handle_input(Instant::now(), Input::Snapshot { width, made, cost });
     }
 

@@ -66,6 +66,7 @@ impl Feed {
         self.items.push_back(match item {
             pipe::Item::AccessUnit(unit) => Item::Frame(Frame::h264(unit.data, captured)),
             pipe::Item::Picture(picture) => Item::Picture(picture, captured),
+            pipe::Item::Samples(samples) => Item::Samples(samples, captured),
             pipe::Item::Jpeg(jpeg) => Item::Jpeg(jpeg, captured),
         });
     }
@@ -166,7 +167,7 @@ impl Feed {
 
     /// From one picture to the next, as the stream declares it.
     pub(super) fn told_period(&self) -> Option<Duration> {
-        let raw = self.config.raw.map(|(_, rate)| Duration::from_secs(1) / rate);
+        let raw = self.config.raw.map(|raw| Duration::from_secs(1) / raw.frames_per_second);
         let rate = self.info().frame_rate;
         raw.or(rate.map(|rate| Duration::from_secs(1) * rate.denominator / rate.numerator))
     }

@@ -36,7 +36,7 @@ use self::rhythm::Rhythm;
 pub use self::status::Status;
 use self::watch::Watch;
 use crate::foreign::Foreign;
-use crate::media::{Frame, Picture, Size};
+use crate::media::{Frame, Picture, PixelFormat, Samples, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
 /// How long a command may still run that has closed its output.
@@ -102,10 +102,18 @@ pub enum Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     pub kind: Kind,
-    /// Pictures without headers: their size, and how many there are a second.
-    pub raw: Option<(Size, u32)>,
+    pub raw: Option<RawPictures>,
     /// The longest time from one picture to the next, if the source is slower than it says.
     pub interval: Option<Duration>,
+}
+
+/// Pictures without headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawPictures {
+    pub size: Size,
+    pub pixels: PixelFormat,
+    /// At least 1.
+    pub frames_per_second: u32,
 }
 
 /// What there is to show.
@@ -115,6 +123,8 @@ pub enum Item {
     Frame(Frame),
     /// A picture, and when it was taken.
     Picture(Picture, Instant),
+    /// The same, still to be converted.
+    Samples(Samples, Instant),
     /// The same, as JPEG.
     Jpeg(Jpeg, Instant),
 }
@@ -417,5 +427,5 @@ impl Feed {
 
 fn parser(config: &Config) -> Parser {
     // A size that is not shown was refused by the command line.
-    config.raw.and_then(|(size, _)| Parser::raw(size).ok()).unwrap_or_default()
+    config.raw.and_then(|raw| Parser::raw(raw.size, raw.pixels).ok()).unwrap_or_default()
 }

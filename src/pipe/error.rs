@@ -32,8 +32,12 @@ pub enum StreamError {
     Profile(u8),
     /// No pixels, or more of them than are encoded and decoded.
     Size(u64, u64),
+    /// A side is shorter than the encoder takes.
+    TooSmall(u64, u64),
     /// Width or height is odd.
     OddSize(u64, u64),
+    /// JPEGs of a kind that is not decoded: what they have.
+    Jpeg(&'static str),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
     /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
@@ -106,6 +110,11 @@ impl fmt::Display for StreamError {
                 "The video is {width}x{height}, and at most 3840x2160 or 2160x3840 is shown: ffmpeg \
                  -vf scale=1920:-2, or rpicam-vid --width 1920 --height 1080."
             ),
+            StreamError::TooSmall(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and the smallest that is encoded is 16x16: ffmpeg \
+                 -vf scale=64:-2, or -vf pad=64:64."
+            ),
             StreamError::OddSize(width, height) => write!(
                 f,
                 "The video is {width}x{height}, and width and height must be even: ffmpeg -vf \
@@ -117,6 +126,11 @@ impl fmt::Display for StreamError {
             StreamError::Panicked => f.write_str(
                 "Ballcast failed to read the stream, which is a bug: please report it with the \
                  command that makes the stream.",
+            ),
+            StreamError::Jpeg(what) => write!(
+                f,
+                "The JPEGs have {what}, and only YCbCr, RGB and grey with Huffman coding, 8 bits and \
+                 4:2:0, 4:2:2 or 4:4:4 are shown: ffmpeg … -c:v mjpeg -pix_fmt yuvj420p -f mjpeg -."
             ),
             StreamError::Header(what) => write!(
                 f,
@@ -202,6 +216,9 @@ mod tests {
             (StreamError::PixelFormat("4:2:2"), "-pix_fmt yuv420p"),
             (StreamError::Profile(88), "-profile:v baseline"),
             (StreamError::Size(7680, 4320), "-vf scale"),
+            (StreamError::TooSmall(8, 8), "smallest that is encoded is 16x16: ffmpeg -vf scale="),
+            (StreamError::Jpeg("arithmetic coding"), "arithmetic coding, and only YCbCr"),
+            (StreamError::Jpeg("arithmetic coding"), "-c:v mjpeg -pix_fmt yuvj420p"),
             (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
             (StreamError::Header("it has no width"), "-f yuv4mpegpipe"),
             (StreamError::Lacks(Lack::ParameterSets), "--inline, or ffmpeg -bsf:v dump_extra"),

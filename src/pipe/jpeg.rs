@@ -2,8 +2,13 @@
 //! T.81, annex B). Application segments may hold a thumbnail, which is a JPEG itself, so that to
 //! search for markers would cut at the wrong place.
 
+mod entropy;
+mod frame;
+
+pub use self::entropy::{JpegFault, check};
+use self::frame::{Frame, FrameError, uncommon_coding};
 use super::huffman::STANDARD_TABLES;
-use super::{Item, Jpeg, Output, StreamError, check_size};
+use super::{Item, Jpeg, Output, StreamError, check_encoded_size};
 use crate::media::Size;
 use crate::work;
 
@@ -21,6 +26,8 @@ const TABLES_MAX_BYTES: usize = SCANS_MAX as usize * 8 * 273;
 /// (F.1.2.1, G.1.2.1): a file with fewer bits than blocks is damaged, and a decoder would fill its
 /// picture with nothing. A black 1920x1080 in 4:2:0 is 6 kB at least.
 const BLOCKS_PER_BYTE: usize = 8;
+/// A picture without an end is a stump if it has less than a half of the bytes of those before it.
+const STUMP_DIVISOR: usize = 2;
 
 // Marker codes, table B.1.
 const SOF_FIRST: u8 = 0xc0;
@@ -28,12 +35,15 @@ const SOF_BASELINE: u8 = 0xc0;
 const SOF_EXTENDED: u8 = 0xc1;
 const SOF_PROGRESSIVE: u8 = 0xc2;
 const DHT: u8 = 0xc4;
+const DAC: u8 = 0xcc;
 const SOF_LAST: u8 = 0xcf;
 const RST_FIRST: u8 = 0xd0;
 const RST_LAST: u8 = 0xd7;
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
+const DQT: u8 = 0xdb;
+const DRI: u8 = 0xdd;
 const TEM: u8 = 0x01;
 const FILL: u8 = 0xff;
 
@@ -53,6 +63,8 @@ pub struct Mjpeg {
     table_bytes: usize,
     has_tables: bool,
     tables_added: bool,
+    /// Of the last picture that was whole or taken for it.
+    usual_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -88,14 +100,15 @@ impl Mjpeg {
             table_bytes: 0,
             has_tables: false,
             tables_added: false,
+            usual_bytes: 0,
         }
     }
 
     /// Takes the next bytes of the stream.
     ///
     /// # Errors
-    /// [`StreamError::Size`] and [`StreamError::OddSize`], if this is the first picture. Later
-    /// ones are damaged.
+    /// [`StreamError::Size`], [`StreamError::TooSmall`] and [`StreamError::Jpeg`], if this is the
+    /// first picture. Later ones are damaged.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), StreamError> {
         while let Some((&first, rest)) = bytes.split_first() {
             work::step();
@@ -129,7 +142,7 @@ impl Mjpeg {
                     bytes
                 }
                 _ => {
-                    self.take_byte(first, out);
+                    self.take_byte(first, out)?;
                     rest
                 }
             };
@@ -139,8 +152,10 @@ impl Mjpeg {
 
     /// The stream has ended.
     pub fn finish(&mut self, out: &mut Output) {
-        if !matches!(self.state, State::Outside | State::OutsideMarker) {
-            self.abandon(out);
+        match self.state {
+            State::Outside | State::OutsideMarker => {}
+            State::Scan | State::ScanMarker => self.cut_off(out),
+            _ => self.abandon(out),
         }
     }
 
@@ -161,7 +176,7 @@ impl Mjpeg {
     }
 
     /// Takes a byte in a state that takes them one by one.
-    fn take_byte(&mut self, byte: u8, out: &mut Output) {
+    fn take_byte(&mut self, byte: u8, out: &mut Output) -> Result<(), StreamError> {
         match self.state {
             State::OutsideMarker if byte == SOI => self.begin(),
             State::OutsideMarker => out.counters.stray_bytes += 1,
@@ -172,7 +187,7 @@ impl Mjpeg {
                 self.append(&[FILL, byte]);
                 self.state = State::Scan;
             }
-            State::Marker | State::ScanMarker => self.take_marker(byte, out),
+            State::Marker | State::ScanMarker => return self.take_marker(byte, out),
             State::Length(code) => self.state = State::LengthLow(code, byte),
             State::LengthLow(code, high) => {
                 self.append(&[high, byte]);
@@ -190,31 +205,47 @@ impl Mjpeg {
             }
             State::Outside | State::Segment(..) | State::Scan => {}
         }
+        Ok(())
     }
 
     fn begin(&mut self) {
         let mut data = std::mem::take(&mut self.data);
         data.clear();
         data.extend_from_slice(&[FILL, SOI]);
-        *self = Mjpeg { state: State::BeforeMarker, data, ..Mjpeg::new() };
+        let usual_bytes = self.usual_bytes;
+        *self = Mjpeg { state: State::BeforeMarker, data, usual_bytes, ..Mjpeg::new() };
     }
 
-    fn take_marker(&mut self, code: u8, out: &mut Output) {
+    fn take_marker(&mut self, code: u8, out: &mut Output) -> Result<(), StreamError> {
         match code {
             SOI => {
-                self.abandon(out);
+                match self.state {
+                    State::ScanMarker => self.cut_off(out),
+                    _ => self.abandon(out),
+                }
                 self.begin();
-                return;
+                return Ok(());
             }
-            EOI if self.scans > 0 => return self.complete(out),
-            EOI | 0 | TEM | RST_FIRST..=RST_LAST => return self.abandon(out),
+            EOI if self.scans > 0 => {
+                self.complete(out);
+                return Ok(());
+            }
+            EOI | 0 | TEM | RST_FIRST..=RST_LAST => {
+                self.abandon(out);
+                return Ok(());
+            }
             DHT => self.has_tables = true,
             SOF_BASELINE | SOF_EXTENDED | SOF_PROGRESSIVE if self.sof.is_none() => {
                 self.sof = Some(code);
             }
-            // A second picture; lossless, hierarchical and arithmetic coding, which no browser decodes.
-            SOF_FIRST..=SOF_LAST => return self.abandon(out),
-            SOS if self.size.is_none() || self.scans == SCANS_MAX => return self.abandon(out),
+            SOF_FIRST..=SOF_LAST if code != DAC => {
+                let first = self.sof.is_none();
+                return self.refuse(uncommon_coding(code).filter(|_| first), out);
+            }
+            SOS if self.size.is_none() || self.scans == SCANS_MAX => {
+                self.abandon(out);
+                return Ok(());
+            }
             SOS if !self.has_tables && self.sof != Some(SOF_PROGRESSIVE) => {
                 self.append(&STANDARD_TABLES);
                 (self.has_tables, self.tables_added) = (true, true);
@@ -223,6 +254,19 @@ impl Mjpeg {
         }
         self.append(&[FILL, code]);
         self.state = State::Length(code);
+        Ok(())
+    }
+
+    /// The picture under way is of a kind that is not decoded, or is damaged. Before the first picture,
+    /// it says what the stream is.
+    fn refuse(&mut self, kind: Option<StreamError>, out: &mut Output) -> Result<(), StreamError> {
+        match kind.filter(|_| out.info.size.is_none()) {
+            Some(error) => Err(error),
+            None => {
+                self.abandon(out);
+                Ok(())
+            }
+        }
     }
 
     fn end_segment(&mut self, code: u8, start: usize, out: &mut Output) -> Result<(), StreamError> {
@@ -231,20 +275,16 @@ impl Mjpeg {
             self.scans += 1;
             self.state = State::Scan;
         } else if Some(code) == self.sof && !self.oversized {
-            // Precision, height, width (B.2.2).
-            let size = match self.data[start..] {
-                [8, y1, y0, x1, x0, ..] => [[x1, x0], [y1, y0]].map(u16::from_be_bytes),
-                _ => [0, 0],
-            };
-            match check_size(size[0].into(), size[1].into()) {
-                Ok(size) => match blocks(size, &self.data[start + 5..]) {
-                    Some(blocks) => (self.size, self.blocks) = (Some(size), blocks),
-                    None => self.abandon(out),
-                },
-                Err(error) if size[0] > 0 && size[1] > 0 && out.info.size.is_none() => {
-                    return Err(error);
-                }
-                Err(_) => self.abandon(out),
+            let checked = Frame::parse(&self.data[start..]).and_then(|frame| {
+                // An odd row or column is left out, as 4:2:0 has none.
+                let [width, height] = [frame.width, frame.height].map(|side| u64::from(side & !1));
+                let size = check_encoded_size(width, height).map_err(FrameError::Refused)?;
+                Ok((size, frame.blocks()))
+            });
+            match checked {
+                Ok((size, blocks)) => (self.size, self.blocks) = (Some(size), blocks),
+                Err(FrameError::Refused(error)) => return self.refuse(Some(error), out),
+                Err(FrameError::Damaged) => self.abandon(out),
             }
         }
         Ok(())
@@ -270,9 +310,19 @@ impl Mjpeg {
             _ if self.oversized => out.counters.oversized += 1,
             Some(size) if is_filled => {
                 out.info.size = Some(size);
+                self.usual_bytes = bytes;
                 out.add(Item::Jpeg(Jpeg { data: self.data.as_slice().to_vec(), size }));
             }
             _ => out.counters.damaged += 1,
+        }
+    }
+
+    /// The next picture has begun, or the stream has ended, where the end of this one should be:
+    /// some cameras leave it out. Whether all of its rows are there is found out by whoever decodes it.
+    fn cut_off(&mut self, out: &mut Output) {
+        match STUMP_DIVISOR * self.data.len() < self.usual_bytes {
+            true => self.abandon(out),
+            false => self.complete(out),
         }
     }
 
@@ -283,192 +333,5 @@ impl Mjpeg {
     }
 }
 
-/// How many blocks of 8x8 samples the components have together, which a frame header names (B.2.2,
-/// A.2.2): their number, then each one's id, sampling factors and table.
-fn blocks(size: Size, components: &[u8]) -> Option<usize> {
-    let (count, components) = components.split_first()?;
-    let components = components.get(..3 * usize::from(*count)).filter(|_| *count <= 4)?;
-    let factors =
-        components.chunks_exact(3).map(|c| (usize::from(c[1] >> 4), usize::from(c[1] & 15)));
-    if !factors.clone().all(|(h, v)| (1..=4).contains(&h) && (1..=4).contains(&v)) {
-        return None;
-    }
-    let h_max = factors.clone().map(|(h, _)| h).max()?;
-    let v_max = factors.clone().map(|(_, v)| v).max()?;
-    let length =
-        |pixels: usize, factor: usize, max: usize| (pixels * factor).div_ceil(max).div_ceil(8);
-    let blocks = |(h, v)| length(size.width, h, h_max) * length(size.height, v, v_max);
-    Some(factors.map(blocks).sum())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment(code: u8, payload: &[u8]) -> Vec<u8> {
-        let length = (payload.len() as u16 + 2).to_be_bytes();
-        [&[FILL, code][..], &length, payload].concat()
-    }
-
-    fn jpeg(width: u16, before: &[u8], scan: &[u8]) -> Vec<u8> {
-        let [x1, x0] = width.to_be_bytes();
-        let sof = segment(SOF_BASELINE, &[8, 0, 48, x1, x0, 1, 1, 0x11, 0]);
-        let sos = segment(SOS, &[1, 1, 0, 0, 63, 0]);
-        let padding = segment(0xfe, &[b'x'; 100]);
-        [&[FILL, SOI], before, &padding, &sof, &sos, scan, &[FILL, EOI]].concat()
-    }
-
-    fn read(stream: &[u8], piece_bytes: usize) -> (Output, Result<(), StreamError>) {
-        let (mut mjpeg, mut out) = (Mjpeg::new(), Output::default());
-        for piece in stream.chunks(piece_bytes) {
-            if let Err(error) = mjpeg.push(piece, &mut out) {
-                return (out, Err(error));
-            }
-        }
-        mjpeg.finish(&mut out);
-        (out, Ok(()))
-    }
-
-    fn jpegs(out: &Output) -> Vec<Vec<u8>> {
-        let data = |item: &Item| match item {
-            Item::Jpeg(jpeg) => jpeg.data.clone(),
-            other => panic!("{other:?}"),
-        };
-        out.items.iter().map(data).collect()
-    }
-
-    #[test]
-    fn thumbnails_padding_and_garbage_do_not_matter() {
-        let tables = segment(DHT, &[0; 17]);
-        let thumbnail = segment(0xe1, &jpeg(16, &[], &[1]));
-        let first = jpeg(64, &[thumbnail, tables.clone()].concat(), &[1, FILL, 0, 2, FILL, 0xd0]);
-        let second = jpeg(64, &tables, &[3, FILL, FILL, 0, 4]);
-        let stream = [&[0, 0, 7, FILL, 9][..], &first, &[0; 40], &second, &[8, FILL]].concat();
-        // The fill byte is left out.
-        let second = jpeg(64, &tables, &[3, FILL, 0, 4]);
-        for piece_bytes in 1..stream.len() {
-            let (out, result) = read(&stream, piece_bytes);
-            assert_eq!(result, Ok(()));
-            assert_eq!(jpegs(&out), [first.clone(), second.clone()], "pieces of {piece_bytes}");
-            assert_eq!(out.counters.stray_bytes, 4);
-            assert_eq!(out.counters.damaged, 0);
-            assert_eq!(out.info.size, Some(Size { width: 64, height: 48 }));
-        }
-    }
-
-    #[test]
-    fn standard_tables_are_put_in_before_the_scan() {
-        let out = read(&jpeg(64, &[], &[1]), 50).0;
-        let with = jpegs(&out).remove(0);
-        let at = memchr::memmem::find(&with, &STANDARD_TABLES).unwrap();
-        assert_eq!(with[at + STANDARD_TABLES.len()..][..2], [FILL, SOS]);
-        let without = [&with[..at], &with[at + STANDARD_TABLES.len()..]].concat();
-        assert_eq!(without, jpeg(64, &[], &[1]));
-        assert_eq!(jpegs(&read(&with, 50).0).concat(), with, "they are put in once");
-    }
-
-    #[test]
-    fn a_picture_that_is_cut_off_is_damaged_and_the_next_one_is_not() {
-        let whole = jpeg(64, &[], &[1, 2, 3]);
-        for length in whole.len() - 5..whole.len() - 1 {
-            let out = read(&[&whole[..length], &whole].concat(), 64).0;
-            assert_eq!((out.items.len(), out.counters.damaged), (1, 1), "{length}");
-        }
-        // A cut inside a segment takes bytes of the next picture for those that lack.
-        for length in 6..100 {
-            let out = read(&[&whole[..length], &whole, &whole].concat(), 64).0;
-            assert!(!out.items.is_empty() && out.counters.damaged > 0, "{length}");
-        }
-        assert_eq!(read(&whole[..120], 64).0.counters.damaged, 1);
-    }
-
-    #[test]
-    fn sizes_are_checked_and_only_the_first_is_an_error() {
-        assert_eq!(read(&jpeg(63, &[], &[1]), 64).1, Err(StreamError::OddSize(63, 48)));
-        assert_eq!(read(&jpeg(5000, &[], &[1]), 64).1, Err(StreamError::Size(5000, 48)));
-        assert_eq!(read(&jpeg(0, &[], &[1]), 64).0.counters.damaged, 1);
-        let (out, result) = read(&[jpeg(64, &[], &[1]), jpeg(63, &[], &[1])].concat(), 64);
-        assert_eq!((out.items.len(), out.counters.damaged, result), (1, 1, Ok(())));
-    }
-
-    #[test]
-    fn what_is_too_large_or_too_small_is_left_out() {
-        let whole = jpeg(64, &[], &[1]);
-        let large = jpeg(64, &[], &vec![7; JPEG_MAX_BYTES]);
-        let out = read(&[&large[..], &whole].concat(), 100_000).0;
-        assert_eq!((out.items.len(), out.counters.oversized), (1, 1));
-        let sof = segment(SOF_BASELINE, &[8, 0, 48, 0, 64, 1, 1, 0x11, 0]);
-        let small = [&[FILL, SOI], &sof[..], &segment(SOS, &[0; 6]), &[1, FILL, EOI]].concat();
-        let out = read(&[&small[..], &whole].concat(), 100_000).0;
-        assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
-    }
-
-    /// A grey picture of 8-bit samples with this many scans, and this many bytes in all.
-    fn grey([width, height]: [u16; 2], scans: usize, bytes: usize) -> Vec<u8> {
-        let ([x1, x0], [y1, y0]) = (width.to_be_bytes(), height.to_be_bytes());
-        let sof = segment(SOF_PROGRESSIVE, &[8, y1, y0, x1, x0, 1, 1, 0x11, 0]);
-        let scan = segment(SOS, &[1, 1, 0, 0, 0, 0]);
-        let mut file = [&[FILL, SOI], &sof[..], &scan.repeat(scans)].concat();
-        assert!(file.len() + 2 <= bytes);
-        file.resize(bytes - 2, 0);
-        file.extend([FILL, EOI]);
-        file
-    }
-
-    #[test]
-    fn a_picture_has_as_many_scans_as_encoders_write() {
-        for scans in [1, 10, 18, 20] {
-            let out = read(&grey([64, 48], scans, 1_000), 64).0;
-            assert_eq!((out.items.len(), out.counters.damaged), (1, 0), "{scans} scans");
-        }
-        let out = read(&[grey([64, 48], 21, 1_000), grey([64, 48], 20, 1_000)].concat(), 64).0;
-        assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
-    }
-
-    #[test]
-    fn a_picture_has_as_many_tables_as_its_scans_may_have() {
-        let tables = segment(DHT, &[0; 8 * 273]);
-        for (segments, items) in [(19, 1), (20, 0)] {
-            let out = read(&jpeg(64, &tables.repeat(segments), &[1]), 64).0;
-            assert_eq!((out.items.len(), out.counters.damaged), (items, 1 - items as u64));
-        }
-    }
-
-    #[test]
-    fn a_picture_has_as_many_bits_as_blocks() {
-        // 480 by 270 blocks.
-        for (bytes, items) in [(148, 0), (16_199, 0), (16_200, 1)] {
-            let out = read(&grey([3840, 2160], 1, bytes), 4_096).0;
-            assert_eq!(
-                (out.items.len(), out.counters.damaged),
-                (items, 1 - items as u64),
-                "{bytes}"
-            );
-        }
-    }
-
-    #[test]
-    fn blocks_are_those_of_all_components() {
-        let size = Size { width: 322, height: 242 };
-        let blocks_of = |factors: &[u8]| {
-            let components = factors.iter().flat_map(|factors| [1, *factors, 0]);
-            blocks(size, &[&[factors.len() as u8], &components.collect::<Vec<_>>()[..]].concat())
-        };
-        assert_eq!(blocks_of(&[0x11]), Some(41 * 31));
-        assert_eq!(blocks_of(&[0x22]), Some(41 * 31), "factors are relative");
-        assert_eq!(blocks_of(&[0x22, 0x11, 0x11]), Some(41 * 31 + 2 * (21 * 16)));
-        assert_eq!(blocks_of(&[0x21, 0x11, 0x11]), Some(41 * 31 + 2 * (21 * 31)));
-        assert_eq!(blocks_of(&[0x11; 4]), Some(4 * 41 * 31));
-        for impossible in [&[][..], &[0x11; 5], &[0x01], &[0x15]] {
-            assert_eq!(blocks_of(impossible), None, "{impossible:?}");
-        }
-        assert_eq!(blocks(size, &[3, 1, 0x11, 0, 2, 0x11, 0]), None, "one is missing");
-    }
-
-    #[test]
-    fn a_second_frame_header_is_damage() {
-        let sof = segment(SOF_BASELINE, &[8, 0, 48, 0, 64, 1, 1, 0x11, 0]);
-        let out = read(&[jpeg(64, &sof, &[1]), jpeg(64, &[], &[1])].concat(), 64).0;
-        assert_eq!((out.items.len(), out.counters.damaged), (1, 1));
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@
 //!
 //! - A push takes at most 1,024 steps ([`work`](crate::work)) and 10 for each of its bytes.
 //! - Between pushes, [`buffered_bytes`](Parser::buffered_bytes) is at most [`BUFFERED_MAX_BYTES`]:
-//!   one picture of 3840×2160, or twice the largest access unit. No more than one picture is kept.
+//!   one picture of 3840×2160 in three bytes a pixel. No more than one picture is kept.
 //! - What a push completes waits for `poll`. It is little more than the bytes of the push, but for
 //!   hostile streams: up to 2 kB of parameter sets before each key frame. Push at most 64 KiB at a
 //!   time, as pipes have them.
@@ -20,11 +20,11 @@
 //! use ballcast::pipe::{Item, Parser};
 //!
 //! let mut parser = Parser::new();
-//! for piece in [&b"YUV4MPEG2 W2 H"[..], b"2 F25:1\nFRAME\nabc", b"def"] {
+//! for piece in [&b"YUV4MPEG2 W16 H"[..], b"16 F25:1\nFRAME\n", &[7; 300], &[7; 84]] {
 //!     parser.push(piece)?;
 //!     while let Some(item) = parser.poll() {
 //!         let Item::Picture(picture) = item else { unreachable!("yuv4mpeg2 has pictures") };
-//!         assert_eq!(picture.y.samples, b"abcd");
+//!         assert_eq!(picture.y.samples, [7; 256]);
 //!     }
 //! }
 //! assert_eq!(parser.counters().items, 1);
@@ -53,11 +53,11 @@ use std::collections::VecDeque;
 pub use annex_b::ACCESS_UNIT_MAX_BYTES;
 pub use error::{Lack, StreamError};
 pub use format::{DETECT_MAX_BYTES, Format, detect};
-pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
+pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES, JpegFault, check as check_jpeg};
 pub use sps::Sps;
 
 use crate::containment::contain;
-use crate::media::{Picture, Size};
+use crate::media::{Picture, PixelFormat, Samples, Size};
 use annex_b::AnnexB;
 use jpeg::Mjpeg;
 use raw::Raw;
@@ -65,13 +65,18 @@ use start::{Found, Start};
 use y4m::Y4m;
 
 /// The most that a parser keeps between pushes, without what waits for [`Parser::poll`].
-pub const BUFFERED_MAX_BYTES: usize = 13 << 20;
+pub const BUFFERED_MAX_BYTES: usize = 24 << 20;
+
+/// The shortest side of a picture that is encoded.
+const ENCODED_MIN_SIDE: u64 = 16;
 
 /// Something complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     AccessUnit(AccessUnit),
     Picture(Picture),
+    /// A picture that is still to be converted.
+    Samples(Samples),
     Jpeg(Jpeg),
 }
 
@@ -84,10 +89,11 @@ pub struct AccessUnit {
     pub keyframe: bool,
 }
 
-/// One JPEG, from SOI to EOI, with Huffman tables.
+/// One JPEG, from SOI to EOI, with Huffman tables. Its data may be damaged: see [`check_jpeg`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jpeg {
     pub data: Vec<u8>,
+    /// Without a last row or column where its own size is odd.
     pub size: Size,
 }
 
@@ -190,15 +196,15 @@ impl Parser {
         Parser { state: State::Start(Start::default()), out: Output::default(), error: None }
     }
 
-    /// A parser of I420 pictures without headers. Both sides are even.
+    /// A parser of pictures without headers. Both sides are even.
     ///
     /// # Errors
-    /// [`StreamError::Size`] and [`StreamError::OddSize`].
-    pub fn raw(size: Size) -> Result<Parser, StreamError> {
-        let size = check_size(size.width as u64, size.height as u64)?;
+    /// [`StreamError::Size`], [`StreamError::TooSmall`] and [`StreamError::OddSize`].
+    pub fn raw(size: Size, pixels: PixelFormat) -> Result<Parser, StreamError> {
+        let size = check_encoded_size(size.width as u64, size.height as u64)?;
         let mut out = Output::default();
         (out.info.format, out.info.size) = (Some(Format::Raw), Some(size));
-        Ok(Parser { state: State::Raw(Raw::new(size)), out, error: None })
+        Ok(Parser { state: State::Raw(Raw::new(size, pixels)), out, error: None })
     }
 
     /// Takes the next bytes of the stream.
@@ -343,6 +349,14 @@ fn check_size(width: u64, height: u64) -> Result<Size, StreamError> {
         return Err(StreamError::OddSize(width, height));
     }
     Ok(Size { width: width as usize, height: height as usize })
+}
+
+/// The size of a picture that is to be encoded: openh264 takes none with a side below 16.
+fn check_encoded_size(width: u64, height: u64) -> Result<Size, StreamError> {
+    match width.min(height) {
+        1..ENCODED_MIN_SIDE => Err(StreamError::TooSmall(width, height)),
+        _ => check_size(width, height),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! other writes to a pipe. Where there is neither, what lies before the next of these lines is left out.
 
 use super::raw::PlaneReader;
-use super::{FrameRate, Item, Output, StreamError, check_size};
-use crate::media::Size;
+use super::{FrameRate, Output, StreamError, check_encoded_size};
+use crate::media::{PixelFormat, Size};
 use crate::work;
 
 /// A line that is longer is an error. Those of ffmpeg are below 100 bytes.
@@ -45,7 +45,7 @@ impl Y4m {
     ///
     /// # Errors
     /// [`StreamError::Header`], [`StreamError::PixelFormat`], [`StreamError::Interlaced`],
-    /// [`StreamError::Size`] and [`StreamError::OddSize`].
+    /// [`StreamError::Size`], [`StreamError::TooSmall`] and [`StreamError::OddSize`].
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), StreamError> {
         while !bytes.is_empty() {
             work::step();
@@ -82,8 +82,8 @@ impl Y4m {
                 },
                 State::Picture(mut planes) => match planes.take(&mut bytes) {
                     None => State::Picture(planes),
-                    Some(picture) => {
-                        out.add(Item::Picture(picture));
+                    Some(item) => {
+                        out.add(item);
                         State::FrameHeader(planes)
                     }
                 },
@@ -116,7 +116,7 @@ impl Y4m {
         out.info.size = Some(header.size);
         out.info.frame_rate = header.frame_rate;
         self.line.clear();
-        Ok(State::FrameHeader(PlaneReader::new(header.size)))
+        Ok(State::FrameHeader(PlaneReader::new(header.size, header.pixels)))
     }
 
     /// A line is complete that may end with one of the format.
@@ -162,12 +162,14 @@ fn is_frame_header(line: &[u8]) -> bool {
 /// The first line.
 struct Header {
     size: Size,
+    pixels: PixelFormat,
     frame_rate: Option<FrameRate>,
 }
 
 impl Header {
     fn parse(line: &[u8]) -> Result<Header, StreamError> {
         let (mut width, mut height, mut frame_rate) = (None, None, None);
+        let mut pixels = PixelFormat::PICTURE;
         for parameter in line.split(|byte| *byte == b' ').skip(1) {
             work::step();
             let Some((name, value)) = parameter.split_first() else { continue };
@@ -189,13 +191,15 @@ impl Header {
                 }
                 b'I' => check_interlacing(value)?,
                 b'C' => check_chroma(value)?,
-                // The shape of pixels (A), comments (X), and what is not known yet.
+                // The range is said in a comment, by ffmpeg alone (libavformat/yuv4mpegenc.c).
+                b'X' if value == b"COLORRANGE=FULL" => pixels.full_range = true,
+                // The shape of pixels (A), other comments (X), and what is not known yet.
                 _ => {}
             }
         }
         let width = width.ok_or(StreamError::Header("it has no width"))?;
         let height = height.ok_or(StreamError::Header("it has no height"))?;
-        Ok(Header { size: check_size(width, height)?, frame_rate })
+        Ok(Header { size: check_encoded_size(width, height)?, pixels, frame_rate })
     }
 }
 
@@ -235,6 +239,7 @@ fn check_chroma(value: &[u8]) -> Result<(), StreamError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipe::Item;
 
     /// The pictures of a stream in pieces, and its error.
     fn read(stream: &[u8], piece_bytes: usize) -> (Output, Result<(), StreamError>) {
@@ -253,30 +258,57 @@ mod tests {
         read(stream.as_bytes(), 9).1.err()
     }
 
+    /// A picture of 16x16 whose samples are all this byte.
+    fn picture(byte: u8) -> Vec<u8> {
+        vec![byte; 16 * 16 * 3 / 2]
+    }
+
     #[test]
     fn pictures_and_parameters_are_the_same_however_the_stream_is_cut() {
-        let mut stream = b"YUV4MPEG2 W4 H2 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG\n".to_vec();
-        stream.extend(b"FRAME\n\n123456789\n!FRAME Ippp\nabcdefghijkl");
+        let mut stream =
+            b"YUV4MPEG2 W16 H16 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG\n".to_vec();
+        stream.extend([b"FRAME\n", &picture(b'\n')[..], b"FRAME Ippp\n", &picture(b'l')].concat());
         for piece_bytes in 1..=stream.len() {
             let (out, result) = read(&stream, piece_bytes);
             assert_eq!(result, Ok(()), "in pieces of {piece_bytes}");
-            assert_eq!(out.info.size, Some(Size { width: 4, height: 2 }));
+            assert_eq!(out.info.size, Some(Size { width: 16, height: 16 }));
             assert_eq!(out.info.frame_rate, FrameRate::new(30_000, 1_001));
             let last = |item: &Item| match item {
-                Item::Picture(picture) => picture.v.samples[1],
+                Item::Picture(picture) => picture.v.samples[63],
                 other => panic!("{other:?}"),
             };
-            assert_eq!(out.items.iter().map(last).collect::<Vec<_>>(), *b"!l");
+            assert_eq!(out.items.iter().map(last).collect::<Vec<_>>(), *b"\nl");
             assert_eq!(out.counters.damaged, 0);
         }
         assert_eq!(read(&stream[..stream.len() - 1], 5).0.counters.damaged, 1);
     }
 
     #[test]
+    fn full_range_is_known_by_its_comment() {
+        for (comments, full_range) in [
+            ("XYSCSS=420JPEG XCOLORRANGE=FULL", true),
+            ("XCOLORRANGE=LIMITED", false),
+            ("XYSCSS=420JPEG", false),
+        ] {
+            let header = format!("YUV4MPEG2 W16 H16 F25:1 C420jpeg {comments}\nFRAME\n");
+            let stream = [header.as_bytes(), &[0, 127, 122, 255], &picture(0)[4..]].concat();
+            let (mut out, result) = read(&stream, 9);
+            assert_eq!(result, Ok(()));
+            let picture = match out.items.pop_front() {
+                Some(Item::Picture(picture)) if !full_range => picture,
+                Some(Item::Samples(samples)) if full_range => samples.into_picture(),
+                other => panic!("{comments}: {other:?}"),
+            };
+            let expected = if full_range { [16, 125, 121, 235] } else { [0, 127, 122, 255] };
+            assert_eq!(picture.y.samples[..4], expected, "{comments}");
+        }
+    }
+
+    #[test]
     fn what_is_not_progressive_420_is_refused_by_name() {
-        assert_eq!(error("W4 H2"), None);
+        assert_eq!(error("W64 H48"), None);
         for tag in ["420", "420jpeg", "420mpeg2", "420paldv"] {
-            assert_eq!(error(&format!("W4 H2 C{tag}")), None);
+            assert_eq!(error(&format!("W64 H48 C{tag}")), None);
         }
         for (tag, name) in [
             ("422", "4:2:2"),
@@ -289,30 +321,36 @@ mod tests {
             ("", "in no pixel format of yuv4mpeg2"),
             ("s3cret", "in no pixel format of yuv4mpeg2"),
         ] {
-            assert_eq!(error(&format!("W4 H2 C{tag}")), Some(StreamError::PixelFormat(name)));
+            assert_eq!(error(&format!("W64 H48 C{tag}")), Some(StreamError::PixelFormat(name)));
         }
         for order in ["It", "Ib", "Im"] {
-            assert_eq!(error(&format!("W4 H2 {order}")), Some(StreamError::Interlaced));
+            assert_eq!(error(&format!("W64 H48 {order}")), Some(StreamError::Interlaced));
         }
-        assert_eq!(error("W4 H2 I?"), None);
+        assert_eq!(error("W64 H48 I?"), None);
     }
 
     #[test]
     fn sizes_are_bounded_before_memory_is_taken() {
-        assert_eq!(error("W5 H2"), Some(StreamError::OddSize(5, 2)));
-        assert_eq!(error("W0 H2"), Some(StreamError::Size(0, 2)));
+        assert_eq!(error("W65 H48"), Some(StreamError::OddSize(65, 48)));
+        assert_eq!(error("W0 H48"), Some(StreamError::Size(0, 48)));
         assert_eq!(error("W3842 H2160"), Some(StreamError::Size(3842, 2160)));
         assert_eq!(error("W999999999 H999999999"), Some(StreamError::Size(999999999, 999999999)));
-        assert_eq!(error("W9999999999 H2"), Some(StreamError::Header("its width is not a number")));
-        assert_eq!(error("H2"), Some(StreamError::Header("it has no width")));
-        assert_eq!(error("W4"), Some(StreamError::Header("it has no height")));
-        assert_eq!(error("W-4 H2"), Some(StreamError::Header("its width is not a number")));
+        assert_eq!(
+            error("W9999999999 H48"),
+            Some(StreamError::Header("its width is not a number"))
+        );
+        assert_eq!(error("H48"), Some(StreamError::Header("it has no width")));
+        assert_eq!(error("W8 H64"), Some(StreamError::TooSmall(8, 64)));
+        assert_eq!(error("W64 H14"), Some(StreamError::TooSmall(64, 14)));
+        assert_eq!(error("W16 H16"), None);
+        assert_eq!(error("W64"), Some(StreamError::Header("it has no height")));
+        assert_eq!(error("W-4 H48"), Some(StreamError::Header("its width is not a number")));
     }
 
     #[test]
     fn frame_rates_that_make_no_sense_are_none() {
         let rate = |text: &str| {
-            let (out, result) = read(format!("YUV4MPEG2 W4 H2 F{text}\n").as_bytes(), 100);
+            let (out, result) = read(format!("YUV4MPEG2 W64 H48 F{text}\n").as_bytes(), 100);
             result.map(|()| out.info.frame_rate)
         };
         assert_eq!(rate("25:1"), Ok(FrameRate::new(25, 1)));
@@ -324,46 +362,41 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_a_picture_needs_its_header() {
-        let long = format!("W4 H2 X{}", "x".repeat(LINE_MAX_BYTES));
+        let long = format!("W64 H48 X{}", "x".repeat(LINE_MAX_BYTES));
         assert!(matches!(error(&long), Some(StreamError::Header(_))));
-        let (out, result) = read(b"YUV4MPEG2 W4 H2\nFRAMES\nabcdefghijkl", 7);
+        let (out, result) = read(b"YUV4MPEG2 W16 H16\nFRAMES\nabcdefghijkl", 7);
         assert_eq!(out.items.len(), 0);
         assert_eq!(result, Err(StreamError::Header("there is no FRAME before a picture")));
     }
 
     #[test]
     fn after_something_else_pictures_go_on_and_a_further_header_begins_a_stream() {
-        let first = b"YUV4MPEG2 W4 H2 F25:1\nFRAME\nabcdefghijkl";
+        let first = [b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n", &picture(b'a')[..]].concat();
+        let second = [b"FRAME\n", &picture(b'A')[..]].concat();
+        let larger = [b"YUV4MPEG2 W32 H16 F30:1\nFRAME\n", &[b'1'; 768][..]].concat();
         let long = [b'x'; 2 * LINE_MAX_BYTES];
         for between in [&b""[..], b"FRAMES\nFRAM\n", b"FRAM", b"\n\n\nYUV4MPEG3 ", &long] {
-            let parts: [&[u8]; 5] = [
-                first,
-                between,
-                b"FRAME\nABCDEFGHIJKL",
-                between,
-                b"YUV4MPEG2 W2 H2 F30:1\nFRAME\n123456",
-            ];
-            let stream = parts.concat();
-            for piece_bytes in 1..=stream.len() {
+            let stream = [&first[..], between, &second, between, &larger].concat();
+            for piece_bytes in (1..400).chain([stream.len()]) {
                 let (out, result) = read(&stream, piece_bytes);
                 assert_eq!(result, Ok(()), "{between:?} in pieces of {piece_bytes}");
                 let luma = |item: &Item| match item {
-                    Item::Picture(picture) => picture.y.samples.clone(),
+                    Item::Picture(picture) => (picture.y.samples.len(), picture.y.samples[0]),
                     other => panic!("{other:?}"),
                 };
-                let pictures: Vec<Vec<u8>> = out.items.iter().map(luma).collect();
-                assert_eq!(pictures, [&b"abcdefgh"[..], b"ABCDEFGH", b"1234"]);
+                let pictures: Vec<(usize, u8)> = out.items.iter().map(luma).collect();
+                assert_eq!(pictures, [(256, b'a'), (256, b'A'), (512, b'1')]);
                 assert_eq!(out.info.frame_rate, FrameRate::new(30, 1));
                 assert_eq!(out.counters.damaged, if between.is_empty() { 0 } else { 2 });
             }
         }
         // A writer that is killed within a picture, and the next one.
-        let cut = [&first[..], b"FRAME\nabcdefgh", &first.repeat(3)].concat();
+        let cut = [&first[..], &second[..second.len() - 4], &first.repeat(3)].concat();
         let (out, result) = read(&cut, 9);
         assert_eq!((out.items.len(), out.counters.damaged, result), (5, 1, Ok(())));
-        let never = [&first[..], &b"FRAME\nabcdefghijklmnop".repeat(20)].concat();
+        let never = [&first[..], &[&second[..], b"mnop"].concat().repeat(20)].concat();
         assert!(matches!(read(&never, 9).1, Err(StreamError::Header(_))));
-        let refused = [&first[..], b"YUV4MPEG2 W4 H2 C444\n"].concat();
+        let refused = [&first[..], b"YUV4MPEG2 W16 H16 C444\n"].concat();
         assert!(matches!(read(&refused, 9).1, Err(StreamError::PixelFormat(_))));
     }
 }

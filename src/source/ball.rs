@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::encode::{Encode, Quality, encoder};
-use super::{PictureError, Source, jpeg, snapshot};
+use super::latest::Latest;
+use super::{PictureError, Source, snapshot};
 use crate::media::{
     Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
 };
@@ -23,43 +24,11 @@ pub struct BallSource {
     stamp: bool,
     /// Like an encoder it is made when it is first needed: they take memory.
     latest: Option<Latest>,
+    /// The one before it, in whose place it is shown if it is damaged.
+    former: Option<Latest>,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
     /// What the encoders have encoded last.
     encoded_size: Option<Size>,
-}
-
-/// The picture that was taken last.
-struct Latest {
-    /// A JPEG file is decoded when that is first needed: without viewers it never is.
-    picture: Option<Picture>,
-    /// What it was decoded from, or will be.
-    file: Option<(Bytes, Size)>,
-    captured: Instant,
-}
-
-impl Latest {
-    fn new(picture: Raw, captured: Instant) -> Latest {
-        let (picture, file) = match picture {
-            Raw::Picture(picture) => (Some(picture), None),
-            Raw::Jpeg(jpeg) => (None, Some((jpeg.data.into(), jpeg.size))),
-        };
-        Latest { picture, file, captured }
-    }
-
-    /// Decodes the picture, unless it is decoded.
-    fn decode(&mut self) -> Result<(), PictureError> {
-        if let (None, Some((file, _))) = (&self.picture, &self.file) {
-            let failed = |error| PictureError::new(Damage::Decode, error);
-            self.picture = Some(jpeg::decode(file).map_err(failed)?);
-        }
-        Ok(())
-    }
-
-    /// The camera's own file, if it is as wide as is asked for.
-    fn file(&self, width: Option<usize>) -> Option<Bytes> {
-        let (file, size) = self.file.as_ref()?;
-        width.is_none_or(|width| width == size.width).then(|| file.clone())
-    }
 }
 
 impl BallSource {
@@ -70,19 +39,23 @@ impl BallSource {
             quality,
             stamp,
             latest: None,
+            former: None,
             encoders: BTreeMap::new(),
             encoded_size: None,
         }
     }
 
-    /// Decodes the picture that was taken last. One that is damaged is forgotten: it is decoded, and its
-    /// error told, once.
-    fn decode(&mut self) -> Result<(), PictureError> {
-        let decoded = self.latest.as_mut().map_or(Ok(()), Latest::decode);
-        if decoded.is_err() {
-            self.latest = None;
+    /// Does something with the picture that was taken last. One that is damaged is forgotten, so that its
+    /// error is told once, and the one before it is the last.
+    fn with_latest(
+        &mut self,
+        act: impl FnOnce(&mut Latest) -> Result<(), PictureError>,
+    ) -> Result<(), PictureError> {
+        let done = self.latest.as_mut().map_or(Ok(()), act);
+        if done.is_err() {
+            self.latest = self.former.take();
         }
-        decoded
+        done
     }
 }
 
@@ -95,7 +68,7 @@ impl Source for BallSource {
 
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         let size = self.ball.size();
-        let last = self.latest.take().and_then(|latest| latest.picture);
+        let last = self.latest.take().and_then(Latest::into_picture);
         let last = last.filter(|picture| picture.size() == size);
         let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
@@ -108,13 +81,16 @@ impl Source for BallSource {
     }
 
     fn show(&mut self, picture: Raw, captured: Instant) {
-        self.latest = Some(Latest::new(picture, captured));
+        let may_be_damaged = matches!(picture, Raw::Jpeg(_));
+        let former = self.latest.replace(Latest::new(picture, captured));
+        self.former = former.filter(|_| may_be_damaged);
     }
 
     fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
-        self.decode()?;
+        self.with_latest(Latest::decode)?;
         let failed = |error| PictureError::new(Damage::Encode(codec), error);
-        let Some(Latest { picture: Some(picture), captured, .. }) = &self.latest else {
+        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
+        let Some((picture, captured)) = latest else {
             return Err(PictureError::new(Damage::Decode, io::ErrorKind::NotFound));
         };
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
@@ -127,7 +103,7 @@ impl Source for BallSource {
                 entry.insert(encoder.map_err(failed)?)
             }
         };
-        let encoded = encoder.encode(picture, *captured);
+        let encoded = encoder.encode(picture, captured);
         if encoded.is_err() {
             // openh264 fails at noise that is too large for its buffers, and from then on at everything.
             self.encoders.remove(&codec);
@@ -136,11 +112,13 @@ impl Source for BallSource {
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        let damaged = |error: PictureError| SnapshotError::Damaged(error.damage);
+        self.with_latest(Latest::check).map_err(damaged)?;
         if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
             return Ok(file);
         }
-        self.decode().map_err(|error| SnapshotError::Damaged(error.damage))?;
-        snapshot(self.latest.as_ref().and_then(|latest| latest.picture.as_ref()), width)
+        self.with_latest(Latest::decode).map_err(damaged)?;
+        snapshot(self.latest.as_ref().and_then(Latest::picture), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
@@ -155,6 +133,7 @@ impl Source for BallSource {
 mod tests {
     use super::*;
     use crate::pipe::Jpeg;
+    use crate::source::jpeg;
 
     #[test]
     fn after_a_picture_that_cannot_be_encoded_the_next_one_is_a_key_frame() {
@@ -175,6 +154,29 @@ mod tests {
         }
         assert!(encode(noise).is_err());
         assert!(encode(Picture::filled(size, Colour::GREEN)).unwrap().is_keyframe());
+    }
+
+    #[test]
+    fn in_place_of_a_damaged_picture_the_last_good_one_is_shown() {
+        let size = Size { width: 64, height: 48 };
+        let good = snapshot(Some(&Picture::filled(size, Colour::GREEN)), None).unwrap();
+        // Without the end of its data.
+        let damaged = [&good[..good.len() - 20], &[0xff, 0xd9]].concat();
+        let mut source = BallSource::new(size, 30, Quality::Constant, false);
+        let show = |source: &mut BallSource, data: &[u8]| {
+            source.show(Raw::Jpeg(Jpeg { data: data.to_vec(), size }), Instant::now());
+        };
+        for width in [None, Some(32)] {
+            show(&mut source, &good);
+            show(&mut source, &damaged);
+            let error = Err(SnapshotError::Damaged(Damage::Decode));
+            assert_eq!(source.snapshot(width), error, "told once");
+            assert!(source.snapshot(width).is_ok(), "{width:?}");
+        }
+        show(&mut source, &damaged);
+        assert!(source.encode(Codec::H264).is_err());
+        show(&mut source, &good);
+        assert!(source.encode(Codec::H264).unwrap().is_keyframe());
     }
 
     #[test]

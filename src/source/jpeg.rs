@@ -7,40 +7,48 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::media::{Colour, Picture, Size};
+use crate::media::{
+    Colour, Layout, Picture, PixelFormat, Samples, Size, limited_chroma, limited_luma,
+};
 
-/// The picture of a JPEG file with an even number of pixels in both directions.
+/// The picture of a JPEG file. Of an odd number of columns or rows, the last is left out, as 4:2:0 has
+/// none. The file must be [whole](crate::pipe::check_jpeg): the decoder fills in what is missing.
 ///
 /// # Errors
-/// The file is damaged.
+/// The file is damaged, or of a kind that is not decoded.
 pub fn decode(file: &[u8]) -> io::Result<Picture> {
     let failed = |error| io::Error::other(format!("JPEG: {error:?}"));
     let options = DecoderOptions::new_fast();
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(failed)?;
-    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let samples_of = if is_grey { ColorSpace::Luma } else { ColorSpace::YCbCr };
+    let colours = decoder.input_colorspace();
+    let samples_of = match colours {
+        Some(kind @ (ColorSpace::Luma | ColorSpace::RGB)) => kind,
+        _ => ColorSpace::YCbCr,
+    };
     decoder.set_options(options.jpeg_set_out_colorspace(samples_of));
     let mut samples = decoder.decode().map_err(failed)?;
-    if is_grey {
+    if samples_of == ColorSpace::Luma {
         samples = samples.iter().flat_map(|luma| [*luma, 128, 128]).collect();
     }
     let dimensions =
         decoder.dimensions().filter(|(width, height)| width * height * 3 == samples.len());
-    let (width, height) = dimensions.ok_or_else(|| io::Error::other("JPEG: no YCbCr"))?;
-    if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
-        return Err(io::Error::other(format!("JPEG: {width}x{height} is odd")));
+    let (width, height) = dimensions.ok_or_else(|| io::Error::other("JPEG: no three samples"))?;
+    if !width.is_multiple_of(2) {
+        let rows = samples.chunks_exact(3 * width).flat_map(|row| &row[..3 * (width - 1)]);
+        samples = rows.copied().collect();
     }
-    Ok(to_i420(&samples, Size { width, height }))
+    let size = Size { width: width & !1, height: height & !1 };
+    if samples_of == ColorSpace::RGB {
+        let format = PixelFormat::usual(Layout::Rgb24);
+        return Ok(Samples { size, format, planes: [samples, vec![], vec![]] }.into_picture());
+    }
+    Ok(to_i420(&samples, size))
 }
 
 /// From a sample of each kind for each pixel in full range to I420 in limited range.
 fn to_i420(samples: &[u8], size: Size) -> Picture {
-    let scaled = |sample: usize, zero: f32, range: f32, zero_is: f32| {
-        ((sample as f32 - zero_is) * range / 255.0 + zero).round() as u8
-    };
-    let luma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 16.0, 219.0, 0.0));
-    let chroma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 128.0, 224.0, 128.0));
+    let (luma, chroma) = (limited_luma(), limited_chroma());
     let mut picture = Picture::filled(size, Colour::BLACK);
     let row_pairs = samples.chunks_exact(2 * 3 * size.width);
     let luma_pairs = picture.y.samples.chunks_exact_mut(2 * size.width);
@@ -148,6 +156,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn of_an_odd_side_the_last_row_or_column_is_left_out() {
+        for (width, height) in [(65, 48), (64, 49), (65, 49)] {
+            let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (2 * x + y) as u8));
+            let mut file = Vec::new();
+            let encoder = jpeg_encoder::Encoder::new(&mut file, 95);
+            let colours = jpeg_encoder::ColorType::Luma;
+            encoder.encode(&pixels.collect::<Vec<u8>>(), width, height, colours).unwrap();
+            let picture = decode(&file).unwrap();
+            assert_eq!(picture.size(), Size { width: 64, height: 48 });
+            for (x, y) in [(0, 0), (63, 0), (0, 47), (63, 47)] {
+                let expected = limited_luma()[2 * x + y];
+                assert!(picture.y.at(x, y).abs_diff(expected) < 4, "{width}x{height} {x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn red_green_and_blue_in_a_file_are_those_of_the_picture() {
+        let mut file = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut file, 95);
+        // As Adobe writes it: no transform. The samples are not converted on their way in.
+        encoder.add_app_segment(14, b"Adobe\0\x64\0\0\0\0\0".to_vec()).unwrap();
+        let red = [255, 0, 0].repeat(64 * 48);
+        encoder.encode(&red, 64, 48, jpeg_encoder::ColorType::Ycbcr).unwrap();
+        let picture = decode(&file).unwrap();
+        let samples = [&picture.y, &picture.u, &picture.v].map(|plane| plane.at(20, 20));
+        let is_red = samples.iter().zip([81, 90, 240]).all(|(is, should)| is.abs_diff(should) < 4);
+        assert!(is_red, "{samples:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod ball;
 mod contained;
 pub mod encode;
 pub mod jpeg;
+mod latest;
 mod snapshot;
 
 use std::fmt;

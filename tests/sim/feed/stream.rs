@@ -15,7 +15,7 @@ pub enum Format {
 }
 
 /// Width and height of the pictures: a stream changes from one to the other.
-pub const SIZES: [[u8; 2]; 2] = [[8, 2], [8, 4]];
+pub const SIZES: [[u8; 2]; 2] = [[16, 16], [16, 32]];
 /// Of all chroma samples, which are 128 in words.
 const CHROMA: u8 = 0x5a;
 /// Filler of slices, without zero bytes.
@@ -54,6 +54,7 @@ pub fn shows(picture: &Raw) -> Shows {
                 _ => Shows::Other,
             }
         }
+        Raw::Samples(_) => Shows::Other,
         // SOI, and a comment with the number.
         Raw::Jpeg(jpeg) => match (jpeg.data.get(6..), jpeg.data.get(10)) {
             (_, Some(b'd')) => Shows::Damaged,
