@@ -15,6 +15,8 @@ const PARAMETER_SETS: &[u8] = &[
 ];
 const IDR_SLICE: &[u8] = &[0, 0, 0, 1, 0x65, 0x88, 0x84];
 const SLICE: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a, 0x84];
+/// The end of the sequence.
+const END: &[u8] = &[0, 0, 0, 1, 0x0a];
 const PERIOD: Duration = Duration::from_millis(40);
 /// Half of a period, but at most this.
 const SPREAD: Duration = Duration::from_millis(15);
@@ -26,9 +28,9 @@ fn picture(number: u8, keyframe: bool, bytes: usize) -> Vec<u8> {
     [head, vec![0xaa; bytes], vec![0x80 | number, 0x55]].concat()
 }
 
-/// Writes a picture, which is known to be complete after some milliseconds of quiet.
+/// Writes a picture, which is complete at once.
 fn write(world: &mut World, picture: &[u8]) {
-    for bytes in picture.chunks(1 << 16) {
+    for bytes in [picture, END].concat().chunks(1 << 16) {
         world.input(Input::Feed(Event::Bytes(bytes)));
     }
 }

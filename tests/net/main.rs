@@ -11,6 +11,7 @@
 mod floods;
 mod namespaces;
 mod rates;
+mod relayed;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -31,7 +32,7 @@ const INSIDE: &str = "BALLCAST_TEST_NETWORK";
 /// Its name and itself.
 type Test = (&'static str, fn(&Network));
 
-const TESTS: [Test; 12] = [
+const TESTS: [Test; 13] = [
     ("the_ball_is_shown_across_a_router", plays),
     ("loss_is_repaired_before_it_is_seen", loss),
     ("a_link_that_was_down_brings_the_picture_back", link_down),
@@ -42,6 +43,7 @@ const TESTS: [Test; 12] = [
     ("a_server_whose_address_changes_goes_on_with_the_same_viewers", server_moves),
     ("an_address_that_comes_is_served_and_what_was_bound_stays", bind),
     ("latency_is_as_before_a_second_after_the_queue_was_full", rates::slow_link),
+    ("a_source_behind_a_slow_link_loses_no_picture", relayed::slow_link),
     ("a_flood_of_datagrams_does_not_stop_the_picture", floods::datagrams),
     ("a_flood_of_requests_does_not_stop_the_picture", floods::requests),
 ];

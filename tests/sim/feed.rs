@@ -117,6 +117,8 @@ pub struct Begun {
     pub number: u64,
     pub keyframe: bool,
     pub is_damaged: bool,
+    /// So many bytes of the piece tell that it has begun.
+    head: usize,
 }
 
 /// What has happened to the stream.
@@ -169,6 +171,8 @@ struct Writer {
     end: End,
     ends_at: Instant,
     is_bad: bool,
+    /// Pictures in a row that came in one piece.
+    whole_pictures: u32,
 }
 
 pub struct FarEnd {
@@ -282,6 +286,7 @@ impl FarEnd {
             end,
             ends_at: begins + life,
             is_bad: false,
+            whole_pictures: 0,
         }
     }
 

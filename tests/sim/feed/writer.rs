@@ -10,8 +10,8 @@ use crate::tally::{Fault, Tally};
 
 /// Nobody writes a film of this size into a stream by mistake, but many have one as a file.
 const WRONG_FILE_BYTES: usize = 20 << 20;
-/// A pause of a writer after which the core may take a picture for complete.
-const PAUSE: Duration = Duration::from_millis(3);
+/// A writer of whole pictures may be trusted after so many.
+const MAY_BE_TRUSTED_AFTER: u32 = 500;
 
 impl FarEnd {
     pub(super) fn write(&mut self, now: Instant, tally: &mut Tally) -> Turn {
@@ -80,8 +80,9 @@ impl FarEnd {
             if index == stalled {
                 piece.wait += stall;
             }
-            piece.is_bad |= index > 0 && piece.wait >= PAUSE;
+            piece.is_bad |= index > 0 && writer.whole_pictures >= MAY_BE_TRUSTED_AFTER;
         }
+        writer.whole_pictures = if pieces.len() > 1 { 0 } else { writer.whole_pictures + count };
         writer.pieces.extend(pieces.into_iter().flat_map(in_reads));
     }
 
@@ -118,14 +119,18 @@ impl FarEnd {
         cuts.extend([0, piece.bytes.len()]);
         cuts.sort_unstable();
         cuts.dedup();
-        let Piece { bytes, mut begins, mut completes, is_bad, .. } = piece;
+        let Piece { bytes, begins, mut completes, is_bad, .. } = piece;
+        let mut begins = begins.into_iter().peekable();
         let count = cuts.len() - 1;
         let mut pieces = Vec::new();
         for (index, range) in cuts.windows(2).enumerate() {
             pieces.push(Piece {
                 wait: if index == 0 { Duration::ZERO } else { self.milliseconds(most) },
                 bytes: bytes[range[0]..range[1]].to_vec(),
-                begins: std::mem::take(&mut begins),
+                begins: std::iter::from_fn(|| {
+                    begins.next_if(|begun| begun.head <= range[1] || index + 1 == count)
+                })
+                .collect(),
                 completes: if index + 1 == count { std::mem::take(&mut completes) } else { vec![] },
                 is_bad,
             });
@@ -148,7 +153,7 @@ impl FarEnd {
             let Written { mut bytes, keyframe, head } =
                 writer.stream.next(number, false, &mut self.rng);
             bytes.truncate(self.rng.usize(head..=bytes.len()).min(bytes.len() - 1).min(READ_BYTES));
-            let begins = vec![Begun { number, keyframe, is_damaged: true }];
+            let begins = vec![Begun { number, keyframe, is_damaged: true, head }];
             told.push(Told::Bytes(Piece { bytes, begins, is_bad: true, ..Piece::default() }));
         }
         match (end, self.options.kind) {
@@ -240,10 +245,11 @@ impl FarEnd {
 }
 
 fn in_one_piece(pictures: &[(u64, Written)]) -> Vec<Piece> {
-    let begun = |(number, written): &(u64, Written)| Begun {
-        number: *number,
-        keyframe: written.keyframe,
-        is_damaged: false,
+    let mut bytes = 0;
+    let begun = |(number, written): &(u64, Written)| {
+        let head = bytes + written.head;
+        bytes += written.bytes.len();
+        Begun { number: *number, keyframe: written.keyframe, is_damaged: false, head }
     };
     vec![Piece {
         wait: Duration::ZERO,

@@ -39,8 +39,8 @@ const READS_AT_ONCE: usize = 32;
 /// The group of frames that is under way.
 #[derive(Debug, Clone, Copy)]
 struct GroupSeen {
+    /// When its key frame has come out.
     begun_at: Instant,
-    /// When its key frame was complete.
     kept_since: Instant,
     bytes: usize,
 }
@@ -56,13 +56,18 @@ struct Opening {
     largest: usize,
     /// The core cannot be expected to make the best of it.
     is_bad: bool,
-    /// When the last picture was complete that is not damaged.
+    /// When the last picture has come out that is not damaged: those of H.264 do when the next one
+    /// begins, at the latest.
     complete: Option<Instant>,
     /// Which one.
     last: Option<u64>,
+    /// Those that are complete, and need not have come out.
+    waiting: Vec<u64>,
     /// The last one that has begun.
     begun: Option<u64>,
     group: Option<GroupSeen>,
+    /// The last key frame that has begun, and the bytes since.
+    keyframe: Option<(u64, usize)>,
 }
 
 /// How far the pictures that were read are apart. Limits follow it, as slow sources are no silent ones.
@@ -277,20 +282,25 @@ impl FeedRules {
         for begun in &piece.begins {
             opening.begun = Some(begun.number);
             if begun.keyframe {
-                opening.group =
-                    Some(GroupSeen { begun_at: now, kept_since: now + TAKEN_WITHIN, bytes: 0 });
+                opening.keyframe = Some((begun.number, 0));
             }
+        }
+        if let Some((_, bytes)) = &mut opening.keyframe {
+            *bytes += piece.bytes.len();
         }
         if let Some(group) = &mut opening.group {
             group.bytes += piece.bytes.len();
         }
-        if !piece.completes.is_empty() {
-            opening.complete = Some(now);
-            opening.last = piece.completes.last().copied();
-            // A writer that stops at a block of a buffered stream may hold the rest.
-            if opening.bytes.is_multiple_of(4_096) {
-                opening.is_bad = true;
-            }
+        opening.waiting.extend(&piece.completes);
+        let begun = opening.begun;
+        let comes_out = |number: &u64| !self.is_h264 || begun.is_some_and(|begun| *number < begun);
+        let out = opening.waiting.iter().copied().filter(comes_out).max();
+        opening.waiting.retain(|number| !comes_out(number));
+        let Some(last) = out else { return };
+        (opening.complete, opening.last) = (Some(now), out);
+        if let Some((_, bytes)) = opening.keyframe.take_if(|(keyframe, _)| *keyframe <= last) {
+            opening.group =
+                Some(GroupSeen { begun_at: now, kept_since: now + TAKEN_WITHIN, bytes });
         }
     }
 
