@@ -194,8 +194,8 @@ fn a_stream_keeps_the_source_awake_and_gets_ten_pictures_a_second() {
     assert!(
         start.contains("Content-Type: multipart/x-mixed-replace; boundary=ballcast-picture\r\n")
     );
-    let first = "\r\n\r\n--ballcast-picture\r\nContent-Type: image/jpeg\r\nContent-Length: 11\r\n\r\n\
-                 JPEG 1 None\r\n--ballcast-picture\r\n";
+    let first = "\r\n\r\n--ballcast-picture\r\nContent-Type: image/jpeg\r\nContent-Length: 11\r\n\
+                 X-Timestamp: 784111777.000000\r\n\r\nJPEG 1 None\r\n--ballcast-picture\r\n";
     assert!(start.ends_with(first) && !start.contains("Transfer-Encoding"), "{start}");
     let mut parts = 0;
     for _ in 0..1_000 {

@@ -1,6 +1,8 @@
 //! A stream from outside, in virtual time: what of it reaches the viewers, and what they see while
 //! there is nothing.
 
+#[path = "streams/attempts.rs"]
+mod attempts;
 #[path = "streams/law.rs"]
 mod law;
 mod support;

@@ -49,16 +49,21 @@ impl Feed {
         (self.last_item, self.is_overdue) = (Some(now), false);
         self.rhythm.note_picture(now);
         if let pipe::Item::AccessUnit(unit) = &item {
+            self.groups.note_picture(now, unit.keyframe);
             if !self.flood.admit(now, unit.keyframe) {
+                self.is_cut = true;
                 return self.blame(now, Cause::TooMany(MOST_PER_SECOND));
             }
-            self.groups.note_picture(now, unit.keyframe);
+            self.is_cut &= !unit.keyframe;
         }
         if let Some(cause) = self.watch.blame() {
             self.blame(now, cause);
             if !self.watch.tries_pictures() || !self.watch.take_trial(now) {
+                self.is_cut = true;
                 return;
             }
+        } else if self.is_cut && self.is_encoded() {
+            return;
         } else {
             self.run(now);
         }

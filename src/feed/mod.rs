@@ -152,6 +152,8 @@ pub struct Feed {
     /// When it is opened again.
     open_at: Option<Instant>,
     give_up_at: Option<Instant>,
+    /// Pictures of the group under way were not shown.
+    is_cut: bool,
     file: Playback,
     groups: Groups,
     commands: VecDeque<Command>,
@@ -179,6 +181,7 @@ impl Feed {
             ending: None,
             open_at: Some(now),
             give_up_at: None,
+            is_cut: false,
             file: Playback::default(),
             groups: Groups::default(),
             commands: VecDeque::new(),
@@ -307,6 +310,7 @@ impl Feed {
         self.parser = parser(&self.config);
         self.attempt = Attempt::opened(now);
         self.rhythm.restart();
+        self.is_cut = false;
         self.watch.reopen(now, self.config.kind == Kind::File);
         match self.config.kind {
             Kind::Command => self.has_process = true,

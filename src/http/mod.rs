@@ -76,7 +76,7 @@ pub use authority::Authority;
 pub use connection::{Connection, Context, Event, Request, Verdict};
 pub use head::{Head, Method};
 pub use headers::WHITE_SPACE;
-pub use response::Response;
+pub use response::{Response, http_date};
 pub use url::{Url, UrlError};
 
 /// The longest request target. RFC 9112 section 3 recommends room for 8000 bytes.

@@ -27,6 +27,11 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
 
+/// A date as HTTP writes it (RFC 9110, section 5.6.7).
+pub fn http_date(date: SystemTime) -> String {
+    httpdate::fmt_http_date(date.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DATE))
+}
+
 /// An answer. The connection adds Date, Content-Length, Connection and the security headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -121,14 +126,13 @@ impl Response {
     }
 
     fn head(&self, date: SystemTime, close: bool) -> String {
-        let date = date.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DATE);
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
         let mut add = |name: &str, value: &str| {
             for part in [name, ": ", value, "\r\n"] {
                 head.push_str(part);
             }
         };
-        add("Date", &httpdate::fmt_http_date(date));
+        add("Date", &http_date(date));
         let replaced = |name: &str| self.headers.iter().any(|(own, _)| *own == name);
         for (name, value) in SECURITY_HEADERS.iter().filter(|(name, _)| !replaced(name)) {
             add(name, value);

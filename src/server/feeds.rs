@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::frames::FanOut;
+use super::snapshots::Taken;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
 use crate::media::{Codec, Damage, Picture, Samples, Size, has_room_for_words, no_signal};
@@ -122,7 +123,7 @@ impl Server {
     fn encode(&mut self, now: Instant, picture: Raw, captured: Instant, is_reported: bool) {
         let codecs = self.request_keyframes(now);
         self.outbox.push_back(Output::Encode { picture, captured, codecs, is_reported });
-        self.snapshots.note_capture();
+        self.snapshots.note_capture(Taken { at: captured, is_words: !is_reported });
         self.request_part(now);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::snapshots::Taken;
 use super::{Output, Server, Timer};
 use crate::feed::Feed;
 use crate::media::{Codec, Frame};
@@ -45,7 +46,7 @@ impl Server {
                 self.note_picture(now, skipped);
                 let codecs = self.request_keyframes(now);
                 self.outbox.push_back(Output::Capture(codecs));
-                self.snapshots.note_capture();
+                self.snapshots.note_capture(Taken { at: now, is_words: false });
                 self.request_part(now);
             }
         }

@@ -392,10 +392,14 @@ impl Server {
         }
     }
 
-    fn date(&self, now: Instant) -> SystemTime {
+    /// What the wall clock says, or has said, at this time.
+    fn date(&self, at: Instant) -> SystemTime {
         let (wall, read_at) = self.wall_clock;
-        let passed = now.saturating_duration_since(read_at);
-        wall.checked_add(passed).unwrap_or(wall)
+        let date = match at.checked_duration_since(read_at) {
+            Some(passed) => wall.checked_add(passed),
+            None => wall.checked_sub(read_at.saturating_duration_since(at)),
+        };
+        date.unwrap_or(wall)
     }
 
     fn shut_down(&mut self, now: Instant) {

@@ -36,6 +36,8 @@ pub(super) struct Snapshots {
     files: BTreeMap<Width, File>,
     /// The widths of files that the source was not asked for yet, the first in line first.
     line: VecDeque<Width>,
+    /// The newest picture.
+    newest: Option<Taken>,
     /// The last file was of the picture's own width.
     had_own_width: bool,
     share: FileShare,
@@ -48,14 +50,22 @@ pub(super) struct Snapshots {
     part_requested: bool,
 }
 
+/// What is known of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub at: Instant,
+    /// It has the words in it that viewers see while there is no picture.
+    pub is_words: bool,
+}
+
 #[derive(Debug)]
 enum File {
     /// In line.
     Wanted,
     /// The source was asked for it. There may have been a newer picture since.
-    Requested { of_newest: bool },
-    /// A file of the newest picture.
-    Encoded(Bytes),
+    Requested { of_newest: bool, taken: Taken },
+    /// A file of the newest picture, and when that was taken.
+    Encoded(Bytes, Instant),
 }
 
 /// A request without an answer yet.
@@ -87,10 +97,11 @@ impl Snapshots {
     }
 
     /// There is a newer picture than the one that there are files of.
-    pub(super) fn note_capture(&mut self) {
-        self.files.retain(|_, file| !matches!(file, File::Encoded(_)));
+    pub(super) fn note_capture(&mut self, taken: Taken) {
+        self.newest = Some(taken);
+        self.files.retain(|_, file| !matches!(file, File::Encoded(..)));
         for file in self.files.values_mut() {
-            if let File::Requested { of_newest } = file {
+            if let File::Requested { of_newest, .. } = file {
                 *of_newest = false;
             }
         }
@@ -186,14 +197,14 @@ impl Server {
     ) -> Result<Option<Response>, Response> {
         let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
         let width = asked_width.map(snapshot::width_of_file);
-        self.admit_picture()?;
+        self.admit_picture(now, is_for_stream)?;
         if is_for_stream {
             self.admit_stream(now, self.client_of(visitor))?;
         }
         match self.snapshots.files.get(&width) {
-            Some(File::Encoded(jpeg)) if !self.newest_picture_is_old(now) => {
-                let jpeg = jpeg.clone();
-                return Ok(Some(self.answer_with(now, id, &jpeg, is_for_stream)));
+            Some(File::Encoded(jpeg, taken)) if !self.newest_picture_is_old(now) => {
+                let (jpeg, taken) = (jpeg.clone(), *taken);
+                return Ok(Some(self.answer_with(now, id, &jpeg, taken, is_for_stream)));
             }
             Some(File::Wanted | File::Requested { .. }) => {}
             _ => {
@@ -213,14 +224,30 @@ impl Server {
         self.feed.is_none() && self.clock.can_tick_alone(now)
     }
 
-    fn admit_picture(&self) -> Result<(), Response> {
+    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Response> {
         if self.shutting_down {
             return Err(self.shutting_down());
+        }
+        if !is_for_stream && !self.tries_newest_picture() {
+            self.check_problem(now)?;
         }
         if self.feed.as_ref().is_some_and(Feed::is_encoded) {
             return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
         }
         Ok(())
+    }
+
+    /// There is no picture while [`health`](crate::web::health) says so: the last one may be of yesterday.
+    /// Streams show the words that viewers see.
+    fn check_problem(&self, now: Instant) -> Result<(), Response> {
+        let problem = self.problem(now);
+        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(&sentence, RETRY_AFTER)))
+    }
+
+    /// Whether the newest picture is one of a stream whose pictures could not be shown.
+    fn tries_newest_picture(&self) -> bool {
+        let is_picture = self.snapshots.newest.is_some_and(|newest| !newest.is_words);
+        is_picture && self.feed.as_ref().is_some_and(Feed::tries_pictures)
     }
 
     /// Whether there is a place for a stream more. Where there is none, the oldest stream of the client
@@ -278,10 +305,11 @@ impl Server {
                 continue;
             }
             if self.newest_picture_is_old(now) && self.clock.tick_alone(now) {
-                self.snapshots.note_capture();
+                self.snapshots.note_capture(Taken { at: now, is_words: false });
                 self.outbox.push_back(Output::Capture(Vec::new()));
             }
-            self.snapshots.files.insert(width, File::Requested { of_newest: true });
+            let taken = self.snapshots.newest.unwrap_or(Taken { at: now, is_words: false });
+            self.snapshots.files.insert(width, File::Requested { of_newest: true, taken });
             self.snapshots.share.begin(now);
             self.outbox.push_back(Output::Snapshot { width });
         }
@@ -319,10 +347,10 @@ impl Server {
         made: Result<Bytes, SnapshotError>,
         cost: Duration,
     ) {
-        let Some(File::Requested { of_newest }) = self.snapshots.files.get(&width) else {
+        let Some(File::Requested { of_newest, taken }) = self.snapshots.files.get(&width) else {
             return;
         };
-        let of_newest = *of_newest;
+        let (of_newest, taken) = (*of_newest, *taken);
         self.snapshots.files.remove(&width);
         self.snapshots.share.end(now, cost, self.picture_period());
         if let Err(SnapshotError::TooWide { picture_width }) = made {
@@ -333,39 +361,68 @@ impl Server {
         if let Ok(jpeg) = &made {
             self.counters.jpegs_made += 1;
             if of_newest {
-                self.snapshots.files.insert(width, File::Encoded(jpeg.clone()));
+                self.snapshots.files.insert(width, File::Encoded(jpeg.clone(), taken.at));
             }
         }
-        self.counters.pictures_damaged += u64::from(matches!(made, Err(SnapshotError::Damaged(_))));
+        if !taken.is_words {
+            self.note_file(now, made.as_ref().err().copied());
+        }
+        let problem = self.check_problem(now);
         for (id, waiting) in self.snapshots.take_waiting(width) {
             let mut response = match &made {
-                Ok(jpeg) => self.answer_with(now, id, jpeg, waiting.is_for_stream),
+                Ok(jpeg) => match problem.clone().err().filter(|_| !waiting.is_for_stream) {
+                    Some(refusal) => refusal,
+                    None => self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream),
+                },
                 Err(error) => snapshot::refusal(*error, RETRY_AFTER),
             };
             response.headers.extend(waiting.cors.headers);
             self.with_connection(now, id, |http| http.respond(response));
         }
         if let Ok(jpeg) = made {
-            self.send_part(now, streams, &jpeg);
+            self.send_part(now, streams, &jpeg, taken.at);
         }
         self.request_files(now);
     }
 
-    fn answer_with(&mut self, now: Instant, id: ConnId, jpeg: &Bytes, is_stream: bool) -> Response {
+    /// A picture of the stream has become a file, or not. That is how it is known to be good while nobody
+    /// watches the video.
+    fn note_file(&mut self, now: Instant, error: Option<SnapshotError>) {
+        let damage = match error {
+            None => None,
+            Some(SnapshotError::Damaged(damage)) => Some(damage),
+            Some(_) => return,
+        };
+        if !self.viewers.counts().any_watching() {
+            self.handle_outcome(now, damage);
+        } else {
+            self.counters.pictures_damaged += u64::from(damage.is_some());
+        }
+    }
+
+    fn answer_with(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        jpeg: &Bytes,
+        taken: Instant,
+        is_stream: bool,
+    ) -> Response {
+        let taken = self.date(taken);
         if !is_stream {
             self.counters.snapshots_sent += 1;
-            return snapshot::picture(jpeg.clone());
+            return snapshot::picture(jpeg.clone(), taken);
         }
         self.counters.mjpeg_parts_sent += 1;
         if self.snapshots.streams.is_empty() {
             self.snapshots.next_part_at = Some(now + PART_PERIOD);
         }
         self.snapshots.streams.insert(id);
-        snapshot::stream(jpeg)
+        snapshot::stream(jpeg, taken)
     }
 
-    fn send_part(&mut self, now: Instant, streams: BTreeSet<ConnId>, jpeg: &[u8]) {
-        let part = snapshot::part(jpeg);
+    fn send_part(&mut self, now: Instant, streams: BTreeSet<ConnId>, jpeg: &[u8], taken: Instant) {
+        let part = snapshot::part(jpeg, self.date(taken));
         for id in streams {
             if self.connections.get(&id).is_some_and(|connection| connection.http.takes_part()) {
                 self.counters.mjpeg_parts_sent += 1;

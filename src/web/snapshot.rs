@@ -1,12 +1,12 @@
 //! Pictures for whatever has no WebRTC: `GET /snapshot.jpg`, one picture as a JPEG file, and `GET
 //! /stream.mjpg`, a picture after the other in one response.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::query;
-use crate::http::{Head, Response};
+use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
 use crate::refusal::Reason;
 
@@ -46,14 +46,25 @@ pub fn width_of_file(asked: usize) -> usize {
     WIDTHS.into_iter().find(|width| *width >= asked).unwrap_or(WIDTH_MAX)
 }
 
-/// The answer to a request for one picture.
-pub fn picture(jpeg: Bytes) -> Response {
-    Response::new(200).with_body(JPEG, jpeg).with_header("Cache-Control", "no-store")
+/// The answer to a request for one picture, which was taken at this time: `Last-Modified` has it in whole
+/// seconds (RFC 9110, section 8.8.2), `X-Timestamp` as mjpg-streamer and uStreamer write it.
+pub fn picture(jpeg: Bytes, taken: SystemTime) -> Response {
+    Response::new(200)
+        .with_body(JPEG, jpeg)
+        .with_header("Cache-Control", "no-store")
+        .with_header("Last-Modified", http::http_date(taken))
+        .with_header("X-Timestamp", timestamp(taken))
+}
+
+/// Seconds since 1970, with six decimals.
+fn timestamp(taken: SystemTime) -> String {
+    let since = taken.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }
 
 /// The beginning of an answer that shows one picture after the other, with the first of them.
-pub fn stream(first: &[u8]) -> Response {
-    let body = [BOUNDARY, &part(first)].concat();
+pub fn stream(first: &[u8], taken: SystemTime) -> Response {
+    let body = [BOUNDARY, &part(first, taken)].concat();
     Response::new(200)
         .with_body(MULTIPART, body)
         .with_header("Cache-Control", "no-store")
@@ -62,18 +73,30 @@ pub fn stream(first: &[u8]) -> Response {
 
 /// One picture of a stream. The next boundary is at its end, as Chromium shows a part when it has
 /// seen what follows it.
-pub fn part(jpeg: &[u8]) -> Bytes {
-    let head = format!("Content-Type: {JPEG}\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+pub fn part(jpeg: &[u8], taken: SystemTime) -> Bytes {
+    let head = format!(
+        "Content-Type: {JPEG}\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
+        jpeg.len(),
+        timestamp(taken)
+    );
     [head.as_bytes(), jpeg, b"\r\n", BOUNDARY].concat().into()
+}
+
+/// There is no picture now, for this reason.
+pub fn no_picture(sentence: &str, wait: Duration) -> Response {
+    Response::problem(503, Reason::NoSource, sentence).retry_after(wait)
 }
 
 /// Why there is no picture, to whoever asked for one, and when to ask again if that may help.
 pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
     match error {
-        SnapshotError::NoPicture | SnapshotError::Damaged(_) => {
+        SnapshotError::NoPicture => {
             let sentence = "There is no picture: the camera or the encoder on the device has \
                             failed. Its log says why.";
-            Response::problem(503, Reason::NoSource, sentence).retry_after(wait)
+            no_picture(sentence, wait)
+        }
+        SnapshotError::Damaged(damage) => {
+            no_picture(&format!("The newest picture cannot be shown: {damage}."), wait)
         }
         SnapshotError::NoPictures => {
             let sentence = "This server has encoded video only, no pictures: watch it on the page \

@@ -1,9 +1,9 @@
 //! A source that has delivered bytes for 5 s either shows pictures, or does not run and says why.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ballcast::feed::{Event, Kind};
-use ballcast::media::{Codec, Damage};
+use ballcast::media::{Codec, Damage, SnapshotError};
 use ballcast::server::Input;
 use serde_json::Value;
 
@@ -156,5 +156,61 @@ fn more_pictures_than_any_camera_has_are_a_failure_and_not_sent_to_all() {
     assert!(sent <= 241, "{sent} frames");
     assert_fails(&mut world, "more than 240 pictures a second");
     write(&mut world, 4, |number| unit(number as u8 % 100, number.is_multiple_of(25)));
+    assert_eq!(source(&mut world)["state"], "running");
+}
+
+const SNAPSHOT: &[u8] = b"GET /snapshot.jpg HTTP/1.1\r\nHost: camera\r\n\r\n";
+
+fn snapshot(world: &mut World) -> String {
+    let id = world.connect("10.2.0.1:4000".parse().unwrap());
+    world.input(Input::Received(id, SNAPSHOT));
+    String::from_utf8(world.take_sent(id)).unwrap()
+}
+
+#[test]
+fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_picture() {
+    let mut world = world(Kind::Fifo);
+    let answer = snapshot(&mut world);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("Waiting for something to write a picture."), "{answer}");
+    write(&mut world, 1, |_| jpeg());
+    world.input(Input::WallClock(SystemTime::UNIX_EPOCH + 1_000 * SECOND));
+    world.input(Input::Feed(Event::Bytes(&jpeg())));
+    world.run(SECOND + SECOND / 2);
+    let answer = snapshot(&mut world);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let header = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert_eq!(header("X-Timestamp: ").split_once('.').unwrap().1.len(), 6, "{answer}");
+    let time: f64 = header("X-Timestamp: ").parse().unwrap();
+    assert!((time - 1_000.0).abs() < 0.1, "{answer}");
+    assert!(
+        ["Thu, 01 Jan 1970 00:16:39 GMT", "Thu, 01 Jan 1970 00:16:40 GMT"]
+            .contains(&header("Last-Modified: ")),
+        "{answer}"
+    );
+    world.run(SECOND);
+    let answer = snapshot(&mut world);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("What writes to the stream sends no pictures."), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+}
+
+#[test]
+fn who_takes_snapshots_of_pictures_that_cannot_be_shown_learns_why_and_when_they_are_good() {
+    let mut world = world(Kind::Fifo);
+    world.snapshot = Some(|_, _| Err(SnapshotError::Damaged(Damage::Unsupported("CMYK"))));
+    for _ in 0..10 {
+        write(&mut world, 1, |_| jpeg());
+        assert!(snapshot(&mut world).starts_with("HTTP/1.1 503 "));
+    }
+    assert_fails(&mut world, "CMYK");
+    assert!(snapshot(&mut world).contains("CMYK"));
+    world.snapshot = Some(|_, _| Ok(b"JPEG".to_vec()));
+    let mut answers = 0;
+    while !snapshot(&mut world).starts_with("HTTP/1.1 200 ") {
+        write(&mut world, 1, |_| jpeg());
+        answers += 1;
+        assert!(answers < 10);
+    }
     assert_eq!(source(&mut world)["state"], "running");
 }
