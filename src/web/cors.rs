@@ -21,7 +21,7 @@ pub fn add_cors_headers(
 ) -> Response {
     let below_whep = head.path.strip_prefix(whep::ENDPOINT);
     let is_whep = below_whep.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let is_picture = [snapshot::SNAPSHOT, snapshot::STREAM].contains(&head.path.as_str());
+    let is_picture = snapshot::wanted(head).is_some();
     if !is_whep && !is_picture && head.path != offer_api::ENDPOINT {
         return response;
     }
