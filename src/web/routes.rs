@@ -43,7 +43,7 @@ pub fn admit(
     let check_token = |accepts_query| {
         let Some(token) = &mut token else { return Ok(()) };
         verdict = token.judge(head, accepts_query);
-        verdict.admit(accepts_query)
+        verdict.admit(head, accepts_query)
     };
     let admitted = admit_request(head, visitor, access, check_token)
         .map_err(|refusal| add_cors_headers(head, visitor, access, refusal));
