@@ -28,8 +28,11 @@ pub fn add_cors_headers(
     let mut response = response.with_header("Vary", "Origin");
     if is_picture {
         // A page on another port of the same host may show it, such as that of the printer whose
-        // camera this is. The policy cannot name origins: with an allowed one it is all or none.
-        let policy = if access.origins.is_empty() { "same-site" } else { "cross-origin" };
+        // camera this is. To Chromium an IP address is the same site as nothing, its other ports
+        // included, so a page that says where it is from is judged here. The policy cannot name
+        // origins: with an allowed one it is all or none.
+        let is_shown = !access.origins.is_empty() || access.names_own_page(head, &visitor.host);
+        let policy = if is_shown { "cross-origin" } else { "same-site" };
         response = response.with_header("Cross-Origin-Resource-Policy", policy);
     }
     let allows = |origin: &&str| access.allows_origin(origin, &visitor.host);
