@@ -50,6 +50,7 @@ impl Server {
             Err(refusal) => Err(refusal),
         };
         let response = answered.unwrap_or_else(|refusal| refusal);
+        let response = response.for_reader(request.head.wants_page());
         Some(cors::add_cors_headers(&request.head, visitor, &self.config.access, response))
     }
 

@@ -72,7 +72,7 @@ impl AccessPolicy {
             return Ok(());
         }
         let sentence = "Another site's page may not connect here. Open this server's own page, or \
-                        start it with --allow-origin.";
+                        ask its operator to let that site in.";
         Err(Response::problem(403, Reason::ForeignOrigin, sentence))
     }
 
@@ -130,8 +130,8 @@ fn origin_of(url: &str) -> Option<&str> {
 
 fn host_unknown(Authority { name, .. }: &Authority) -> Response {
     let sentence = format!(
-        "This server does not answer to the name {name}. Use one of its addresses, or start it \
-         with --allow-host {name}."
+        "This server does not answer to the name {name}. Open it by one of its addresses, or ask \
+         its operator to allow the name."
     );
     Response::problem(421, Reason::HostUnknown, &sentence)
 }

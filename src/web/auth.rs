@@ -145,13 +145,9 @@ impl TokenVerdict {
             TokenVerdict::NotNeeded | TokenVerdict::Right | TokenVerdict::Postponed(_) => Ok(()),
             TokenVerdict::Missing => {
                 let sentence = match accepts_query {
-                    true => {
-                        "This server asks for a token: add ?token=… to this address, or send \
-                         Authorization: Bearer."
-                    }
+                    true => "This server asks for a token: add ?token=… to this address.",
                     false => {
-                        "This server asks for a token: open its address with #token=… at the end. A \
-                         player sends it as Authorization: Bearer."
+                        "This server asks for a token: open its address with #token=… at the end."
                     }
                 };
                 // RFC 6750, section 3.

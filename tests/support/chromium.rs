@@ -111,6 +111,13 @@ impl Chromium {
         browser::wait_for(|script| self.evaluate(tab, script), expression);
     }
 
+    /// All texts of the page and of the frames in it that are of its own site.
+    pub fn texts(&mut self, tab: &Tab) -> String {
+        let snapshot =
+            self.tab_call(tab, "DOMSnapshot.captureSnapshot", json!({"computedStyles": []}));
+        snapshot["strings"].to_string()
+    }
+
     pub fn set_viewport(&mut self, tab: &Tab, width: u32, height: u32, phone: bool) {
         let metrics = json!({
             "width": width, "height": height, "mobile": phone,
