@@ -101,8 +101,8 @@ impl Reason {
             Reason::HostUnknown => Some("--allow-host NAME adds a name of this server"),
             Reason::ForeignOrigin => Some("--allow-origin ORIGIN lets pages of another site in"),
             Reason::TokenMissing => Some(
-                "browsers open the URL with #token=TOKEN at its end, programs send the header \
-                 Authorization: Bearer TOKEN",
+                "a browser opens the URL with #token=TOKEN, a program sends Authorization: Bearer \
+                 or the token as its password",
             ),
             Reason::Viewers => Some("--max-viewers is the limit"),
             Reason::ViewersPerAddress => Some("--max-viewers-per-address is the limit"),

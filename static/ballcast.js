@@ -75,6 +75,7 @@ const SLOW_FPS = 3;              // while the source has no picture, the device 
 const byId = (id) => document.getElementById(id);
 const page = byId('page');
 const video = byId('video');
+const title = page.dataset.title || (['', '80', '8080'].includes(location.port) ? location.hostname : location.host);
 const hasFrameCallback = 'requestVideoFrameCallback' in video;
 const clientId = takeClientId();
 
@@ -402,7 +403,7 @@ function render() {
   setText('next', missing ? sourceRetryText(missing) : !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
   byId('again').hidden = !(state === 'failed' && failure.pauseMs > SHORT_PAUSE_MS);
   byId('play').hidden = !needsTap;
-  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
+  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${title}`;
 }
 
 function stageName() {

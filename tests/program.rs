@@ -425,7 +425,11 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     }
     let server = Server::start(&["--token", "open-sesame"]);
     for (headers, status, words) in [
-        (&[][..], 401, "token-missing (browsers open the URL with #token=TOKEN"),
+        (
+            &[][..],
+            401,
+            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+        ),
         (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
     ] {
         let answer = request(server.address, "POST", "/offer", headers, b"{}");

@@ -28,7 +28,9 @@ impl Server {
     ) -> Option<Response> {
         let access = &self.config.access;
         let answered = match routes::route(&request.head) {
-            Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head, visitor, access)),
+            Ok(Route::Asset(asset)) => {
+                Ok(assets::respond(asset, &self.page, &request.head, visitor, access))
+            }
             Ok(Route::Offer) if request.head.method == Method::Options => Ok(offer_api::options()),
             Ok(Route::Offer) => self.offer(now, visitor, request),
             Ok(Route::Whep) => self.whep(now, visitor, request),
