@@ -54,6 +54,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             bitrate: Some(BITRATE),
             feed: None,
             stamped: false,
+            title: None,
             wall_clock,
         };
         Server::new(config, now)

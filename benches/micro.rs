@@ -270,6 +270,7 @@ impl Core {
             bitrate: None,
             feed: None,
             stamped: false,
+            title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
         };
         let mut core = Core {

@@ -106,6 +106,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             left_sessions: sessions.kept().clone(),
             feed: flags.source.feed(),
             stamped: flags.stamp,
+            title: flags.title.clone(),
             wall_clock,
         };
         Server::new(config, now)

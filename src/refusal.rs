@@ -1,5 +1,6 @@
 //! Every reason for which a request is refused: a short, stable name that the answer carries
-//! (`reason`) and that `/stats` counts by. What to do about it is in the answer's sentence.
+//! (`reason`) and that `/stats` counts by. What a guest can do about it is in the answer's sentence,
+//! what the operator can is in the log.
 
 macro_rules! reasons {
     ($($name:ident = $text:literal,)*) => {
@@ -91,6 +92,24 @@ reasons! {
     OfferRate = "offer-rate",
     MjpegClients = "mjpeg-clients",
     SnapshotRate = "snapshot-rate",
+}
+
+impl Reason {
+    /// What the operator can do about it, for the log: a clause after the name.
+    pub const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Reason::HostUnknown => Some("--allow-host NAME adds a name of this server"),
+            Reason::ForeignOrigin => Some("--allow-origin ORIGIN lets pages of another site in"),
+            Reason::TokenMissing => Some(
+                "a browser opens the URL with #token=TOKEN, a program sends Authorization: Bearer \
+                 or the token as its password",
+            ),
+            Reason::Viewers => Some("--max-viewers is the limit"),
+            Reason::ViewersPerAddress => Some("--max-viewers-per-address is the limit"),
+            Reason::OfferRate => Some("--max-offers-per-second is the limit"),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Reason {

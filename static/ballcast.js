@@ -24,7 +24,8 @@ const STATES = {
     limitMs: 5000,
     stage: 'udp-blocked',
     failed: ({ addresses }) => 'The device answered, but video cannot get through: there was no response over UDP from '
-      + `${formatAddresses(addresses)}. Allow UDP in the firewall, switch off a VPN, or leave a guest Wi-Fi.`,
+      + `${formatAddresses(addresses)}. Allow UDP in the firewall, switch off a VPN, or leave a guest Wi-Fi. If this browser or `
+      + 'a privacy extension has a WebRTC IP handling policy, it has to allow non-proxied UDP.',
   },
   securing: {
     doing: 'Connecting securely…',
@@ -67,6 +68,7 @@ const RECOVERY_MS = 1000;        // once the device answers again, the connectio
 const SHORT_PAUSE_MS = 2000;     // for a longer pause, the page shows its length and a button to try again
 const PROBE_EVERY_MS = 500;
 const PROBE_LIMIT_MS = 2000;
+const UNSEEN_AFTER_MS = 500;     // without a frame callback for this long, decoded frames count as progress
 const STATUS_DELAY_MS = 400;     // most connections are live before a text could be read
 const CHECK_EVERY_MS = 250;
 const FIGURES_EVERY_MS = 1000;
@@ -75,6 +77,7 @@ const SLOW_FPS = 3;              // while the source has no picture, the device 
 const byId = (id) => document.getElementById(id);
 const page = byId('page');
 const video = byId('video');
+const title = page.dataset.title || (['', '80', '8080'].includes(location.port) ? location.hostname : location.host);
 const hasFrameCallback = 'requestVideoFrameCallback' in video;
 const clientId = takeClientId();
 
@@ -86,6 +89,7 @@ let failures = 0;            // failures in a row
 let retryTimer = 0;
 let statusTimer = 0;
 let earliestRetryAt = 0;     // from Retry-After
+let isInSight = false;       // the video is neither scrolled away nor hidden by the page around this one
 let needsTap = false;        // the browser requires that the user starts the video
 let frames = 0;              // frames presented so far
 let firstFrameMs = null;     // of this attempt: from new RTCPeerConnection to the first frame
@@ -98,7 +102,7 @@ async function connect() {
   closeAttempt();
   const abort = new AbortController();
   const { signal } = abort;
-  const thisAttempt = { pc: null, abort, decoded: 0, stamps: [] };
+  const thisAttempt = { pc: null, abort, decoded: hasFrameCallback ? null : 0, stamps: [] };
   attempt = thisAttempt;
   connects += 1;
   firstFrameMs = null;
@@ -293,8 +297,12 @@ function addressesIn(sdp) {
   return [...new Set([...candidates].map(([, host, port]) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)))];
 }
 
+/** Loopback addresses lead from another machine to that machine. */
 function formatAddresses(addresses) {
-  return addresses.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(addresses) : 'the device, which sent no address';
+  const isLoopback = (host) => /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(host);
+  const isRelevant = (address) => isLoopback(location.hostname) || !isLoopback(address.replace(/:\d+$/, ''));
+  const relevant = addresses.filter(isRelevant);
+  return relevant.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(relevant) : 'the device, which sent no address';
 }
 
 /** From the user agent string. The order matters, as most browsers include the names of others. */
@@ -342,6 +350,7 @@ function setNeedsTap(needed) {
 
 function framesPresented(count) {
   frames += count;
+  if (hasFrameCallback) attempt.decoded = null;
   const now = performance.now();
   const quick = now - attempt.progressAt < 1000 / SLOW_FPS;
   attempt.quickFrames = quick ? (attempt.quickFrames ?? 0) + count : 0;
@@ -358,12 +367,17 @@ function awaitsFrames() {
 }
 
 /** Handles a state that makes no progress. */
-function checkProgress() {
+async function checkProgress() {
   if (!attempt) return;
+  const thisAttempt = attempt;
+  const connected = attempt.pc?.connectionState === 'connected';
   if (!hasFrameCallback && !video.paused) countDecodedFrames(attempt);
+  const isQuiet = performance.now() - attempt.progressAt > UNSEEN_AFTER_MS;
+  if (isQuiet && hasFrameCallback && connected && awaitsFrames() && !isInSight) {
+    if (await isUnseen(attempt) || thisAttempt !== attempt) return;
+  }
   const now = performance.now();
   if (state === 'live' && now - attempt.stateSince > STABLE_MS) failures = 0;
-  const connected = attempt.pc?.connectionState === 'connected';
   // Chromium and Firefox make no frame callbacks in a hidden tab (WICG/video-rvfc issue 92).
   if (awaitsFrames() && connected && (document.hidden || needsTap)) attempt.progressAt = now;
   const overdueMs = now - attempt.progressAt - STATES[state].limitMs;
@@ -380,6 +394,21 @@ function noPicture(overdueMs) {
   failure = { stage, sentence: missingText(attempt.missing) ?? failed() };
   if (overdueMs > NO_PICTURE_MS) connect();
   else render();
+}
+
+/**
+ * Whether frames are decoded that nobody sees, or that is not known yet. Chromium makes no frame callbacks in a frame of
+ * another origin's page that is scrolled out of sight or not displayed, where `document.hidden` is false and timers may run
+ * once a second.
+ */
+async function isUnseen(thisAttempt) {
+  const { framesDecoded = 0 } = (await videoStats(thisAttempt.pc)).inbound;
+  if (thisAttempt !== attempt) return false;
+  const before = attempt.decoded;
+  attempt.decoded = framesDecoded;
+  if (before === null) return true;
+  if (framesDecoded > before) attempt.progressAt = performance.now();
+  return framesDecoded > before;
 }
 
 /** Firefox before 132 has no requestVideoFrameCallback, so decoded frames are counted instead. */
@@ -403,7 +432,7 @@ function render() {
   setText('next', missing ? sourceRetryText(missing) : !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
   byId('again').hidden = !(state === 'failed' && failure.pauseMs > SHORT_PAUSE_MS);
   byId('play').hidden = !needsTap;
-  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${location.hostname}`;
+  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${title}`;
 }
 
 function stageName() {
@@ -620,6 +649,8 @@ video.addEventListener('playing', () => setNeedsTap(false));
 // The end of a stream also pauses the video, and an iPhone pauses it on leaving full screen.
 video.addEventListener('pause', () => { if (attempt && !video.ended) setNeedsTap(true); });
 video.addEventListener('webkitendfullscreen', play);
+
+new IntersectionObserver((changes) => { isInSight = changes.at(-1).isIntersecting; }).observe(video);
 
 document.addEventListener('resume', resume); // Chromium pauses the video of a page that it freezes
 document.addEventListener('visibilitychange', () => { if (!document.hidden) resume(); });

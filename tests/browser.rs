@@ -5,8 +5,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::chromium::{Chromium, Tab};
-use support::process::Server;
-use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow};
+use support::process::{Server, own_address, wait_until};
+use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow, width_of_img};
 use support::site;
 
 #[test]
@@ -402,4 +402,51 @@ fn the_web_interface_of_a_printer_on_another_port_plays() {
     let tab = chromium.open(&format!("http://127.0.0.1:{port}/"));
     let played = chromium.evaluate(&tab, &PRINTER_INTERFACE.replace("URL", &server.url()));
     assert_eq!(played, "it plays");
+}
+
+#[test]
+fn an_img_of_a_page_on_another_port_shows_pictures_by_address_and_by_name() {
+    const NAME: &str = "printer.localhost";
+    let mut chromium = Chromium::start();
+    for (address, names) in [(own_address().as_str(), &[][..]), ("127.0.0.1", &["127.0.0.1", NAME])]
+    {
+        let server = Server::start_on(address, 0, &["--allow-host", NAME]);
+        let port = site::serve(address, "<p>A printer</p>").port();
+        for name in names.iter().copied().chain([address]) {
+            let tab = chromium.open(&format!("http://{name}:{port}/"));
+            for path in ["snapshot.jpg", "stream.mjpg", "?action=stream"] {
+                let url = format!("http://{name}:{}/{path}", server.address.port());
+                assert_eq!(chromium.evaluate(&tab, &width_of_img(&url)), 640, "{url}");
+            }
+            chromium.close(&tab);
+        }
+        // Another host, to the browser and to the server.
+        let elsewhere = site::serve("127.0.0.1", "<p>Another site</p>").port();
+        let tab = chromium.open(&format!("http://localhost:{elsewhere}/"));
+        let url = format!("{}snapshot.jpg", server.url());
+        assert_eq!(chromium.evaluate(&tab, &width_of_img(&url)), 0, "{url}");
+        chromium.close(&tab);
+    }
+}
+
+#[test]
+fn an_address_that_is_opened_and_refused_shows_a_sentence_also_in_a_frame() {
+    let server = Server::start(&[]);
+    let unknown = format!("http://printer.localhost:{}/", server.address.port());
+    let mut chromium = Chromium::start();
+    for (url, sentence) in [
+        (unknown, "This server does not answer to the name printer.localhost."),
+        (format!("{}nowhere", server.url()), "There is nothing here. The picture is at /."),
+    ] {
+        let tab = chromium.open(&url);
+        chromium.wait_for(&tab, &format!("document.body?.innerText.startsWith('{sentence}')"));
+        chromium.close(&tab);
+    }
+    let frame = format!("<iframe src='{}nowhere'></iframe>", server.url());
+    let page = site::serve("127.0.0.1", &frame);
+    let tab = chromium.open(&format!("http://{page}/"));
+    wait_until("the sentence in the frame", || {
+        chromium.texts(&tab).contains("There is nothing here. The picture is at /.")
+    });
+    chromium.screenshot(&tab, "refused-in-a-frame.png");
 }

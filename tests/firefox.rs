@@ -6,7 +6,7 @@ mod support;
 use support::firefox::Firefox;
 use support::marker;
 use support::process::{Server, own_address};
-use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow};
+use support::scripts::{DISCS, LIVE, PRINTER_INTERFACE, check_frame_rate, follow, width_of_img};
 use support::site;
 
 /// Firefox ignores candidates with a loopback address.
@@ -80,4 +80,21 @@ fn the_web_interface_of_a_printer_on_another_port_plays_in_firefox() {
     firefox.navigate(&format!("http://{address}:{port}/"));
     let played = firefox.evaluate(&PRINTER_INTERFACE.replace("URL", &server.url()));
     assert_eq!(played, "it plays");
+}
+
+#[test]
+fn an_img_of_a_page_on_another_port_shows_pictures_in_firefox() {
+    let address = own_address();
+    let server = start(&[]);
+    let port = site::serve(&address, "<p>A printer</p>").port();
+    let elsewhere = site::serve("127.0.0.1", "<p>Another site</p>").port();
+    let mut firefox = Firefox::start();
+    for (page, width) in [(format!("{address}:{port}"), 640), (format!("localhost:{elsewhere}"), 0)]
+    {
+        firefox.navigate(&format!("http://{page}/"));
+        for path in ["snapshot.jpg", "stream.mjpg", "?action=stream"] {
+            let url = format!("{}{path}", server.url());
+            assert_eq!(firefox.evaluate(&width_of_img(&url)), width, "{page} shows {url}");
+        }
+    }
 }

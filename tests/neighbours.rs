@@ -420,3 +420,57 @@ fn an_announced_address_is_offered_at_our_port_and_is_a_name_of_the_server() {
         assert!(candidate.contains(&format!(" {address} 8080 typ host")), "{candidate}");
     }
 }
+
+/// An `<img>` sends no Origin, and over plain HTTP no Sec-Fetch-Site. To Chromium an IP address is the
+/// same site as nothing, another port of it included.
+#[test]
+fn pages_of_the_same_host_show_pictures_from_every_port_and_others_do_not() {
+    let policy = |what: &str, host: &str, headers: &str| {
+        let mut world = World::configured(|config| config.access.origins.clear());
+        let headers = format!("Host: {host}\r\n{headers}");
+        let answer = ask(&mut world, CLIENT, &format!("GET {what}"), &headers, "");
+        (answer.status, answer.header("Cross-Origin-Resource-Policy").unwrap().to_owned())
+    };
+    let own = [
+        ("10.0.0.254:8080", "Referer: http://10.0.0.254/\r\n"),
+        ("10.0.0.254:8080", "Referer: https://10.0.0.254:7125/panel?camera=1#top\r\n"),
+        ("10.0.0.254:8080", "Referer: http://camera\r\n"),
+        ("camera:8080", "Referer: http://camera.:80/\r\n"),
+        ("127.0.0.1:8080", "Referer: http://127.0.0.1/\r\nSec-Fetch-Site: cross-site\r\n"),
+        ("[::1]:8080", "Referer: http://[::1]/\r\nSec-Fetch-Site: cross-site\r\n"),
+        ("10.0.0.254:8080", "Origin: http://10.0.0.254\r\n"),
+    ];
+    let unknown = [
+        ("10.0.0.254:8080", ""),
+        ("10.0.0.254:8080", "Referer: http://elsewhere/\r\n"),
+        ("10.0.0.254:8080", "Referer: http://elsewhere/10.0.0.254/\r\n"),
+        ("10.0.0.254:8080", "Referer: http://10.0.0.254@elsewhere/\r\n"),
+        ("10.0.0.254:8080", "Referer: http://elsewhere?http://10.0.0.254/\r\n"),
+        ("10.0.0.254:8080", "Referer: http://10.0.0.254.elsewhere/\r\n"),
+        ("10.0.0.254:8080", "Referer: http://127.0.0.1/\r\n"),
+        ("10.0.0.254:8080", "Referer: file:///10.0.0.254\r\n"),
+        ("10.0.0.254:8080", "Referer: 10.0.0.254\r\n"),
+        ("10.0.0.254:8080", "Referer: about:blank\r\n"),
+    ];
+    let foreign = [
+        ("10.0.0.254:8080", "Referer: http://elsewhere/\r\nSec-Fetch-Site: cross-site\r\n"),
+        ("10.0.0.254:8080", "Sec-Fetch-Site: cross-site\r\n"),
+        ("10.0.0.254:8080", "Origin: http://elsewhere\r\nReferer: http://10.0.0.254/\r\n"),
+        ("10.0.0.254:8080", "Origin: null\r\nReferer: http://10.0.0.254/\r\n"),
+    ];
+    for what in ["/snapshot.jpg", "/stream.mjpg", "/?action=snapshot", "/?action=stream"] {
+        for (host, headers) in own {
+            let expected = (200, "cross-origin".into());
+            assert_eq!(policy(what, host, headers), expected, "{what} {host} {headers}");
+        }
+        for (host, headers) in unknown {
+            let expected = (200, "same-site".into());
+            assert_eq!(policy(what, host, headers), expected, "{what} {host} {headers}");
+        }
+        for (host, headers) in foreign {
+            let expected = (403, "same-site".into());
+            assert_eq!(policy(what, host, headers), expected, "{what} {host} {headers}");
+        }
+    }
+    assert_eq!(policy("/stats", own[0].0, own[0].1), (200, "same-origin".into()));
+}

@@ -285,3 +285,23 @@ fn a_stream_moves_and_a_slow_reader_costs_the_other_nothing() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(server.stats()["jpegs_made"], encoded, "the source sleeps");
 }
+
+/// As all programs on ffmpeg do: OpenCV, mpv, Home Assistant.
+#[test]
+fn ffmpeg_reads_pictures_with_the_token_as_password_of_the_address() {
+    let server = Server::start(&["--token", "open-sesame"]);
+    let reads = |password: &str, path: &str| {
+        let url = format!("http://user:{password}@{}{path}", server.address);
+        let output = Command::new("ffmpeg")
+            .args(["-v", "error", "-i", &url, "-frames:v", "1", "-f", "null", "-"])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for path in ["/stream.mjpg", "/snapshot.jpg", "/?action=stream", "/?action=snapshot"] {
+        let (success, errors) = reads("open-sesame", path);
+        assert!(success, "{path}: {errors}");
+    }
+    let (success, errors) = reads("some-other", "/stream.mjpg");
+    assert!(!success && errors.contains("401"), "{errors}");
+}

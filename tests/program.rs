@@ -406,3 +406,40 @@ fn a_qr_code_is_printed_when_it_is_asked_for() {
     assert!(code.iter().all(|line| line.chars().count() == width), "{printed}");
     assert!(!printed.contains("sesame"), "it is in the code alone");
 }
+
+#[test]
+fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
+    let offer = include_bytes!("offers/chromium-156.sdp");
+    let sdp = [("Content-Type", "application/sdp")];
+    let limits = |flag: &str| {
+        let server = Server::start(&[flag, "1"]);
+        let post = |_| request(server.address, "POST", "/whep", &sdp, offer);
+        let answers: Vec<_> = (0..8).map(post).collect();
+        let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+        (server, refused.json()["detail"].as_str().unwrap().to_owned())
+    };
+    for flag in ["--max-viewers", "--max-viewers-per-address", "--max-offers-per-second"] {
+        let (server, sentence) = limits(flag);
+        assert!(!sentence.contains("--"), "{sentence}");
+        server.wait_for_log(&format!("({flag} is the limit)"));
+    }
+    let server = Server::start(&["--token", "open-sesame"]);
+    for (headers, status, words) in [
+        (
+            &[][..],
+            401,
+            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+        ),
+        (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
+    ] {
+        let answer = request(server.address, "POST", "/offer", headers, b"{}");
+        assert_eq!(answer.status, status);
+        assert!(!answer.json()["detail"].as_str().unwrap().contains("--"));
+        server.wait_for_log(words);
+        // One line a second for each client.
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(server.address, unknown).status, 421);
+    server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+}

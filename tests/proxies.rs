@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs::{File, create_dir_all, remove_dir_all, write};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::chromium::Chromium;
-use support::process::{Server, WAIT_LIMIT, connect_from};
+use support::process::{Server, WAIT_LIMIT, connect_from, raw};
 use support::scripts::LIVE;
 
 /// The blocks that operators copy.
@@ -403,4 +403,34 @@ fn status(proxy: &Proxy, client: u8, what: &str, host: &str, headers: &str) -> u
     BufReader::new(stream).read_line(&mut line).unwrap();
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     status.unwrap_or_else(|| panic!("{what} {headers}: '{line}'"))
+}
+
+/// Without X-Accel-Buffering, nginx keeps back the end of each picture until the next one comes.
+#[test]
+fn a_picture_of_a_stream_is_through_nginx_before_the_next_one_is_made() {
+    let flags = ["--trusted-proxy", "127.0.0.1", "--allow-host", NAME, "--fps", "1"];
+    let server = Server::start(&flags);
+    let proxy = nginx(&server);
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
+    // HTTP/1.0 has no chunks, whose lengths would be between the bytes.
+    let request = format!("GET /camera/stream.mjpg HTTP/1.0\r\nHost: {NAME}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let stats = format!("GET /camera/stats HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n");
+    let boundary = b"--ballcast-picture\r\n";
+    let (mut bytes, mut piece) = (Vec::new(), [0; 65_536]);
+    // A machine that is busy may be late for one of them.
+    let in_time = (1..=6).any(|pictures| {
+        // One is before the first picture, too.
+        while bytes.windows(boundary.len()).filter(|word| word == boundary).count() <= pictures {
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "the stream has ended");
+            bytes.extend_from_slice(&piece[..read]);
+        }
+        let stats = raw(proxy.address(), stats.as_bytes()).json();
+        let sent = stats["mjpeg_parts_sent"].as_u64().unwrap();
+        println!("{pictures} of {sent} pictures are here");
+        sent == pictures as u64
+    });
+    assert!(in_time, "each picture waits for the next one");
 }

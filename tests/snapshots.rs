@@ -379,3 +379,38 @@ fn pages_of_other_sites_show_no_pictures_unless_they_are_allowed() {
     let rebound = ask(&mut world, 1, &SNAPSHOT.replace("camera", "evil.example"));
     assert_eq!(status_and_reason(&text(&mut world, rebound)), (421, "host-unknown".into()));
 }
+
+#[test]
+fn pictures_have_the_addresses_of_mjpg_streamer_too() {
+    let mut world = World::new();
+    let mut answer = |path: &str| {
+        let id = ask(&mut world, 1, &format!("GET {path} HTTP/1.1\r\nHost: camera\r\n\r\n"));
+        let answer = String::from_utf8_lossy(&world.take_sent(id)).into_owned();
+        world.input(Input::Disconnected(id));
+        assert_eq!(status(&answer), 200, "{path}: {answer}");
+        let mut headers = answer.lines().filter_map(|line| line.strip_prefix("Content-Type: "));
+        let content_type = headers.next().unwrap().split(';').next().unwrap().to_owned();
+        (content_type, answer.contains("\r\nX-Accel-Buffering: no\r\n"))
+    };
+    for path in [
+        "/snapshot.jpg",
+        "/snapshot",
+        "/?action=snapshot",
+        "/?action=snapshot&n=1",
+        "/?n=1&action=snapshot_0",
+    ] {
+        assert_eq!(answer(path), ("image/jpeg".into(), false), "{path}");
+    }
+    for path in [
+        "/stream.mjpg",
+        "/stream",
+        "/?action=stream",
+        "/?action=stream_0",
+        "/?action=stream&a.mjpg",
+    ] {
+        assert_eq!(answer(path), ("multipart/x-mixed-replace".into(), true), "{path}");
+    }
+    for path in ["/", "/?", "/?action=", "/?action=command&id=1", "/?actions=stream"] {
+        assert_eq!(answer(path), ("text/html".into(), false), "{path}");
+    }
+}

@@ -404,3 +404,46 @@ fn wrong_tokens_that_a_foreign_page_sends_block_none_in_a_header() {
     let answer = ask(&mut world, CLIENT, &right, "", "");
     assert_ne!(answer.status, 429, "and the wait is over");
 }
+
+/// ffmpeg, and what is built on it, sends the password of an address once it is asked for it. A browser
+/// would ask its user then.
+#[test]
+fn programs_are_asked_for_a_password_and_browsers_are_not() {
+    const BASIC: &str = "WWW-Authenticate: Basic realm=\"ballcast\"";
+    const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n";
+    let mut world = world_with_token();
+    let offer = serde_json::json!({"type": "offer", "sdp": CHROMIUM}).to_string();
+    let mut is_asked = |what: &str, headers: &str, body: &str| {
+        let answer = ask(&mut world, CLIENT, what, headers, body);
+        assert_eq!(answer.status, 401, "{what} {headers}");
+        let challenges: Vec<&str> =
+            answer.head.lines().filter(|line| line.starts_with("WWW-Authenticate: ")).collect();
+        assert!(challenges[0].starts_with("WWW-Authenticate: Bearer "), "{challenges:?}");
+        assert!(challenges[1..].iter().all(|challenge| *challenge == BASIC), "{challenges:?}");
+        challenges.len() > 1
+    };
+    let paths = ["/snapshot.jpg", "/stream.mjpg", "/?action=stream", "/stats", "/metrics"];
+    for path in paths {
+        for method in ["GET", "HEAD"] {
+            let what = format!("{method} {path}");
+            for program in ["", "User-Agent: Lavf/61.7.100\r\n"] {
+                assert!(is_asked(&what, program, ""), "{what} {program}");
+            }
+            for browser in [
+                BROWSER,
+                "Sec-Fetch-Site: none\r\n",
+                "Sec-Fetch-Mode: no-cors\r\n",
+                "Sec-Fetch-Dest: image\r\n",
+                "Upgrade-Insecure-Requests: 1\r\n",
+                &format!("Origin: {ALLOWED_ORIGIN}\r\n"),
+            ] {
+                assert!(!is_asked(&what, browser, ""), "{what} {browser}");
+            }
+        }
+    }
+    assert!(!is_asked("POST /offer", JSON, &offer));
+    assert!(!is_asked("POST /whep", SDP, CHROMIUM));
+    let basic = "Authorization: Basic dXNlcjpzb21lLW90aGVy\r\n";
+    assert!(is_asked("GET /stream.mjpg", basic, ""), "so that it is said what was wrong");
+    assert!(!is_asked("GET /stream.mjpg", &format!("{basic}{BROWSER}"), ""));
+}

@@ -76,6 +76,8 @@ Limits
   --check-health [URL]
                   Ask the server at this URL whether it has a picture, and exit with
                   0 or 1, for containers [http://127.0.0.1:8080]
+  --title TEXT    Title of the page, for everybody who opens it, to tell several
+                  cameras apart [the name or address that it is opened by]
   --qr            Print the first URL as a QR code, too, with the token [if
                   standard output is a terminal with room for it]
   --help, -h      This text
@@ -132,6 +134,7 @@ mod tests {
             "--raw",
             "--check-health",
             "--qr",
+            "--title",
             "--trusted-proxy",
             "--announce",
             "--help",

@@ -20,7 +20,7 @@ use self::publish::Publishing;
 pub use self::source::Source;
 use self::source::Sources;
 use self::values::{
-    address, health_url, host_name, network, number, origin, shown, size, token, token_file,
+    address, health_url, host_name, network, number, origin, shown, size, title, token, token_file,
     token_file_flag, value,
 };
 use crate::driver::feed::supervisor;
@@ -76,6 +76,8 @@ pub struct Flags {
     /// Where is kept what the next process has to know.
     pub state: Option<PathBuf>,
     pub stamp: bool,
+    /// Of the page.
+    pub title: Option<String>,
     /// Print a QR code also where standard output is no terminal.
     pub qr: bool,
 }
@@ -101,6 +103,7 @@ impl Default for Flags {
             targets: Vec::new(),
             state: None,
             stamp: false,
+            title: None,
             qr: false,
         }
     }
@@ -167,6 +170,7 @@ pub fn parse(
             Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
             Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
+            Arg::Long("title") => flags.title = Some(title(&mut parser)?),
             Arg::Long("stamp") => {
                 flags.stamp = true;
                 sources.add_ball_flag("--stamp");
@@ -272,7 +276,7 @@ mod tests {
             "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
              --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
              --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
-             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --token abc-._~+/== \
+             --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --title Porch --token abc-._~+/== \
              --publish http://media.example/whip",
         );
         let expected = Flags {
@@ -295,6 +299,7 @@ mod tests {
             }],
             state: None,
             stamp: true,
+            title: Some("Porch".into()),
             qr: true,
             source: Source::Ball,
         };
@@ -319,6 +324,8 @@ mod tests {
             ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
             ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
             ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
+            ("--title=", ["--title", "''", "1 to 100 characters"]),
+            ("--title \u{7}", ["--title", "\\u{7}", "1 to 100 characters"]),
             ("--check-health x", ["--check-health", "'x'", "http://127.0.0.1:8080"]),
             ("--check-health https://x", ["--check-health", "'https://x'", "URL"]),
             ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),

@@ -17,6 +17,9 @@ use crate::web::proxies::Network;
 /// The most of a value that is repeated in a sentence.
 const SHOWN_MAX_CHARS: usize = 200;
 
+/// The longest title of the page: tabs show less.
+const TITLE_MAX_CHARS: usize = 100;
+
 pub(super) fn wrong(flag: &str, value: &str, allowed: &str) -> UsageError {
     UsageError(format!("{flag} cannot be '{}': it takes {allowed}.", shown(value)))
 }
@@ -73,6 +76,15 @@ pub(super) fn parse_size(text: &str) -> Option<Size> {
     let fits = (64..=2160).contains(&small) && large <= 3840;
     let even = width.is_multiple_of(2) && height.is_multiple_of(2);
     (fits && even).then_some(Size { width, height })
+}
+
+/// The title of the page.
+pub(super) fn title(parser: &mut Parser) -> Result<String, UsageError> {
+    let value = value(parser)?;
+    let is_title =
+        (1..=TITLE_MAX_CHARS).contains(&value.chars().count()) && !value.contains(char::is_control);
+    let allowed = format!("1 to {TITLE_MAX_CHARS} characters on one line");
+    is_title.then_some(value.clone()).ok_or_else(|| wrong("--title", &value, &allowed))
 }
 
 pub(super) fn host_name(parser: &mut Parser) -> Result<String, UsageError> {

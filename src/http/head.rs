@@ -55,6 +55,12 @@ impl Head {
         self.headers.have_media_type(media_type)
     }
 
+    /// Whether a person has opened the address: browsers name HTML in what they accept then. What pages
+    /// load and what programs ask for does not.
+    pub fn wants_page(&self) -> bool {
+        self.headers.accept("text/html")
+    }
+
     fn new(line: RequestLine, headers: Headers) -> Result<Self, Refusal> {
         let content_length = content_length(&line, &headers)?;
         let host = headers.find("host").ok_or(refusal::HOST_MISSING)?;

@@ -57,6 +57,16 @@ impl Headers {
         members.any(|item| item.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(member))
     }
 
+    /// Whether Accept names this media type itself, other than as unwanted (RFC 9110 section 12.5.1).
+    pub(super) fn accept(&self, media_type: &str) -> bool {
+        let mut ranges = self.find("accept").unwrap_or_default().split(',');
+        ranges.any(|range| {
+            let mut parts = range.split(';').map(|part| part.trim_matches(WHITE_SPACE));
+            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+            is_named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
+    }
+
     /// Whether the body is said to be of this media type, whatever its parameters.
     pub(super) fn have_media_type(&self, media_type: &str) -> bool {
         let content_type = self.find("content-type").unwrap_or_default();

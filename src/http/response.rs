@@ -46,16 +46,26 @@ pub struct Response {
     /// Why the request was refused: a short, stable name to count by, reported as
     /// [`Event::Refused`](super::Event).
     pub refusal: Option<Reason>,
+    /// What a refusal tells a person.
+    sentence: Option<Box<str>>,
 }
 
 impl Response {
     /// A response without a body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), streams: false, refusal: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            streams: false,
+            refusal: None,
+            sentence: None,
+        }
     }
 
     /// A refusal as `application/problem+json` (RFC 9457): `sentence` tells a person what to do,
-    /// `reason` tells a program and is counted.
+    /// `reason` tells a program and is counted. Guests read the sentence, so it names no option of the
+    /// server; [`Reason::remedy`] does.
     pub fn problem(status: u16, reason: Reason, sentence: &str) -> Self {
         let problem = serde_json::json!({
             "type": "about:blank",
@@ -67,7 +77,27 @@ impl Response {
         let mut response = Self::new(status)
             .with_body("application/problem+json", problem.to_string().into_bytes());
         response.refusal = Some(reason);
+        response.sentence = Some(sentence.into());
         response
+    }
+
+    /// Turns a refusal into a page with its sentence, where [a person](Head::wants_page) reads it. Any
+    /// other response stays as it is. There is nothing in the page to press, so pages of all sites may
+    /// show it in a frame: whoever looks at one gets the reason, too.
+    pub fn for_reader(mut self, wants_page: bool) -> Self {
+        let Some(sentence) = self.sentence.take_if(|_| wants_page) else { return self };
+        self.headers.retain(|(name, _)| *name != "Content-Type");
+        let title = phrase(self.status);
+        let sentence = sentence.replace('&', "&amp;").replace('<', "&lt;");
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <title>{title}</title>\n<p>{sentence}</p>\n"
+        );
+        self.with_body("text/html; charset=utf-8", page.into_bytes())
+            .with_header("Cache-Control", "no-store")
+            .framed_by("*")
     }
 
     /// Adds a header, in place of the one of that name that every response carries. Control characters in `value` become spaces, so no value can end its line.

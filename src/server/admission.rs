@@ -123,7 +123,7 @@ impl Server {
             return Err(self.shutting_down());
         }
         self.admission.offers.take(client, now).map_err(|wait| {
-            let sentence = "Your address asks too often (--max-offers-per-second).";
+            let sentence = "Your address asks too often. Wait a moment.";
             busy(Reason::OfferRate, wait, sentence)
         })
     }
@@ -145,15 +145,14 @@ impl Server {
         let most_half_open = limits.half_open;
         if self.viewers.count_of(client) >= most_of_client && !client.is_many {
             let sentence = format!(
-                "Your address has {most_of_client} viewers already (--max-viewers-per-address). \
-                 Close a tab.",
+                "Your address has {most_of_client} viewers already. Close a tab that shows this \
+                 picture.",
             );
             return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));
         }
         if self.viewers.asked() >= most {
-            let sentence = format!(
-                "All places ({most}) are taken (--max-viewers). Try again when a viewer has left."
-            );
+            let sentence =
+                format!("All places ({most}) are taken. Try again when a viewer has left.");
             return Err(busy(Reason::Viewers, RETRY_AFTER, &sentence));
         }
         if self.viewers.half_open() >= most_half_open

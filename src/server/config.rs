@@ -45,6 +45,8 @@ pub struct Config {
     pub left_sessions: BTreeMap<TargetId, Url>,
     /// Whether pictures carry their capture time, for the page to know.
     pub stamped: bool,
+    /// The title of the page, in place of the name that it was opened by.
+    pub title: Option<String>,
     /// The wall clock at the start.
     pub wall_clock: SystemTime,
 }

@@ -236,13 +236,17 @@ impl Server {
         }
         connection.has_asked = true;
         self.guesses.note(client, token, waited, now);
-        admitted.map_or_else(Verdict::Reject, |()| Verdict::Accept)
+        match admitted {
+            Ok(()) => Verdict::Accept,
+            Err(refusal) => Verdict::Reject(refusal.for_reader(head.wants_page())),
+        }
     }
 
     fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {
         self.counters.count_refusal(reason);
         if self.admission.note_refusal(self.client_at(peer), now) {
-            log::info!("refused {peer}: {}", reason.name());
+            let remedy = reason.remedy().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+            log::info!("refused {peer}: {reason}{remedy}");
         }
     }
 }

@@ -64,6 +64,7 @@ use crate::containment::contain;
 use crate::feed::Feed;
 use crate::media::Codec;
 use crate::publish::TargetId;
+use crate::web::assets::Page;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{AddressPair, Effect, EndReason, ViewerId};
 
@@ -89,6 +90,7 @@ pub struct Server {
     viewers: ViewerTable,
     admission: Admission,
     guesses: Guesses,
+    page: Page,
     clock: FrameClock,
     /// By codec.
     keyframes: [Keyframes; Codec::ALL.len()],
@@ -130,6 +132,7 @@ impl Server {
             viewers: ViewerTable::default(),
             admission: Admission::new(&config.limits),
             guesses: Guesses::new(),
+            page: Page::new(config.title.as_deref()),
             clock: FrameClock::new(match config.feed {
                 Some(_) => feeds::NO_SIGNAL_FRAMES_PER_SECOND,
                 None => config.frames_per_second,

@@ -28,7 +28,9 @@ impl Server {
     ) -> Option<Response> {
         let access = &self.config.access;
         let answered = match routes::route(&request.head) {
-            Ok(Route::Asset(asset)) => Ok(assets::respond(asset, &request.head, visitor, access)),
+            Ok(Route::Asset(asset)) => {
+                Ok(assets::respond(asset, &self.page, &request.head, visitor, access))
+            }
             Ok(Route::Offer) if request.head.method == Method::Options => Ok(offer_api::options()),
             Ok(Route::Offer) => self.offer(now, visitor, request),
             Ok(Route::Whep) => self.whep(now, visitor, request),
@@ -50,6 +52,7 @@ impl Server {
             Err(refusal) => Err(refusal),
         };
         let response = answered.unwrap_or_else(|refusal| refusal);
+        let response = response.for_reader(request.head.wants_page());
         Some(cors::add_cors_headers(&request.head, visitor, &self.config.access, response))
     }
 

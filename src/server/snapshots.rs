@@ -75,6 +75,8 @@ struct Waiting {
     /// What the request asks for, at most the width of the file.
     asked_width: Option<usize>,
     is_for_stream: bool,
+    /// A refusal is read by a person.
+    wants_page: bool,
     /// An answer with nothing but what a page of an allowed origin needs.
     cors: Response,
 }
@@ -213,7 +215,8 @@ impl Server {
             }
         }
         let cors = cors::add_cors_headers(head, visitor, &self.config.access, Response::new(200));
-        let waiting = Waiting { width, asked_width, is_for_stream, cors };
+        let wants_page = head.wants_page();
+        let waiting = Waiting { width, asked_width, is_for_stream, wants_page, cors };
         self.snapshots.waiting.insert(id, waiting);
         self.request_files(now);
         Ok(None)
@@ -371,10 +374,10 @@ impl Server {
         for (id, waiting) in self.snapshots.take_waiting(width) {
             let mut response = match &made {
                 Ok(jpeg) => match problem.clone().err().filter(|_| !waiting.is_for_stream) {
-                    Some(refusal) => refusal,
+                    Some(refusal) => refusal.for_reader(waiting.wants_page),
                     None => self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream),
                 },
-                Err(error) => snapshot::refusal(*error, RETRY_AFTER),
+                Err(error) => snapshot::refusal(*error, RETRY_AFTER).for_reader(waiting.wants_page),
             };
             response.headers.extend(waiting.cors.headers);
             self.with_connection(now, id, |http| http.respond(response));

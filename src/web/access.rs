@@ -72,25 +72,35 @@ impl AccessPolicy {
             return Ok(());
         }
         let sentence = "Another site's page may not connect here. Open this server's own page, or \
-                        start it with --allow-origin.";
+                        ask its operator to let that site in.";
         Err(Response::problem(403, Reason::ForeignOrigin, sentence))
     }
 
-    /// Whether the page that shows a picture may, as far as its request tells. A browser says which page
-    /// that is to `https` and the loopback address only; elsewhere the answer's
-    /// Cross-Origin-Resource-Policy keeps other sites' pages from showing it.
+    /// Whether the page that shows a picture may, as far as its request tells. Over plain `http` a
+    /// browser sends no Sec-Fetch-Site; there the answer's Cross-Origin-Resource-Policy keeps other
+    /// sites' pages from showing it.
     pub(super) fn admit_picture_origin(
         &self,
         head: &Head,
         host: &Authority,
     ) -> Result<(), Response> {
-        // Of an allowed origin an `<img>` sends no Origin. An address that is opened is shown by no page.
+        // An `<img>` of an `https` page sends neither Origin nor Referer. An address that is opened is
+        // shown by no page.
         let is_untold = head.header("origin").is_none();
         let is_opened = head.header("sec-fetch-mode") == Some("navigate");
-        if is_untold && (is_opened || !self.origins.is_empty()) {
+        let is_shown = is_opened || !self.origins.is_empty() || self.names_own_page(head, host);
+        if is_untold && is_shown {
             return Ok(());
         }
         self.admit_origin(head, host)
+    }
+
+    /// Whether a request says that it is of a page that may use this server: by Origin, or else by
+    /// Referer, as an `<img>` sends no Origin. A page can leave its Referer out, and cannot name another
+    /// site's there (Fetch, section 5.3: `referrer`).
+    pub(super) fn names_own_page(&self, head: &Head, host: &Authority) -> bool {
+        let page = head.header("origin").or_else(|| origin_of(head.header("referer")?));
+        page.is_some_and(|origin| self.allows_origin(origin, host))
     }
 
     /// Whether the pages of an origin may use this server: those in the list, and those of the host
@@ -111,10 +121,17 @@ impl AccessPolicy {
     }
 }
 
+/// The origin of an absolute URL: what is before its path.
+fn origin_of(url: &str) -> Option<&str> {
+    let authority_at = url.find("://")? + "://".len();
+    let length = url[authority_at..].find(['/', '?', '#']);
+    Some(length.map_or(url, |length| &url[..authority_at + length]))
+}
+
 fn host_unknown(Authority { name, .. }: &Authority) -> Response {
     let sentence = format!(
-        "This server does not answer to the name {name}. Use one of its addresses, or start it \
-         with --allow-host {name}."
+        "This server does not answer to the name {name}. Open it by one of its addresses, or ask \
+         its operator to allow the name."
     );
     Response::problem(421, Reason::HostUnknown, &sentence)
 }

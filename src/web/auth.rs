@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use subtle::ConstantTimeEq;
 
-use crate::http::{Head, Response};
+use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
 use crate::web::query;
 
@@ -130,23 +130,24 @@ impl TokenCheck<'_> {
 }
 
 impl TokenVerdict {
-    /// The refusal that the verdict is, if it is one.
-    pub fn admit(self, accepts_query: bool) -> Result<(), Response> {
+    /// The refusal of this request that the verdict is, if it is one.
+    pub fn admit(self, head: &Head, accepts_query: bool) -> Result<(), Response> {
         let challenge = |reason, sentence, challenge| {
-            let refusal = Response::problem(401, reason, sentence);
-            Err(refusal.with_header("WWW-Authenticate", challenge))
+            let mut refusal = Response::problem(401, reason, sentence);
+            refusal = refusal.with_header("WWW-Authenticate", challenge);
+            if waits_for_challenge(head) {
+                // A line of its own: programs look at how a line begins.
+                refusal = refusal.with_header("WWW-Authenticate", "Basic realm=\"ballcast\"");
+            }
+            Err(refusal)
         };
         match self {
             TokenVerdict::NotNeeded | TokenVerdict::Right | TokenVerdict::Postponed(_) => Ok(()),
             TokenVerdict::Missing => {
                 let sentence = match accepts_query {
-                    true => {
-                        "This server asks for a token: add ?token=… to this address, or send \
-                         Authorization: Bearer."
-                    }
+                    true => "This server asks for a token: add ?token=… to this address.",
                     false => {
-                        "This server asks for a token: open its address with #token=… at the end. A \
-                         player sends it as Authorization: Bearer."
+                        "This server asks for a token: open its address with #token=… at the end."
                     }
                 };
                 // RFC 6750, section 3.
@@ -165,6 +166,23 @@ impl TokenVerdict {
             }
         }
     }
+}
+
+/// Whether the password of a URL may be sent once it is asked for, as ffmpeg and all that is built on
+/// it do. A browser would ask its user for a name and a password then: all of them are `Mozilla`, and
+/// over plain `http` that is the only thing that tells a picture in a page.
+fn waits_for_challenge(head: &Head) -> bool {
+    const OF_BROWSERS: [&str; 5] = [
+        "origin",
+        "sec-fetch-site",
+        "sec-fetch-mode",
+        "sec-fetch-dest",
+        "upgrade-insecure-requests",
+    ];
+    let agent = head.header("user-agent").unwrap_or_default();
+    matches!(head.method, Method::Get | Method::Head)
+        && !agent.contains("Mozilla/")
+        && OF_BROWSERS.iter().all(|name| head.header(name).is_none())
 }
 
 /// Another scheme than these two is as good as none.

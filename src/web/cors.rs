@@ -21,15 +21,18 @@ pub fn add_cors_headers(
 ) -> Response {
     let below_whep = head.path.strip_prefix(whep::ENDPOINT);
     let is_whep = below_whep.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let is_picture = [snapshot::SNAPSHOT, snapshot::STREAM].contains(&head.path.as_str());
+    let is_picture = snapshot::wanted(head).is_some();
     if !is_whep && !is_picture && head.path != offer_api::ENDPOINT {
         return response;
     }
     let mut response = response.with_header("Vary", "Origin");
     if is_picture {
         // A page on another port of the same host may show it, such as that of the printer whose
-        // camera this is. The policy cannot name origins: with an allowed one it is all or none.
-        let policy = if access.origins.is_empty() { "same-site" } else { "cross-origin" };
+        // camera this is. To Chromium an IP address is the same site as nothing, its other ports
+        // included, so a page that says where it is from is judged here. The policy cannot name
+        // origins: with an allowed one it is all or none.
+        let is_shown = !access.origins.is_empty() || access.names_own_page(head, &visitor.host);
+        let policy = if is_shown { "cross-origin" } else { "same-site" };
         response = response.with_header("Cross-Origin-Resource-Policy", policy);
     }
     let allows = |origin: &&str| access.allows_origin(origin, &visitor.host);

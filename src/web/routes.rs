@@ -5,6 +5,7 @@ use super::assets::{ASSETS, Asset};
 use super::auth::{TokenCheck, TokenVerdict};
 use super::cors::add_cors_headers;
 use super::proxies::Visitor;
+use super::snapshot::Wanted;
 use super::{health, offer_api, snapshot, whep};
 use crate::http::{Head, Method, Response};
 use crate::refusal::Reason;
@@ -42,7 +43,7 @@ pub fn admit(
     let check_token = |accepts_query| {
         let Some(token) = &mut token else { return Ok(()) };
         verdict = token.judge(head, accepts_query);
-        verdict.admit(accepts_query)
+        verdict.admit(head, accepts_query)
     };
     let admitted = admit_request(head, visitor, access, check_token)
         .map_err(|refusal| add_cors_headers(head, visitor, access, refusal));
@@ -97,7 +98,13 @@ fn admit_request(
 
 /// The route of a request, or the answer that there is none.
 pub fn route(head: &Head) -> Result<Route<'_>, Response> {
-    let (route, allowed) = if let Some(asset) = ASSETS.iter().find(|a| a.path == head.path) {
+    let (route, allowed) = if let Some(picture) = snapshot::wanted(head) {
+        let route = match picture {
+            Wanted::Snapshot => Route::Snapshot,
+            Wanted::Stream => Route::MotionJpeg,
+        };
+        (route, "GET, HEAD")
+    } else if let Some(asset) = ASSETS.iter().find(|a| a.path == head.path) {
         (Route::Asset(asset), "GET, HEAD")
     } else {
         match head.path.as_str() {
@@ -105,8 +112,6 @@ pub fn route(head: &Head) -> Result<Route<'_>, Response> {
             "/stats" => (Route::Stats, "GET, HEAD"),
             "/metrics" => (Route::Metrics, "GET, HEAD"),
             health::ENDPOINT => (Route::Health, "GET, HEAD"),
-            snapshot::SNAPSHOT => (Route::Snapshot, "GET, HEAD"),
-            snapshot::STREAM => (Route::MotionJpeg, "GET, HEAD"),
             "*" => (Route::Server, "OPTIONS"),
             whep::ENDPOINT => (Route::Whep, whep::ENDPOINT_METHODS),
             path => match path.strip_prefix(whep::ENDPOINT).and_then(|p| p.strip_prefix('/')) {

@@ -10,8 +10,9 @@ use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
 use crate::refusal::Reason;
 
-pub const SNAPSHOT: &str = "/snapshot.jpg";
-pub const STREAM: &str = "/stream.mjpg";
+/// The parameter with which mjpg-streamer takes requests at `/`: `/?action=snapshot`. The number of a
+/// camera may follow, and ours is the first.
+const ACTION: &str = "action";
 
 /// What `?width=` can ask for. The largest picture is this wide.
 const WIDTH_MIN: usize = 16;
@@ -24,6 +25,30 @@ const JPEG: &str = "image/jpeg";
 /// RFC 2046, section 5.1.1. There is no text in our JPEG files that it could be taken for.
 const MULTIPART: &str = "multipart/x-mixed-replace; boundary=ballcast-picture";
 const BOUNDARY: &[u8] = b"--ballcast-picture\r\n";
+
+/// What a request for pictures asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// One picture: `/snapshot.jpg`.
+    Snapshot,
+    /// One picture after the other: `/stream.mjpg`.
+    Stream,
+}
+
+/// What a request for pictures asks for, by our own names or by those of mjpg-streamer and of the
+/// programs that follow it; `None` for every other request.
+pub fn wanted(head: &Head) -> Option<Wanted> {
+    match head.path.as_str() {
+        "/snapshot.jpg" | "/snapshot" => Some(Wanted::Snapshot),
+        "/stream.mjpg" | "/stream" => Some(Wanted::Stream),
+        "/" => match query::parameter(head, ACTION)?.as_str() {
+            "snapshot" | "snapshot_0" => Some(Wanted::Snapshot),
+            "stream" | "stream_0" => Some(Wanted::Stream),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 /// The width that a request asks for, if any: an even number from 16 to 3840. Other parameters are
 /// let through, as pages add them to get past a cache.
@@ -68,6 +93,8 @@ pub fn stream(first: &[u8], taken: SystemTime) -> Response {
     Response::new(200)
         .with_body(MULTIPART, body)
         .with_header("Cache-Control", "no-store")
+        // nginx would keep back the end of each picture until the next one fills its buffer.
+        .with_header("X-Accel-Buffering", "no")
         .into_stream()
 }
 

@@ -9,6 +9,7 @@
 //! contains a word. It needs root, or a `sudo` that asks for no password.
 
 mod floods;
+mod https;
 mod namespaces;
 mod rates;
 mod relayed;
@@ -39,6 +40,7 @@ const TESTS: [Test; 13] = [
     ("a_small_mtu_without_icmp_plays", small_mtu),
     ("ipv6_alone_plays", ipv6),
     ("the_page_says_that_udp_is_blocked", udp_blocked),
+    ("https_pages_show_what_is_said_of_them", https::pages),
     ("a_browser_that_changes_its_address_has_its_picture_back", browser_moves),
     ("a_server_whose_address_changes_goes_on_with_the_same_viewers", server_moves),
     ("an_address_that_comes_is_served_and_what_was_bound_stays", bind),

@@ -259,6 +259,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         bitrate: None,
         feed: options.feed.as_ref().map(FeedOptions::config),
         stamped: false,
+        title: None,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
     }
 }

@@ -45,6 +45,11 @@ pub struct Browser {
 
 impl Browser {
     pub fn start(kind: &Kind) -> Browser {
+        Browser::start_with(kind, &[])
+    }
+
+    /// With further flags.
+    pub fn start_with(kind: &Kind, flags: &[&str]) -> Browser {
         let lock = BROWSER_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         let profile =
             std::env::temp_dir().join(format!("ballcast-{}-{}", kind.package, std::process::id()));
@@ -53,7 +58,10 @@ impl Browser {
         std::fs::create_dir_all(&profile).unwrap();
         std::fs::write(profile.join("user.js"), kind.preferences).unwrap();
         let mut command = Command::new(program(kind));
-        command.args(kind.flags).arg(kind.profile_flag.to_owned() + profile.to_str().unwrap());
+        command
+            .args(kind.flags)
+            .args(flags)
+            .arg(kind.profile_flag.to_owned() + profile.to_str().unwrap());
         command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);

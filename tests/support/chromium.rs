@@ -1,11 +1,13 @@
 //! Chromium, headless, driven over its DevTools protocol: JSON over one WebSocket.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::browser::{self, Browser, Kind};
+use super::process::WAIT_LIMIT;
 
 const KIND: Kind = Kind {
     names: &["chromium", "chromium-browser", "google-chrome", "chrome"],
@@ -41,7 +43,12 @@ pub struct Tab {
 
 impl Chromium {
     pub fn start() -> Chromium {
-        Chromium { browser: Browser::start(&KIND) }
+        Chromium::start_with(&[])
+    }
+
+    /// With further flags.
+    pub fn start_with(flags: &[&str]) -> Chromium {
+        Chromium { browser: Browser::start_with(&KIND, flags) }
     }
 
     /// Opens a page in a new tab.
@@ -109,6 +116,31 @@ impl Chromium {
     /// Waits until an expression is true.
     pub fn wait_for(&mut self, tab: &Tab, expression: &str) {
         browser::wait_for(|script| self.evaluate(tab, script), expression);
+    }
+
+    /// The frame in a page that Chromium has put into a process of its own.
+    pub fn frame(&mut self, tab: &Tab) -> Tab {
+        let end = Instant::now() + WAIT_LIMIT;
+        loop {
+            let targets =
+                self.call(None, "Target.getTargets", json!({"filter": [{"type": "iframe"}]}));
+            if let Some(target) = targets["targetInfos"].get(0) {
+                let target = target["targetId"].as_str().unwrap().to_owned();
+                let attach = json!({"targetId": target, "flatten": true});
+                let attached = self.call(Some(&tab.session), "Target.attachToTarget", attach);
+                let session = attached["sessionId"].as_str().unwrap().to_owned();
+                return Tab { session, target };
+            }
+            assert!(Instant::now() < end, "no frame has a process of its own");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All texts of the page and of the frames in it that are of its own site.
+    pub fn texts(&mut self, tab: &Tab) -> String {
+        let snapshot =
+            self.tab_call(tab, "DOMSnapshot.captureSnapshot", json!({"computedStyles": []}));
+        snapshot["strings"].to_string()
     }
 
     pub fn set_viewport(&mut self, tab: &Tab, width: u32, height: u32, phone: bool) {

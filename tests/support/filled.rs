@@ -93,6 +93,7 @@ fn config(
         bitrate: Some(bitrate),
         feed: None,
         stamped: false,
+        title: None,
         wall_clock,
     }
 }

@@ -20,7 +20,7 @@ const TRY_LIMIT: Duration = Duration::from_secs(3);
 /// No log line is under way for longer.
 const LOG_PAUSE: Duration = Duration::from_millis(500);
 
-pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT_LIMIT;
     while !done() {
         assert!(Instant::now() < end, "{what}");

@@ -126,3 +126,20 @@ pub fn check_frame_rate(mut evaluate: impl FnMut(&str) -> Value) {
     let best = rates.iter().copied().fold(0.0, f64::max);
     assert!((29.0..31.5).contains(&best), "{rates:?} frames/s");
 }
+
+/// The width that an `<img>` in the page shows this address with, and 0 if it shows nothing.
+pub fn width_of_img(url: &str) -> String {
+    format!(
+        "(async () => {{
+            const image = document.createElement('img');
+            let failed = false;
+            image.onerror = () => {{ failed = true; }};
+            document.documentElement.append(image);
+            image.src = '{url}';
+            while (!failed && !image.naturalWidth) await new Promise((done) => setTimeout(done, 20));
+            const width = image.naturalWidth;
+            image.remove();
+            return width;
+        }})()"
+    )
+}

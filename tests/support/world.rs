@@ -163,6 +163,7 @@ impl World {
             bitrate: None,
             feed: None,
             stamped: false,
+            title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
         };
         change(&mut config);
