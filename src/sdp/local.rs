@@ -50,11 +50,17 @@ impl Local<'_> {
         lines.push("c=IN IP4 0.0.0.0".into());
         lines.extend(self.candidates.iter().map(|candidate| format!("a={candidate}")));
         lines.push("a=end-of-candidates".into());
+        self.identity(lines);
+        lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
+    }
+
+    /// Who is at our end of a transport, and how it is set up. GStreamer 1.22 takes no section without
+    /// it, not even one that is refused.
+    pub(super) fn identity(&self, lines: &mut Vec<String>) {
         lines.push(format!("a=ice-ufrag:{}", self.credentials.ufrag));
         lines.push(format!("a=ice-pwd:{}", self.credentials.pass));
         lines.push(format!("a=fingerprint:{}", self.fingerprint));
         lines.push(format!("a=setup:{}", self.setup));
-        lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
     }
 
     /// The sources of the stream (RFC 5576).
