@@ -136,6 +136,31 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     }
 }
 
+/// As other endpoints may write it (RFC 8829, section 5.1.2, and RFC 8122, section 5), with sections that
+/// are refused.
+#[test]
+fn an_offer_in_another_dialect_plays() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let sections = format!(
+        "{TRANSCEIVER} pc.addTransceiver('audio', {{ direction: 'recvonly' }}); \
+         pc.createDataChannel('data');"
+    );
+    for change in [
+        "replaceAll('UDP/TLS/RTP/SAVPF', 'RTP/AVPF')",
+        "replaceAll('UDP/TLS/RTP/SAVPF', 'RTP/AVP')",
+        "replaceAll('fingerprint:sha-256', 'fingerprint:SHA-256')",
+    ] {
+        let tab = open_plain(&mut chromium, &server);
+        let script = ORIGINAL_PAGE.replace("TRANSCEIVER", &sections).replace("WAIT", "");
+        let changed = format!("JSON.stringify({{ type, sdp: sdp.{change} }})");
+        let script = script.replace("JSON.stringify({ sdp, type })", &changed);
+        assert_eq!(chromium.evaluate(&tab, &script), "playing", "{change}");
+        follow(&chromium.evaluate(&tab, DISCS));
+        chromium.close(&tab);
+    }
+}
+
 const RENEGOTIATE: &str = "(async () => {
     CHANGE
     await pc.setLocalDescription();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::h264_profile::H264Error;
+
 /// Why an SDP cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SdpError {
@@ -23,6 +25,8 @@ pub enum OfferError {
     NoCodec(Vec<String>),
     /// Video without H.264, and the source has nothing else.
     NoH264,
+    /// Video in H.264, but in no form that can be sent, and in nothing else that can.
+    UnusableH264(H264Error),
     /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
     /// and we send none to an address that has not sent one.
     IceLite,
@@ -65,6 +69,12 @@ impl fmt::Display for OfferError {
             OfferError::NoH264 => f.write_str(
                 "The camera sends H.264, which this browser does not offer. Use Chrome, Edge or \
                  Safari, or Firefox once it has its H.264 plug-in.",
+            ),
+            OfferError::UnusableH264(error) => write!(
+                f,
+                "The offer {error}. This server sends H.264 in packetization-mode 1 only: an \
+                 a=fmtp line of the offer has to say packetization-mode=1 and a profile-level-id \
+                 such as 42e01f (RFC 6184, section 8.1).",
             ),
             OfferError::IceLite => f.write_str(
                 "The offer is of an ICE-lite agent (a=ice-lite), which waits for connectivity \

@@ -9,7 +9,7 @@ use super::viewers::{Asked, Origin, WhepSession};
 use super::{ConnId, Server, metrics};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
-use crate::sdp::offer::{Offer, OfferError};
+use crate::sdp::offer::Offer;
 use crate::web::proxies::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, whep};
@@ -125,7 +125,7 @@ impl Server {
         let mut offer = whep::read_offer(&request.body)?;
         let (id, sdp) = self.add_viewer(now, visitor, &mut offer)?;
         let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
-        let mid = offer.video().mid.clone().unwrap_or_default();
+        let mid = offer.video().mid.clone();
         let response = whep::created(&key, &etag, sdp);
         self.viewers.set_whep(id, WhepSession { key, etag, mid });
         Ok(response)
@@ -176,7 +176,7 @@ impl Server {
         session.etag.clone_from(&etag);
         let mid = session.mid.clone();
         let candidates = entry.viewer.local().candidates();
-        Ok(whep::restarted(&etag, &mid, &entry.viewer.local().credentials, &candidates))
+        Ok(whep::restarted(&etag, mid.as_deref(), &entry.viewer.local().credentials, &candidates))
     }
 
     /// An ICE restart with the viewer's new credentials and new ones of ours.
@@ -196,7 +196,7 @@ impl Server {
     ) -> Result<(ViewerId, String), Response> {
         if let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_encoded()) {
             if offer.format.codec != Codec::H264 {
-                return Err(offer_api::refusal(&OfferError::NoH264));
+                return Err(offer_api::refusal(&offer.lacks_h264()));
             }
             if let Some(profile_level_id) = feed.info().profile_level_id {
                 offer.prefer_profile(profile_level_id);

@@ -58,7 +58,9 @@ pub fn refusal(error: &OfferError) -> Response {
         OfferError::Sdp(SdpError::Malformed(_)) => (400, Reason::OfferMalformed),
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
-        OfferError::NoCodec(_) | OfferError::NoH264 => (422, Reason::NoCodec),
+        OfferError::NoCodec(_) | OfferError::NoH264 | OfferError::UnusableH264(_) => {
+            (422, Reason::NoCodec)
+        }
         OfferError::IceLite => (422, Reason::IceLite),
         OfferError::Sdp(SdpError::TooLarge(..)) => (413, Reason::OfferTooLarge),
     };
