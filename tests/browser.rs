@@ -161,6 +161,31 @@ fn an_offer_in_another_dialect_plays() {
     }
 }
 
+/// As GStreamer has it.
+const RSA: &str = "{ certificates: [await RTCPeerConnection.generateCertificate({
+    name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength: 2048,
+    publicExponent: new Uint8Array([1, 0, 1]) })] }";
+
+#[test]
+fn a_certificate_of_rsa_is_named_at_once() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = open_plain(&mut chromium, &server);
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", "");
+    let script = script.replace("RTCPeerConnection();", &format!("RTCPeerConnection({RSA});"));
+    let script = script.replace("await video.play();", "");
+    assert_eq!(chromium.evaluate(&tab, &script), "playing");
+    let is_rsa = |text: &Value| {
+        text.as_str().is_some_and(|text| text.contains("its DTLS certificate is RSA"))
+    };
+    server.wait_for("the reason of a viewer that is still waited for", |stats| {
+        let viewer = &stats["viewers"][0];
+        viewer["state"] == "half-open" && is_rsa(&viewer["failure"])
+    });
+    server.wait_for_log("cannot connect: its DTLS certificate is RSA");
+    server.wait_for("its end", |stats| stats["viewers_ended"]["certificate"] == 1);
+}
+
 const RENEGOTIATE: &str = "(async () => {
     CHANGE
     await pc.setLocalDescription();

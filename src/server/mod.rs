@@ -288,7 +288,7 @@ impl Server {
     fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
         let Some((watched, entry)) = self.viewers.change(id, change) else { return };
         let keyframes = &mut self.keyframes[entry.viewer.codec() as usize];
-        let (mut connected, mut wants_keyframe) = (false, false);
+        let (mut connected, mut wants_keyframe, mut lacks_certificate) = (false, false, false);
         let (mut checks, mut dropped_addresses) = (Vec::new(), Vec::new());
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
@@ -298,6 +298,7 @@ impl Server {
                     self.outbox.push_back(Output::Transmit(transmit));
                 }
                 Effect::Connected => connected = true,
+                Effect::CertificateUnusable => lacks_certificate = true,
                 Effect::KeyframeRequested => {
                     wants_keyframe = true;
                     keyframes.request();
@@ -321,6 +322,9 @@ impl Server {
         } else if watched && !watches && end_reason.is_none() {
             log::info!("{id} is silent, nothing is sent to it");
         }
+        if lacks_certificate {
+            log::warn!("{id} at {} cannot connect: {}", entry.address(), EndReason::Certificate);
+        }
         match end_reason {
             Some(reason) => self.remove_viewer(now, id, reason),
             None => {
@@ -343,6 +347,8 @@ impl Server {
         }
         if let Some(target) = target.filter(|_| connected) {
             self.with_target(now, target, |it| it.connected(now));
+        } else if let Some(target) = target.filter(|_| lacks_certificate) {
+            self.with_target(now, target, |it| it.note_problem(EndReason::Certificate.into()));
         }
         if wants_keyframe && self.passes_on(codec) {
             self.send_group(now, id);

@@ -180,7 +180,7 @@ impl Server {
         let Some(entry) = self.targets.get_mut(id) else { return };
         entry.viewer = None;
         entry.sent += sent;
-        self.with_target(now, id, |publisher| publisher.connect_failed(now, Cause::Ended(reason)));
+        self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.into()));
     }
 
     /// The media server knows why, as its session was deleted before.
