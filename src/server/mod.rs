@@ -10,6 +10,7 @@
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
 //! | `snapshots`, `file_share` | a picture as a file: who waits for it, who watches a stream of them; what it may cost |
+//! | `paths` | which of our addresses a peer is offered |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | `targets` | the media servers that the stream is published to |
 //! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
@@ -30,6 +31,7 @@ mod guesses;
 mod keyframes;
 mod metrics;
 mod overload;
+mod paths;
 mod rate_limit;
 mod requests;
 mod secrets;
@@ -40,7 +42,7 @@ mod timers;
 mod viewers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
 use self::admission::Admission;
@@ -54,12 +56,13 @@ use self::group::Group;
 use self::guesses::Guesses;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
+use self::paths::addresses_towards;
 use self::secrets::Secrets;
 use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::targets::Targets;
 use self::timers::Timers;
-use self::viewers::{ViewerEntry, ViewerTable};
+use self::viewers::{Origin, ViewerEntry, ViewerTable};
 use crate::containment::contain;
 use crate::feed::Feed;
 use crate::media::Codec;
@@ -393,7 +396,16 @@ impl Server {
         self.config.addresses = addresses.to_vec();
         self.config.access.addresses = self.config.own_addresses();
         for id in self.viewers.ids() {
-            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
+            let addresses = addresses_towards(self.address_of_peer(id), addresses);
+            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, &addresses));
+        }
+    }
+
+    /// Where a viewer's request came from, or where the media server that it is was asked.
+    fn address_of_peer(&self, id: ViewerId) -> Option<IpAddr> {
+        match &self.viewers.get(id)?.origin {
+            Origin::Asked(asked) => Some(asked.peer),
+            Origin::Invited(target) => self.targets.address_of(*target),
         }
     }
 

@@ -206,7 +206,7 @@ impl Server {
         self.admit_viewer(now, client)?;
         let credentials = self.secrets.ice_credentials();
         let random = self.secrets.numbers();
-        let local = self.config.local_parameters(credentials, random);
+        let local = self.config.local_parameters(Some(peer), credentials, random);
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
         let asked = Asked::new(peer, client, offer.session_key.clone());

@@ -156,7 +156,7 @@ pub(super) fn remote_candidate(
 pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
     let [session, session_low, ..] = local.random;
     let mut candidates = Candidates::default();
-    update_candidates(rtc, &mut candidates, local.addresses);
+    update_candidates(rtc, &mut candidates, &local.addresses);
     LocalSide {
         session: u64::from(session >> 1) << 32 | u64::from(session_low),
         descriptions: 0,
