@@ -182,6 +182,7 @@ impl Server {
             Input::PictureDamaged => self.counters.pictures_damaged += 1,
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
+            Input::Names(names) => self.config.access.host_names = names.to_vec(),
             Input::Snapshot { width, made, cost } => self.handle_snapshot(now, width, made, cost),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),

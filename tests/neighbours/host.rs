@@ -40,3 +40,44 @@ fn loopback_is_offered_to_this_host_alone_and_the_nearest_address_first() {
     let answer = ask(&mut world, CLIENT, &restart, headers, fragment);
     assert_eq!(candidates(&answer.body), ["10.0.8.254", "fd00::254"], "{}", answer.body);
 }
+
+#[test]
+fn the_names_of_the_host_come_and_go() {
+    let mut world = World::new();
+    let status = |world: &mut World, name: &str| {
+        ask(world, CLIENT, "GET /", &format!("Host: {name}\r\n"), "").status
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(status(&mut world, "porch.lan"), 421);
+    world.input(Input::Names(&names(&["porch", "porch.local", "porch.lan"])));
+    for known in
+        ["porch", "porch.lan", "Porch.LAN.", "porch.local", "porch-2.local", "porch12.local"]
+    {
+        assert_eq!(status(&mut world, known), 200, "{known}");
+    }
+    assert_eq!(status(&mut world, "camera"), 200, "what the operator allowed stays");
+    for foreign in [
+        "porch-2.lan",
+        "porch-2",
+        "porch-.local",
+        "porch-x.local",
+        "porch--2.local",
+        "porch-12345.local",
+        "porch-2.local.evil.example",
+        "evil-2.local",
+        "-2.local",
+        "camera-2.local",
+        "porch.evil.example",
+    ] {
+        assert_eq!(status(&mut world, foreign), 421, "{foreign}");
+    }
+    let page = ask(&mut world, CLIENT, "GET /", "Host: porch-2.local\r\n", "");
+    let policy = page.header("Content-Security-Policy").unwrap();
+    for name in ["porch-2.local", "porch.lan", "camera"] {
+        assert!(policy.contains(&format!(" http://{name}:* ")), "{policy}");
+    }
+    world.input(Input::Names(&names(&["shed", "shed.local"])));
+    for (name, expected) in [("porch", 421), ("porch-2.local", 421), ("shed.local", 200)] {
+        assert_eq!(status(&mut world, name), expected, "{name}");
+    }
+}
