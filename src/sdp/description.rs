@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use str0m::IceCreds;
 
 use super::error::{SdpError, lacks, unreadable};
-use super::ice::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
+use super::ice::{CHECKED_UFRAG_BYTES, PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
 use super::section::{SdpSection, sha256_of};
 use crate::work;
 
@@ -63,6 +63,13 @@ pub(super) struct Description<'a> {
 struct Bundles<'a> {
     groups: Vec<Vec<&'a str>>,
     of_mid: BTreeMap<&'a str, usize>,
+}
+
+impl Peer {
+    /// Whether checks can be sent to it: its user fragment has room in one.
+    pub fn is_checkable(&self) -> bool {
+        self.credentials.ufrag.len() <= CHECKED_UFRAG_BYTES
+    }
 }
 
 impl<'a> Description<'a> {
@@ -150,8 +157,12 @@ impl<'a> Description<'a> {
         let value = |name, of: fn(&SdpSection<'a>) -> Option<&'a str>| {
             levels.iter().find_map(|section| of(section)).ok_or_else(|| lacks(name))
         };
-        let credential = |name, lengths: RangeInclusive<usize>, of| {
+        let credential = |name, what, lengths: RangeInclusive<usize>, of| {
             let text = value(name, of)?;
+            let most = *lengths.end();
+            if text.len() > most {
+                return Err(SdpError::TooLarge(what, most));
+            }
             is_ice_text(text, lengths).then(|| text.to_owned()).ok_or_else(|| unreadable(name))
         };
         let fingerprint = sha256_of(value("fingerprint", |s| s.fingerprint)?);
@@ -159,8 +170,12 @@ impl<'a> Description<'a> {
         let setup = value("setup", |s| s.setup)?.to_ascii_lowercase();
         Ok(Peer {
             credentials: IceCreds {
-                ufrag: credential("ice-ufrag", UFRAG_BYTES, |s| s.ufrag)?,
-                pass: credential("ice-pwd", PASSWORD_BYTES, |s| s.password)?,
+                ufrag: credential("ice-ufrag", "characters in an a=ice-ufrag", UFRAG_BYTES, |s| {
+                    s.ufrag
+                })?,
+                pass: credential("ice-pwd", "characters in an a=ice-pwd", PASSWORD_BYTES, |s| {
+                    s.password
+                })?,
             },
             fingerprint: fingerprint
                 .and_then(hash_of)

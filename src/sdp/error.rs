@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::h264_profile::H264Error;
+use super::ice::CHECKED_UFRAG_BYTES;
 
 /// Why an SDP cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,4 +95,9 @@ pub(super) fn lacks(attribute: &str) -> SdpError {
 
 pub(super) fn unreadable(attribute: &str) -> SdpError {
     SdpError::Malformed(format!("its m=video has no a={attribute} that can be read"))
+}
+
+/// A user fragment that no check of ours has room for.
+pub(super) fn ufrag_too_long() -> SdpError {
+    SdpError::TooLarge("characters in its a=ice-ufrag", CHECKED_UFRAG_BYTES)
 }

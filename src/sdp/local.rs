@@ -27,6 +27,8 @@ pub struct Local<'a> {
     /// Our role in DTLS: `active`, `passive`, or in an offer `actpass` (RFC 8842, section 5.2).
     pub setup: &'static str,
     pub credentials: &'a IceCreds,
+    /// We send no connectivity checks (RFC 8445, section 2.5).
+    pub is_ice_lite: bool,
     /// `candidate:…`, all there will ever be.
     pub candidates: &'a [String],
     /// Of our certificate, with the name of the hash.
@@ -37,12 +39,14 @@ pub struct Local<'a> {
 impl Local<'_> {
     /// The lines before all others.
     pub(super) fn begin(&self) -> Vec<String> {
-        vec![
+        let mut lines = vec![
             "v=0".into(),
             format!("o=- {} {} IN IP4 0.0.0.0", self.session, self.version),
             "s=-".into(),
             "t=0 0".into(),
-        ]
+        ];
+        lines.extend(self.is_ice_lite.then(|| "a=ice-lite".into()));
+        lines
     }
 
     /// What a section has in common with every other that shares its transport, and its own mid.

@@ -104,6 +104,9 @@ impl Server {
             return Err(offer_api::format_changed());
         }
         if !entry.viewer.has_remote_credentials(&offer.peer.credentials) {
+            if !entry.viewer.can_restart_with(&offer.peer.credentials.ufrag) {
+                return Err(offer_api::ufrag_changed());
+            }
             self.restart_ice(now, id, offer.peer.credentials.clone());
         }
         let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
@@ -167,6 +170,9 @@ impl Server {
         else {
             return Ok(Response::new(204));
         };
+        if !entry.viewer.can_restart_with(&remote.ufrag) {
+            return Err(offer_api::ufrag_changed());
+        }
         self.admit_offer(now, self.client_of(visitor))?;
         self.restart_ice(now, id, remote);
         let etag = self.secrets.etag();

@@ -74,6 +74,13 @@ pub fn format_changed() -> Response {
     Response::problem(409, Reason::FormatChanged, sentence)
 }
 
+/// An ICE restart has a user fragment that the connection's agent cannot write into its checks.
+pub fn ufrag_changed() -> Response {
+    let sentence = "A connection whose ICE user fragment was short takes no long one in an ICE \
+                    restart. Close it, and offer a new RTCPeerConnection.";
+    Response::problem(409, Reason::FormatChanged, sentence)
+}
+
 pub fn answer(sdp: &str) -> Response {
     json(&json!({"type": "answer", "sdp": sdp}))
 }

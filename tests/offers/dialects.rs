@@ -121,3 +121,41 @@ fn a_refused_section_says_who_is_at_our_end() {
         assert!(values.iter().all(|value| *value == values[0]), "{name} {values:?}");
     }
 }
+
+/// RFC 8839, section 5.4. A check of ours has no room for a long one.
+#[test]
+fn a_long_user_fragment_makes_us_an_ice_lite_agent() {
+    let with = |length| {
+        offer(&[SAFARI_VIDEO]).replace("ufrag:abcd", &format!("ufrag:{}", "u".repeat(length)))
+    };
+    for (length, is_lite) in [(119, false), (120, true), (256, true)] {
+        let lines = answer(&with(length));
+        assert_eq!(lines.iter().any(|line| line == "a=ice-lite"), is_lite, "{length}");
+    }
+    let (status, reason, sentence) = refusal(&with(257));
+    assert_eq!((status, reason.as_str()), (413, "offer-too-large"));
+    assert!(sentence.contains("characters in an a=ice-ufrag: at most 256"), "{sentence}");
+}
+
+#[test]
+fn an_ice_restart_keeps_the_kind_of_agent_that_we_are() {
+    let with = |ufrag: &str, length| {
+        offer(&[SAFARI_VIDEO]).replace("ufrag:abcd", &format!("ufrag:{}", ufrag.repeat(length)))
+    };
+    for (first, second, status) in [(119, 120, 409), (120, 256, 200), (120, 4, 200)] {
+        let mut world = World::new();
+        let mut post = |sdp: String| {
+            let body = json!({"type": "offer", "sdp": sdp}).to_string();
+            world.post_offer("10.0.0.1:1".parse().unwrap(), &body)
+        };
+        assert_eq!(post(with("a", first)).0, 200);
+        let (seen, answer) = post(with("b", second));
+        assert_eq!(seen, status, "{first} {second}: {answer}");
+        if status == 200 {
+            let is_lite = answer["sdp"].as_str().unwrap().contains("a=ice-lite\r\n");
+            assert_eq!(is_lite, first > 119, "{first} {second}");
+        }
+        world.run(std::time::Duration::from_secs(1));
+        assert_eq!(world.server.viewers(), 1);
+    }
+}
