@@ -89,7 +89,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             certificate: secrets.certificate,
             addresses,
             access: AccessPolicy {
-                names: [addresses::names(), flags.allow_hosts.clone()].concat(),
+                names: flags.allow_hosts.clone(),
                 origins: flags.allow_origins.clone(),
                 proxies: TrustedProxies(flags.trusted_proxies.clone()),
                 ..AccessPolicy::default()

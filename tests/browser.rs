@@ -136,6 +136,56 @@ fn the_original_page_plays_with_and_without_waiting_for_candidates() {
     }
 }
 
+/// As other endpoints may write it (RFC 8829, section 5.1.2, and RFC 8122, section 5), with sections that
+/// are refused.
+#[test]
+fn an_offer_in_another_dialect_plays() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let sections = format!(
+        "{TRANSCEIVER} pc.addTransceiver('audio', {{ direction: 'recvonly' }}); \
+         pc.createDataChannel('data');"
+    );
+    for change in [
+        "replaceAll('UDP/TLS/RTP/SAVPF', 'RTP/AVPF')",
+        "replaceAll('UDP/TLS/RTP/SAVPF', 'RTP/AVP')",
+        "replaceAll('fingerprint:sha-256', 'fingerprint:SHA-256')",
+    ] {
+        let tab = open_plain(&mut chromium, &server);
+        let script = ORIGINAL_PAGE.replace("TRANSCEIVER", &sections).replace("WAIT", "");
+        let changed = format!("JSON.stringify({{ type, sdp: sdp.{change} }})");
+        let script = script.replace("JSON.stringify({ sdp, type })", &changed);
+        assert_eq!(chromium.evaluate(&tab, &script), "playing", "{change}");
+        follow(&chromium.evaluate(&tab, DISCS));
+        chromium.close(&tab);
+    }
+}
+
+/// As GStreamer has it.
+const RSA: &str = "{ certificates: [await RTCPeerConnection.generateCertificate({
+    name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength: 2048,
+    publicExponent: new Uint8Array([1, 0, 1]) })] }";
+
+#[test]
+fn a_certificate_of_rsa_is_named_at_once() {
+    let server = Server::start(&[]);
+    let mut chromium = Chromium::start();
+    let tab = open_plain(&mut chromium, &server);
+    let script = ORIGINAL_PAGE.replace("TRANSCEIVER", TRANSCEIVER).replace("WAIT", "");
+    let script = script.replace("RTCPeerConnection();", &format!("RTCPeerConnection({RSA});"));
+    let script = script.replace("await video.play();", "");
+    assert_eq!(chromium.evaluate(&tab, &script), "playing");
+    let is_rsa = |text: &Value| {
+        text.as_str().is_some_and(|text| text.contains("its DTLS certificate is RSA"))
+    };
+    server.wait_for("the reason of a viewer that is still waited for", |stats| {
+        let viewer = &stats["viewers"][0];
+        viewer["state"] == "half-open" && is_rsa(&viewer["failure"])
+    });
+    server.wait_for_log("cannot connect: its DTLS certificate is RSA");
+    server.wait_for("its end", |stats| stats["viewers_ended"]["certificate"] == 1);
+}
+
 const RENEGOTIATE: &str = "(async () => {
     CHANGE
     await pc.setLocalDescription();

@@ -1,6 +1,8 @@
 //! What other programs beside this one may do: pages on other ports and other sites, and proxies in
 //! front, honest ones and others.
 
+#[path = "neighbours/host.rs"]
+mod host;
 mod support;
 
 use std::net::SocketAddr;

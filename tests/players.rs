@@ -294,6 +294,17 @@ fn aiortc_sends_the_token_that_it_is_given() {
     assert_eq!(viewers(&stats(&server, Some(TOKEN))), 0);
 }
 
+/// RFC 8839, section 5.4: to the longest the server is an ICE-lite agent.
+#[test]
+fn aiortc_decodes_the_ball_with_user_fragments_of_every_length() {
+    for length in ["119", "120", "256"] {
+        let server = start_for_aiortc(&[]);
+        let seen = aiortc(server.address, 30, &["--ufrag-length", length]);
+        ball::follow(&seen.centres, MOST_SKIPPED).unwrap();
+        assert_eq!(viewers(&stats(&server, None)), 0, "{length}");
+    }
+}
+
 /// libsrtp decrypts each of the profiles that the server knows, with the keys of either role in
 /// DTLS: OpenSSL is the client, and then the server.
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ballcast::media::Codec;
 use rustix::process::Signal;
 use serde_json::json;
-use support::process::{Server, binary, raw, request};
+use support::process::{Server, binary, raw, request, wait_until};
 use support::socket_viewer::SocketViewer;
 
 fn run(arguments: &[&str]) -> Output {
@@ -442,4 +442,36 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, unknown).status, 421);
     server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+}
+
+/// In namespaces of its own, whose host name and resolver change while it runs.
+#[test]
+fn a_host_that_is_renamed_or_gets_a_domain_is_reached_under_its_new_names() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let resolver = folder.join(format!("resolv-{}.conf", std::process::id()));
+    std::fs::write(&resolver, "nameserver 192.0.2.53\n").unwrap();
+    let mut command = Command::new("unshare");
+    let script = "hostname porch && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    command
+        .args(["--map-root-user", "--uts", "--mount", "sh", "-c", script])
+        .arg(&resolver)
+        .arg(binary());
+    let server = Server::start_command(command, "127.0.0.1", 0, &[]);
+    let status = |name: &str| {
+        let head = format!("GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        raw(server.address, head.as_bytes()).status
+    };
+    for (name, expected) in [("porch", 200), ("porch-2.local", 200), ("porch.lan", 421)] {
+        assert_eq!(status(name), expected, "{name}");
+    }
+    // As a network does that is there later.
+    std::fs::write(&resolver, "search lan\n").unwrap();
+    wait_until("the domain is known", || status("porch.lan") == 200);
+    let pid = server.pid().to_string();
+    let rename =
+        ["--target", &pid, "--user", "--uts", "--preserve-credentials", "hostname", "shed"];
+    assert!(Command::new("nsenter").args(rename).status().unwrap().success());
+    wait_until("the new name is known", || status("shed.lan") == 200);
+    assert_eq!(status("porch"), 421);
+    std::fs::remove_file(&resolver).unwrap();
 }

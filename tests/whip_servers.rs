@@ -133,6 +133,21 @@ fn aiortc_decodes_the_ball_in_each_role_of_dtls() {
     }
 }
 
+/// GStreamer's `whipserversrc` has one. The sentence is there before the attempt is over.
+#[test]
+fn a_certificate_of_rsa_is_named_at_once_in_each_role_of_dtls() {
+    for setup in ["active", "passive"] {
+        let aiortc = Aiortc::start(&["--rsa", "--setup", setup]);
+        let server = aiortc.publish("/whip", TOKEN);
+        server.wait_for("the sentence", |stats| {
+            let target = &stats["targets"][0];
+            let sentence = target["sentence"].as_str().unwrap_or_default();
+            target["state"] == "connecting" && sentence.contains("its DTLS certificate is RSA")
+        });
+        server.wait_for_log("cannot connect: its DTLS certificate is RSA");
+    }
+}
+
 #[test]
 fn a_redirection_is_followed_with_the_token() {
     let aiortc = Aiortc::start(&[]);

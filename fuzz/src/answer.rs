@@ -96,7 +96,7 @@ fn invite(formats: Vec<OfferedFormat>) -> (Invitation, String) {
         crypto: &crypto::provider(),
         certificate: &crypto::certificate(SEED),
         credentials: IceCreds { ufrag: "ours".repeat(2), pass: "our+password".repeat(2) },
-        addresses: &OUR_ADDRESSES[..],
+        addresses: OUR_ADDRESSES.to_vec(),
         announced: &[],
         random: [7; 6],
         resend_packets: 64,

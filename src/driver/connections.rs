@@ -116,6 +116,7 @@ impl<S: Source> Driver<S> {
 
     /// A connection's turn: one fact about it is told to the core, which answers one request at most.
     pub(super) fn serve_connection(&mut self, token: Token) -> io::Result<()> {
+        self.follow_names();
         let Some((id, link)) = self.connections.at(token) else {
             return Err(ErrorKind::WouldBlock.into());
         };

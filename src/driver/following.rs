@@ -1,16 +1,20 @@
-//! The sockets that are bound: which there are, as the host's addresses come and go.
+//! The sockets that are bound, as the host's addresses come and go, and its names, as they change.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
 
 use super::Driver;
-use super::addresses::AddressWatch;
+use super::addresses::{self, AddressWatch};
 use super::endpoints::{self, Endpoint};
 use super::tokens::{WATCH, datagrams_of};
 use crate::server::Input;
 use crate::source::Source;
+
+/// How long the host's names are taken for what they were.
+const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<S: Source> Driver<S> {
     pub(super) fn add_endpoint(&mut self, mut endpoint: Endpoint) -> io::Result<()> {
@@ -80,5 +84,25 @@ impl<S: Source> Driver<S> {
             let addresses: Vec<SocketAddr> = self.endpoints.values().map(|e| e.address).collect();
             self.input(Input::Addresses(&addresses));
         }
+    }
+
+    /// Reads the host's names again, if the last time is long enough ago, and tells the core. They are
+    /// for who asks, and are read when somebody does: neither the host name nor a resolver that a
+    /// network configures needs to be watched.
+    pub(super) fn follow_names(&mut self) {
+        let now = Instant::now();
+        if now < self.names_due_at {
+            return;
+        }
+        self.names_due_at = now + NAMES_INTERVAL;
+        let names = addresses::names();
+        if names == self.names {
+            return;
+        }
+        for name in names.iter().filter(|name| !self.names.contains(name)) {
+            log::debug!("a name of this host is {name}");
+        }
+        self.input(Input::Names(&names));
+        self.names = names;
     }
 }

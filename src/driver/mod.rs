@@ -87,6 +87,9 @@ pub struct Driver<S> {
     /// The addresses that were asked for.
     bind: Vec<IpAddr>,
     port: u16,
+    /// The host's names, and when to read them again.
+    names: Vec<String>,
+    names_due_at: Instant,
     /// By the tokens of their listeners.
     endpoints: BTreeMap<Token, Endpoint>,
     endpoint_tokens: Tokens,
@@ -132,6 +135,8 @@ impl<S: Source> Driver<S> {
             watch: None,
             bind: endpoints.bind,
             port: addresses.first().map_or(0, SocketAddr::port),
+            names: Vec::new(),
+            names_due_at: now,
             endpoints: BTreeMap::new(),
             endpoint_tokens: Tokens::of_endpoints(),
             connections: Connections::new(),
@@ -177,6 +182,7 @@ impl<S: Source> Driver<S> {
     /// There was another reason to end.
     pub fn run(&mut self) -> Result<(), RunError> {
         let mut events = Events::with_capacity(256);
+        self.follow_names();
         // What the core wants from the start.
         self.input(Input::Timeout);
         self.service.tell_ready();

@@ -85,6 +85,12 @@ impl fmt::Display for Problem {
     }
 }
 
+impl From<EndReason> for Cause {
+    fn from(reason: EndReason) -> Cause {
+        Cause::Ended(reason)
+    }
+}
+
 impl From<Cause> for Failure {
     fn from(cause: Cause) -> Failure {
         Failure { cause, words: None }

@@ -192,6 +192,13 @@ impl Publisher {
         }
     }
 
+    /// The media connection will not come up, for this reason; the attempt has its time all the same.
+    pub fn note_problem(&mut self, why: Cause) {
+        if matches!(self.phase, Phase::Connecting) {
+            self.problem = Some(why.into());
+        }
+    }
+
     /// The media connection could not be made, or is gone.
     pub fn connect_failed(&mut self, now: Instant, why: Cause) {
         let live_for = match self.phase {

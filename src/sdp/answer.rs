@@ -23,7 +23,7 @@ pub fn write(offer: &Offer, local: &Local) -> String {
         } else if tagged == Some(index) {
             inactive(local, section, &mut answer);
         } else {
-            refused(section, &mut answer);
+            refused(local, section, &mut answer);
         }
     }
     text(answer)
@@ -72,10 +72,11 @@ fn inactive(local: &Local, section: &Section, answer: &mut Vec<String>) {
     answer.extend(section.rtpmap.as_ref().map(|rtpmap| format!("a=rtpmap:{rtpmap}")));
 }
 
-fn refused(section: &Section, answer: &mut Vec<String>) {
+fn refused(local: &Local, section: &Section, answer: &mut Vec<String>) {
     let Section { media, protocol, format, .. } = section;
     answer.push(format!("m={media} 0 {protocol} {format}"));
     answer.push("c=IN IP4 0.0.0.0".into());
+    local.identity(answer);
     answer.extend(section.mid.as_ref().map(|mid| format!("a=mid:{mid}")));
     if media != "application" {
         answer.push("a=inactive".into());

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use str0m::IceCreds;
 
 use super::error::{SdpError, lacks, unreadable};
-use super::ice::{PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
-use super::section::SdpSection;
+use super::ice::{CHECKED_UFRAG_BYTES, PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
+use super::section::{SdpSection, sha256_of};
 use crate::work;
 
 /// The most that an SDP may have. The largest offers of browsers have a fifth of it.
@@ -65,6 +65,13 @@ struct Bundles<'a> {
     of_mid: BTreeMap<&'a str, usize>,
 }
 
+impl Peer {
+    /// Whether checks can be sent to it: its user fragment has room in one.
+    pub fn is_checkable(&self) -> bool {
+        self.credentials.ufrag.len() <= CHECKED_UFRAG_BYTES
+    }
+}
+
 impl<'a> Description<'a> {
     pub fn read(sdp: &'a str) -> Result<Description<'a>, SdpError> {
         let malformed = |what: &str| Err(SdpError::Malformed(what.into()));
@@ -113,9 +120,11 @@ impl<'a> Description<'a> {
         Ok(Description { session, sections, bundles })
     }
 
-    /// The mids in the BUNDLE group that this one is in; none where there is no such group.
-    pub fn bundle_of(&self, mid: &str) -> &[&'a str] {
-        self.bundles.of_mid.get(mid).map_or(&[], |group| &self.bundles.groups[*group])
+    /// The mids in the BUNDLE group that a section is in; none where there is no such group. A section
+    /// without a mid is in none.
+    pub fn bundle_of(&self, section: &SdpSection) -> &[&'a str] {
+        let group = section.mid().and_then(|mid| self.bundles.of_mid.get(mid));
+        group.map_or(&[], |group| &self.bundles.groups[*group])
     }
 
     /// Port 0, but where another section's port is used (RFC 9143, section 6).
@@ -148,20 +157,30 @@ impl<'a> Description<'a> {
         let value = |name, of: fn(&SdpSection<'a>) -> Option<&'a str>| {
             levels.iter().find_map(|section| of(section)).ok_or_else(|| lacks(name))
         };
-        let credential = |name, lengths: RangeInclusive<usize>, of| {
+        let credential = |name, what, lengths: RangeInclusive<usize>, of| {
             let text = value(name, of)?;
+            let most = *lengths.end();
+            if text.len() > most {
+                return Err(SdpError::TooLarge(what, most));
+            }
             is_ice_text(text, lengths).then(|| text.to_owned()).ok_or_else(|| unreadable(name))
         };
-        let fingerprint = value("fingerprint", |s| s.fingerprint)?.strip_prefix("sha-256 ");
+        let fingerprint = sha256_of(value("fingerprint", |s| s.fingerprint)?);
+        // The names of roles may be in either case (RFC 4145, section 4).
+        let setup = value("setup", |s| s.setup)?.to_ascii_lowercase();
         Ok(Peer {
             credentials: IceCreds {
-                ufrag: credential("ice-ufrag", UFRAG_BYTES, |s| s.ufrag)?,
-                pass: credential("ice-pwd", PASSWORD_BYTES, |s| s.password)?,
+                ufrag: credential("ice-ufrag", "characters in an a=ice-ufrag", UFRAG_BYTES, |s| {
+                    s.ufrag
+                })?,
+                pass: credential("ice-pwd", "characters in an a=ice-pwd", PASSWORD_BYTES, |s| {
+                    s.password
+                })?,
             },
             fingerprint: fingerprint
                 .and_then(hash_of)
                 .ok_or_else(|| unreadable("fingerprint:sha-256"))?,
-            setup: match value("setup", |s| s.setup)? {
+            setup: match setup.as_str() {
                 "actpass" | "active" => Setup::Active,
                 "passive" => Setup::Passive,
                 _ => return Err(unreadable("setup")),

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::h264_profile::H264Error;
+use super::ice::CHECKED_UFRAG_BYTES;
+
 /// Why an SDP cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SdpError {
@@ -23,6 +26,8 @@ pub enum OfferError {
     NoCodec(Vec<String>),
     /// Video without H.264, and the source has nothing else.
     NoH264,
+    /// Video in H.264, but in no form that can be sent, and in nothing else that can.
+    UnusableH264(H264Error),
     /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
     /// and we send none to an address that has not sent one.
     IceLite,
@@ -66,6 +71,12 @@ impl fmt::Display for OfferError {
                 "The camera sends H.264, which this browser does not offer. Use Chrome, Edge or \
                  Safari, or Firefox once it has its H.264 plug-in.",
             ),
+            OfferError::UnusableH264(error) => write!(
+                f,
+                "The offer {error}. This server sends H.264 in packetization-mode 1 only: an \
+                 a=fmtp line of the offer has to say packetization-mode=1 and a profile-level-id \
+                 such as 42e01f (RFC 6184, section 8.1).",
+            ),
             OfferError::IceLite => f.write_str(
                 "The offer is of an ICE-lite agent (a=ice-lite), which waits for connectivity \
                  checks, and this server sends none to an address that it has not heard from. \
@@ -84,4 +95,9 @@ pub(super) fn lacks(attribute: &str) -> SdpError {
 
 pub(super) fn unreadable(attribute: &str) -> SdpError {
     SdpError::Malformed(format!("its m=video has no a={attribute} that can be read"))
+}
+
+/// A user fragment that no check of ours has room for.
+pub(super) fn ufrag_too_long() -> SdpError {
+    SdpError::TooLarge("characters in its a=ice-ufrag", CHECKED_UFRAG_BYTES)
 }

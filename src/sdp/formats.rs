@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, Profile};
+use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, H264Error, Profile};
 use crate::media::Codec;
 use crate::work;
 
@@ -128,14 +128,20 @@ impl<'a> Formats<'a> {
         })
     }
 
+    /// Why the H.264 that comes nearest to what can be sent is not that, if there is any.
+    pub fn h264_error(&self) -> Option<H264Error> {
+        let h264 = self.iter().filter(|(_, it)| it.is_codec(Codec::H264.name()));
+        h264.filter_map(|(_, description)| description.h264().err()).max()
+    }
+
     /// What the section offers of a codec: of each profile the first, as the offer prefers it.
     pub fn of(&self, codec: Codec) -> Vec<Format> {
         let mut formats: Vec<Format> = Vec::new();
         for (payload_type, description) in self.iter().filter(|(_, it)| it.is_codec(codec.name())) {
             let (profile, parameters) = match codec {
                 Codec::H264 => match description.h264() {
-                    Some((profile, h264)) => (Some(profile), Some(h264.to_string())),
-                    None => continue,
+                    Ok((profile, h264)) => (Some(profile), Some(h264.to_string())),
+                    Err(_) => continue,
                 },
                 Codec::Vp8 => (None, None),
             };
@@ -172,23 +178,28 @@ impl<'a> Description<'a> {
             .is_some_and(|(codec, clock)| codec.eq_ignore_ascii_case(name) && clock == "90000")
     }
 
-    fn h264(&self) -> Option<(Profile, H264)> {
-        if self.packetization_mode != Some("1") {
-            return None;
+    fn h264(&self) -> Result<(Profile, H264), H264Error> {
+        match self.packetization_mode {
+            Some("1") => {}
+            Some(_) => return Err(H264Error::OtherMode),
+            None => return Err(H264Error::NoMode),
         }
         let profile_level_id = match self.profile_level_id {
-            Some(id) if id.len() == 6 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                u32::from_str_radix(id, 16).ok()?
-            }
-            Some(_) => return None,
+            Some(id) => profile_level_id(id).ok_or(H264Error::UnknownProfile)?,
             None => DEFAULT_PROFILE_LEVEL_ID,
         };
+        let profile = Profile::of(profile_level_id).ok_or(H264Error::UnknownProfile)?;
         let level_asymmetry_allowed = self.level_asymmetry_allowed == Some("1");
-        let h264 = H264 { profile_level_id, level_asymmetry_allowed };
-        Some((Profile::of(profile_level_id)?, h264))
+        Ok((profile, H264 { profile_level_id, level_asymmetry_allowed }))
     }
 }
 
 fn payload_type(format: &str) -> Option<u8> {
     format.parse().ok().filter(|payload_type| *payload_type < 128)
+}
+
+/// Six digits (RFC 6184, section 8.1).
+fn profile_level_id(text: &str) -> Option<u32> {
+    let is_id = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| u32::from_str_radix(text, 16).ok())?
 }

@@ -23,6 +23,29 @@ impl fmt::Display for H264 {
     }
 }
 
+/// Why H.264 of an offer is not what can be sent, the nearest miss last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum H264Error {
+    /// No packetization-mode, which is mode 0 (RFC 6184, section 8.1): no NAL unit is larger than a
+    /// packet.
+    NoMode,
+    /// Another than packetization-mode 1.
+    OtherMode,
+    /// A profile-level-id of no profile that is known.
+    UnknownProfile,
+}
+
+impl fmt::Display for H264Error {
+    /// A clause whose subject is the offer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            H264Error::NoMode => "has H.264 without a packetization-mode in its a=fmtp",
+            H264Error::OtherMode => "has H.264 in another packetization-mode than 1",
+            H264Error::UnknownProfile => "has H.264 with a profile-level-id that is not known",
+        })
+    }
+}
+
 /// What a missing profile-level-id means: baseline, level 1 (RFC 6184, section 8.1).
 pub const DEFAULT_PROFILE_LEVEL_ID: u32 = 0x42_00_0a;
 

@@ -27,6 +27,8 @@ pub struct Local<'a> {
     /// Our role in DTLS: `active`, `passive`, or in an offer `actpass` (RFC 8842, section 5.2).
     pub setup: &'static str,
     pub credentials: &'a IceCreds,
+    /// We send no connectivity checks (RFC 8445, section 2.5).
+    pub is_ice_lite: bool,
     /// `candidate:…`, all there will ever be.
     pub candidates: &'a [String],
     /// Of our certificate, with the name of the hash.
@@ -37,12 +39,14 @@ pub struct Local<'a> {
 impl Local<'_> {
     /// The lines before all others.
     pub(super) fn begin(&self) -> Vec<String> {
-        vec![
+        let mut lines = vec![
             "v=0".into(),
             format!("o=- {} {} IN IP4 0.0.0.0", self.session, self.version),
             "s=-".into(),
             "t=0 0".into(),
-        ]
+        ];
+        lines.extend(self.is_ice_lite.then(|| "a=ice-lite".into()));
+        lines
     }
 
     /// What a section has in common with every other that shares its transport, and its own mid.
@@ -50,11 +54,17 @@ impl Local<'_> {
         lines.push("c=IN IP4 0.0.0.0".into());
         lines.extend(self.candidates.iter().map(|candidate| format!("a={candidate}")));
         lines.push("a=end-of-candidates".into());
+        self.identity(lines);
+        lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
+    }
+
+    /// Who is at our end of a transport, and how it is set up. GStreamer 1.22 takes no section without
+    /// it, not even one that is refused.
+    pub(super) fn identity(&self, lines: &mut Vec<String>) {
         lines.push(format!("a=ice-ufrag:{}", self.credentials.ufrag));
         lines.push(format!("a=ice-pwd:{}", self.credentials.pass));
         lines.push(format!("a=fingerprint:{}", self.fingerprint));
         lines.push(format!("a=setup:{}", self.setup));
-        lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
     }
 
     /// The sources of the stream (RFC 5576).

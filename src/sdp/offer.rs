@@ -11,8 +11,8 @@ pub use super::formats::Format;
 pub use super::section::{Extension, PLAYOUT_DELAY};
 
 use super::description::Description;
-use super::error::lacks;
-use super::h264_profile::Profile;
+use super::error::unreadable;
+use super::h264_profile::{H264Error, Profile};
 use super::section::SdpSection;
 use crate::foreign::Foreign;
 use crate::media::Codec;
@@ -28,6 +28,8 @@ pub struct Offer {
     pub format: Format,
     /// What the same section offers of the same codec.
     alternatives: Vec<Format>,
+    /// Why H.264 that is offered cannot be what is sent, if so for some of it.
+    h264_error: Option<H264Error>,
     /// Each m-line, in order.
     pub sections: Vec<Section>,
     /// Which of them gets the video.
@@ -62,7 +64,11 @@ impl Offer {
             |section: &SdpSection| section.is_video() && !description.is_refused(section);
         let videos = || sections.iter().filter(|section| is_video(section));
         if videos().next().is_none() {
-            return Err(OfferError::NoVideo);
+            let mut others = sections.iter().filter(|section| !description.is_refused(section));
+            return Err(match others.any(|section| section.media == "video") {
+                true => OfferError::malformed("its m=video has no profile of RTP over DTLS"),
+                false => OfferError::NoVideo,
+            });
         }
         let of_session = session.direction.unwrap_or("sendrecv");
         let receives = |section: &SdpSection| {
@@ -78,12 +84,19 @@ impl Offer {
             let mut found = wanted.iter();
             found.find_map(|(index, section)| best(section.formats.of(codec)).zip(Some(*index)))
         };
+        let h264_error =
+            wanted.iter().filter_map(|(_, section)| section.formats.h264_error()).max();
         let Some(((format, alternatives), video_index)) = Codec::ALL.into_iter().find_map(formats)
         else {
-            return Err(OfferError::NoCodec(codec_names(videos())));
+            return Err(match h264_error {
+                Some(error) => OfferError::UnusableH264(error),
+                None => OfferError::NoCodec(codec_names(videos())),
+            });
         };
         let video = &sections[video_index];
-        let mid = video.mid().ok_or_else(|| lacks("mid"))?;
+        if video.has_unreadable_mid() {
+            return Err(unreadable("mid").into());
+        }
         if session.ice_lite {
             return Err(OfferError::IceLite);
         }
@@ -98,9 +111,10 @@ impl Offer {
             extmap_allow_mixed: session.extmap_allow_mixed || video.extmap_allow_mixed,
             peer,
             playout_delay: video.playout_delay(),
-            bundle: description.bundle_of(mid).iter().map(|mid| (*mid).to_owned()).collect(),
+            bundle: description.bundle_of(video).iter().map(|mid| (*mid).to_owned()).collect(),
             format,
             alternatives,
+            h264_error,
         })
     }
 
@@ -122,6 +136,11 @@ impl Offer {
         if let Some(best) = best.filter(|best| rank(best) < rank(&self.format)) {
             std::mem::swap(&mut self.format, best);
         }
+    }
+
+    /// Why there is no video for this offer if the source has H.264 alone, and `format` is not that.
+    pub fn lacks_h264(&self) -> OfferError {
+        self.h264_error.map_or(OfferError::NoH264, OfferError::UnusableH264)
     }
 
     /// The section that gets the video.

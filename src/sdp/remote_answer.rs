@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::description::{Description, Peer};
-use super::error::SdpError;
+use super::error::{SdpError, ufrag_too_long};
 use super::local_offer::OfferedFormat;
 use super::section::SdpSection;
 
@@ -81,10 +81,15 @@ impl RemoteAnswer {
         let is_taken =
             |format: &&OfferedFormat| video.formats.lists(format.payload_type, format.codec.name());
         let format = *offered.iter().find(is_taken).ok_or(AnswerError::NoFormat)?;
+        let peer = description.peer(video)?;
+        if !peer.is_checkable() {
+            // As the controlling agent we have to send checks.
+            return Err(ufrag_too_long().into());
+        }
         let candidates = session.candidates.iter().chain(&video.candidates);
         let extension = video.playout_delay();
         Ok(RemoteAnswer {
-            peer: description.peer(video)?,
+            peer,
             takes_rtx: video.formats.lists(format.rtx, "rtx"),
             takes_playout_delay: extension.is_some_and(|it| it.number == playout_delay),
             candidates: ordered(candidates.filter_map(|it| candidate(it))),

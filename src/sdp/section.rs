@@ -9,6 +9,19 @@ const MAX_ORIGIN_BYTES: usize = 64;
 /// The most candidates that are kept: there are some for each interface.
 const MAX_CANDIDATES: usize = 64;
 
+/// The profiles that stand for RTP over DTLS (RFC 8829, section 5.1.2). Some endpoints write one that
+/// does not say so; the fingerprint does.
+const PROFILES: [&str; 8] = [
+    "RTP/AVP",
+    "RTP/AVPF",
+    "RTP/SAVP",
+    "RTP/SAVPF",
+    "TCP/DTLS/RTP/SAVP",
+    "TCP/DTLS/RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "UDP/TLS/RTP/SAVPF",
+];
+
 /// A header extension of an offer (RFC 8285).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
@@ -92,7 +105,7 @@ impl<'a> SdpSection<'a> {
             "ice-pwd" => &mut self.password,
             "setup" => &mut self.setup,
             "fingerprint" => {
-                let is_sha256 = |value: &str| value.starts_with("sha-256 ");
+                let is_sha256 = |value| sha256_of(value).is_some();
                 if is_sha256(value) && !self.fingerprint.is_some_and(is_sha256) {
                     self.fingerprint = None;
                 }
@@ -126,8 +139,7 @@ impl<'a> SdpSection<'a> {
     }
 
     pub fn is_video(&self) -> bool {
-        let secure = ["RTP/SAVPF", "RTP/SAVP"].iter().any(|known| self.protocol.ends_with(known));
-        self.media == "video" && secure
+        self.media == "video" && PROFILES.contains(&self.protocol)
     }
 
     /// Whether its port is 0.
@@ -147,6 +159,11 @@ impl<'a> SdpSection<'a> {
         self.mid.filter(|mid| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic()))
     }
 
+    /// Whether there is an a=mid, and it is no token.
+    pub fn has_unreadable_mid(&self) -> bool {
+        self.mid.is_some() && self.mid().is_none()
+    }
+
     pub fn playout_delay(&self) -> Option<Extension> {
         let (number, direction) = self.playout_delay?;
         let receives = matches!(direction, "recvonly" | "sendrecv");
@@ -154,4 +171,10 @@ impl<'a> SdpSection<'a> {
         let extension = Extension { number, directed: direction == "recvonly" };
         (receives && (1..=14).contains(&number)).then_some(extension)
     }
+}
+
+/// The hash of a fingerprint by SHA-256, whose name may be in either case (RFC 8122, section 5).
+pub(super) fn sha256_of(fingerprint: &str) -> Option<&str> {
+    let (name, hash) = fingerprint.split_once(' ')?;
+    name.eq_ignore_ascii_case("sha-256").then_some(hash)
 }

@@ -9,6 +9,7 @@ use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use super::admission::Limits;
+use super::paths::addresses_towards;
 use crate::feed;
 use crate::http::Url;
 use crate::publish::{Target, TargetId};
@@ -58,9 +59,10 @@ impl Config {
         bound.chain(self.announced.iter().copied()).collect()
     }
 
-    /// Our end of a new connection.
+    /// Our end of a new connection with a peer at this address, if it is known.
     pub(super) fn local_parameters(
         &self,
+        peer: Option<IpAddr>,
         credentials: IceCreds,
         random: [u32; 6],
     ) -> LocalParameters<'_> {
@@ -68,7 +70,7 @@ impl Config {
             crypto: &self.crypto,
             certificate: &self.certificate,
             credentials,
-            addresses: &self.addresses,
+            addresses: addresses_towards(peer, &self.addresses),
             announced: &self.announced,
             random,
             resend_packets: resend_packets(self.bitrate.unwrap_or(0)),

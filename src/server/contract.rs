@@ -62,6 +62,8 @@ pub enum Input<'a> {
     },
     /// The host's addresses have changed to these.
     Addresses(&'a [SocketAddr]),
+    /// The names of the host are these now, in lower case.
+    Names(&'a [String]),
     /// The wall clock was set.
     WallClock(SystemTime),
     /// End all viewers and connections.

@@ -10,6 +10,7 @@
 //! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
 //! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
 //! | `snapshots`, `file_share` | a picture as a file: who waits for it, who watches a stream of them; what it may cost |
+//! | `paths` | which of our addresses a peer is offered |
 //! | `viewers` | the table of viewers and everything that they are found by |
 //! | `targets` | the media servers that the stream is published to |
 //! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
@@ -30,6 +31,7 @@ mod guesses;
 mod keyframes;
 mod metrics;
 mod overload;
+mod paths;
 mod rate_limit;
 mod requests;
 mod secrets;
@@ -40,7 +42,7 @@ mod timers;
 mod viewers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
 use self::admission::Admission;
@@ -54,12 +56,13 @@ use self::group::Group;
 use self::guesses::Guesses;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
+use self::paths::addresses_towards;
 use self::secrets::Secrets;
 use self::snapshots::Snapshots;
 use self::stats::Counters;
 use self::targets::Targets;
 use self::timers::Timers;
-use self::viewers::{ViewerEntry, ViewerTable};
+use self::viewers::{Origin, ViewerEntry, ViewerTable};
 use crate::containment::contain;
 use crate::feed::Feed;
 use crate::media::Codec;
@@ -183,6 +186,7 @@ impl Server {
             Input::PictureDamaged(damage) => self.handle_outcome(now, Some(damage)),
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
+            Input::Names(names) => self.config.access.host_names = names.to_vec(),
             Input::Snapshot { width, made, cost } => self.handle_snapshot(now, width, made, cost),
             Input::WallClock(wall) => self.wall_clock = (wall, now),
             Input::Shutdown => self.shut_down(now),
@@ -292,7 +296,7 @@ impl Server {
     fn with_viewer(&mut self, now: Instant, id: ViewerId, change: impl FnOnce(&mut Viewer)) {
         let Some((watched, entry)) = self.viewers.change(id, change) else { return };
         let keyframes = &mut self.keyframes[entry.viewer.codec() as usize];
-        let (mut connected, mut wants_keyframe) = (false, false);
+        let (mut connected, mut wants_keyframe, mut lacks_certificate) = (false, false, false);
         let (mut checks, mut dropped_addresses) = (Vec::new(), Vec::new());
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
@@ -302,6 +306,7 @@ impl Server {
                     self.outbox.push_back(Output::Transmit(transmit));
                 }
                 Effect::Connected => connected = true,
+                Effect::CertificateUnusable => lacks_certificate = true,
                 Effect::KeyframeRequested => {
                     wants_keyframe = true;
                     keyframes.request();
@@ -325,6 +330,9 @@ impl Server {
         } else if watched && !watches && end_reason.is_none() {
             log::info!("{id} is silent, nothing is sent to it");
         }
+        if lacks_certificate {
+            log::warn!("{id} at {} cannot connect: {}", entry.address(), EndReason::Certificate);
+        }
         match end_reason {
             Some(reason) => self.remove_viewer(now, id, reason),
             None => {
@@ -347,6 +355,8 @@ impl Server {
         }
         if let Some(target) = target.filter(|_| connected) {
             self.with_target(now, target, |it| it.connected(now));
+        } else if let Some(target) = target.filter(|_| lacks_certificate) {
+            self.with_target(now, target, |it| it.note_problem(EndReason::Certificate.into()));
         }
         if wants_keyframe && self.passes_on(codec) {
             self.send_group(now, id);
@@ -391,7 +401,16 @@ impl Server {
         self.config.addresses = addresses.to_vec();
         self.config.access.addresses = self.config.own_addresses();
         for id in self.viewers.ids() {
-            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, addresses));
+            let addresses = addresses_towards(self.address_of_peer(id), addresses);
+            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, &addresses));
+        }
+    }
+
+    /// Where a viewer's request came from, or where the media server that it is was asked.
+    fn address_of_peer(&self, id: ViewerId) -> Option<IpAddr> {
+        match &self.viewers.get(id)?.origin {
+            Origin::Asked(asked) => Some(asked.peer),
+            Origin::Invited(target) => self.targets.address_of(*target),
         }
     }
 

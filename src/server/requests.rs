@@ -9,7 +9,7 @@ use super::viewers::{Asked, Origin, WhepSession};
 use super::{ConnId, Server, metrics};
 use crate::http::{Method, Request, Response};
 use crate::media::Codec;
-use crate::sdp::offer::{Offer, OfferError};
+use crate::sdp::offer::Offer;
 use crate::web::proxies::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, whep};
@@ -107,6 +107,9 @@ impl Server {
             return Err(offer_api::format_changed());
         }
         if !entry.viewer.has_remote_credentials(&offer.peer.credentials) {
+            if !entry.viewer.can_restart_with(&offer.peer.credentials.ufrag) {
+                return Err(offer_api::ufrag_changed());
+            }
             self.restart_ice(now, id, offer.peer.credentials.clone());
         }
         let entry = self.viewers.get_mut(id).ok_or_else(whep::no_session)?;
@@ -128,7 +131,7 @@ impl Server {
         let mut offer = whep::read_offer(&request.body)?;
         let (id, sdp) = self.add_viewer(now, visitor, &mut offer)?;
         let (key, etag) = (self.secrets.hexadecimal(16), self.secrets.etag());
-        let mid = offer.video().mid.clone().unwrap_or_default();
+        let mid = offer.video().mid.clone();
         let response = whep::created(&key, &etag, sdp);
         self.viewers.set_whep(id, WhepSession { key, etag, mid });
         Ok(response)
@@ -170,6 +173,9 @@ impl Server {
         else {
             return Ok(Response::new(204));
         };
+        if !entry.viewer.can_restart_with(&remote.ufrag) {
+            return Err(offer_api::ufrag_changed());
+        }
         self.admit_offer(now, self.client_of(visitor))?;
         self.restart_ice(now, id, remote);
         let etag = self.secrets.etag();
@@ -179,7 +185,7 @@ impl Server {
         session.etag.clone_from(&etag);
         let mid = session.mid.clone();
         let candidates = entry.viewer.local().candidates();
-        Ok(whep::restarted(&etag, &mid, &entry.viewer.local().credentials, &candidates))
+        Ok(whep::restarted(&etag, mid.as_deref(), &entry.viewer.local().credentials, &candidates))
     }
 
     /// An ICE restart with the viewer's new credentials and new ones of ours.
@@ -199,7 +205,7 @@ impl Server {
     ) -> Result<(ViewerId, String), Response> {
         if let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_encoded()) {
             if offer.format.codec != Codec::H264 {
-                return Err(offer_api::refusal(&OfferError::NoH264));
+                return Err(offer_api::refusal(&offer.lacks_h264()));
             }
             if let Some(profile_level_id) = feed.info().profile_level_id {
                 offer.prefer_profile(profile_level_id);
@@ -209,7 +215,7 @@ impl Server {
         self.admit_viewer(now, client)?;
         let credentials = self.secrets.ice_credentials();
         let random = self.secrets.numbers();
-        let local = self.config.local_parameters(credentials, random);
+        let local = self.config.local_parameters(Some(peer), credentials, random);
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
         let asked = Asked::new(peer, client, offer.session_key.clone());

@@ -2,7 +2,7 @@
 //! any other, but that no limit counts it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use super::secrets::Secrets;
@@ -69,6 +69,14 @@ impl Targets {
 
     pub fn deadlines(&self) -> impl Iterator<Item = (TargetId, Option<Instant>)> {
         self.iter().map(|(id, entry)| (id, entry.publisher.poll_timeout()))
+    }
+
+    /// The address in the URL of a media server. A name is not known before it is resolved, but for that
+    /// which leads every host to itself.
+    pub fn address_of(&self, id: TargetId) -> Option<IpAddr> {
+        let host = &self.0.get(id.0)?.publisher.target().url.authority.name;
+        let is_here = host.eq_ignore_ascii_case("localhost");
+        if is_here { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse().ok() }
     }
 
     fn get_mut(&mut self, id: TargetId) -> Option<&mut TargetEntry> {
@@ -147,7 +155,8 @@ impl Server {
             None => formats(None, true),
         };
         let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
-        let local = self.config.local_parameters(credentials, random);
+        let peer = self.targets.address_of(id);
+        let local = self.config.local_parameters(peer, credentials, random);
         let (invitation, sdp) = Invitation::offer(formats, local, now);
         if let Some(entry) = self.targets.get_mut(id) {
             entry.invitation = Some(invitation);
@@ -180,7 +189,7 @@ impl Server {
         let Some(entry) = self.targets.get_mut(id) else { return };
         entry.viewer = None;
         entry.sent += sent;
-        self.with_target(now, id, |publisher| publisher.connect_failed(now, Cause::Ended(reason)));
+        self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.into()));
     }
 
     /// The media server knows why, as its session was deleted before.

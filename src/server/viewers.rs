@@ -102,8 +102,8 @@ pub struct WhepSession {
     pub key: String,
     /// Changes with each ICE restart.
     pub etag: String,
-    /// Of the video.
-    pub mid: String,
+    /// Of the video, if its offer has one.
+    pub mid: Option<String>,
 }
 
 /// How many viewers watch, so that nobody has to look at all of them.

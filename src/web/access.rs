@@ -6,11 +6,16 @@ use super::proxies::{Proxied, TrustedProxies, Visitor};
 use crate::http::{Authority, Head, Response};
 use crate::refusal::Reason;
 
+/// The digits of the number that a name gets that is taken.
+const MAX_NUMBER_DIGITS: usize = 4;
+
 /// The names under which this server may be reached, and whose pages may use it.
 #[derive(Debug, Clone, Default)]
 pub struct AccessPolicy {
-    /// Lower case: the host name, its `.local` name, and what the operator allowed.
+    /// In lower case: what the operator allowed.
     pub names: Vec<String>,
+    /// In lower case: the names of the host, which come and go as it is renamed and changes networks.
+    pub host_names: Vec<String>,
     /// Its own addresses, and those that lead to it.
     pub addresses: Vec<IpAddr>,
     /// The origins of other sites' pages that may use it, as browsers write them.
@@ -117,7 +122,15 @@ impl AccessPolicy {
         let is_address = |address: IpAddr| {
             !address.is_loopback() && self.addresses.contains(&address.to_canonical())
         };
-        self.names.iter().any(|own| own == complete(name)) || name.parse().is_ok_and(is_address)
+        let name = complete(name);
+        self.all_names().any(|own| own == name)
+            || self.host_names.iter().any(|own| is_renamed(name, own))
+            || name.parse().is_ok_and(is_address)
+    }
+
+    /// The names under which this server is known to be reached.
+    pub(super) fn all_names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().chain(&self.host_names)
     }
 }
 
@@ -134,6 +147,17 @@ fn host_unknown(Authority { name, .. }: &Authority) -> Response {
          its operator to allow the name."
     );
     Response::problem(421, Reason::HostUnknown, &sentence)
+}
+
+/// Whether multicast DNS has made this name of that one, as another host has it: `camera-2.local` of
+/// avahi, `camera2.local` of systemd-resolved (RFC 6762, section 9). No other DNS resolves a name in
+/// `.local` (section 3), so no site elsewhere can have it.
+fn is_renamed(name: &str, own: &str) -> bool {
+    let [name, own] = [name, own].map(|name| name.strip_suffix(".local"));
+    let Some(number) = own.and_then(|own| name?.strip_prefix(own)) else { return false };
+    let number = number.strip_prefix('-').unwrap_or(number);
+    (1..=MAX_NUMBER_DIGITS).contains(&number.len())
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a name or an address leads to the machine that uses it.

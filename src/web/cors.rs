@@ -56,7 +56,7 @@ pub fn add_cors_headers(
 pub fn framing_policy(visitor: &Visitor, access: &AccessPolicy) -> String {
     let mut ancestors = String::from("'self'");
     let host = &visitor.host.name;
-    let others = access.names.iter().filter(|name| *name != host);
+    let others = access.all_names().filter(|name| *name != host);
     for name in [host].into_iter().chain(others).filter(|name| !name.contains(':')) {
         ancestors += &format!(" http://{name}:* https://{name}:*");
     }

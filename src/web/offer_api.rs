@@ -58,7 +58,9 @@ pub fn refusal(error: &OfferError) -> Response {
         OfferError::Sdp(SdpError::Malformed(_)) => (400, Reason::OfferMalformed),
         OfferError::NoVideo => (422, Reason::NoVideo),
         OfferError::NotReceiving => (422, Reason::VideoNotReceiving),
-        OfferError::NoCodec(_) | OfferError::NoH264 => (422, Reason::NoCodec),
+        OfferError::NoCodec(_) | OfferError::NoH264 | OfferError::UnusableH264(_) => {
+            (422, Reason::NoCodec)
+        }
         OfferError::IceLite => (422, Reason::IceLite),
         OfferError::Sdp(SdpError::TooLarge(..)) => (413, Reason::OfferTooLarge),
     };
@@ -69,6 +71,13 @@ pub fn refusal(error: &OfferError) -> Response {
 pub fn format_changed() -> Response {
     let sentence = "A connection keeps the format that its video began with. Close it, and offer \
                     the other format in a new RTCPeerConnection.";
+    Response::problem(409, Reason::FormatChanged, sentence)
+}
+
+/// An ICE restart has a user fragment that the connection's agent cannot write into its checks.
+pub fn ufrag_changed() -> Response {
+    let sentence = "A connection whose ICE user fragment was short takes no long one in an ICE \
+                    restart. Close it, and offer a new RTCPeerConnection.";
     Response::problem(409, Reason::FormatChanged, sentence)
 }
 

@@ -111,11 +111,20 @@ pub fn read_fragment(body: &[u8]) -> Result<Option<IceCreds>, Response> {
 }
 
 /// The answer to an ICE restart: a fragment with our new credentials, and our candidates.
-pub fn restarted(etag: &str, mid: &str, local: &IceCreds, candidates: &[String]) -> Response {
+///
+/// Of a section without a mid the fragment has none.
+pub fn restarted(
+    etag: &str,
+    mid: Option<&str>,
+    local: &IceCreds,
+    candidates: &[String],
+) -> Response {
     let IceCreds { ufrag, pass } = local;
-    let mut fragment = format!(
-        "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pass}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
-    );
+    let mut fragment =
+        format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pass}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\n");
+    if let Some(mid) = mid {
+        fragment += &format!("a=mid:{mid}\r\n");
+    }
     for candidate in candidates {
         fragment += &format!("a={candidate}\r\n");
     }

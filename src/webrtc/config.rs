@@ -28,8 +28,8 @@ pub struct LocalParameters<'a> {
     pub certificate: &'a DtlsCert,
     /// Our ICE user fragment and password, from a cryptographic source.
     pub credentials: IceCreds,
-    /// Our UDP addresses, all of which become candidates.
-    pub addresses: &'a [SocketAddr],
+    /// Our UDP addresses, all of which become candidates, the best first.
+    pub addresses: Vec<SocketAddr>,
     /// Addresses of others that lead to us, at the same port. They are in our descriptions alone.
     pub announced: &'a [IpAddr],
     /// Random, as the numbers of the session and the stream have to be (RFC 3550, section 5.1).

@@ -11,6 +11,8 @@ pub enum Effect {
     Transmit(Transmit),
     /// ICE and DTLS are up.
     Connected,
+    /// The peer shows that it has no certificate of ECDSA, so that it will not connect.
+    CertificateUnusable,
     /// A PLI or FIR arrived.
     KeyframeRequested,
     /// The viewer has more addresses than it may have, and is no longer at this one.

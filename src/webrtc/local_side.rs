@@ -16,6 +16,7 @@ pub struct LocalSide {
     /// How often it was described.
     pub descriptions: u64,
     pub is_dtls_client: bool,
+    pub is_ice_lite: bool,
     pub fingerprint: String,
     pub candidates: Candidates,
     /// Addresses of others that lead to our port.
@@ -52,6 +53,7 @@ impl LocalSide {
             version: self.descriptions,
             setup,
             credentials: &self.credentials,
+            is_ice_lite: self.is_ice_lite,
             candidates: &self.candidates(),
             fingerprint: &self.fingerprint,
             stream,

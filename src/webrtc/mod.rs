@@ -3,6 +3,7 @@
 mod activity;
 mod config;
 mod effect;
+mod handshake;
 mod learnt_addresses;
 mod local_side;
 mod pacing;

@@ -8,6 +8,8 @@ pub enum EndReason {
     /// A DTLS close_notify arrived, a player deleted its session, or a page has replaced it.
     PeerClosed,
     ConnectTimeout,
+    /// It did not connect, and has shown that it has no certificate of ECDSA for DTLS.
+    Certificate,
     /// Nothing authentic came from it for [`GONE_AFTER`](super::activity::GONE_AFTER).
     Silent,
     /// DTLS gave up: the peer sent a fatal alert, or its certificate was not the offer's.
@@ -28,6 +30,7 @@ impl EndReason {
         match self {
             EndReason::PeerClosed => "peer-closed",
             EndReason::ConnectTimeout => "connect-timeout",
+            EndReason::Certificate => "certificate",
             EndReason::Silent => "silent",
             EndReason::Failed => "failed",
             EndReason::Displaced => "displaced",
@@ -43,6 +46,9 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             EndReason::PeerClosed => "the peer closed the connection",
             EndReason::ConnectTimeout => "it never connected",
+            EndReason::Certificate => {
+                "its DTLS certificate is RSA, as in GStreamer, or missing, and only ECDSA works here"
+            }
             EndReason::Silent => "nothing authentic came from it any more",
             EndReason::Failed => "the connection failed",
             EndReason::Displaced => "it had not connected when another needed its place",

@@ -30,6 +30,7 @@ pub use self::invitation::{Invitation, formats};
 use super::activity::{Activity, HALF_OPEN_LIMIT};
 use super::config;
 use super::effect::{Effect, Effects};
+use super::handshake;
 use super::learnt_addresses::LearntAddresses;
 use super::local_side::LocalSide;
 use super::payload::Packets;
@@ -79,6 +80,8 @@ pub struct Viewer {
     learnt_addresses: LearntAddresses,
     /// What str0m has complained of last.
     failure: Option<Foreign>,
+    /// It has shown that it has no certificate of ECDSA.
+    lacks_certificate: bool,
     /// When str0m's machine wants to be called.
     rtc_deadline: Instant,
     effects: Effects,
@@ -103,6 +106,7 @@ impl Viewer {
             activity: Activity::new(now),
             learnt_addresses: LearntAddresses::new(),
             failure: None,
+            lacks_certificate: false,
             rtc_deadline: now,
             effects: Effects::default(),
         };
@@ -125,6 +129,22 @@ impl Viewer {
     /// Takes in a datagram that proves nothing by arriving: DTLS or SRTCP, or a forgery of them.
     pub fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
         self.drive(now, |rtc| receive(rtc, now, pair, contents));
+        if self.state == State::HalfOpen
+            && !self.lacks_certificate
+            && handshake::lacks_ecdsa_certificate(contents)
+        {
+            self.lacks_certificate = true;
+            self.failure = Foreign::new(&self.connect_failure().to_string(), FAILURE_MAX_CHARS);
+            self.effects.push(Effect::CertificateUnusable);
+        }
+    }
+
+    /// Why it has not connected, as far as that is known.
+    fn connect_failure(&self) -> EndReason {
+        match self.lacks_certificate {
+            true => EndReason::Certificate,
+            false => EndReason::ConnectTimeout,
+        }
     }
 
     /// Something authentic came.
@@ -154,7 +174,7 @@ impl Viewer {
         }
         match self.state {
             State::HalfOpen if now >= self.created_at + HALF_OPEN_LIMIT => {
-                self.end(now, EndReason::ConnectTimeout);
+                self.end(now, self.connect_failure());
             }
             State::Live | State::Silent if now >= self.activity.gone_at() => {
                 self.end(now, EndReason::Silent);
@@ -304,9 +324,12 @@ impl Viewer {
 
     /// Keeps what str0m complains of, and says whether it is of DTLS.
     fn note_failure(&mut self, error: &RtcError) -> bool {
-        self.failure = Foreign::new(&error.to_string(), FAILURE_MAX_CHARS);
-        if let Some(failure) = &self.failure {
+        let failure = Foreign::new(&error.to_string(), FAILURE_MAX_CHARS);
+        if let Some(failure) = &failure {
             log::debug!("str0m: {failure}");
+        }
+        if !self.lacks_certificate {
+            self.failure = failure;
         }
         matches!(error, RtcError::Dtls(_))
     }

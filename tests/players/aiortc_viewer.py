@@ -6,12 +6,14 @@ and the time of decoding in seconds.
 import argparse
 import asyncio
 import contextlib
+import secrets
 import time
 import urllib.parse
 import urllib.request
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcdtlstransport
 from aiortc.mediastreams import MediaStreamError
+from aioice import ice
 
 import disc
 
@@ -26,6 +28,10 @@ def request(method, url, token, body=None):
 def allow_only(srtp_profile):
     profiles = rtcdtlstransport.SRTP_PROFILES
     profiles[:] = [profile for profile in profiles if profile.openssl_profile.decode() == srtp_profile]
+
+
+def lengthen_user_fragments(length):
+    ice.random_string = lambda usual: secrets.token_hex(length)[: length if usual == 4 else usual]
 
 
 class LossyNetwork:
@@ -89,10 +95,13 @@ parser.add_argument("frames", type=int)
 parser.add_argument("--token")
 parser.add_argument("--srtp-profile", help="offer this one only, by its name in OpenSSL")
 parser.add_argument("--setup", default="actpass", help="the role in DTLS that is offered")
+parser.add_argument("--ufrag-length", type=int, help="of the ICE user fragment")
 parser.add_argument(
     "--drop-one-of", type=int, help="lose packets, and count frames only after sequence numbers have rolled over"
 )
 arguments = parser.parse_args()
 if arguments.srtp_profile:
     allow_only(arguments.srtp_profile)
+if arguments.ufrag_length:
+    lengthen_user_fragments(arguments.ufrag_length)
 asyncio.run(watch(arguments))

@@ -16,6 +16,8 @@ import time
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcdtlstransport import RTCCertificate, generate_certificate
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 import disc
 
@@ -24,6 +26,12 @@ LOOP = asyncio.new_event_loop()
 
 def say(*words):
     print(*words, flush=True)
+
+
+def rsa_certificate():
+    """As GStreamer has it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return RTCCertificate(key=key, cert=generate_certificate(key))
 
 
 class Sessions:
@@ -126,8 +134,11 @@ parser.add_argument("--port", type=int, default=0)
 parser.add_argument("--token")
 parser.add_argument("--codec", default="H264")
 parser.add_argument("--setup", choices=["active", "passive"], default="active", help="the role in DTLS that it takes")
+parser.add_argument("--rsa", action="store_true", help="have a DTLS certificate of RSA")
 parser.add_argument("--busy", type=int, default=0, help="answer so many offers with 503 first")
 arguments = parser.parse_args()
+if arguments.rsa:
+    RTCCertificate.generateCertificate = rsa_certificate
 sessions = Sessions(arguments.codec, arguments.setup)
 Handler.busy = arguments.busy
 server = http.server.ThreadingHTTPServer((arguments.address, arguments.port), Handler)

@@ -33,7 +33,9 @@ impl Viewer {
         let Format { codec, payload_type, rtx, .. } = offer.format;
         let params = config::payload_params(codec, payload_type, rtx);
         let playout_delay = offer.playout_delay.map(|it| (it.number, playout_delay::none()));
-        let mut rtc = config::rtc_config(vec![params], playout_delay, &local).build(now);
+        let is_ice_lite = !offer.peer.is_checkable();
+        let config = config::rtc_config(vec![params], playout_delay, &local);
+        let mut rtc = config.set_ice_lite(is_ice_lite).build(now);
         let failed = |error: RtcError| OfferError::malformed(error.to_string());
         // The offerer controls (RFC 8445, section 6.1.1).
         let is_dtls_client = transport::set_peer(&mut rtc, &offer.peer, false).map_err(failed)?;
@@ -42,7 +44,7 @@ impl Viewer {
         let connection = Connection {
             codec,
             format,
-            local: LocalSide { is_dtls_client, ..ice::local_side(&mut rtc, &local) },
+            local: LocalSide { is_dtls_client, is_ice_lite, ..ice::local_side(&mut rtc, &local) },
             random: local.random,
             resend_packets: local.resend_packets,
             is_invited: false,

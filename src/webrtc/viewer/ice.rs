@@ -8,6 +8,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, IceCreds, Input, Rtc, RtcError};
 
 use super::{Viewer, receive};
+use crate::sdp::ice::CHECKED_UFRAG_BYTES;
 use crate::webrtc::AddressPair;
 use crate::webrtc::config::LocalParameters;
 use crate::webrtc::effect::Effect;
@@ -135,6 +136,11 @@ impl Viewer {
         });
     }
 
+    /// Whether an ICE restart with this user fragment of the viewer's is possible.
+    pub fn can_restart_with(&self, ufrag: &str) -> bool {
+        self.local.is_ice_lite || ufrag.len() <= CHECKED_UFRAG_BYTES
+    }
+
     /// Whether these are the ICE credentials that the viewer has sent last.
     pub fn has_remote_credentials(&self, credentials: &IceCreds) -> bool {
         self.remote_credentials == *credentials
@@ -156,11 +162,12 @@ pub(super) fn remote_candidate(
 pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
     let [session, session_low, ..] = local.random;
     let mut candidates = Candidates::default();
-    update_candidates(rtc, &mut candidates, local.addresses);
+    update_candidates(rtc, &mut candidates, &local.addresses);
     LocalSide {
         session: u64::from(session >> 1) << 32 | u64::from(session_low),
         descriptions: 0,
         is_dtls_client: false,
+        is_ice_lite: false,
         fingerprint: rtc.direct_api().local_dtls_fingerprint().to_string(),
         candidates,
         announced: local.announced.to_vec(),
