@@ -1,6 +1,8 @@
-//! The command lines for a Raspberry Pi in the README and in `--help`, word for word, with a stand-in for
-//! rpicam-vid (`camera/rpicam-vid`): Chromium follows its pictures, and it is read from also while nobody
-//! watches. That a real one behaves like the stand-in is not tested.
+//! The command lines for cameras and films that the program and its package give, word for word.
+//!
+//! Those for a Raspberry Pi run with a stand-in for rpicam-vid (`camera/rpicam-vid`): Chromium follows its
+//! pictures, and it is read from also while nobody watches. That a real one behaves like the stand-in is not
+//! tested. For a camera of V4L2, ffmpeg draws.
 
 mod support;
 
@@ -14,6 +16,11 @@ use support::scripts::LIVE;
 
 const README: &str = include_str!("../README.md");
 const PACKAGING: &str = include_str!("../packaging/README.md");
+const DEFAULT: &str = include_str!("../packaging/default");
+/// What the command lines have for a camera of V4L2, and pictures in its place.
+const V4L2: [&str; 2] =
+    ["-f v4l2 -framerate 30 -video_size 1280x720 -i /dev/video0", "-f v4l2 -i /dev/video0"];
+const DRAWN: &str = "-re -f lavfi -i testsrc2=s=1280x720:r=30";
 /// For so long nobody watches. The camera ends if it cannot write for 0.4 s.
 const ALONE: Duration = Duration::from_secs(20);
 
@@ -111,4 +118,45 @@ fn the_stand_in_ends_as_the_camera_does_when_it_is_not_read() {
     assert_eq!(ended.status.code(), Some(255));
     let log = String::from_utf8(ended.stderr).unwrap();
     assert!(log.contains("no buffers available to queue codec input"), "{log}");
+}
+
+/// The file for the service with one of its examples uncommented, for each of them.
+fn examples_of_default() -> Vec<String> {
+    let lines: Vec<&str> = DEFAULT.lines().collect();
+    let is_example = |line: &usize| lines[*line].starts_with("#BALLCAST_FLAGS=");
+    let uncommented = |example: usize| {
+        let mut lines = lines.clone();
+        lines[example] = &lines[example][1..];
+        lines.join("\n")
+    };
+    (0..lines.len()).filter(is_example).map(uncommented).collect()
+}
+
+/// The arguments that a shell script prints, one a line.
+fn words(script: &str, parameters: &[&str]) -> Vec<String> {
+    let output = Command::new("sh").args(["-c", script, "sh"]).args(parameters).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{script}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_example_for_the_service_plays_when_it_is_uncommented() {
+    // As systemd reads the file and splits a variable (systemd.exec(5), systemd.service(5)): so does the shell,
+    // without what only the shell knows.
+    let script = r#"eval "$1"; eval "set -- $BALLCAST_FLAGS"; printf '%s\n' "$@""#;
+    let examples = examples_of_default();
+    assert_eq!(examples.len(), 2);
+    for file in &examples {
+        let flags = file.lines().rfind(|line| line.starts_with("BALLCAST_FLAGS=")).unwrap();
+        assert!(
+            !flags.contains(['$', '`', '\\', '*', '?', '[', '~', '&', '|', ';', '<', '>', '('])
+        );
+        let drawn = V4L2.iter().fold(file.clone(), |file, camera| file.replace(camera, DRAWN));
+        assert!(drawn.contains(DRAWN) || flags.contains("rpicam-vid"), "{flags}");
+        let flags = words(script, &[&drawn]);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let server =
+            Server::start_command(with_camera(Command::new(binary())), "127.0.0.1", 0, &flags);
+        server.wait_for(file, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
+    }
 }
