@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::chromium::Chromium;
-use support::marker::{DRAW, follow};
+use support::marker::{self, DRAW, follow, follow_all};
 use support::process::{Server, binary};
 use support::scripts::LIVE;
 
@@ -159,4 +159,101 @@ fn each_example_for_the_service_plays_when_it_is_uncommented() {
             Server::start_command(with_camera(Command::new(binary())), "127.0.0.1", 0, &flags);
         server.wait_for(file, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
     }
+}
+
+/// The last line of what the program says to this source, to be typed in its place.
+fn advice(source: &str) -> String {
+    let output = Command::new(binary()).arg(source).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    println!("{said}");
+    let line = said.lines().last().unwrap().trim_start();
+    assert!(line.starts_with("ballcast --exec "), "{said}");
+    line.to_owned()
+}
+
+/// Types a command line that begins with `ballcast`.
+fn typed(line: &str) -> Server {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ballcast() {{ exec \"$0\" \"$@\"; }}; {line} \"$@\"")]);
+    shell.arg(binary());
+    Server::start_command(shell, "127.0.0.1", 0, &[])
+}
+
+/// A file that ffmpeg makes, which is removed at the end.
+struct Film(String);
+
+impl Film {
+    fn new(name: &str, made_of: &str) -> Film {
+        let path = format!("{}/{}-{name}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let script = format!("exec ffmpeg -v error -y {made_of} \"$1\"");
+        assert_eq!(words(&script, &[&path]), [""; 0]);
+        Film(path)
+    }
+}
+
+impl Drop for Film {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_is_said_of_a_film_plays_it_over_and_over() {
+    const PICTURES: i64 = 90;
+    // With sound, and with B-frames, also where x264 finds no use for them.
+    let video = format!(
+        "{} -f lavfi -i sine -t 3 -c:v libx264 -x264-params b-adapt=0 -pix_fmt yuv420p -c:a aac",
+        marker::unhurried("640:480")
+    );
+    let film = Film::new("it's a $film.mp4", &video);
+    let server = typed(&advice(&film.0));
+    let mut chromium = Chromium::start();
+    let tab = chromium.open_window(&server.url());
+    chromium.wait_for(&tab, LIVE);
+    follow_all(|_, script| chromium.evaluate(&tab, script), &[PICTURES]);
+    let stats = server.wait_for("it began again", |stats| {
+        stats["source"]["frames_in"].as_i64() > Some(2 * PICTURES)
+    });
+    let counted = ["restarts", "frames_damaged"].map(|name| stats["source"][name].clone());
+    assert_eq!(counted, [0, 0], "{stats}");
+}
+
+#[test]
+fn what_is_said_of_other_containers_plays_them_also_in_odd_sizes() {
+    let odd = "-f lavfi -i testsrc=s=321x241:r=10:d=3";
+    for (name, encoded) in [
+        ("odd.gif", ""),
+        ("odd.mkv", "-c:v libx264 -pix_fmt yuv444p"),
+        ("odd.ts", "-c:v libx264 -pix_fmt yuv444p -f mpegts"),
+    ] {
+        let film = Film::new(name, &format!("{odd} {encoded}"));
+        let server = typed(&advice(&film.0));
+        let stats = server.wait_for(name, |stats| stats["source"]["frames_in"].as_u64() > Some(15));
+        assert_eq!(stats["source"]["size"], "320x240", "{name}: {stats}");
+        assert_eq!(stats["source"]["restarts"], 0, "{name}: {stats}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_url_plays_it() {
+    let camera = Server::start(&["--size", "320x240"]);
+    let server = typed(&advice(&format!("{}stream.mjpg", camera.url())));
+    let stats = server
+        .wait_for("the other's stream", |stats| stats["source"]["frames_in"].as_u64() > Some(20));
+    assert_eq!(stats["source"]["size"], "320x240", "{stats}");
+    assert_eq!(stats["source"]["restarts"], 0, "{stats}");
+}
+
+#[test]
+fn what_is_said_of_the_device_of_a_camera_plays_it() {
+    // Nothing is behind it, as this machine may have no camera. Making it takes root.
+    let device = format!("{}/{}-video0", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    assert_eq!(words(r#"mknod "$1" c 81 0"#, &[&device]), [""; 0]);
+    let line = advice(&device);
+    std::fs::remove_file(&device).unwrap();
+    let drawn = line.replace(&format!("-f v4l2 -i {device}"), DRAWN);
+    assert_ne!(drawn, line);
+    let server = typed(&drawn);
+    server.wait_for(&line, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
 }

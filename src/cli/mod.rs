@@ -1,5 +1,6 @@
 //! The command line.
 
+mod advice;
 pub mod health;
 mod help;
 mod publish;
@@ -427,6 +428,7 @@ mod tests {
             ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
             (directory, [directory, "is a directory", "named pipe"]),
             ("/dev/null", ["/dev/null", "is a device", "--exec"]),
+            ("rtsp://camera/1", ["rtsp://camera", "is a URL", "-i rtsp://camera/1 -an -c:v copy"]),
             ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
             ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
             ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
