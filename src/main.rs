@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1), environment) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("ballcast: {error}");
+            cli::log::write_failure(&error.to_string());
             return ExitCode::from(USAGE);
         }
     };
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("ballcast: {sentence}");
+            cli::log::write_failure(&sentence);
             ExitCode::from(FAILURE)
         }
     }
@@ -56,8 +56,7 @@ fn main() -> ExitCode {
 
 /// Serves until a signal. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
-    let environment = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(environment).format_target(false).init();
+    cli::log::begin();
     panics::limit_reports();
 
     if let Some(token) = &flags.token {

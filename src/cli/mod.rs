@@ -3,6 +3,7 @@
 mod advice;
 pub mod health;
 mod help;
+pub mod log;
 mod publish;
 pub mod qr;
 mod source;
