@@ -15,7 +15,7 @@ use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
-use ballcast::source::encode::Quality;
+use ballcast::source::encode::{Quality, assembly};
 use ballcast::web::access::AccessPolicy;
 use ballcast::web::proxies::TrustedProxies;
 use str0m::config::{CryptoProvider, DtlsCert};
@@ -59,6 +59,12 @@ fn serve(flags: &Flags) -> Result<(), String> {
     cli::log::begin();
     panics::limit_reports();
 
+    if !assembly::is_there() {
+        log::warn!(
+            "this program was built without nasm, so that encoding takes two to three times as long: \
+             install nasm, then cargo clean and build it again"
+        );
+    }
     if let Some(token) = &flags.token {
         log::info!("viewers need the token: the URLs with #token= and the token at their end");
         if token.is_short() {
