@@ -34,6 +34,7 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (vec!["--size", "641x480"], ["--size", "641x480", "even"]),
         (vec!["--fps", "0"], ["--fps", "'0'", "1 to 120"]),
         (vec!["--nonsense"], ["--nonsense", "ballcast", "--help"]),
+        (vec!["--max-viewer", "3"], ["no option --max-viewer.", "Is it --max-viewers?", "--help"]),
     ] {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(2));
@@ -41,6 +42,14 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         let sentence = String::from_utf8(output.stderr).unwrap();
         assert_eq!(sentence.lines().count(), 1);
         assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+    }
+}
+
+#[test]
+fn help_and_version_are_words_where_there_is_no_such_file() {
+    for (word, option) in [("help", "--help"), ("version", "--version")] {
+        let (word, option) = (run(&[word]), run(&[option]));
+        assert_eq!((word.status.code(), &word.stdout), (Some(0), &option.stdout));
     }
 }
 

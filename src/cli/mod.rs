@@ -7,6 +7,7 @@ pub mod log;
 mod publish;
 pub mod qr;
 mod source;
+mod unknown;
 mod values;
 
 use std::env::split_paths;
@@ -210,8 +211,17 @@ pub fn parse(
             }
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
+            // Words that other programs have for the same.
+            Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(Command::Help),
+            Arg::Value(word) if word == "version" && is_missing(&word) => {
+                return Ok(Command::Version);
+            }
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
-            other => return Err(other.unexpected().into()),
+            Arg::Long(name) => return Err(unknown::long(name)),
+            Arg::Short(letter) => {
+                let rest = parser.optional_value().unwrap_or_default();
+                return Err(unknown::short(letter, &rest.to_string_lossy()));
+            }
         }
     }
     if let Some(variable) = environment.token {
@@ -240,6 +250,10 @@ pub fn parse(
         )));
     }
     Ok(Command::Serve(Box::new(flags)))
+}
+
+fn is_missing(path: &OsString) -> bool {
+    !Path::new(path).exists()
 }
 
 #[cfg(test)]
@@ -443,8 +457,25 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_are_words_too() {
+        let command = |word: &str| parse([OsString::from(word)], Environment::default());
+        for word in ["help", "--help", "-h"] {
+            assert!(matches!(command(word), Ok(Command::Help)), "{word}");
+        }
+        for word in ["version", "--version", "-V"] {
+            assert!(matches!(command(word), Ok(Command::Version)), "{word}");
+        }
+    }
+
+    #[test]
     fn unknown_flags_and_missing_values_are_errors() {
-        assert!(flags("--frobnicate").unwrap_err().to_string().contains("--frobnicate"));
+        for (line, sentence) in [
+            ("--frobnicate", "There is no option --frobnicate. See ballcast --help."),
+            ("--prot=80", "There is no option --prot. Is it --port? See ballcast --help."),
+            ("-port 80", "There is no option -port. Is it --port? See ballcast --help."),
+        ] {
+            assert_eq!(flags(line).unwrap_err().to_string(), sentence);
+        }
         assert!(flags("--port").unwrap_err().to_string().contains("--port"));
         assert!(flags("somewhere").is_err());
         assert!(flags("--stamp=yes").is_err());
