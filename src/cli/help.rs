@@ -64,8 +64,9 @@ Picture
   --fps N         Frames a second of the ball, 1 to 120 [30]
   --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality for the
                   ball, 2500 for a source]; H.264 from a source stays as it is
-  --stamp         Burn the capture time into the ball's picture; the page then
-                  shows the time from capture to screen
+  --stamp         Burn the capture time into the ball's picture; a SOURCE brings
+                  it in its pictures. The page then shows the time from capture
+                  to screen
 
 Limits
   --max-viewers N              Viewers at once, 1 to 10000 [50]

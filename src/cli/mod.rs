@@ -78,6 +78,7 @@ pub struct Flags {
     pub targets: Vec<Target>,
     /// Where is kept what the next process has to know.
     pub state: Option<PathBuf>,
+    /// The ball's pictures are given their capture time, and those of a source have it.
     pub stamp: bool,
     /// Print a QR code also where standard output is no terminal.
     pub qr: bool,
@@ -170,10 +171,7 @@ pub fn parse(
             Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
             Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
-            Arg::Long("stamp") => {
-                flags.stamp = true;
-                sources.add_ball_flag("--stamp");
-            }
+            Arg::Long("stamp") => flags.stamp = true,
             Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
             Arg::Long("bind") => flags.bind.push(address(&mut parser, "--bind")?),
             Arg::Long("size") => {
@@ -243,7 +241,7 @@ pub fn parse(
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
-    if flags.stamp && flags.size.width < STAMP_WIDTH {
+    if flags.stamp && flags.source == Source::Ball && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
             flags.size
@@ -423,7 +421,8 @@ mod tests {
             flags("--exec camera --raw 1280x720@30 --bitrate 500").unwrap().source,
             expected
         );
-        assert_eq!(flags("--exec=camera").unwrap().source, Source::Stream { origin, raw: None });
+        let stamped = flags("--exec=camera --stamp").unwrap();
+        assert_eq!((stamped.source, stamped.stamp), (Source::Stream { origin, raw: None }, true));
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let expected = Source::Stream { origin: Origin::File(file.into()), raw: None };
         assert_eq!(flags(file).unwrap().source, expected);
@@ -435,7 +434,6 @@ mod tests {
         let wrong = [
             ("--size 64x64 --exec camera", ["--size", "ball", "of its own"]),
             ("--exec camera --fps 25", ["--fps", "ball", "of its own"]),
-            ("--exec camera --stamp", ["--stamp", "ball", "as they are"]),
             ("--raw 640x480@30", ["--raw", "--exec", "no source"]),
             ("--exec one --exec two", ["one source", "--exec", "PATH"]),
             ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),

@@ -87,7 +87,7 @@ impl Sources {
                 "--size is for the ball, and a source has a size of its own; without headers, --raw \
                  says it."
             }
-            (Some(_), None, Some("--fps")) => {
+            (Some(_), None, Some(_)) => {
                 "--fps is for the ball, and a source has a frame rate of its own; without headers, \
                  --raw says it."
             }
