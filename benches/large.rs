@@ -10,7 +10,7 @@ use ballcast::cli::{self, Command, Environment};
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::media::{Codec, Frame, SnapshotError};
 use ballcast::server::{Config, Raw, Server};
-use ballcast::source::Source;
+use ballcast::source::{PictureError, Source};
 use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
@@ -105,10 +105,10 @@ impl Source for FixedSizeSource {
 
     fn show(&mut self, _: Raw, _: Instant) {}
 
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         assert_eq!(codec, Codec::H264, "the load generator offers nothing else");
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
-        let captured = self.captured.ok_or(io::ErrorKind::NotFound)?;
+        let captured = self.captured.expect("a capture comes before its frames");
         Ok(self.frame(keyframe, captured))
     }
 

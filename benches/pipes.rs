@@ -128,6 +128,7 @@ pub fn pictures_of(stream: &[u8]) -> Vec<Picture> {
     let mut pictures = Vec::new();
     parse(stream, |item| match item {
         Item::Picture(picture) => pictures.push(picture),
+        Item::Samples(samples) => pictures.push(samples.into_picture()),
         other => panic!("{other:?}"),
     });
     pictures

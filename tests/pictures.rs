@@ -122,6 +122,62 @@ fn a_camera_that_sends_jpeg_gives_its_own_files() {
     assert_eq!((half.size().width, half.size().height), (160, 120));
 }
 
+/// What ffmpeg writes: ten pictures of one colour.
+fn one_colour([r, g, b]: [u8; 3], output: &str) -> Vec<u8> {
+    let input = format!("color=0x{r:02x}{g:02x}{b:02x}:s=320x240:r=10,format=rgb24");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &input, "-frames:v", "10"])
+        .args(output.split(' '))
+        .args(["-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{output}");
+    made.stdout
+}
+
+/// The colour in the middle of a file.
+fn colour_in(file: &[u8]) -> [u8; 3] {
+    let mut decoder = JpegDecoder::new(ZCursor::new(file));
+    let pixels = decoder.decode().unwrap();
+    let (width, height) = decoder.dimensions().unwrap();
+    let middle = 3 * (height / 2 * width + width / 2);
+    [pixels[middle], pixels[middle + 1], pixels[middle + 2]]
+}
+
+#[test]
+fn a_colour_is_the_same_whatever_format_the_source_has() {
+    let colour = [0x20, 0x60, 0xc0];
+    let frames = |format: &str| one_colour(colour, format);
+    let full_range = frames("-vf scale=out_range=full -pix_fmt yuv420p");
+    let full_range =
+        full_range.chunks(320 * 240 * 3 / 2).flat_map(|picture| [&b"FRAME\n"[..], picture]);
+    let header = b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL\n";
+    let full_range = [&header[..]].into_iter().chain(full_range).collect::<Vec<_>>().concat();
+    let grey = one_colour([0x60; 3], "-pix_fmt gray");
+    let bt709 = "-vf scale=out_color_matrix=bt709 -pix_fmt";
+    for (raw, stream, expected) in [
+        ("", full_range, colour),
+        ("320x240@10", frames("-pix_fmt yuv420p"), colour),
+        ("320x240@10,bt709", frames(&format!("{bt709} yuv420p")), colour),
+        ("320x240@10:nv12", frames("-pix_fmt nv12"), colour),
+        ("320x240@10:nv12,bt709", frames(&format!("{bt709} nv12")), colour),
+        ("320x240@10:bgr24", frames("-pix_fmt bgr24"), colour),
+        ("320x240@10:rgb24", frames("-pix_fmt rgb24"), colour),
+        ("320x240@10:gray8", grey, [0x60; 3]),
+    ] {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-colour");
+        std::fs::write(&path, stream).unwrap();
+        let path = path.to_str().unwrap();
+        let flags = [path, "--raw", raw];
+        let server = Server::start(if raw.is_empty() { &flags[..1] } else { &flags });
+        server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+        let file = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+        let shown = colour_in(&file.body);
+        let is_near = shown.iter().zip(expected).all(|(is, should)| is.abs_diff(should) <= 4);
+        assert!(is_near, "{raw}: {shown:?} for {expected:?}");
+    }
+}
+
 #[test]
 fn many_who_ask_at_once_cost_one_encode() {
     // One frame a second: whatever the machine does meanwhile, all ask for one picture.

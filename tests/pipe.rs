@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use ballcast::media::h264::nal_units;
-use ballcast::media::{Frame, Size};
+use ballcast::media::{Frame, PixelFormat, Size};
 use ballcast::pipe::{
     AccessUnit, BUFFERED_MAX_BYTES, Counters, Format, FrameRate, Info, Item, Parser, StreamError,
 };
@@ -116,6 +116,7 @@ impl Reading {
             Item::Picture(picture) => {
                 [&picture.y, &picture.u, &picture.v].map(|plane| &plane.samples[..]).concat()
             }
+            Item::Samples(samples) => samples.planes.concat(),
         };
         self.items.iter().flat_map(bytes).collect()
     }
@@ -297,6 +298,10 @@ fn jpegs_come_out_with_huffman_tables() {
     assert_eq!(read(&optimal).data(), optimal);
 }
 
+fn raw_66x50() -> Parser {
+    Parser::raw(Size { width: 66, height: 50 }, PixelFormat::PICTURE).unwrap()
+}
+
 #[test]
 fn pictures_of_yuv4mpeg_and_raw_are_those_of_ffmpeg() {
     let raw = encoded("66x50", "-pix_fmt yuv420p -f rawvideo");
@@ -307,10 +312,10 @@ fn pictures_of_yuv4mpeg_and_raw_are_those_of_ffmpeg() {
     assert_eq!(reading.items.len(), FRAMES);
     assert_eq!((reading.info.size, reading.info.frame_rate), (Some(size), FrameRate::new(25, 1)));
     assert_eq!(reading.data(), raw);
-    let headerless = read_with(|| Parser::raw(Size { width: 66, height: 50 }).unwrap(), &raw);
+    let headerless = read_with(raw_66x50, &raw);
     headerless.assert_flawless(Format::Raw);
     assert_eq!(headerless.items, reading.items);
-    let odd = Parser::raw(Size { width: 65, height: 50 }).err();
+    let odd = Parser::raw(Size { width: 65, height: 50 }, PixelFormat::PICTURE).err();
     assert_eq!(odd, Some(StreamError::OddSize(65, 50)));
     for (arguments, flag) in [
         ("-pix_fmt yuv422p", "-pix_fmt yuv420p"),

@@ -6,7 +6,8 @@
 //!
 //! - Its low six bits are the number of cut bytes that follow. A cut byte `c` stands for a piece of
 //!   `c + 1` bytes; the bytes after the last cut are one piece.
-//! - With [`RAW`], the stream is pictures of 16×16 without headers.
+//! - With [`RAW`], the stream is pictures of 16×16 without headers: I420, or with [`THREE_BYTES`], of
+//!   three bytes a pixel.
 //!
 //! If there are cuts, there is one more run, in which the source pauses after each piece. What
 //! comes out of it differs, but must have the same properties.
@@ -14,13 +15,14 @@
 use std::time::Instant;
 
 use ballcast::media::h264::nal_units;
-use ballcast::media::{Frame, Size};
+use ballcast::media::{Frame, Layout, PixelFormat, Size};
 use ballcast::pipe::{AccessUnit, BUFFERED_MAX_BYTES, Counters, Info, Item, Parser, StreamError};
 use ballcast::work::steps_of;
 
 use crate::Outcomes;
 
 pub const RAW: u8 = 0x40;
+const THREE_BYTES: u8 = 0x80;
 
 const CUTS_MASK: u8 = 0x3f;
 const RAW_SIZE: Size = Size { width: 16, height: 16 };
@@ -42,7 +44,10 @@ pub fn run(data: &[u8]) -> Outcomes {
     let (cuts, bytes) = rest.split_at(rest.len().min(usize::from(first & CUTS_MASK)));
     let parser = || match first & RAW {
         0 => Parser::new(),
-        _ => Parser::raw(RAW_SIZE).expect("an even size"),
+        _ => {
+            let layout = if first & THREE_BYTES == 0 { Layout::I420 } else { Layout::Bgr24 };
+            Parser::raw(RAW_SIZE, PixelFormat::usual(layout)).expect("an even size")
+        }
     };
     let whole = read(parser(), &[], bytes, false);
     let mut outcomes = Outcomes::new();
@@ -115,6 +120,7 @@ fn item_bytes(item: &Item) -> usize {
         Item::AccessUnit(unit) => unit.data.len(),
         Item::Jpeg(jpeg) => jpeg.data.len(),
         Item::Picture(picture) => picture.y.samples.len() * 3 / 2,
+        Item::Samples(samples) => samples.planes.iter().map(Vec::len).sum(),
     }
 }
 
@@ -141,6 +147,12 @@ fn check(reading: &Reading, resizes: bool, outcomes: &mut Outcomes) {
                     assert_eq!(plane.samples.len(), plane.width * plane.height);
                 }
                 outcomes.insert("picture".to_owned());
+            }
+            Item::Samples(samples) => {
+                assert!(resizes || info.size == Some(samples.size), "{:?}", info.size);
+                let bytes = samples.planes.each_ref().map(Vec::len);
+                assert_eq!(bytes, samples.format.layout.plane_bytes(samples.size));
+                outcomes.insert("samples".to_owned());
             }
             Item::Jpeg(jpeg) => {
                 assert!(jpeg.data.starts_with(&[0xff, 0xd8]) && jpeg.data.ends_with(&[0xff, 0xd9]));

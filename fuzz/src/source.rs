@@ -15,7 +15,9 @@
 use std::time::{Instant, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::media::{Codec, Colour, Picture, Size, SnapshotError};
+use ballcast::media::{
+    Codec, Colour, Layout, Matrix, Picture, PixelFormat, Samples, Size, SnapshotError,
+};
 use ballcast::pipe::{Item, Jpeg, Parser};
 use ballcast::server::Raw;
 use ballcast::source::encode::Quality;
@@ -51,6 +53,8 @@ enum Step {
     Encode(bool),
     Snapshot(Option<u8>),
     ForceKeyframe(bool),
+    /// A picture in another layout, of this half width and height, with noise.
+    Samples(u8, u8, u8, u8),
 }
 
 pub fn run(data: &[u8]) -> Outcomes {
@@ -102,6 +106,7 @@ impl Camera {
             match item {
                 Item::Jpeg(jpeg) => self.show_jpeg(jpeg),
                 Item::Picture(picture) => self.show_picture(picture),
+                Item::Samples(samples) => self.show_samples(samples),
                 Item::AccessUnit(_) => continue,
             }
             let width = self.shown.as_ref().map_or(16, |shown| shown.size.width);
@@ -123,14 +128,23 @@ impl Camera {
                 }
             }
             Step::Picture(width, height, noise) => {
-                let side = |half: u8| 2 * (1 + usize::from(half) % 64);
-                let size = Size { width: side(width), height: side(height) };
-                let mut picture = Picture::filled(size, Colour::GREEN);
+                let mut picture = Picture::filled(size_of(width, height), Colour::GREEN);
                 let mut random = fastrand::Rng::with_seed(u64::from(noise));
                 for plane in [&mut picture.y, &mut picture.u, &mut picture.v] {
                     plane.samples.iter_mut().for_each(|sample| *sample ^= random.u8(..=noise));
                 }
                 self.show_picture(picture);
+            }
+            Step::Samples(format, width, height, noise) => {
+                let layout = Layout::ALL[usize::from(format) % Layout::ALL.len()];
+                let matrix = if format & 0x80 == 0 { Matrix::Bt601 } else { Matrix::Bt709 };
+                let full_range = format & 0x40 != 0;
+                let size = size_of(width, height);
+                let mut random = fastrand::Rng::with_seed(u64::from(noise));
+                let planes = layout.plane_bytes(size);
+                let planes = planes.map(|bytes| (0..bytes).map(|_| random.u8(..)).collect());
+                let format = PixelFormat { layout, matrix, full_range };
+                self.show_samples(Samples { size, format, planes });
             }
             Step::Capture => {
                 let captured = self.source.capture(Instant::now(), SystemTime::now());
@@ -157,6 +171,13 @@ impl Camera {
         self.shown = Some(Shown { size: picture.size(), bytes: 0, file: None });
         self.source.show(Raw::Picture(picture), Instant::now()).expect("no panic");
         self.note("picture");
+    }
+
+    fn show_samples(&mut self, samples: Samples) {
+        let bytes = samples.planes.iter().map(Vec::len).sum();
+        self.shown = Some(Shown { size: samples.size, bytes, file: None });
+        self.source.show(Raw::Samples(samples), Instant::now()).expect("no panic");
+        self.note("samples");
     }
 
     fn encode(&mut self, codec: Codec) {
@@ -193,7 +214,7 @@ impl Camera {
             Err(error) => {
                 let name = match error {
                     SnapshotError::TooWide { .. } => "file too wide",
-                    SnapshotError::Damaged => "no file of a damaged picture",
+                    SnapshotError::Damaged(_) => "no file of a damaged picture",
                     SnapshotError::NoPicture => "no picture",
                     SnapshotError::NoPictures => panic!("there are pictures"),
                 };
@@ -241,6 +262,12 @@ impl Camera {
     fn note(&mut self, outcome: &str) {
         self.outcomes.insert(outcome.to_owned());
     }
+}
+
+/// Of at most 128 pixels a side.
+fn size_of(half_width: u8, half_height: u8) -> Size {
+    let side = |half: u8| 2 * (1 + usize::from(half) % 64);
+    Size { width: side(half_width), height: side(half_height) }
 }
 
 /// The pictures of a stream, as far as it can be read.

@@ -14,8 +14,12 @@ Source: H.264 without a container, yuv4mpeg2 or MJPEG, whichever it is
   PATH            A named pipe, or a file, which is played over and over
   --exec 'COMMAND'
                   What a command of the shell writes to its standard output
-  --raw WxH@FPS   The source is pictures without headers (I420) of this size, so
-                  many a second
+  --raw WxH@FPS[:FORMAT][,bt709]
+                  The source is pictures without headers of this size, so many a
+                  second. FORMAT is i420, nv12, bgr24 (as OpenCV has them),
+                  rgb24 or gray8 [i420]. With bt709, the colours of i420 and
+                  nv12 are BT.709, as those of rpicam-vid from 720p on, and not
+                  BT.601
 
 Network
   --port N        TCP and UDP port, 0 for any free one [8080]

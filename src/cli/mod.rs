@@ -259,7 +259,9 @@ mod tests {
     use super::*;
     use crate::driver::Origin;
     use crate::driver::test_folder::TestFolder;
+    use crate::feed::RawPictures;
     use crate::http::Url;
+    use crate::media::{Layout, Matrix, PixelFormat};
 
     fn flags(line: &str) -> Result<Flags, UsageError> {
         flags_with(line, None)
@@ -414,13 +416,25 @@ mod tests {
     #[test]
     fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
         assert_eq!(flags("").unwrap().source, Source::Ball);
-        let raw = Some((Size { width: 1280, height: 720 }, 30));
         let origin = Origin::Command("camera".into());
-        let expected = Source::Stream { origin: origin.clone(), raw };
-        assert_eq!(
-            flags("--exec camera --raw 1280x720@30 --bitrate 500").unwrap().source,
-            expected
-        );
+        for (format, layout, matrix) in [
+            ("", Layout::I420, Matrix::Bt601),
+            (":i420", Layout::I420, Matrix::Bt601),
+            (",bt709", Layout::I420, Matrix::Bt709),
+            (":nv12,bt709", Layout::Nv12, Matrix::Bt709),
+            (":bgr24", Layout::Bgr24, Matrix::Bt601),
+            (":rgb24", Layout::Rgb24, Matrix::Bt601),
+            (":gray8", Layout::Gray8, Matrix::Bt601),
+        ] {
+            let raw = Some(RawPictures {
+                size: Size { width: 1280, height: 720 },
+                pixels: PixelFormat { matrix, ..PixelFormat::usual(layout) },
+                frames_per_second: 30,
+            });
+            let line = format!("--exec camera --raw 1280x720@30{format} --bitrate 500");
+            let expected = Source::Stream { origin: origin.clone(), raw };
+            assert_eq!(flags(&line).unwrap().source, expected, "{format}");
+        }
         let stamped = flags("--exec=camera --stamp").unwrap();
         assert_eq!((stamped.source, stamped.stamp), (Source::Stream { origin, raw: None }, true));
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -445,6 +459,9 @@ mod tests {
             ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
             ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
             ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
+            ("--exec camera --raw 640x480@30:bgr", ["'640x480@30:bgr'", "bgr24", "gray8"]),
+            ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "nv12 only"]),
+            ("--exec camera --raw 64x64@9:i420,bt2020", ["bt2020'", "[,bt709]", "FORMAT"]),
         ];
         for (line, expected) in wrong {
             let sentence = flags(line).unwrap_err().to_string();

@@ -11,7 +11,8 @@ use super::{UsageError, advice};
 use crate::driver::Origin;
 use crate::driver::feed::STDIN_PATH;
 use crate::feed;
-use crate::media::Size;
+use crate::feed::RawPictures;
+use crate::media::{Layout, Matrix, PixelFormat};
 
 /// The major number of V4L2's devices (Documentation/admin-guide/devices.txt of Linux).
 const VIDEO4LINUX: u32 = 81;
@@ -21,8 +22,8 @@ pub enum Source {
     Ball,
     Stream {
         origin: Origin,
-        /// The pictures have no headers, are of this size, and so many a second.
-        raw: Option<(Size, u32)>,
+        /// The pictures have no headers.
+        raw: Option<RawPictures>,
     },
 }
 
@@ -40,7 +41,7 @@ impl Source {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     origins: Vec<Origin>,
-    raw: Option<(Size, u32)>,
+    raw: Option<RawPictures>,
     /// A flag that belongs to the ball.
     ball_flag: Option<&'static str>,
 }
@@ -59,12 +60,12 @@ impl Sources {
     }
 
     pub fn set_raw(&mut self, value: &str) -> Result<(), UsageError> {
-        let parsed = value.split_once('@').and_then(|(size, rate)| {
-            let rate = rate.parse().ok().filter(|rate| (1..=120).contains(rate))?;
-            Some((parse_size(size)?, rate))
-        });
-        let allowed = format!("WxH@FPS, width and height {SIZES}, and 1 to 120 frames a second");
-        self.raw = Some(parsed.ok_or_else(|| wrong("--raw", value, &allowed))?);
+        let allowed = format!(
+            "WxH@FPS[:FORMAT][,bt709], width and height {SIZES}, 1 to 120 frames a second, FORMAT \
+             one of {}, and bt709 with i420 and nv12 only",
+            Layout::ALL.map(Layout::name).join(", ")
+        );
+        self.raw = Some(parse_raw(value).ok_or_else(|| wrong("--raw", value, &allowed))?);
         Ok(())
     }
 
@@ -102,6 +103,23 @@ impl Sources {
         };
         Err(UsageError(sentence.into()))
     }
+}
+
+/// `WxH@FPS`, then `:FORMAT` if it is not I420, then `,bt709` if it is not BT.601.
+fn parse_raw(text: &str) -> Option<RawPictures> {
+    let (text, matrix) = match text.strip_suffix(",bt709") {
+        Some(text) => (text, Matrix::Bt709),
+        None => (text, Matrix::Bt601),
+    };
+    let (text, layout) = match text.split_once(':') {
+        Some((text, name)) => (text, Layout::ALL.into_iter().find(|it| it.name() == name)?),
+        None => (text, Layout::I420),
+    };
+    let (size, rate) = text.split_once('@')?;
+    let frames_per_second = rate.parse().ok().filter(|rate| (1..=120).contains(rate))?;
+    let is_clear = layout.has_chroma() || matrix == Matrix::Bt601;
+    let pixels = PixelFormat { matrix, ..PixelFormat::usual(layout) };
+    is_clear.then_some(RawPictures { size: parse_size(size)?, pixels, frames_per_second })
 }
 
 fn path_origin(path: &Path) -> Result<Origin, UsageError> {

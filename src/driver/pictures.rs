@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::Driver;
 use crate::media::{Codec, SnapshotError};
 use crate::server::{Input, Raw};
-use crate::source::Source;
+use crate::source::{PictureError, Source};
 
 /// What a picture that cannot be decoded or encoded comes to.
 const LEFT_OUT: &str = "a picture is left out";
@@ -17,7 +17,8 @@ impl<S: Source> Driver<S> {
         let begun = Instant::now();
         let captured = self.source.capture(begun, SystemTime::now());
         let mut frames = 0;
-        let encoded = captured.and_then(|()| self.encode(begun, codecs, &mut frames));
+        let encode = |()| self.encode(begun, codecs, &mut frames).map_err(io::Error::other);
+        let encoded = captured.and_then(encode);
         if let Err(error) = encoded {
             self.warnings.warn(&error, "capture failed");
             if frames == 0 {
@@ -32,8 +33,9 @@ impl<S: Source> Driver<S> {
         let begun = Instant::now();
         let shown = self.source.show(picture, captured);
         if let Err(error) = shown.and_then(|()| self.encode(begun, codecs, &mut 0)) {
-            self.warnings.warn(&error, LEFT_OUT);
-            self.server.handle_input(Instant::now(), Input::PictureDamaged);
+            let damage = error.damage;
+            self.warnings.warn(&io::Error::other(error), LEFT_OUT);
+            self.server.handle_input(Instant::now(), Input::PictureDamaged(damage));
             self.drain();
         }
     }
@@ -43,7 +45,7 @@ impl<S: Source> Driver<S> {
         let begun = Instant::now();
         let made = self.source.snapshot(width);
         let cost = begun.elapsed();
-        if made == Err(SnapshotError::Damaged) {
+        if matches!(made, Err(SnapshotError::Damaged(_))) {
             self.warnings.warn(&io::Error::other("no JPEG file can be made of it"), LEFT_OUT);
         }
         self.server.handle_input(Instant::now(), Input::Snapshot { width, made, cost });
@@ -55,7 +57,7 @@ impl<S: Source> Driver<S> {
         mut begun: Instant,
         codecs: &[Codec],
         frames: &mut usize,
-    ) -> io::Result<()> {
+    ) -> Result<(), PictureError> {
         for codec in codecs {
             let mut frame = self.source.encode(*codec)?;
             frame.cost = begun.elapsed();

@@ -66,7 +66,7 @@ impl Feed {
     }
 
     fn file_period(&self) -> Duration {
-        let raw = self.config.raw.map(|(_, rate)| Duration::from_secs(1) / rate);
+        let raw = self.config.raw.map(|raw| Duration::from_secs(1) / raw.frames_per_second);
         let told = self.info().frame_rate;
         let told = told.map(|rate| Duration::from_secs(1) * rate.denominator / rate.numerator);
         raw.or(told).unwrap_or(Duration::from_secs(1) / DEFAULT_FILE_RATE)

@@ -24,7 +24,7 @@ pub use self::missing::Missing;
 use self::restarts::{Ending, Restarts};
 pub use self::status::Status;
 use crate::foreign::Foreign;
-use crate::media::{Frame, Picture, Size};
+use crate::media::{Frame, Picture, PixelFormat, Samples, Size};
 use crate::pipe::{self, Format, Info, Jpeg, Parser, StreamError};
 
 /// A stream without pictures for so long is silent.
@@ -100,8 +100,16 @@ pub enum Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     pub kind: Kind,
-    /// Pictures without headers: their size, and how many there are a second.
-    pub raw: Option<(Size, u32)>,
+    pub raw: Option<RawPictures>,
+}
+
+/// Pictures without headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawPictures {
+    pub size: Size,
+    pub pixels: PixelFormat,
+    /// At least 1.
+    pub frames_per_second: u32,
 }
 
 /// What there is to show.
@@ -111,6 +119,8 @@ pub enum Item {
     Frame(Frame),
     /// A picture, and when it was taken.
     Picture(Picture, Instant),
+    /// The same, still to be converted.
+    Samples(Samples, Instant),
     /// The same, as JPEG.
     Jpeg(Jpeg, Instant),
 }
@@ -474,6 +484,7 @@ impl Feed {
         self.items.push_back(match item {
             pipe::Item::AccessUnit(unit) => Item::Frame(Frame::h264(unit.data, captured)),
             pipe::Item::Picture(picture) => Item::Picture(picture, captured),
+            pipe::Item::Samples(samples) => Item::Samples(samples, captured),
             pipe::Item::Jpeg(jpeg) => Item::Jpeg(jpeg, captured),
         });
     }
@@ -481,5 +492,5 @@ impl Feed {
 
 fn parser(config: &Config) -> Parser {
     // A size that is not shown was refused by the command line.
-    config.raw.and_then(|(size, _)| Parser::raw(size).ok()).unwrap_or_default()
+    config.raw.and_then(|raw| Parser::raw(raw.size, raw.pixels).ok()).unwrap_or_default()
 }

@@ -28,7 +28,7 @@ use super::bits::BitReader;
 use super::flushes::Flushes;
 use super::parameter_sets::{PARAMETER_SET_MAX_BYTES, ParameterSets, Taken, write_unit};
 use super::start_codes::{Piece, StartCodes};
-use super::{AccessUnit, Item, Output, StreamError};
+use super::{AccessUnit, Item, Lack, Output, StreamError};
 use crate::media::h264::{NAL_IDR, NAL_PPS, NAL_SPS};
 use crate::work;
 
@@ -61,6 +61,8 @@ pub struct AnnexB {
     active: Option<u8>,
     soundness: Soundness,
     flushes: Flushes,
+    /// Why pictures were left out after the last one that came out.
+    lack: Option<Lack>,
 }
 
 /// For how long all that has come can be decoded by browsers.
@@ -107,6 +109,7 @@ impl AnnexB {
             active: None,
             soundness: Soundness::Unknown,
             flushes: Flushes::new(),
+            lack: None,
         }
     }
 
@@ -185,6 +188,11 @@ impl AnnexB {
         Ok(())
     }
 
+    /// What has to come before there is a next picture.
+    pub fn lacks(&self) -> Option<Lack> {
+        self.lack
+    }
+
     /// The bytes that are kept, in allocated memory.
     pub fn bytes(&self) -> usize {
         self.slices.capacity() + self.set.capacity() + self.sets.bytes()
@@ -204,6 +212,7 @@ impl AnnexB {
                 }
                 Unit::Slice(_) if self.slices.len() + bytes.len() > ACCESS_UNIT_MAX_BYTES => {
                     out.counters.oversized += 1;
+                    self.note_lack(Lack::SmallerKeyFrame);
                     self.drop_picture();
                     return;
                 }
@@ -238,6 +247,9 @@ impl AnnexB {
             self.complete(out);
             self.flushes.close();
         }
+        if self.picture.is_none() && !matches!(self.unit, Unit::SliceHeader(_)) {
+            self.lack.get_or_insert(Lack::Picture);
+        }
         if let Unit::Sps | Unit::Pps = self.unit {
             self.set.clear();
             self.set.push(header);
@@ -254,9 +266,11 @@ impl AnnexB {
             self.flushes.close();
             if self.active.is_none() && !idr {
                 out.counters.skipped += 1;
+                self.note_skipped();
                 return;
             }
             self.picture = Some(PictureState { idr, sps_id: None, slices: 0 });
+            self.lack.take_if(|lack| *lack == Lack::Picture);
         } else if self.flushes.is_open() {
             self.flushes.note_late_slice();
             self.flushed_too_early(out);
@@ -320,6 +334,7 @@ impl AnnexB {
             // Its parameter sets came before the stream was read from.
             SLICE_P | SLICE_I if picture.idr && sps_id.is_none() => {
                 out.counters.skipped += 1;
+                self.lack = Some(Lack::ParameterSets);
                 self.drop_picture();
             }
             _ => self.drop_damaged(out),
@@ -352,6 +367,7 @@ impl AnnexB {
         data.extend_from_slice(&self.slices);
         self.slices.clear();
         self.flushes.note_picture(picture.slices);
+        self.lack = None;
         out.add(Item::AccessUnit(AccessUnit { data, keyframe: picture.idr }));
         true
     }
@@ -368,7 +384,23 @@ impl AnnexB {
 
     fn drop_damaged(&mut self, out: &mut Output) {
         out.counters.damaged += 1;
+        self.note_lack(Lack::IntactKeyFrame);
         self.drop_picture();
+    }
+
+    /// The picture under way is to be dropped. For this reason, should it be a key frame.
+    fn note_lack(&mut self, of_keyframe: Lack) {
+        let idr = self.picture.as_ref().is_some_and(|picture| picture.idr);
+        self.lack = Some(if idr { of_keyframe } else { Lack::KeyFrame });
+    }
+
+    /// A picture was skipped that refers to a key frame which did not come out.
+    fn note_skipped(&mut self) {
+        self.lack = Some(match self.lack {
+            _ if !self.sets.is_complete() => Lack::ParameterSets,
+            Some(lack @ (Lack::IntactKeyFrame | Lack::SmallerKeyFrame)) => lack,
+            _ => Lack::KeyFrame,
+        });
     }
 
     /// Drops the picture under way, and what refers to it.

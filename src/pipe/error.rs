@@ -34,8 +34,27 @@ pub enum StreamError {
     OddSize(u64, u64),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
+    /// H.264 of which no picture can be shown yet. No parser returns it; it is for those who have
+    /// waited long enough for what [`Parser::lacks`](super::Parser::lacks) says.
+    Lacks(Lack),
     /// The parser has panicked, which is a bug of ours.
     Panicked,
+}
+
+/// What has to come in a stream of H.264 before its next picture can be shown. Displays as a
+/// sentence that names the option for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// An SPS and a PPS, which pictures refer to.
+    ParameterSets,
+    /// A key frame (IDR picture). Pictures have come that refer to one before them.
+    KeyFrame,
+    /// A key frame that is not damaged, as the last one was.
+    IntactKeyFrame,
+    /// A key frame within [`ACCESS_UNIT_MAX_BYTES`](super::ACCESS_UNIT_MAX_BYTES), unlike the last.
+    SmallerKeyFrame,
+    /// Any picture. Other NAL units have come.
+    Picture,
 }
 
 impl fmt::Display for StreamError {
@@ -90,6 +109,7 @@ impl fmt::Display for StreamError {
                 width & !1,
                 height & !1
             ),
+            StreamError::Lacks(lack) => lack.fmt(f),
             StreamError::Panicked => f.write_str(
                 "Ballcast failed to read the stream, which is a bug: please report it with the \
                  command that makes the stream.",
@@ -100,6 +120,34 @@ impl fmt::Display for StreamError {
                  -pix_fmt yuv420p -f yuv4mpegpipe - writes one, with its messages on stderr."
             ),
         }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lack::ParameterSets => {
+                "The H.264 has no SPS and PPS, without which no picture can be decoded. Make the \
+                 encoder repeat them: rpicam-vid --inline, or ffmpeg -bsf:v dump_extra."
+            }
+            Lack::KeyFrame => {
+                "The H.264 has no key frame (IDR picture), which a viewer has to begin with. Make \
+                 one each second: ffmpeg -g 30 (without intra-refresh), or rpicam-vid --intra 30."
+            }
+            Lack::IntactKeyFrame => {
+                "The last key frame of the H.264 is damaged, and nothing can be shown until the \
+                 next one. Nothing else may write to the stream; more key frames are made by \
+                 ffmpeg -g 30, or rpicam-vid --intra 30."
+            }
+            Lack::SmallerKeyFrame => {
+                "The key frames of the H.264 are larger than 4 MiB, and are not shown. Lower the \
+                 quality: ffmpeg -b:v 2M -maxrate 2M -bufsize 2M, or rpicam-vid -b 2500000."
+            }
+            Lack::Picture => {
+                "The stream has NAL units of H.264, and no picture among them. Run the command \
+                 that makes it alone, and see what it says."
+            }
+        })
     }
 }
 
@@ -133,6 +181,10 @@ mod tests {
             (StreamError::Size(7680, 4320), "-vf scale"),
             (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
             (StreamError::Header("it has no width"), "-f yuv4mpegpipe"),
+            (StreamError::Lacks(Lack::ParameterSets), "--inline, or ffmpeg -bsf:v dump_extra"),
+            (StreamError::Lacks(Lack::KeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::IntactKeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::SmallerKeyFrame), "-b:v 2M"),
         ];
         for (error, flag) in cases {
             let sentence = error.to_string();

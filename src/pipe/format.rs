@@ -11,7 +11,7 @@ pub enum Format {
     Y4m,
     /// JPEGs, one after the other.
     Mjpeg,
-    /// I420 pictures without headers.
+    /// Pictures without headers.
     Raw,
 }
 
@@ -22,7 +22,7 @@ impl Format {
             Format::H264 => "H.264",
             Format::Y4m => "yuv4mpeg2",
             Format::Mjpeg => "MJPEG",
-            Format::Raw => "raw I420",
+            Format::Raw => "raw pictures",
         }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! - A push takes at most 1,024 steps ([`work`](crate::work)) and 10 for each of its bytes.
 //! - Between pushes, [`buffered_bytes`](Parser::buffered_bytes) is at most [`BUFFERED_MAX_BYTES`]:
-//!   one picture of 3840×2160, or twice the largest access unit. No more than one picture is kept.
+//!   one picture of 3840×2160 in three bytes a pixel. No more than one picture is kept.
 //! - What a push completes waits for `poll`. It is little more than the bytes of the push, but for
 //!   hostile streams: up to 2 kB of parameter sets before each key frame. Push at most 64 KiB at a
 //!   time, as pipes have them.
@@ -47,26 +47,28 @@ mod y4m;
 use std::collections::VecDeque;
 
 pub use annex_b::ACCESS_UNIT_MAX_BYTES;
-pub use error::StreamError;
+pub use error::{Lack, StreamError};
 pub use format::{DETECT_MAX_BYTES, Format, detect};
 pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES};
 pub use sps::Sps;
 
 use crate::containment::contain;
-use crate::media::{Picture, Size};
+use crate::media::{Picture, PixelFormat, Samples, Size};
 use annex_b::AnnexB;
 use jpeg::Mjpeg;
 use raw::Raw;
 use y4m::Y4m;
 
 /// The most that a parser keeps between pushes, without what waits for [`Parser::poll`].
-pub const BUFFERED_MAX_BYTES: usize = 13 << 20;
+pub const BUFFERED_MAX_BYTES: usize = 24 << 20;
 
 /// Something complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     AccessUnit(AccessUnit),
     Picture(Picture),
+    /// A picture that is still to be converted.
+    Samples(Samples),
     Jpeg(Jpeg),
 }
 
@@ -185,15 +187,15 @@ impl Parser {
         Parser { state: State::Start(Vec::new()), out: Output::default(), error: None }
     }
 
-    /// A parser of I420 pictures without headers. Both sides are even.
+    /// A parser of pictures without headers. Both sides are even.
     ///
     /// # Errors
     /// [`StreamError::Size`] and [`StreamError::OddSize`].
-    pub fn raw(size: Size) -> Result<Parser, StreamError> {
+    pub fn raw(size: Size, pixels: PixelFormat) -> Result<Parser, StreamError> {
         let size = check_size(size.width as u64, size.height as u64)?;
         let mut out = Output::default();
         (out.info.format, out.info.size) = (Some(Format::Raw), Some(size));
-        Ok(Parser { state: State::Raw(Raw::new(size)), out, error: None })
+        Ok(Parser { state: State::Raw(Raw::new(size, pixels)), out, error: None })
     }
 
     /// Takes the next bytes of the stream.
@@ -261,6 +263,20 @@ impl Parser {
 
     pub fn counters(&self) -> Counters {
         self.out.counters
+    }
+
+    /// What has to come before there is a next item, judged by all that has come since the last one.
+    /// `None` if nothing was left out since then, for formats other than H.264, and before the
+    /// format is known.
+    ///
+    /// For a moment, every stream lacks something: a parameter set comes before its key frame, and a
+    /// stream may be joined between two key frames. It is the reason why there is no picture when it
+    /// stays so for some seconds in which bytes come: then [`StreamError::Lacks`] is the sentence.
+    pub fn lacks(&self) -> Option<Lack> {
+        match &self.state {
+            State::AnnexB(annex_b) => annex_b.lacks(),
+            _ => None,
+        }
     }
 
     /// The bytes of memory that are kept for the picture under way.

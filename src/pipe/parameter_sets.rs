@@ -93,6 +93,11 @@ impl ParameterSets {
         self.sps.contains_key(&pps.sps_id).then_some(pps.sps_id)
     }
 
+    /// Whether there is a PPS with its SPS.
+    pub fn is_complete(&self) -> bool {
+        self.pps.iter().any(|pps| self.sps.contains_key(&pps.sps_id))
+    }
+
     /// An SPS that browsers decode, and the size of its pictures.
     pub fn sps(&self, id: u8) -> Option<(&Sps, Size)> {
         let stored = self.sps.get(&id)?;

@@ -5,8 +5,8 @@
 //! other writes to a pipe. Where there is neither, what lies before the next of these lines is left out.
 
 use super::raw::PlaneReader;
-use super::{FrameRate, Item, Output, StreamError, check_size};
-use crate::media::Size;
+use super::{FrameRate, Output, StreamError, check_size};
+use crate::media::{PixelFormat, Size};
 use crate::work;
 
 /// A line that is longer is an error. Those of ffmpeg are below 100 bytes.
@@ -82,8 +82,8 @@ impl Y4m {
                 },
                 State::Picture(mut planes) => match planes.take(&mut bytes) {
                     None => State::Picture(planes),
-                    Some(picture) => {
-                        out.add(Item::Picture(picture));
+                    Some(item) => {
+                        out.add(item);
                         State::FrameHeader(planes)
                     }
                 },
@@ -116,7 +116,7 @@ impl Y4m {
         out.info.size = Some(header.size);
         out.info.frame_rate = header.frame_rate;
         self.line.clear();
-        Ok(State::FrameHeader(PlaneReader::new(header.size)))
+        Ok(State::FrameHeader(PlaneReader::new(header.size, header.pixels)))
     }
 
     /// A line is complete that may end with one of the format.
@@ -162,12 +162,14 @@ fn is_frame_header(line: &[u8]) -> bool {
 /// The first line.
 struct Header {
     size: Size,
+    pixels: PixelFormat,
     frame_rate: Option<FrameRate>,
 }
 
 impl Header {
     fn parse(line: &[u8]) -> Result<Header, StreamError> {
         let (mut width, mut height, mut frame_rate) = (None, None, None);
+        let mut pixels = PixelFormat::PICTURE;
         for parameter in line.split(|byte| *byte == b' ').skip(1) {
             work::step();
             let Some((name, value)) = parameter.split_first() else { continue };
@@ -189,13 +191,15 @@ impl Header {
                 }
                 b'I' => check_interlacing(value)?,
                 b'C' => check_chroma(value)?,
-                // The shape of pixels (A), comments (X), and what is not known yet.
+                // The range is said in a comment, by ffmpeg alone (libavformat/yuv4mpegenc.c).
+                b'X' if value == b"COLORRANGE=FULL" => pixels.full_range = true,
+                // The shape of pixels (A), other comments (X), and what is not known yet.
                 _ => {}
             }
         }
         let width = width.ok_or(StreamError::Header("it has no width"))?;
         let height = height.ok_or(StreamError::Header("it has no height"))?;
-        Ok(Header { size: check_size(width, height)?, frame_rate })
+        Ok(Header { size: check_size(width, height)?, pixels, frame_rate })
     }
 }
 
@@ -235,6 +239,7 @@ fn check_chroma(value: &[u8]) -> Result<(), StreamError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipe::Item;
 
     /// The pictures of a stream in pieces, and its error.
     fn read(stream: &[u8], piece_bytes: usize) -> (Output, Result<(), StreamError>) {
@@ -270,6 +275,26 @@ mod tests {
             assert_eq!(out.counters.damaged, 0);
         }
         assert_eq!(read(&stream[..stream.len() - 1], 5).0.counters.damaged, 1);
+    }
+
+    #[test]
+    fn full_range_is_known_by_its_comment() {
+        for (comments, full_range) in [
+            ("XYSCSS=420JPEG XCOLORRANGE=FULL", true),
+            ("XCOLORRANGE=LIMITED", false),
+            ("XYSCSS=420JPEG", false),
+        ] {
+            let stream = format!("YUV4MPEG2 W2 H2 F25:1 C420jpeg {comments}\nFRAME\n\0\u{7f}z\0AB");
+            let (mut out, result) = read(stream.as_bytes(), 9);
+            assert_eq!(result, Ok(()));
+            let picture = match out.items.pop_front() {
+                Some(Item::Picture(picture)) if !full_range => picture,
+                Some(Item::Samples(samples)) if full_range => samples.into_picture(),
+                other => panic!("{comments}: {other:?}"),
+            };
+            let expected = if full_range { [16, 125, 121, 16] } else { [0, 127, 122, 0] };
+            assert_eq!(picture.y.samples, expected, "{comments}");
+        }
     }
 
     #[test]

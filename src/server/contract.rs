@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Raw;
 use crate::feed;
 use crate::http::Url;
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::media::{Codec, Damage, Frame, SnapshotError};
 use crate::publish::{self, TargetId};
 use crate::webrtc::Transmit;
 
@@ -45,8 +45,8 @@ pub enum Input<'a> {
     Frame(Frame),
     /// No frame comes of a capture: the source is broken, or not there.
     CaptureFailed,
-    /// A picture from outside could not be decoded or encoded, and is left out.
-    PictureDamaged,
+    /// A picture from outside could not be decoded or encoded, and is left out: what is wrong with it.
+    PictureDamaged(Damage),
     /// Something has happened to the stream from outside.
     Feed(feed::Event<'a>),
     /// Something has happened to the connection to a media server.

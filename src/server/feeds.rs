@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::frames::FanOut;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{Codec, Picture, Size, no_signal};
+use crate::media::{Codec, Picture, Samples, Size, no_signal};
 use crate::pipe::Jpeg;
 use crate::webrtc::{EndReason, ViewerId};
 
@@ -22,6 +22,8 @@ const GROUP_SPREAD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub enum Raw {
     Picture(Picture),
+    /// Still to be converted.
+    Samples(Samples),
     Jpeg(Jpeg),
 }
 
@@ -101,6 +103,7 @@ impl Server {
         match item {
             Item::Frame(frame) => self.handle_frame(now, &frame),
             Item::Picture(picture, captured) => self.encode(now, Raw::Picture(picture), captured),
+            Item::Samples(samples, captured) => self.encode(now, Raw::Samples(samples), captured),
             Item::Jpeg(jpeg, captured) => self.encode(now, Raw::Jpeg(jpeg), captured),
         }
     }

@@ -176,7 +176,7 @@ impl Server {
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
             Input::Feed(event) => self.handle_feed(now, event),
-            Input::PictureDamaged => self.counters.pictures_damaged += 1,
+            Input::PictureDamaged(_) => self.counters.pictures_damaged += 1,
             Input::Publish(id, event) => self.handle_publish(now, id, event),
             Input::Addresses(addresses) => self.set_addresses(now, addresses),
             Input::Snapshot { width, made, cost } => self.handle_snapshot(now, width, made, cost),

@@ -336,7 +336,7 @@ impl Server {
                 self.snapshots.files.insert(width, File::Encoded(jpeg.clone()));
             }
         }
-        self.counters.pictures_damaged += u64::from(made == Err(SnapshotError::Damaged));
+        self.counters.pictures_damaged += u64::from(matches!(made, Err(SnapshotError::Damaged(_))));
         for (id, waiting) in self.snapshots.take_waiting(width) {
             let mut response = match &made {
                 Ok(jpeg) => self.answer_with(now, id, jpeg, waiting.is_for_stream),

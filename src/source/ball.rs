@@ -8,9 +8,10 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::encode::{Encode, Quality, encoder};
-use super::{Source, jpeg, snapshot};
+use super::latest::Latest;
+use super::{PictureError, Source, snapshot};
 use crate::media::{
-    Ball, Codec, Colour, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
+    Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, stamp_of, write_stamp,
 };
 use crate::server::Raw;
 
@@ -28,39 +29,6 @@ pub struct BallSource {
     encoded_size: Option<Size>,
 }
 
-/// The picture that was taken last.
-struct Latest {
-    /// A JPEG file is decoded when that is first needed: without viewers it never is.
-    picture: Option<Picture>,
-    /// What it was decoded from, or will be.
-    file: Option<(Bytes, Size)>,
-    captured: Instant,
-}
-
-impl Latest {
-    fn new(picture: Raw, captured: Instant) -> Latest {
-        let (picture, file) = match picture {
-            Raw::Picture(picture) => (Some(picture), None),
-            Raw::Jpeg(jpeg) => (None, Some((jpeg.data.into(), jpeg.size))),
-        };
-        Latest { picture, file, captured }
-    }
-
-    /// Decodes the picture, unless it is decoded.
-    fn decode(&mut self) -> io::Result<()> {
-        if let (None, Some((file, _))) = (&self.picture, &self.file) {
-            self.picture = Some(jpeg::decode(file)?);
-        }
-        Ok(())
-    }
-
-    /// The camera's own file, if it is as wide as is asked for.
-    fn file(&self, width: Option<usize>) -> Option<Bytes> {
-        let (file, size) = self.file.as_ref()?;
-        width.is_none_or(|width| width == size.width).then(|| file.clone())
-    }
-}
-
 impl BallSource {
     pub fn new(size: Size, frames_per_second: u32, quality: Quality, stamp: bool) -> BallSource {
         BallSource {
@@ -76,7 +44,7 @@ impl BallSource {
 
     /// Decodes the picture that was taken last. One that is damaged is forgotten: it is decoded, and its
     /// error told, once.
-    fn decode(&mut self) -> io::Result<()> {
+    fn decode(&mut self) -> Result<(), PictureError> {
         let decoded = self.latest.as_mut().map_or(Ok(()), Latest::decode);
         if decoded.is_err() {
             self.latest = None;
@@ -94,7 +62,7 @@ impl Source for BallSource {
 
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         let size = self.ball.size();
-        let last = self.latest.take().and_then(|latest| latest.picture);
+        let last = self.latest.take().and_then(Latest::into_picture);
         let last = last.filter(|picture| picture.size() == size);
         let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
@@ -110,10 +78,12 @@ impl Source for BallSource {
         self.latest = Some(Latest::new(picture, captured));
     }
 
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         self.decode()?;
-        let Some(Latest { picture: Some(picture), captured, .. }) = &self.latest else {
-            return Err(io::ErrorKind::NotFound.into());
+        let failed = |error| PictureError::new(Damage::Encode(codec), error);
+        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
+        let Some((picture, captured)) = latest else {
+            return Err(PictureError::new(Damage::Decode, io::ErrorKind::NotFound));
         };
         if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
             self.encoders.clear();
@@ -121,23 +91,24 @@ impl Source for BallSource {
         let encoder = match self.encoders.entry(codec) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                entry.insert(encoder(codec, self.frames_per_second, self.quality)?)
+                let encoder = encoder(codec, self.frames_per_second, self.quality);
+                entry.insert(encoder.map_err(failed)?)
             }
         };
-        let encoded = encoder.encode(picture, *captured);
+        let encoded = encoder.encode(picture, captured);
         if encoded.is_err() {
             // openh264 fails at noise that is too large for its buffers, and from then on at everything.
             self.encoders.remove(&codec);
         }
-        encoded
+        encoded.map_err(failed)
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
         if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
             return Ok(file);
         }
-        self.decode().map_err(|_| SnapshotError::Damaged)?;
-        snapshot(self.latest.as_ref().and_then(|latest| latest.picture.as_ref()), width)
+        self.decode().map_err(|error| SnapshotError::Damaged(error.damage))?;
+        snapshot(self.latest.as_ref().and_then(Latest::picture), width)
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
@@ -152,6 +123,7 @@ impl Source for BallSource {
 mod tests {
     use super::*;
     use crate::pipe::Jpeg;
+    use crate::source::jpeg;
 
     #[test]
     fn after_a_picture_that_cannot_be_encoded_the_next_one_is_a_key_frame() {

@@ -10,9 +10,9 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::Source;
+use super::{PictureError, Source};
 use crate::containment::contain;
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::media::{Codec, Damage, Frame, SnapshotError};
 use crate::server::Raw;
 
 /// A source whose panics are errors.
@@ -33,16 +33,16 @@ impl<S: Source> Contained<S> {
 
     /// See [`Source::capture`].
     pub fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
-        self.contain(|source| source.capture(now, wall))?
+        self.contain(|source| source.capture(now, wall)).map_err(io::Error::other)?
     }
 
     /// See [`Source::show`].
-    pub fn show(&mut self, picture: Raw, captured: Instant) -> io::Result<()> {
+    pub fn show(&mut self, picture: Raw, captured: Instant) -> Result<(), PictureError> {
         self.contain(|source| source.show(picture, captured))
     }
 
     /// See [`Source::encode`].
-    pub fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+    pub fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         self.contain(|source| source.encode(codec))?
     }
 
@@ -51,7 +51,8 @@ impl<S: Source> Contained<S> {
     /// # Errors
     /// Also [`SnapshotError::Damaged`], if the source has panicked.
     pub fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
-        self.contain(|source| source.snapshot(width)).unwrap_or(Err(SnapshotError::Damaged))
+        let made = self.contain(|source| source.snapshot(width));
+        made.unwrap_or_else(|error| Err(SnapshotError::Damaged(error.damage)))
     }
 
     /// See [`Source::force_keyframe`].
@@ -61,14 +62,14 @@ impl<S: Source> Contained<S> {
     }
 
     /// Calls the source. After a panic, another takes its place.
-    fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> io::Result<T> {
+    fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> Result<T, PictureError> {
         contain(|| call(&mut self.source)).map_err(|message| {
             self.renewals += 1;
             let renewed = self.source.renewed();
             let broken = std::mem::replace(&mut self.source, renewed);
             // What it has left behind may not even be freed.
             let _ = contain(|| drop(broken));
-            io::Error::other(format!("panic: {message}"))
+            PictureError::new(Damage::Panic, format_args!("panic: {message}"))
         })
     }
 }
@@ -114,7 +115,7 @@ mod tests {
             self.touch();
         }
 
-        fn encode(&mut self, _: Codec) -> io::Result<Frame> {
+        fn encode(&mut self, _: Codec) -> Result<Frame, PictureError> {
             self.touch();
             Ok(Frame::h264(vec![0, 0, 0, 1, 0x65], Instant::now()))
         }
@@ -151,7 +152,7 @@ mod tests {
             let failure = call(&mut source);
             match index {
                 0..=2 => assert_eq!(failure.as_deref(), Some("panic: a planted panic")),
-                3 => assert_eq!(failure.as_deref(), Some("Damaged")),
+                3 => assert_eq!(failure.as_deref(), Some("Damaged(Panic)")),
                 _ => assert_eq!(failure, None),
             }
             assert_eq!((source.renewals(), source.source.name), (1, "its settings"));

@@ -7,7 +7,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::media::{Colour, Picture, Size};
+use crate::media::{Colour, Picture, Size, limited_chroma, limited_luma};
 
 /// The picture of a JPEG file with an even number of pixels in both directions.
 ///
@@ -36,11 +36,7 @@ pub fn decode(file: &[u8]) -> io::Result<Picture> {
 
 /// From a sample of each kind for each pixel in full range to I420 in limited range.
 fn to_i420(samples: &[u8], size: Size) -> Picture {
-    let scaled = |sample: usize, zero: f32, range: f32, zero_is: f32| {
-        ((sample as f32 - zero_is) * range / 255.0 + zero).round() as u8
-    };
-    let luma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 16.0, 219.0, 0.0));
-    let chroma: [u8; 256] = std::array::from_fn(|sample| scaled(sample, 128.0, 224.0, 128.0));
+    let (luma, chroma) = (limited_luma(), limited_chroma());
     let mut picture = Picture::filled(size, Colour::BLACK);
     let row_pairs = samples.chunks_exact(2 * 3 * size.width);
     let luma_pairs = picture.y.samples.chunks_exact_mut(2 * size.width);

@@ -4,8 +4,10 @@ mod ball;
 mod contained;
 pub mod encode;
 pub mod jpeg;
+mod latest;
 mod snapshot;
 
+use std::fmt;
 use std::io;
 use std::time::{Instant, SystemTime};
 
@@ -14,7 +16,7 @@ use bytes::Bytes;
 pub use contained::Contained;
 pub use snapshot::snapshot;
 
-use crate::media::{Codec, Frame, SnapshotError};
+use crate::media::{Codec, Damage, Frame, SnapshotError};
 use crate::server::Raw;
 
 /// One stream of pictures, and their encoding.
@@ -30,7 +32,10 @@ pub trait Source: Sized {
     fn show(&mut self, picture: Raw, captured: Instant);
 
     /// The picture that was taken last, encoded.
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame>;
+    ///
+    /// # Errors
+    /// It cannot be decoded or encoded. The next one may be.
+    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError>;
 
     /// A JPEG file of the picture that was taken last, scaled down to this even width or in its own.
     ///
@@ -42,3 +47,25 @@ pub trait Source: Sized {
     /// Makes the codec's next frame a key frame.
     fn force_keyframe(&mut self, codec: Codec);
 }
+
+/// Why a picture is left out. Displays as what the decoder or encoder says, for the log.
+#[derive(Debug)]
+pub struct PictureError {
+    /// The same for everybody.
+    pub damage: Damage,
+    detail: String,
+}
+
+impl PictureError {
+    pub fn new(damage: Damage, detail: impl fmt::Display) -> PictureError {
+        PictureError { damage, detail: detail.to_string() }
+    }
+}
+
+impl fmt::Display for PictureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for PictureError {}

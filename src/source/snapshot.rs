@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jpeg_encoder::{Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor};
 
-use crate::media::{Picture, Plane, SnapshotError};
+use crate::media::{Damage, Picture, Plane, SnapshotError};
 
 /// 1 to 100. The ball in 640x480 is 7 kB, a camera picture some 60.
 const QUALITY: u8 = 85;
@@ -24,7 +24,7 @@ pub fn snapshot(picture: Option<&Picture>, width: Option<usize>) -> Result<Bytes
     };
     encoded.map(Bytes::from).map_err(|error| {
         log::debug!("a picture cannot be encoded as JPEG: {error}");
-        SnapshotError::Damaged
+        SnapshotError::Damaged(Damage::EncodeJpeg)
     })
 }
 

@@ -70,7 +70,7 @@ pub fn part(jpeg: &[u8]) -> Bytes {
 /// Why there is no picture, to whoever asked for one, and when to ask again if that may help.
 pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
     match error {
-        SnapshotError::NoPicture | SnapshotError::Damaged => {
+        SnapshotError::NoPicture | SnapshotError::Damaged(_) => {
             let sentence = "There is no picture: the camera or the encoder on the device has \
                             failed. Its log says why.";
             Response::problem(503, Reason::NoSource, sentence).retry_after(wait)

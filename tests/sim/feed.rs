@@ -7,8 +7,8 @@ mod writer;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Config, Kind, Signal};
-use ballcast::media::Size;
+use ballcast::feed::{Config, Kind, RawPictures, Signal};
+use ballcast::media::{PixelFormat, Size};
 use fastrand::Rng;
 
 pub use self::stream::Format;
@@ -85,7 +85,11 @@ impl FeedOptions {
 
     pub fn config(&self) -> Config {
         let [width, height] = SIZES[0].map(usize::from);
-        let raw = (Size { width, height }, self.frames_per_second);
+        let raw = RawPictures {
+            size: Size { width, height },
+            pixels: PixelFormat::PICTURE,
+            frames_per_second: self.frames_per_second,
+        };
         Config { kind: self.kind, raw: (self.format == Format::Raw).then_some(raw) }
     }
 

@@ -12,7 +12,7 @@ use ballcast::media::{Codec, Frame, Size, SnapshotError};
 use ballcast::server::admission::Limits;
 use ballcast::server::{Config, Raw, Server};
 use ballcast::source::encode::Quality;
-use ballcast::source::{BallSource, Source};
+use ballcast::source::{BallSource, PictureError, Source};
 use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
@@ -34,7 +34,7 @@ impl Source for Filled {
         self.ball.show(picture, captured);
     }
 
-    fn encode(&mut self, codec: Codec) -> io::Result<Frame> {
+    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         const FILLER: [u8; 5] = [0, 0, 0, 1, 0x0c];
         const STOP: u8 = 0x80;
         let frame = self.ball.encode(codec)?;

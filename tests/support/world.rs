@@ -472,6 +472,7 @@ impl World {
         if let Some((picture, codecs)) = encode {
             let size = match picture {
                 Raw::Picture(picture) => picture.size(),
+                Raw::Samples(samples) => samples.size,
                 Raw::Jpeg(jpeg) => jpeg.size,
             };
             self.encodes.push((size, codecs.clone()));

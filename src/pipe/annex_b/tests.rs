@@ -109,6 +109,32 @@ fn what_is_damaged_is_dropped_with_all_that_refers_to_it() {
     }
 }
 
+/// What is lacking at the end of a stream, of which one picture is still under way.
+fn lack_of(units: &[&[u8]]) -> Option<Lack> {
+    let mut reader = Reader::new();
+    reader.push(&stream(units));
+    reader.0.lacks()
+}
+
+#[test]
+fn a_stream_of_which_nothing_comes_out_says_what_it_lacks() {
+    assert_eq!(lack_of(&[]), None);
+    assert_eq!(lack_of(&[SPS, PPS, IDR, P, P]), None);
+    for without_sets in [&[IDR, P, IDR, P, P][..], &[P, P, P], &[PPS, IDR, P, P], &[SPS, IDR, P]] {
+        assert_eq!(lack_of(without_sets), Some(Lack::ParameterSets), "{without_sets:02x?}");
+    }
+    assert_eq!(lack_of(&[SPS, PPS, P, SEI, P, P]), Some(Lack::KeyFrame), "intra refresh");
+    assert_eq!(lack_of(&[IDR, SPS, PPS, P, P]), Some(Lack::KeyFrame), "before its sets");
+    assert_eq!(lack_of(&[SPS, PPS, IDR, P, P_MORE, IDR_MORE, P, P]), Some(Lack::KeyFrame));
+    let cut_off: &[u8] = &[0x65, 0x80];
+    let damaged: &[&[u8]] = &[SPS, PPS, IDR, P, cut_off, P, P];
+    assert_eq!(lack_of(damaged), Some(Lack::IntactKeyFrame));
+    let large = [IDR, &[7; ACCESS_UNIT_MAX_BYTES]].concat();
+    assert_eq!(lack_of(&[SPS, PPS, &large, P, P]), Some(Lack::SmallerKeyFrame));
+    assert_eq!(lack_of(&[SPS, PPS, SEI, DELIMITER, SEI]), Some(Lack::Picture));
+    assert_eq!(lack_of(&[damaged, &[IDR, P, P]].concat()), None, "until it comes");
+}
+
 #[test]
 fn b_slices_are_an_error() {
     let mut reader = Reader::new();

@@ -54,6 +54,7 @@ pub fn shows(picture: &Raw) -> Shows {
                 _ => Shows::Other,
             }
         }
+        Raw::Samples(_) => Shows::Other,
         // SOI, and a comment with the number.
         Raw::Jpeg(jpeg) => match (jpeg.data.get(6..), jpeg.data.get(10)) {
             (_, Some(b'd')) => Shows::Damaged,
