@@ -15,7 +15,7 @@ use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
 use ballcast::source::BallSource;
-use ballcast::source::encode::Quality;
+use ballcast::source::encode::{Quality, assembly};
 use ballcast::web::access::AccessPolicy;
 use ballcast::web::proxies::TrustedProxies;
 use str0m::config::{CryptoProvider, DtlsCert};
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1), environment) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("ballcast: {error}");
+            cli::log::write_failure(&error.to_string());
             return ExitCode::from(USAGE);
         }
     };
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("ballcast: {sentence}");
+            cli::log::write_failure(&sentence);
             ExitCode::from(FAILURE)
         }
     }
@@ -56,10 +56,15 @@ fn main() -> ExitCode {
 
 /// Serves until a signal. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
-    let environment = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(environment).format_target(false).init();
+    cli::log::begin();
     panics::limit_reports();
 
+    if !assembly::is_there() {
+        log::warn!(
+            "this program was built without nasm, so that encoding takes two to three times as long: \
+             install nasm, then cargo clean and build it again"
+        );
+    }
     if let Some(token) = &flags.token {
         log::info!("viewers need the token: the URLs with #token= and the token at their end");
         if token.is_short() {

@@ -1,6 +1,8 @@
-//! The command lines for a Raspberry Pi in the README and in `--help`, word for word, with a stand-in for
-//! rpicam-vid (`camera/rpicam-vid`): Chromium follows its pictures, and it is read from also while nobody
-//! watches. That a real one behaves like the stand-in is not tested.
+//! The command lines for cameras and films that the program and its package give, word for word.
+//!
+//! Those for a Raspberry Pi run with a stand-in for rpicam-vid (`camera/rpicam-vid`): Chromium follows its
+//! pictures, and it is read from also while nobody watches. That a real one behaves like the stand-in is not
+//! tested. For a camera of V4L2, ffmpeg draws.
 
 mod support;
 
@@ -8,12 +10,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::chromium::Chromium;
-use support::marker::{DRAW, follow};
+use support::marker::{self, DRAW, follow, follow_all};
 use support::process::{Server, binary};
 use support::scripts::LIVE;
 
 const README: &str = include_str!("../README.md");
 const PACKAGING: &str = include_str!("../packaging/README.md");
+const DEFAULT: &str = include_str!("../packaging/default");
+/// What the command lines have for a camera of V4L2, and pictures in its place.
+const V4L2: [&str; 2] =
+    ["-f v4l2 -framerate 30 -video_size 1280x720 -i /dev/video0", "-f v4l2 -i /dev/video0"];
+const DRAWN: &str = "-re -f lavfi -i testsrc2=s=1280x720:r=30";
 /// For so long nobody watches. The camera ends if it cannot write for 0.4 s.
 const ALONE: Duration = Duration::from_secs(20);
 
@@ -111,4 +118,142 @@ fn the_stand_in_ends_as_the_camera_does_when_it_is_not_read() {
     assert_eq!(ended.status.code(), Some(255));
     let log = String::from_utf8(ended.stderr).unwrap();
     assert!(log.contains("no buffers available to queue codec input"), "{log}");
+}
+
+/// The file for the service with one of its examples uncommented, for each of them.
+fn examples_of_default() -> Vec<String> {
+    let lines: Vec<&str> = DEFAULT.lines().collect();
+    let is_example = |line: &usize| lines[*line].starts_with("#BALLCAST_FLAGS=");
+    let uncommented = |example: usize| {
+        let mut lines = lines.clone();
+        lines[example] = &lines[example][1..];
+        lines.join("\n")
+    };
+    (0..lines.len()).filter(is_example).map(uncommented).collect()
+}
+
+/// The arguments that a shell script prints, one a line.
+fn words(script: &str, parameters: &[&str]) -> Vec<String> {
+    let output = Command::new("sh").args(["-c", script, "sh"]).args(parameters).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{script}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_example_for_the_service_plays_when_it_is_uncommented() {
+    // As systemd reads the file and splits a variable (systemd.exec(5), systemd.service(5)): so does the shell,
+    // without what only the shell knows.
+    let script = r#"eval "$1"; eval "set -- $BALLCAST_FLAGS"; printf '%s\n' "$@""#;
+    let examples = examples_of_default();
+    assert_eq!(examples.len(), 2);
+    for file in &examples {
+        let flags = file.lines().rfind(|line| line.starts_with("BALLCAST_FLAGS=")).unwrap();
+        assert!(
+            !flags.contains(['$', '`', '\\', '*', '?', '[', '~', '&', '|', ';', '<', '>', '('])
+        );
+        let drawn = V4L2.iter().fold(file.clone(), |file, camera| file.replace(camera, DRAWN));
+        assert!(drawn.contains(DRAWN) || flags.contains("rpicam-vid"), "{flags}");
+        let flags = words(script, &[&drawn]);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let server =
+            Server::start_command(with_camera(Command::new(binary())), "127.0.0.1", 0, &flags);
+        server.wait_for(file, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
+    }
+}
+
+/// The last line of what the program says to this source, to be typed in its place.
+fn advice(source: &str) -> String {
+    let output = Command::new(binary()).arg(source).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    println!("{said}");
+    let line = said.lines().last().unwrap().trim_start();
+    assert!(line.starts_with("ballcast --exec "), "{said}");
+    line.to_owned()
+}
+
+/// Types a command line that begins with `ballcast`.
+fn typed(line: &str) -> Server {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ballcast() {{ exec \"$0\" \"$@\"; }}; {line} \"$@\"")]);
+    shell.arg(binary());
+    Server::start_command(shell, "127.0.0.1", 0, &[])
+}
+
+/// A file that ffmpeg makes, which is removed at the end.
+struct Film(String);
+
+impl Film {
+    fn new(name: &str, made_of: &str) -> Film {
+        let path = format!("{}/{}-{name}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let script = format!("exec ffmpeg -v error -y {made_of} \"$1\"");
+        assert_eq!(words(&script, &[&path]), [""; 0]);
+        Film(path)
+    }
+}
+
+impl Drop for Film {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_is_said_of_a_film_plays_it_over_and_over() {
+    const PICTURES: i64 = 90;
+    // With sound, and with B-frames, also where x264 finds no use for them.
+    let video = format!(
+        "{} -f lavfi -i sine -t 3 -c:v libx264 -x264-params b-adapt=0 -pix_fmt yuv420p -c:a aac",
+        marker::unhurried("640:480")
+    );
+    let film = Film::new("it's a $film.mp4", &video);
+    let server = typed(&advice(&film.0));
+    let mut chromium = Chromium::start();
+    let tab = chromium.open_window(&server.url());
+    chromium.wait_for(&tab, LIVE);
+    follow_all(|_, script| chromium.evaluate(&tab, script), &[PICTURES]);
+    let stats = server.wait_for("it began again", |stats| {
+        stats["source"]["frames_in"].as_i64() > Some(2 * PICTURES)
+    });
+    let counted = ["restarts", "frames_damaged"].map(|name| stats["source"][name].clone());
+    assert_eq!(counted, [0, 0], "{stats}");
+}
+
+#[test]
+fn what_is_said_of_other_containers_plays_them_also_in_odd_sizes() {
+    let odd = "-f lavfi -i testsrc=s=321x241:r=10:d=3";
+    for (name, encoded) in [
+        ("odd.gif", ""),
+        ("odd.mkv", "-c:v libx264 -pix_fmt yuv444p"),
+        ("odd.ts", "-c:v libx264 -pix_fmt yuv444p -f mpegts"),
+    ] {
+        let film = Film::new(name, &format!("{odd} {encoded}"));
+        let server = typed(&advice(&film.0));
+        let stats = server.wait_for(name, |stats| stats["source"]["frames_in"].as_u64() > Some(15));
+        assert_eq!(stats["source"]["size"], "320x240", "{name}: {stats}");
+        assert_eq!(stats["source"]["restarts"], 0, "{name}: {stats}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_url_plays_it() {
+    let camera = Server::start(&["--size", "320x240"]);
+    let server = typed(&advice(&format!("{}stream.mjpg", camera.url())));
+    let stats = server
+        .wait_for("the other's stream", |stats| stats["source"]["frames_in"].as_u64() > Some(20));
+    assert_eq!(stats["source"]["size"], "320x240", "{stats}");
+    assert_eq!(stats["source"]["restarts"], 0, "{stats}");
+}
+
+#[test]
+fn what_is_said_of_the_device_of_a_camera_plays_it() {
+    // Nothing is behind it, as this machine may have no camera. Making it takes root.
+    let device = format!("{}/{}-video0", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    assert_eq!(words(r#"mknod "$1" c 81 0"#, &[&device]), [""; 0]);
+    let line = advice(&device);
+    std::fs::remove_file(&device).unwrap();
+    let drawn = line.replace(&format!("-f v4l2 -i {device}"), DRAWN);
+    assert_ne!(drawn, line);
+    let server = typed(&drawn);
+    server.wait_for(&line, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
 }

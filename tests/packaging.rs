@@ -1,6 +1,7 @@
 //! What the package says about the program agrees with the program.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use ballcast::cli::{Flags, HELP};
 
@@ -63,6 +64,58 @@ fn the_service_takes_the_secrets_that_the_manual_page_names() {
         assert!(manual.contains(&format!(".It Pa /etc/credstore/{name}\n")), "{name}");
         assert!(manual.contains(&format!(".Pa {name}\n")), "{name}");
     }
+}
+
+/// The settings of a unit.
+fn settings(unit: &str) -> Vec<String> {
+    let lines = unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_service_of_a_further_camera_is_the_same_under_its_name() {
+    let first = settings(&file("ballcast.service"));
+    let further = settings(&file("ballcast@.service"));
+    assert_eq!(first.len(), further.len());
+    let other = first.iter().zip(&further).filter(|(first, further)| first != further);
+    let other: Vec<&str> = other.map(|(_, further)| further.as_str()).collect();
+    let expected = [
+        "Description=Live video of the camera %i to any browser on the local network",
+        "EnvironmentFile=/etc/default/ballcast@%i",
+        "LoadCredential=ballcast.token:ballcast@%i.token",
+        "LoadCredential=ballcast.publish-token:ballcast@%i.publish-token",
+        "StateDirectory=ballcast@%i",
+    ];
+    assert_eq!(other, expected);
+    let manual = file("ballcast.1");
+    for name in ["default/ballcast@", "credstore/ballcast@"] {
+        assert!(manual.contains(&format!(".It Pa /etc/{name} Ns Ar NAME")), "{name}");
+    }
+}
+
+#[test]
+fn systemd_finds_no_fault_in_the_services() {
+    let folder = format!("{}/units-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::create_dir_all(&folder).unwrap();
+    // The program where it is, as it is not installed.
+    let program = format!("ExecStart={} ", env!("CARGO_BIN_EXE_ballcast"));
+    let verify = |name: &str, change: &dyn Fn(String) -> String| {
+        let path = format!("{folder}/{name}");
+        let unit = file(name).replace("ExecStart=/usr/bin/ballcast ", &program);
+        std::fs::write(&path, change(unit)).unwrap();
+        let mut command = Command::new("systemd-analyze");
+        command.args(["verify", "--man=no", "--recursive-errors=no", &path]);
+        let output = command.output().expect("systemd-analyze is there");
+        let said = String::from_utf8(output.stderr).unwrap();
+        // Of its own units it may find some.
+        said.lines().filter(|line| line.contains("ballcast")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for name in ["ballcast.service", "ballcast@.service"] {
+        assert_eq!(verify(name, &|unit| unit), [""; 0], "{name}");
+        let broken = verify(name, &|unit| unit.replace("ProtectClock=", "ProtectClocks="));
+        assert!(broken.iter().any(|line| line.contains("ProtectClocks")), "{broken:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Third-party players: four from the npm registry in real Chromium, on a page of another origin, and
-//! aiortc without a browser. `tests/players/install` downloads them.
+//! aiortc without a browser. `tests/players/install` downloads them. And the README's program whose pictures are
+//! shown.
 
 mod support;
 
@@ -343,3 +344,64 @@ fn aiortc_repairs_losses_after_a_roll_over_of_sequence_numbers() {
 fn start_for_aiortc(flags: &[&str]) -> Server {
     Server::start_on(&own_address(), 0, flags)
 }
+
+/// The part of the README about a program of one's own.
+fn of_ones_own() -> &'static str {
+    let (_, section) = include_str!("../README.md").split_once("\n### Your own program\n").unwrap();
+    section.split_once("\n## ").unwrap().0
+}
+
+#[test]
+fn the_program_in_the_readme_is_shown_as_it_draws() {
+    let section = of_ones_own();
+    let program = section.split("```python\n").nth(1).unwrap().split_once("```").unwrap().0;
+    let (_, line) = section.split_once("`ballcast --exec 'python3 square.py' ").unwrap();
+    let flags: Vec<&str> = line.split_once('`').unwrap().0.split_whitespace().collect();
+
+    let path = format!("{}/square-{}.py", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::write(&path, program).unwrap();
+    let python = players().join("venv/bin/python");
+    let command = format!("exec '{}' '{path}'", python.display());
+    let server = Server::start(&[&["--exec", command.as_str()], &flags[..]].concat());
+    server.wait_for(&command, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
+    let mut chromium = Chromium::start();
+    let tab = chromium.open_window(&server.url());
+    chromium.wait_for(&tab, scripts::LIVE);
+    // The square is orange, and goes to the right.
+    let seen = chromium.evaluate(&tab, SQUARE);
+    let steps: Vec<i64> = serde_json::from_value(seen).unwrap();
+    assert!(steps.iter().any(|step| *step > 0), "{steps:?}");
+    // By the stamps of the program, in ms; each is of one picture in five.
+    chromium.evaluate(&tab, "window.before = window.ballcast.latencies.length");
+    chromium.wait_for(&tab, "window.ballcast.latencies.length >= window.before + 60");
+    let latencies = chromium.evaluate(&tab, "window.ballcast.latencies.slice(window.before)");
+    let mut latencies: Vec<f64> = serde_json::from_value(latencies).unwrap();
+    latencies.sort_by(f64::total_cmp);
+    let percentile = |percent: usize| latencies[latencies.len() * percent / 100];
+    println!("from writing to the screen: p50 {} ms, p95 {} ms", percentile(50), percentile(95));
+    // A stamp that is not the program's is anywhere within 70 minutes.
+    assert!(percentile(50) > 0.0 && percentile(50) < 1_000.0, "{latencies:?}");
+    let shown = "document.getElementById('latency-kind').textContent";
+    assert_eq!(chromium.evaluate(&tab, shown), "capture to screen");
+    let stats = server.stats();
+    assert_eq!(stats["source"]["restarts"], 0, "{stats}");
+    // Its own pace: a busy machine makes it catch up, but without one there are hundreds a second.
+    assert!(stats["source"]["frames_per_second"].as_f64() < Some(90.0), "{stats}");
+    std::fs::remove_file(path).unwrap();
+}
+
+/// How many pixels the left side of the orange square moves, from picture to picture of the next 30.
+const SQUARE: &str = "new Promise((resolve) => {
+    const video = document.querySelector('video');
+    const context = new OffscreenCanvas(640, 480).getContext('2d', { willReadFrequently: true });
+    const sides = [];
+    const look = () => {
+        context.drawImage(video, 0, 0);
+        const { data } = context.getImageData(0, 240, 640, 1);
+        const pixels = Array.from({ length: 640 }, (_, x) => [...data.slice(4 * x, 4 * x + 3)]);
+        sides.push(pixels.findIndex(([r, g, b]) => r > 200 && g > 150 && g < 240 && b < 80));
+        if (sides.length <= 30) video.requestVideoFrameCallback(look);
+        else resolve(sides.slice(1).map((side, index) => side - sides[index]));
+    };
+    look();
+})";

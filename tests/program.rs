@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
@@ -33,6 +34,7 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (vec!["--size", "641x480"], ["--size", "641x480", "even"]),
         (vec!["--fps", "0"], ["--fps", "'0'", "1 to 120"]),
         (vec!["--nonsense"], ["--nonsense", "ballcast", "--help"]),
+        (vec!["--max-viewer", "3"], ["no option --max-viewer.", "Is it --max-viewers?", "--help"]),
     ] {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(2));
@@ -41,6 +43,49 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         assert_eq!(sentence.lines().count(), 1);
         assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
     }
+}
+
+#[test]
+fn help_and_version_are_words_where_there_is_no_such_file() {
+    for (word, option) in [("help", "--help"), ("version", "--version")] {
+        let (word, option) = (run(&[word]), run(&[option]));
+        assert_eq!((word.status.code(), &word.stdout), (Some(0), &option.stdout));
+    }
+}
+
+/// A log of the program, whose standard error is the journal as far as it can tell, or is not.
+fn log_where(is_journal: bool, arguments: &[&str]) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let path =
+        format!("{}/journal-{}-{is_journal}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let file = std::fs::File::create(&path).unwrap();
+    let metadata = file.metadata().unwrap();
+    let named = if is_journal { metadata.ino() } else { metadata.ino() + 1 };
+    let mut command = Command::new(binary());
+    command.args(arguments).env("JOURNAL_STREAM", format!("{}:{named}", metadata.dev()));
+    let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
+    // The URL, or the end.
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    let log = std::fs::read_to_string(&path).unwrap();
+    let _ = child.kill();
+    child.wait().unwrap();
+    std::fs::remove_file(path).unwrap();
+    log
+}
+
+#[test]
+fn the_journal_is_given_priorities_and_no_time() {
+    let arguments = ["--bind", "127.0.0.1", "--port", "0", "--token", "eleven-char"];
+    let log = log_where(true, &arguments);
+    let priorities: Vec<&str> = log.lines().map(|line| &line[..3]).collect();
+    assert_eq!(priorities, ["<6>", "<4>"], "{log}");
+    assert!(log.starts_with("<6>viewers need the token"), "{log}");
+    assert!(log_where(true, &["--fps", "0"]).starts_with("<3>--fps cannot be"));
+
+    let log = log_where(false, &arguments);
+    assert!(log.lines().count() == 2 && log.lines().all(|line| line.starts_with("[2")), "{log}");
+    assert!(log_where(false, &["--fps", "0"]).starts_with("ballcast: --fps cannot be"));
 }
 
 #[test]
@@ -102,7 +147,6 @@ fn an_address_of_another_host_is_left_out_and_no_address_is_an_error() {
 
 #[test]
 fn every_address_of_the_host_is_served_and_the_loopback_comes_last() {
-    use std::io::{BufRead, BufReader};
     let mut child = Command::new(env!("CARGO_BIN_EXE_ballcast"))
         .args(["--port", "0"])
         .stdout(std::process::Stdio::piped())

@@ -2,8 +2,8 @@
 
 pub const HELP: &str = "\
 Ballcast shows live video from this device in any browser on the local network.
-Start it, then open one of the URLs that it prints. Without a SOURCE, the picture is
-a bouncing ball.
+Start it, then open one of the URLs that it prints. Without a SOURCE, the
+picture is a bouncing ball.
 Without WebRTC: /snapshot.jpg is one picture, /stream.mjpg one after the other.
 For programs: /stats is JSON, /metrics for Prometheus, /health 200 or 503.
 
@@ -16,66 +16,70 @@ Source: H.264 without a container, yuv4mpeg2 or MJPEG, whichever it is
                   What a command of the shell writes to its standard output
   --raw WxH@FPS[:FORMAT][,bt709]
                   The source is pictures without headers of this size, so many a
-                  second. FORMAT is i420, nv12, bgr24 (as OpenCV has them), rgb24
-                  or gray8 [i420]. With bt709, the colours of i420 and nv12 are
-                  BT.709, as those of rpicam-vid from 720p on, and not BT.601
+                  second. FORMAT is i420, nv12, bgr24 (as OpenCV has them),
+                  rgb24 or gray8 [i420]. With bt709, the colours of i420 and
+                  nv12 are BT.709, as those of rpicam-vid from 720p on, and not
+                  BT.601
 
 Network
   --port N        TCP and UDP port, 0 for any free one [8080]
   --bind ADDR     Serve on this IP address only; may be repeated, 0.0.0.0 and ::
-                  stand for all of IPv4 and IPv6 [all but containers' and bridges']
+                  stand for all of IPv4 and IPv6 [all but containers' and
+                  bridges']
   --allow-host NAME
-                  A further name that this server may be opened by; may be repeated
-                  [its addresses, its host name, that name with .local, localhost]
+                  A further name that this server may be opened by; may be
+                  repeated [its addresses, its host name, that name with .local,
+                  localhost]
   --allow-origin ORIGIN
-                  Another site whose pages may play, and show this page inside them,
-                  such as https://home.example:8123; may be repeated. With one,
-                  pages of all sites may show /snapshot.jpg and /stream.mjpg [pages
-                  of this host, on any port]
+                  Another site whose pages may play, and show this page inside
+                  them, such as https://home.example:8123; may be repeated. With
+                  one, pages of all sites may show /snapshot.jpg and
+                  /stream.mjpg [pages of this host, on any port]
   --trusted-proxy ADDR[/BITS]
                   A proxy in front of this server: who asks is whom it names in
                   X-Forwarded-For or Forwarded, and the host is that of
                   X-Forwarded-Host; may be repeated [none]
-  --announce ADDR A further address that leads here, at the same ports, from outside
-                  of a container, a NAT or a VPN; may be repeated [none]
+  --announce ADDR A further address that leads here, at the same ports, from
+                  outside of a container, a NAT or a VPN; may be repeated [none]
   --token-file FILE
-                  Show the picture to those only who know the token in this file: to
-                  the page as http://device:8080/#token=TOKEN, and to players that
-                  send it as Authorization: Bearer, or as the password of any user
-                  [everybody]
+                  Show the picture to those only who know the token in this
+                  file: to the page as http://device:8080/#token=TOKEN, and to
+                  players that send it as Authorization: Bearer, or as the
+                  password of any user [everybody]
   --token TOKEN   The same, but everybody on this device sees it in the list of
                   processes; the variable BALLCAST_TOKEN is a third way
 
 More viewers
-  --publish URL   Send the stream to the media server there, too, which shows it to
-                  more viewers: its URL for WHIP, over plain http, such as
+  --publish URL   Send the stream to the media server there, too, which shows it
+                  to more viewers: its URL for WHIP, over plain http, such as
                   http://media.example:8889/camera/whip; up to 4 times. One that
-                  fails is tried again after 1 to 30 s. With a folder named in the
-                  variable STATE_DIRECTORY, the next start ends the session that a
-                  kill or a power cut has left there [none]
+                  fails is tried again after 1 to 30 s. With a folder named in
+                  the variable STATE_DIRECTORY, the next start ends the session
+                  that a kill or a power cut has left there [none]
   --publish-token-file FILE
-                  The token in this file is what the media server asks for, such as
-                  a stream key, a JWT or user:password; given once for all of
+                  The token in this file is what the media server asks for, such
+                  as a stream key, a JWT or user:password; given once for all of
                   them, or once for each, in their order. The variable
                   BALLCAST_PUBLISH_TOKEN is another way, for all [none]
 
 Picture
-  --size WxH      Width and height of the ball's picture in pixels, even, 64x64 to
-                  3840x2160 [640x480]
+  --size WxH      Width and height of the ball's picture in pixels, even, 64x64
+                  to 3840x2160 [640x480]
   --fps N         Frames a second of the ball, 1 to 120 [30]
   --bitrate KBIT  Hold this many kbit/s, 50 to 50000 [constant quality for the
                   ball, 2500 for a source]; H.264 from a source stays as it is
-  --stamp         Burn the capture time into the ball's picture; the page then shows
-                  the time from capture to screen
+  --stamp         Burn the capture time into the ball's picture; a SOURCE brings
+                  it in its pictures. The page then shows the time from capture
+                  to screen
 
 Limits
   --max-viewers N              Viewers at once, 1 to 10000 [50]
   --max-viewers-per-address N  Viewers from one IP address, 1 to 10000 [10]
-  --max-offers-per-second N    Offers a second from one IP address, 1 to 10000 [10]
+  --max-offers-per-second N    Offers a second from one IP address [10]
 
   --check-health [URL]
-                  Ask the server at this URL whether it has a picture, and exit with
-                  0 or 1, for containers [http://127.0.0.1:8080]
+                  Ask the server at this URL whether it has a picture, and exit
+                  with 0 or 1, for containers [http://127.0.0.1:8080]
   --title TEXT    Title of the page, for everybody who opens it, to tell several
                   cameras apart [the name or address that it is opened by]
   --qr            Print the first URL as a QR code, too, with the token [if
@@ -100,9 +104,16 @@ A network camera that sends H.264:
   ballcast --exec 'ffmpeg -v error -rtsp_transport tcp -i rtsp://CAMERA/STREAM \\
     -an -c:v copy -bsf:v dump_extra=freq=keyframe -f h264 -'
 
-The log goes to standard error; RUST_LOG chooses what is in it (error, warn, info,
-debug, trace) [info]. Ctrl-C says goodbye to all viewers and ends.
+The log goes to standard error; RUST_LOG chooses what is in it (error, warn,
+info, debug, trace) [info]. Ctrl-C says goodbye to all viewers and ends.
 ";
+
+/// The long options, without their dashes.
+pub(super) fn options() -> impl Iterator<Item = &'static str> {
+    HELP.lines()
+        .filter_map(|line| line.strip_prefix("  --"))
+        .filter_map(|line| line.split([' ', ',']).next())
+}
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +164,6 @@ mod tests {
             assert!(HELP.contains(&format!("[{value}]")), "{value}");
         }
         assert!(HELP.contains(&format!("[{}]", defaults.size)));
-        assert!(HELP.lines().all(|line| line.chars().count() <= 84));
+        assert!(HELP.lines().all(|line| line.chars().count() <= 80));
     }
 }

@@ -1,10 +1,13 @@
 //! The command line.
 
+mod advice;
 pub mod health;
 mod help;
+pub mod log;
 mod publish;
 pub mod qr;
 mod source;
+mod unknown;
 mod values;
 
 use std::env::split_paths;
@@ -75,6 +78,7 @@ pub struct Flags {
     pub targets: Vec<Target>,
     /// Where is kept what the next process has to know.
     pub state: Option<PathBuf>,
+    /// The ball's pictures are given their capture time, and those of a source have it.
     pub stamp: bool,
     /// Of the page.
     pub title: Option<String>,
@@ -171,10 +175,7 @@ pub fn parse(
             Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
             Arg::Long("title") => flags.title = Some(title(&mut parser)?),
-            Arg::Long("stamp") => {
-                flags.stamp = true;
-                sources.add_ball_flag("--stamp");
-            }
+            Arg::Long("stamp") => flags.stamp = true,
             Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
             Arg::Long("bind") => flags.bind.push(address(&mut parser, "--bind")?),
             Arg::Long("size") => {
@@ -212,8 +213,17 @@ pub fn parse(
             }
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
+            // Words that other programs have for the same.
+            Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(Command::Help),
+            Arg::Value(word) if word == "version" && is_missing(&word) => {
+                return Ok(Command::Version);
+            }
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
-            other => return Err(other.unexpected().into()),
+            Arg::Long(name) => return Err(unknown::long(name)),
+            Arg::Short(letter) => {
+                let rest = parser.optional_value().unwrap_or_default();
+                return Err(unknown::short(letter, &rest.to_string_lossy()));
+            }
         }
     }
     if let Some(variable) = environment.token {
@@ -235,13 +245,17 @@ pub fn parse(
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
-    if flags.stamp && flags.size.width < STAMP_WIDTH {
+    if flags.stamp && flags.source == Source::Ball && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
             flags.size
         )));
     }
     Ok(Command::Serve(Box::new(flags)))
+}
+
+fn is_missing(path: &OsString) -> bool {
+    !Path::new(path).exists()
 }
 
 #[cfg(test)]
@@ -428,7 +442,8 @@ mod tests {
             let expected = Source::Stream { origin: origin.clone(), raw };
             assert_eq!(flags(&line).unwrap().source, expected, "{format}");
         }
-        assert_eq!(flags("--exec=camera").unwrap().source, Source::Stream { origin, raw: None });
+        let stamped = flags("--exec=camera --stamp").unwrap();
+        assert_eq!((stamped.source, stamped.stamp), (Source::Stream { origin, raw: None }, true));
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let expected = Source::Stream { origin: Origin::File(file.into()), raw: None };
         assert_eq!(flags(file).unwrap().source, expected);
@@ -440,7 +455,6 @@ mod tests {
         let wrong = [
             ("--size 64x64 --exec camera", ["--size", "ball", "of its own"]),
             ("--exec camera --fps 25", ["--fps", "ball", "of its own"]),
-            ("--exec camera --stamp", ["--stamp", "ball", "as they are"]),
             ("--raw 640x480@30", ["--raw", "--exec", "no source"]),
             ("--exec one --exec two", ["one source", "--exec", "PATH"]),
             ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),
@@ -448,6 +462,7 @@ mod tests {
             ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
             (directory, [directory, "is a directory", "named pipe"]),
             ("/dev/null", ["/dev/null", "is a device", "--exec"]),
+            ("rtsp://camera/1", ["rtsp://camera", "is a URL", "-i rtsp://camera/1 -an -c:v copy"]),
             ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
             ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
             ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
@@ -464,8 +479,25 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_are_words_too() {
+        let command = |word: &str| parse([OsString::from(word)], Environment::default());
+        for word in ["help", "--help", "-h"] {
+            assert!(matches!(command(word), Ok(Command::Help)), "{word}");
+        }
+        for word in ["version", "--version", "-V"] {
+            assert!(matches!(command(word), Ok(Command::Version)), "{word}");
+        }
+    }
+
+    #[test]
     fn unknown_flags_and_missing_values_are_errors() {
-        assert!(flags("--frobnicate").unwrap_err().to_string().contains("--frobnicate"));
+        for (line, sentence) in [
+            ("--frobnicate", "There is no option --frobnicate. See ballcast --help."),
+            ("--prot=80", "There is no option --prot. Is it --port? See ballcast --help."),
+            ("-port 80", "There is no option -port. Is it --port? See ballcast --help."),
+        ] {
+            assert_eq!(flags(line).unwrap_err().to_string(), sentence);
+        }
         assert!(flags("--port").unwrap_err().to_string().contains("--port"));
         assert!(flags("somewhere").is_err());
         assert!(flags("--stamp=yes").is_err());

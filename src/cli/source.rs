@@ -3,16 +3,19 @@
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
-use super::UsageError;
 use super::values::{SIZES, parse_size, shown, wrong};
+use super::{UsageError, advice};
 use crate::driver::Origin;
 use crate::driver::feed::STDIN_PATH;
 use crate::feed;
 use crate::feed::RawPictures;
 use crate::media::{Layout, Matrix, PixelFormat};
+
+/// The major number of V4L2's devices (Documentation/admin-guide/devices.txt of Linux).
+const VIDEO4LINUX: u32 = 81;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -87,14 +90,18 @@ impl Sources {
                 "--size is for the ball, and a source has a size of its own; without headers, --raw \
                  says it."
             }
-            (Some(_), None, Some("--fps")) => {
+            (Some(_), None, Some(_)) => {
                 "--fps is for the ball, and a source has a frame rate of its own; without headers, \
                  --raw says it."
             }
-            (Some(_), None, Some(_)) => {
-                "--stamp is for the ball, and the pictures of a source stay as they are."
+            (Some(origin), None, None) => {
+                if let (Origin::File(path), None) = (&origin, self.raw)
+                    && let Some(advice) = advice::for_film(&named(path))
+                {
+                    return Err(advice);
+                }
+                return Ok(Source::Stream { origin, raw: self.raw });
             }
-            (Some(origin), None, None) => return Ok(Source::Stream { origin, raw: self.raw }),
         };
         Err(UsageError(sentence.into()))
     }
@@ -120,7 +127,10 @@ fn parse_raw(text: &str) -> Option<RawPictures> {
 fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     let name = shown(&path.to_string_lossy());
     let failed = |error| UsageError(format!("{name} cannot be opened: {error}."));
-    let kind = path.metadata().map_err(failed)?.file_type();
+    let metadata = path.metadata().map_err(|error| {
+        path.to_str().and_then(advice::for_url).unwrap_or_else(|| failed(error))
+    })?;
+    let kind = metadata.file_type();
     if kind.is_fifo() {
         // Its writers would notice if it was opened to see whether it can be.
         return Ok(Origin::Fifo(path.into()));
@@ -128,6 +138,9 @@ fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     if kind.is_file() {
         File::open(path).map_err(failed)?;
         return Ok(Origin::File(path.into()));
+    }
+    if kind.is_char_device() && libc::major(metadata.rdev()) == VIDEO4LINUX {
+        return Err(advice::for_camera(path));
     }
     Err(UsageError(if is_device(kind) {
         format!("{name} is a device: give --exec a command that reads it, as in ballcast --help.")
@@ -153,6 +166,12 @@ fn stdin_origin() -> Result<Origin, UsageError> {
         return Ok(Origin::File(STDIN_PATH.into()));
     }
     Err(UsageError("Standard input is neither a pipe nor a file.".into()))
+}
+
+/// The name of a file, also of one that the shell has opened as standard input.
+fn named(path: &Path) -> PathBuf {
+    let link = path.read_link().ok().filter(|_| path == Path::new(STDIN_PATH));
+    link.unwrap_or_else(|| path.into())
 }
 
 fn stdin_metadata() -> io::Result<Metadata> {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::media::{Codec, Frame, Picture};
 
+pub mod assembly;
 mod h264;
 mod vp8;
 

@@ -1,0 +1,231 @@
+//! A SOURCE that is no stream, and the command line that shows it: of a URL, a camera, or a film in a container.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, stderr};
+use std::path::Path;
+
+use super::UsageError;
+use super::values::shown;
+use crate::pipe::{Parser, StreamError};
+
+/// A file has what it is made of in its first bytes.
+const FIRST_BYTES: u64 = 4_096;
+/// ffmpeg's format for Ballcast to encode; for odd sizes too, as `crop` makes them even.
+const PICTURES: &str = "-vf format=yuv420p,crop -f yuv4mpegpipe -";
+/// At the speed of a film, and again from its start.
+const OVER_AND_OVER: &str = "-re -stream_loop -1";
+/// At the speed of a film. The command ends with it, and is started again.
+const ONCE: &str = "-re";
+/// What ffmpeg cannot begin again: no pictures come after the first time, or an error.
+const PLAYED_ONCE: [&str; 3] = ["MPEG-TS", "MPEG-2", "H.265"];
+/// What the names of films end with on a web server, which ffmpeg reads faster than they are to be played.
+const FILMS: [&str; 12] =
+    ["avi", "flv", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "webm", "wmv"];
+/// The same of films that are played once, and of playlists, which go on by themselves.
+const PLAYLISTS: [&str; 3] = ["m3u8", "mpd", "ts"];
+/// What a shell takes as it is, beside letters and digits.
+const PLAIN: &str = "%+,-./:=@_";
+
+/// What to type in place of a URL, if the source is one (RFC 3986, 3.1).
+pub(super) fn for_url(source: &str) -> Option<UsageError> {
+    let (scheme, rest) = source.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    if !is_scheme || rest.is_empty() || source.contains(char::is_control) {
+        return None;
+    }
+    // A sentence may end up in the log of a service, or in a report to somebody else.
+    let is_secret = rest.split('/').next()?.contains('@') || rest.contains('?');
+    let is_cut = is_secret && !stderr().is_terminal();
+    let url = if is_cut { shown(source) } else { source.to_owned() };
+    let note = if is_cut { " (with all of the URL, which may hold a password)" } else { "" };
+    let command = command_for_url(&scheme.to_ascii_lowercase(), &url);
+    let (sentence, name) = (format!("is a URL, which ffmpeg reads{note}"), shown(source));
+    Some(UsageError(format!("{name} {sentence}:\n{}", line(&command))))
+}
+
+fn command_for_url(scheme: &str, url: &str) -> String {
+    let input = quoted(url);
+    if matches!(scheme, "rtsp" | "rtsps") {
+        return format!(
+            "ffmpeg -v error -rtsp_transport tcp -i {input} -an -c:v copy \
+             -bsf:v dump_extra=freq=keyframe -f h264 -"
+        );
+    }
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(extension));
+    let pace = if is_one_of(&FILMS) {
+        OVER_AND_OVER
+    } else if is_one_of(&PLAYLISTS) {
+        ONCE
+    } else {
+        return format!("ffmpeg -v error -i {input} {PICTURES}");
+    };
+    format!("ffmpeg -v error {pace} -i {input} {PICTURES}")
+}
+
+/// What to type in place of a camera's device.
+pub(super) fn for_camera(device: &Path) -> UsageError {
+    let (name, device) = names(device);
+    let command = format!("ffmpeg -v error -f v4l2 -i {device} -pix_fmt yuv420p -f yuv4mpegpipe -");
+    UsageError(format!("{name} is a camera, which ffmpeg reads:\n{}", line(&command)))
+}
+
+/// What to type in place of a file, if it is a film in a container. A file that cannot be read is not looked
+/// into.
+pub(super) fn for_film(file: &Path) -> Option<UsageError> {
+    let mut first = Vec::new();
+    File::open(file).ok()?.take(FIRST_BYTES).read_to_end(&mut first).ok()?;
+    let Err(StreamError::Container(container)) = Parser::new().push(&first) else { return None };
+    let (name, input) = names(file);
+    let pace = if PLAYED_ONCE.contains(&container) { ONCE } else { OVER_AND_OVER };
+    let command = format!("ffmpeg -v error {pace} -i {input} {PICTURES}");
+    let sentence = format!("{name} is {container}, which ffmpeg reads:\n{}", line(&command));
+    Some(UsageError(sentence))
+}
+
+/// A path in a sentence, and in a command for ffmpeg: `FILE` where it cannot be written down.
+fn names(path: &Path) -> (String, String) {
+    let name = shown(&path.to_string_lossy());
+    let Some(path) = path.to_str().filter(|path| !path.contains(char::is_control)) else {
+        return (name, "FILE".to_owned());
+    };
+    // Before a colon, ffmpeg expects the name of a protocol.
+    let protocol = if path.contains(':') { "file:" } else { "" };
+    (name, quoted(&format!("{protocol}{path}")))
+}
+
+/// The line to type for a command of the shell.
+fn line(command: &str) -> String {
+    // What double quotes leave as it is (POSIX, Shell Command Language, 2.2.3; `!` is the history of bash).
+    let is_plain = !command.contains(['"', '$', '`', '\\', '!']);
+    if command.contains('\'') && is_plain {
+        return format!("  ballcast --exec \"{command}\"");
+    }
+    format!("  ballcast --exec '{}'", command.replace('\'', r"'\''"))
+}
+
+/// One word of the shell.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::driver::test_folder::TestFolder;
+
+    /// The words that the shell makes of the last line, and those that it makes of the command in it.
+    fn words(sentence: &str) -> Vec<String> {
+        let print = |script: &str| {
+            let script = format!("p() {{ printf '%s\\n' \"$@\"; }}; {script}");
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert!(output.status.success() && output.stderr.is_empty(), "{script}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let line = sentence.lines().last().unwrap().strip_prefix("  ballcast ").unwrap();
+        let exec = print(&format!("p {line}"));
+        let command = exec.strip_prefix("--exec\nffmpeg ").unwrap();
+        print(&format!("p {command}")).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_name_of_a_film_survives_both_shells() {
+        let folder = TestFolder::new("films");
+        for name in [
+            "film.mp4",
+            "a film.mp4",
+            "it's.mp4",
+            "\"$HOME\".mp4",
+            "it's $5!.mp4",
+            "`id`.mp4",
+            "a;b&.mp4",
+            "back\\slash.mp4",
+            "100%.mp4",
+            "*.mp4",
+            "~.mp4",
+            "12:30.mp4",
+            "größe.mp4",
+            "#1.mp4",
+            "-v.mp4",
+        ] {
+            let path = folder.0.join(name);
+            std::fs::write(&path, b"\0\0\0\x20ftypisom\0\0\0\0").unwrap();
+            let sentence = for_film(&path).unwrap().to_string();
+            let words = words(&sentence);
+            let input = words.iter().position(|word| word == "-i").unwrap() + 1;
+            let file = words[input].strip_prefix("file:").unwrap_or(&words[input]);
+            assert_eq!(Path::new(file), path, "{sentence}");
+            assert_eq!(words[input].starts_with("file:"), name.contains(':'), "{sentence}");
+            assert!(words.starts_with(&["-v".into(), "error".into(), "-re".into()]), "{sentence}");
+        }
+        let path = folder.0.join("two\nlines.mp4");
+        std::fs::write(&path, b"\0\0\0\x20ftypisom\0\0\0\0").unwrap();
+        let sentence = for_film(&path).unwrap().to_string();
+        assert_eq!(
+            (sentence.lines().count(), words(&sentence)[6].as_str()),
+            (2, "FILE"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_stream_without_a_container_is_no_film() {
+        let folder = TestFolder::new("streams");
+        let path = folder.0.join("stream");
+        for bytes in [
+            &b"\0\0\0\x01\x67\x42\0\x1f"[..],
+            b"YUV4MPEG2 W64 H48\n",
+            b"\xff\xd8\xff",
+            b"text",
+            b"",
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(for_film(&path), None, "{bytes:?}");
+        }
+        assert_eq!(for_film(&folder.0.join("missing")), None);
+    }
+
+    #[test]
+    fn a_url_is_read_as_fast_as_it_is_to_be_shown() {
+        let film = ["-re", "-stream_loop", "-1", "-i"];
+        for (url, before) in [
+            ("http://nas/films/a%20b.MP4", &film[..]),
+            ("https://nas/live/index.m3u8", &["-re", "-i"]),
+            ("http://camera:8080/stream", &["-i"]),
+            ("udp://239.0.0.1:5004", &["-i"]),
+            ("RTSP://camera/stream", &["-rtsp_transport", "tcp", "-i"]),
+        ] {
+            let sentence = for_url(url).unwrap().to_string();
+            let words = words(&sentence);
+            assert_eq!(words[2..2 + before.len()], *before, "{sentence}");
+            assert_eq!(words[2 + before.len()], url, "{sentence}");
+        }
+        for path in ["clip.h264", "/dev/video0", "://", "a b://c", "1://x", "http://", "http:/x"] {
+            assert_eq!(for_url(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_logged() {
+        for url in ["rtsp://user:hunter2@camera/stream", "http://camera/?password=hunter2"] {
+            let sentence = for_url(url).unwrap().to_string();
+            let is_shown = sentence.contains("hunter2");
+            assert_eq!(is_shown, stderr().is_terminal(), "{sentence}");
+            assert_eq!(sentence.contains("all of the URL"), !is_shown, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_camera_is_named_to_ffmpeg() {
+        let sentence = for_camera(Path::new("/dev/video0")).to_string();
+        assert!(sentence.starts_with("/dev/video0 is a camera"), "{sentence}");
+        assert_eq!(words(&sentence)[2..6], ["-f", "v4l2", "-i", "/dev/video0"]);
+    }
+}
