@@ -344,9 +344,31 @@ fn a_file_is_played_at_its_rate_over_and_over() {
         world.feed_commands.clear();
         world.input(Input::Feed(Event::Opened));
         assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+        assert_eq!(world.stats()["source"]["state"], "running");
     }
     let frames = world.encodes.iter().filter(|(size, _)| size.width == 16).count();
     assert_eq!(frames, 30);
+}
+
+#[test]
+fn a_file_that_is_shorter_than_a_read_runs_from_its_first_picture_on() {
+    let mut world = world(Kind::File);
+    let clip = [b"YUV4MPEG2 W16 H16 F10:1\n".to_vec(), y4m_picture().repeat(2)].concat();
+    world.feed_commands = vec![Command::Read];
+    for _ in 0..100 {
+        for command in std::mem::take(&mut world.feed_commands) {
+            match command {
+                Command::Open => world.input(Input::Feed(Event::Opened)),
+                Command::Read => {
+                    world.input(Input::Feed(Event::Bytes(&clip)));
+                    world.input(Input::Feed(Event::Ended));
+                }
+                _ => {}
+            }
+            assert_eq!(world.stats()["source"]["state"], "running");
+        }
+        world.run(Duration::from_millis(50));
+    }
 }
 
 #[test]

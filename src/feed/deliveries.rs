@@ -6,7 +6,7 @@ use super::flood::MOST_PER_SECOND;
 use super::restarts::Ending;
 use super::{Cause, Command, Feed, Item, Kind, Status};
 use crate::media::{Damage, Frame};
-use crate::pipe::{self, Format, Info, StreamError};
+use crate::pipe::{self, Counters, Format, Info, StreamError};
 
 impl Feed {
     pub(super) fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
@@ -129,10 +129,10 @@ impl Feed {
 
     /// The stream has ended, or the command that made it: without a picture, what came instead says why.
     pub(super) fn end_fruitless(&mut self, now: Instant) {
-        let came = self.parser.counters().bytes > 0 && self.attempt.last_item.is_none();
+        let Counters { bytes, items, .. } = self.parser.counters();
         // How a command ends may say more.
         let is_open = self.has_process || self.attempt.failed || self.attempt.is_blamed;
-        if came && !is_open {
+        if bytes > 0 && items == 0 && !is_open {
             self.blame(now, self.watch.fruitless_cause());
         }
     }
