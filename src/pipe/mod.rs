@@ -187,7 +187,7 @@ impl Default for Parser {
 impl Parser {
     /// A parser that finds the format by the first bytes ([`detect`]).
     pub fn new() -> Parser {
-        Parser { state: State::Start(Start::default()), out: Output::default(), error: None }
+        Parser { state: State::Start(Start::new()), out: Output::default(), error: None }
     }
 
     /// A parser of I420 pictures without headers. Both sides are even.
@@ -294,7 +294,7 @@ impl Parser {
         }
         let result = contain(|| act(self)).unwrap_or_else(|message| {
             log::error!("a parser has panicked: {message}");
-            self.state = State::Start(Start::default());
+            self.state = State::Start(Start::new());
             Err(StreamError::Panicked)
         });
         self.error = result.as_ref().err().cloned();
