@@ -27,6 +27,8 @@ const SIZE: &str = "320x240";
 const AT_ONCE: usize = 4;
 /// The pictures of a file.
 const CLIP_FRAMES: i64 = 60;
+/// From one key frame to the next.
+const GROUP_FRAMES: usize = 30;
 /// In two seconds there are so many pictures.
 const TWO_SECONDS: i64 = 60;
 
@@ -377,9 +379,19 @@ fn garbage_in_a_running_stream_is_over_when_good_data_follows() {
     let mut chromium = Chromium::start();
     let tabs = disturbed.each_ref().map(|((server, _), _)| open_live(server, &mut chromium));
     tabs.iter().for_each(|tab| record(&mut |script| chromium.evaluate(tab, script)));
+    let damaged = |stats: &Value| stats["source"]["frames_damaged"].as_u64();
     for _ in 0..3 {
+        let before = disturbed.each_ref().map(|((server, _), _)| damaged(&server.stats()));
         disturbed.iter().for_each(|(_, disturb)| disturb.send(()).unwrap());
-        std::thread::sleep(Duration::from_secs(2));
+        for (((server, _), _), before) in disturbed.iter().zip(before) {
+            server.wait_for("the garbage has come", |stats| damaged(stats) > before);
+        }
+        // However late a busy machine shows them: two groups of pictures after the garbage.
+        let mut count = |tab| recorded(&mut |script| chromium.evaluate(tab, script), 1).len();
+        let shown = tabs.each_ref().map(&mut count);
+        for (tab, shown) in tabs.iter().zip(shown) {
+            recorded(&mut |script| chromium.evaluate(tab, script), shown + 2 * GROUP_FRAMES);
+        }
     }
     for tab in &tabs {
         let marks = recorded(&mut |script| chromium.evaluate(tab, script), 1);

@@ -330,7 +330,12 @@ fn the_picture_says_why_in_words_of_our_own() {
     assert_eq!(sentence, Cause::Failed(Kind::Fifo, missing).to_string());
     assert!(sentence.starts_with("The named pipe cannot be opened: No such file"), "{sentence}");
     assert_eq!(detail, None);
-    let (sentence, detail) = shown(Kind::Fifo, Event::Bytes(b"s3cret, no picture at all"));
+    let text = b"s3cret, no picture at all\n".repeat(200);
+    let (sentence, detail) = shown(Kind::Fifo, Event::Bytes(&text));
+    assert!(sentence.contains("begins with text"), "{sentence}");
+    assert!(detail.unwrap().contains("It begins with: s3cret, no picture at all"));
+    let garbage = [&b"s3cret"[..], &vec![0x90; 1 << 20]].concat();
+    let (sentence, detail) = shown(Kind::Fifo, Event::Bytes(&garbage));
     assert!(sentence.contains("Name the format"), "{sentence}");
     assert!(detail.unwrap().contains("It begins with: 73"));
 }

@@ -383,7 +383,6 @@ fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it()
     assert!(source["sentence"].as_str().unwrap().contains("-pix_fmt yuv420p"), "{source}");
 }
 
-/// A picture comes, and no more bytes for now; how long until it can be shown.
 #[test]
 fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
     let mut world = world(Kind::Command);

@@ -260,18 +260,14 @@ impl AnnexB {
             _ => Unit::Ignored,
         };
         self.lead_at.get_or_insert(self.unit_at);
-        match kind {
-            NAL_DELIMITER => {
-                if self.delimiters.end_picture() {
-                    self.complete(out);
-                    self.flushes.close();
-                }
-            }
-            NAL_END_OF_SEQUENCE | NAL_END_OF_STREAM => {
-                self.complete(out);
-                self.flushes.close();
-            }
-            _ => {}
+        let ends_picture = match kind {
+            NAL_DELIMITER => self.delimiters.end_picture(),
+            NAL_END_OF_SEQUENCE | NAL_END_OF_STREAM => true,
+            _ => false,
+        };
+        if ends_picture {
+            self.complete(out);
+            self.flushes.close();
         }
         if self.picture.is_none() && !matches!(self.unit, Unit::SliceHeader(_)) {
             self.lack.get_or_insert(Lack::Picture);
@@ -314,8 +310,9 @@ impl AnnexB {
         } else if self.picture.as_ref().is_none_or(|picture| picture.idr != idr) {
             // A further slice of a picture that is skipped, or whose first slice has not come.
             self.complete(out);
-            if self.active.is_some() {
-                self.drop_damaged(out);
+            match self.active {
+                Some(_) => self.drop_damaged(out),
+                None => self.note_skipped(),
             }
             return;
         }

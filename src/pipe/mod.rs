@@ -193,7 +193,7 @@ impl Default for Parser {
 impl Parser {
     /// A parser that finds the format by the first bytes ([`detect`]).
     pub fn new() -> Parser {
-        Parser { state: State::Start(Start::default()), out: Output::default(), error: None }
+        Parser { state: State::Start(Start::new()), out: Output::default(), error: None }
     }
 
     /// A parser of pictures without headers. Both sides are even.
@@ -300,7 +300,7 @@ impl Parser {
         }
         let result = contain(|| act(self)).unwrap_or_else(|message| {
             log::error!("a parser has panicked: {message}");
-            self.state = State::Start(Start::default());
+            self.state = State::Start(Start::new());
             Err(StreamError::Panicked)
         });
         self.error = result.as_ref().err().cloned();

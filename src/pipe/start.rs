@@ -15,7 +15,6 @@ const LINE_MAX_BYTES: usize = 200;
 const SHOWN_BYTES: usize = 10;
 
 /// The first bytes of a stream, until they tell its format.
-#[derive(Default)]
 pub struct Start {
     /// At most [`LINE_MAX_BYTES`] of them.
     first: Vec<u8>,
@@ -37,6 +36,11 @@ pub struct Found {
 }
 
 impl Start {
+    pub fn new() -> Start {
+        // A byte with which nothing is found that is longer than what was read.
+        Start { first: Vec::new(), read: 0, last: [0x80; Y4M.len()], searches: false }
+    }
+
     /// Takes bytes off the front of `bytes`, until they decide about the format. With one at a time,
     /// what an error shows does not depend on how the stream is cut.
     ///
@@ -140,7 +144,7 @@ mod tests {
     /// What a stream is found to be, and how many bytes come before, however it is cut.
     fn start(stream: &[u8]) -> Result<Option<(Format, usize)>, StreamError> {
         let by = |size: usize| {
-            let mut start = Start::default();
+            let mut start = Start::new();
             for mut piece in stream.chunks(size) {
                 if let Some(found) = start.take(&mut piece)? {
                     return Ok(Some((found.format, found.stray_bytes)));
@@ -168,6 +172,10 @@ mod tests {
                 assert_eq!(parser.counters().stray_bytes, joined as u64);
                 assert_eq!(parser.info().format, Some(format));
             }
+        }
+        // What would continue with bytes that have not come.
+        for rest in [&[1, 0x41][..], &[0, 1, 0x41], &[0xd8, 0xff, 0xe0]] {
+            assert_eq!(start(&[rest, SLICE].concat()), Ok(Some((Format::H264, rest.len()))));
         }
         let h265 = [&rest[..], &[0, 0, 1, 0x40, 1, 0x0c]].concat();
         assert_eq!(start(&h265), Err(StreamError::Container("H.265")));

@@ -126,6 +126,7 @@ fn a_stream_of_which_nothing_comes_out_says_what_it_lacks() {
     }
     assert_eq!(lack_of(&[SPS, PPS, P, SEI, P, P]), Some(Lack::KeyFrame), "intra refresh");
     assert_eq!(lack_of(&[IDR, SPS, PPS, P, P]), Some(Lack::KeyFrame), "before its sets");
+    assert_eq!(lack_of(&[SPS, PPS, P_MORE, P_MORE]), Some(Lack::KeyFrame), "no first slice");
     assert_eq!(lack_of(&[SPS, PPS, IDR, P, P_MORE, IDR_MORE, P, P]), Some(Lack::KeyFrame));
     let cut_off: &[u8] = &[0x65, 0x80];
     let damaged: &[&[u8]] = &[SPS, PPS, IDR, P, cut_off, P, P];
