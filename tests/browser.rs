@@ -464,6 +464,7 @@ fn an_img_of_a_page_on_another_port_shows_pictures_by_address_and_by_name() {
         let port = site::serve(address, "<p>A printer</p>").port();
         for name in names.iter().copied().chain([address]) {
             let tab = chromium.open(&format!("http://{name}:{port}/"));
+            chromium.wait_for(&tab, "document.readyState === 'complete'");
             for path in ["snapshot.jpg", "stream.mjpg", "?action=stream"] {
                 let url = format!("http://{name}:{}/{path}", server.address.port());
                 assert_eq!(chromium.evaluate(&tab, &width_of_img(&url)), 640, "{url}");
@@ -473,6 +474,7 @@ fn an_img_of_a_page_on_another_port_shows_pictures_by_address_and_by_name() {
         // Another host, to the browser and to the server.
         let elsewhere = site::serve("127.0.0.1", "<p>Another site</p>").port();
         let tab = chromium.open(&format!("http://localhost:{elsewhere}/"));
+        chromium.wait_for(&tab, "document.readyState === 'complete'");
         let url = format!("{}snapshot.jpg", server.url());
         assert_eq!(chromium.evaluate(&tab, &width_of_img(&url)), 0, "{url}");
         chromium.close(&tab);
