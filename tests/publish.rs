@@ -1,6 +1,8 @@
 //! The stream is published to media servers, in virtual time: what they are asked, what becomes of
 //! their answers, and when they are asked again.
 
+#[path = "publish/dialects.rs"]
+mod dialects;
 #[path = "publish/paths.rs"]
 mod paths;
 mod support;
