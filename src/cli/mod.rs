@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
@@ -58,6 +59,8 @@ pub struct Flags {
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
     pub source: Source,
+    /// The longest time from one picture of the source to the next.
+    pub source_interval: Option<Duration>,
     /// Of the ball.
     pub size: Size,
     /// Of the ball.
@@ -87,6 +90,7 @@ impl Default for Flags {
             port: 8080,
             bind: Vec::new(),
             source: Source::Ball,
+            source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
             quality: Quality::Constant,
@@ -207,6 +211,10 @@ pub fn parse(
                 publishing.add_token_file(Path::new(&parser.value()?))?;
             }
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
+            Arg::Long("source-interval") => {
+                let seconds: u32 = number(&mut parser, "--source-interval", 1..=3_600)?;
+                flags.source_interval = Some(Duration::from_secs(seconds.into()));
+            }
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
             other => return Err(other.unexpected().into()),
@@ -228,6 +236,11 @@ pub fn parse(
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
+    if flags.source_interval.is_some() && flags.source == Source::Ball {
+        let sentence = "--source-interval says how slow a source is, and there is none: name a file or \
+                        a pipe, - for standard input, or --exec.";
+        return Err(UsageError(sentence.into()));
+    }
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
@@ -295,6 +308,7 @@ mod tests {
             stamp: true,
             qr: true,
             source: Source::Ball,
+            source_interval: None,
         };
         assert_eq!(flags, Ok(expected));
     }
@@ -427,6 +441,8 @@ mod tests {
             ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
             (directory, [directory, "is a directory", "named pipe"]),
             ("/dev/null", ["/dev/null", "is a device", "--exec"]),
+            ("--source-interval 60", ["--source-interval", "--exec", "there is none"]),
+            ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
             ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
             ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
             ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
