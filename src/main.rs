@@ -109,7 +109,10 @@ fn serve(flags: &Flags) -> Result<(), String> {
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
             left_sessions: sessions.kept().clone(),
-            feed: flags.source.feed(),
+            feed: flags
+                .source
+                .feed()
+                .map(|feed| ballcast::feed::Config { interval: flags.source_interval, ..feed }),
             stamped: flags.stamp,
             title: flags.title.clone(),
             wall_clock,

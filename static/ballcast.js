@@ -36,7 +36,7 @@ const STATES = {
   },
   waiting: {
     doing: 'Connected. Waiting for the first picture…',
-    limitMs: 5000,
+    get limitMs() { return 5000 + 2 * slowPeriodMs(); },
     stage: 'no-picture',
     failed: () => 'Connected, but no picture arrives. Check the camera or the encoder on the device.',
   },
@@ -390,7 +390,11 @@ async function checkProgress() {
 /** Connected without a picture. The connection is kept for a while, because a picture may still arrive. */
 function noPicture(overdueMs) {
   const { stage, failed } = STATES.waiting;
-  if (failure?.stage !== stage) readStats(attempt);
+  if (!attempt.askedWhy) {
+    attempt.askedWhy = true;
+    readStats(attempt); // of a slow source, the next picture may be a while away
+    return;
+  }
   failure = { stage, sentence: missingText(attempt.missing) ?? failed() };
   if (overdueMs > NO_PICTURE_MS) connect();
   else render();
@@ -409,6 +413,12 @@ async function isUnseen(thisAttempt) {
   if (before === null) return true;
   if (framesDecoded > before) attempt.progressAt = performance.now();
   return framesDecoded > before;
+}
+
+/** From one picture of a slow source to the next, as far as is known. */
+function slowPeriodMs() {
+  const periodMs = attempt?.framePeriodMs ?? 0;
+  return periodMs > 1000 ? periodMs : 0;
 }
 
 /** Firefox before 132 has no requestVideoFrameCallback, so decoded frames are counted instead. */

@@ -14,6 +14,10 @@ Source: H.264 without a container, yuv4mpeg2 or MJPEG, whichever it is
   PATH            A named pipe, or a file, which is played over and over
   --exec 'COMMAND'
                   What a command of the shell writes to its standard output
+  --source-interval SECONDS
+                  The longest time from one picture of the source to the
+                  next, of one that is slower than its stream says; it is
+                  dead after twice as long [as declared or measured]
   --raw WxH@FPS[:FORMAT][,bt709]
                   The source is pictures without headers of this size, so many a
                   second. FORMAT is i420, nv12, bgr24 (as OpenCV has them),
@@ -143,6 +147,7 @@ mod tests {
             "--stamp",
             "--exec",
             "--raw",
+            "--source-interval",
             "--check-health",
             "--qr",
             "--title",

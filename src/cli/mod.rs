@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
@@ -61,6 +62,8 @@ pub struct Flags {
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
     pub source: Source,
+    /// The longest time from one picture of the source to the next.
+    pub source_interval: Option<Duration>,
     /// Of the ball.
     pub size: Size,
     /// Of the ball.
@@ -93,6 +96,7 @@ impl Default for Flags {
             port: 8080,
             bind: Vec::new(),
             source: Source::Ball,
+            source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
             quality: Quality::Constant,
@@ -212,6 +216,10 @@ pub fn parse(
                 publishing.add_token_file(Path::new(&parser.value()?))?;
             }
             Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
+            Arg::Long("source-interval") => {
+                let seconds: u32 = number(&mut parser, "--source-interval", 1..=3_600)?;
+                flags.source_interval = Some(Duration::from_secs(seconds.into()));
+            }
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
             // Words that other programs have for the same.
             Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(Command::Help),
@@ -242,6 +250,11 @@ pub fn parse(
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
+    if flags.source_interval.is_some() && flags.source == Source::Ball {
+        let sentence = "--source-interval says how slow a source is, and there is none: name a file or \
+                        a pipe, - for standard input, or --exec.";
+        return Err(UsageError(sentence.into()));
+    }
     if flags.source != Source::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
@@ -316,6 +329,7 @@ mod tests {
             title: Some("Porch".into()),
             qr: true,
             source: Source::Ball,
+            source_interval: None,
         };
         assert_eq!(flags, Ok(expected));
     }
@@ -463,6 +477,8 @@ mod tests {
             (directory, [directory, "is a directory", "named pipe"]),
             ("/dev/null", ["/dev/null", "is a device", "--exec"]),
             ("rtsp://camera/1", ["rtsp://camera", "is a URL", "-i rtsp://camera/1 -an -c:v copy"]),
+            ("--source-interval 60", ["--source-interval", "--exec", "there is none"]),
+            ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
             ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
             ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
             ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),

@@ -38,7 +38,7 @@ impl Feed {
             }
         }
         if self.is_fruitless(now) {
-            self.blame(now, self.watch.fruitless_cause());
+            self.blame_fruitless(now);
         }
         self.play_file(now);
     }
@@ -117,12 +117,18 @@ impl Feed {
         self.set_status(now, Status::Failed { cause, words: None });
     }
 
+    /// Bytes have come, and no picture.
+    pub(super) fn blame_fruitless(&mut self, now: Instant) {
+        self.is_overdue = true;
+        self.blame(now, self.watch.fruitless_cause());
+    }
+
     /// The next picture is overdue.
     pub(super) fn become_silent(&mut self, now: Instant) {
         self.is_overdue = true;
         let lately = self.rhythm.silent_after(self.told_period()) / 2;
         if self.attempt.is_open() && self.watch.fruitless_since(now, lately).is_some() {
-            return self.blame(now, self.watch.fruitless_cause());
+            return self.blame_fruitless(now);
         }
         self.set_status(now, Status::Silent);
     }
@@ -133,7 +139,7 @@ impl Feed {
         // How a command ends may say more.
         let is_open = self.has_process || self.attempt.failed || self.attempt.is_blamed;
         if bytes > 0 && items == 0 && !is_open {
-            self.blame(now, self.watch.fruitless_cause());
+            self.blame_fruitless(now);
         }
     }
 

@@ -215,7 +215,7 @@ impl Feed {
             self.become_silent(now);
         }
         if self.fruitless_at().is_some_and(|at| at <= now) {
-            self.blame(now, self.watch.fruitless_cause());
+            self.blame_fruitless(now);
         }
         if self.hangs_at().is_some_and(|at| at <= now) {
             if self.attempt.is_blamed {
@@ -285,7 +285,7 @@ impl Feed {
 
     /// From one picture to the next, as they have come lately.
     pub fn period(&self) -> Option<Duration> {
-        self.rhythm.slow_period().or(self.arrivals.period())
+        self.rhythm.slow_period(self.told_period()).or(self.arrivals.period())
     }
 
     /// The bytes of memory that are kept for the picture under way.

@@ -49,11 +49,13 @@ impl Rhythm {
         }
     }
 
-    /// The time from one picture to the next of a slow source, in the middle of what was measured.
-    pub fn slow_period(&self) -> Option<Duration> {
+    /// The time from one picture to the next of a slow source, in the middle of what was measured, or as
+    /// it declares.
+    pub fn slow_period(&self, told: Option<Duration>) -> Option<Duration> {
         let mut gaps: Vec<Duration> = self.gaps.iter().copied().collect();
         gaps.sort_unstable();
-        gaps.get(gaps.len() / 2).copied().filter(|gap| *gap >= SLOW)
+        let measured = gaps.get(gaps.len() / 2).copied();
+        measured.or(self.declared).or(told).filter(|period| *period >= SLOW)
     }
 
     /// So long after a picture, the source is silent. `told` is the period that the stream itself declares.
@@ -63,9 +65,8 @@ impl Rhythm {
 
     /// So long after a picture, a command hangs.
     pub fn hangs_after(&self, told: Option<Duration>) -> Duration {
-        let longest = self.longest(told);
-        let least = if longest.is_zero() { STARTS_WITHIN } else { HANGS_AFTER };
-        least.max(3 * longest)
+        let least = if self.gaps.is_empty() { STARTS_WITHIN } else { HANGS_AFTER };
+        least.max(3 * self.longest(told))
     }
 
     /// So long after its start, a command without a picture hangs.
@@ -103,11 +104,12 @@ mod tests {
         let fast = measured([40; 50]);
         assert_eq!(fast.silent_after(None), 2 * SECOND);
         assert_eq!(fast.hangs_after(None), 5 * SECOND);
-        assert_eq!(fast.slow_period(), None);
+        assert_eq!(fast.slow_period(None), None);
         let slow = measured([3_000; 2]);
         assert_eq!(slow.silent_after(None), Duration::from_millis(6_500));
         assert_eq!(slow.hangs_after(None), 9 * SECOND);
-        assert_eq!(slow.slow_period(), Some(3 * SECOND));
+        assert_eq!(slow.slow_period(None), Some(3 * SECOND));
+        assert_eq!(Rhythm::default().slow_period(Some(5 * SECOND)), Some(5 * SECOND));
         assert_eq!(fast.silent_after(Some(5 * SECOND)), Duration::from_millis(10_500));
         let declared = Rhythm::new(Some(60 * SECOND));
         assert_eq!(declared.starts_within(None), 180 * SECOND);
@@ -120,7 +122,7 @@ mod tests {
         let stalled = [40; 40].into_iter().chain([60_000]).chain([40; 10]);
         let rhythm = measured(stalled.clone());
         assert_eq!(rhythm.silent_after(None), Duration::from_millis(20_500));
-        assert_eq!(rhythm.slow_period(), None);
+        assert_eq!(rhythm.slow_period(None), None);
         assert_eq!(measured(stalled.chain([40; 22])).silent_after(None), 2 * SECOND);
     }
 }

@@ -47,7 +47,8 @@ enum Blame {
 
 impl Watch {
     /// The stream is opened again. `is_same` says that it is the same as before, as a file is. Pictures that
-    /// could not be shown a moment ago are a failure until one can be; anything else begins anew.
+    /// could not be shown a moment ago still count, and are a failure until one can be; anything else begins
+    /// anew.
     pub fn reopen(&mut self, now: Instant, is_same: bool) {
         if is_same {
             self.counted = Counters::default();
@@ -55,7 +56,9 @@ impl Watch {
         }
         let blame = self.blame.filter(|blame| matches!(blame, Blame::Shown(_)));
         let blame = blame.filter(|_| self.shown.has_noted_since(now, WINDOW));
-        *self = Watch { blame, ..Watch::default() };
+        let shown =
+            if blame.is_some() { Ledger::default() } else { std::mem::take(&mut self.shown) };
+        *self = Watch { blame, shown, ..Watch::default() };
     }
 
     /// Bytes were parsed: what the parser has counted so far, and what it lacks.

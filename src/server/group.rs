@@ -7,8 +7,9 @@ use crate::webrtc::payload::Packets;
 
 /// Of all frames together.
 const MAX_BYTES: usize = 4 << 20;
-/// From the key frame to the last frame.
+/// From the key frame to the last frame, unless there are few of them, as in a slow stream.
 const MAX_LENGTH: Duration = Duration::from_secs(4);
+const FEW_FRAMES: usize = 16;
 
 /// The group of pictures that a decoder needs to be where the stream is. Who comes is given it at
 /// once. A group that grows too long or too large is let go: who comes then waits for the next key
@@ -29,7 +30,8 @@ impl Group {
         self.frames.push(Arc::clone(frame));
         self.bytes += frame.payloads.iter().map(|payload| payload.len()).sum::<usize>();
         let length = frame.captured.saturating_duration_since(self.frames[0].captured);
-        if self.bytes > MAX_BYTES || length > MAX_LENGTH {
+        let is_long = length > MAX_LENGTH && self.frames.len() > FEW_FRAMES;
+        if self.bytes > MAX_BYTES || is_long {
             self.clear();
         }
     }
@@ -76,8 +78,15 @@ mod tests {
         let now = Instant::now();
         let mut group = Group::default();
         group.add(&frame(true, 10, now));
-        group.add(&frame(false, 10, now + MAX_LENGTH));
-        assert_eq!(group.frames().len(), 2);
+        for few in 2..=FEW_FRAMES {
+            group.add(&frame(false, 10, now + 10 * MAX_LENGTH));
+            assert_eq!(group.frames().len(), few);
+        }
+        group.add(&frame(true, 10, now));
+        for _ in 0..FEW_FRAMES {
+            group.add(&frame(false, 10, now + MAX_LENGTH));
+        }
+        assert_eq!(group.frames().len(), 1 + FEW_FRAMES);
         group.add(&frame(false, 10, now + MAX_LENGTH + Duration::from_millis(1)));
         group.add(&frame(false, 10, now + MAX_LENGTH));
         assert!(group.frames().is_empty());

@@ -76,6 +76,10 @@ impl FeedOptions {
             damaged_jpegs: share(rng, 0.2),
             failed_encodes: share(rng, 0.05),
         };
+        if rng.u8(..6) == 0 {
+            // A kind of pictures that no encoder takes.
+            options.failed_encodes = 1.0;
+        }
         if options.keyframe_bytes == LARGE_KEYFRAME_BYTES {
             // No camera makes more than some Mbit/s.
             options.group = options.group.max(30);
@@ -247,6 +251,18 @@ impl FarEnd {
                 tally.fault(Fault::CommandDiesAtOnce);
                 self.writer = None;
                 steps = vec![(self.milliseconds(50), Step::Exit(self.opening))];
+            }
+            3 if self.options.format == Format::H264 => {
+                tally.fault(Fault::StreamFruitless);
+                if let Some(writer) = &mut self.writer {
+                    writer.is_bad = true;
+                    writer.pieces.extend((0..40).map(|_| Piece {
+                        wait: Duration::from_millis(200),
+                        bytes: stream::without_keyframes(600),
+                        is_bad: true,
+                        ..Piece::default()
+                    }));
+                }
             }
             2 | 3 => {
                 tally.fault(Fault::StreamWrongFormat);

@@ -23,7 +23,7 @@ kinds! {
         ForgedStun, ForgedDtls, ForgedRtp, ForgedRtcp, Stranger, PliStorm,
         SourceStalled, SourceHuge, HostSuspended, HostAddresses, Insider, DearOffer,
         StreamOpenFails, StreamMute, StreamWrongFormat, StreamCut, StreamBurst, StreamStalled,
-        StreamDamaged, StreamChanges, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
+        StreamDamaged, StreamChanges, StreamFruitless, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
         CommandDiesAtOnce, CommandRunsOn, CommandLeavesOpen, CommandIgnoresSignal, EncodeFails,
         NameUnknown, NameLate, NameHangs, DeadAddress, ConnectRefused, ConnectHangs, DeleteFails,
         ReplyLate, ReplyCut, ReplyDribbled, WrongStatus, RetryAfter, HugeRetryAfter, NoLocation,

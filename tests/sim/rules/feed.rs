@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Feed, Kind, Signal, Status};
+use ballcast::feed::{Cause, Command, Feed, Kind, Signal, Status};
 
 use super::{RuleResult, rule};
 use crate::feed::stream::Shows;
@@ -22,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// So many gaps between pictures are remembered, and each counts for so much at most.
 const GAPS_REMEMBERED: usize = 32;
 const LONGEST_GAP: Duration = Duration::from_secs(10);
+/// A stream brings pictures within this time of its first bytes, or says why it does not.
+const LAW_LIMIT: Duration = Duration::from_secs(5);
+/// And one whose pictures can be shown again runs.
+const FOUND_GOOD_WITHIN: Duration = Duration::from_secs(8);
+/// What happened so long ago goes on.
+const GOES_ON: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const WORDS_PERIOD: Duration = Duration::from_millis(500);
 /// What the parser may need to see that a picture is complete, and a drain.
@@ -83,16 +89,18 @@ impl Gaps {
         (self.items, self.last) = (0, None);
     }
 
-    fn note(&mut self, now: Instant, items: u64) {
+    /// Whether there is a new one.
+    fn note(&mut self, now: Instant, items: u64) -> bool {
         let came = items - std::mem::replace(&mut self.items, items);
         if came == 0 {
-            return;
+            return false;
         }
         let gap = self.last.replace(now).map(|last| now - last);
         let at_once = (1..came).map(|_| Duration::ZERO);
         self.longest.extend(gap.into_iter().chain(at_once));
         let too_many = self.longest.len().saturating_sub(GAPS_REMEMBERED);
         self.longest.drain(..too_many);
+        true
     }
 
     fn longest(&self) -> Duration {
@@ -110,12 +118,38 @@ impl Gaps {
     }
 }
 
+/// What comes of the stream while it says that all is well, or does not say what is wrong.
+#[derive(Debug, Default)]
+struct Fruits {
+    /// When bytes came first and last since the last picture of this opening.
+    bytes: Option<(Instant, Instant)>,
+    /// When the first and the last picture failed to be encoded since one was.
+    failed: Option<(Instant, Instant)>,
+    last_failed: Option<Instant>,
+}
+
+impl Fruits {
+    fn encoded(&mut self, now: Instant, fails: bool) {
+        // Nothing is known of the time in which nobody watched.
+        let lately = self.failed.filter(|(_, last)| now < *last + LAW_LIMIT);
+        self.last_failed = if fails { Some(now) } else { self.last_failed };
+        self.failed = fails.then(|| (lately.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Since when there is nothing but this, if it goes on.
+    fn since(now: Instant, seen: Option<(Instant, Instant)>) -> Option<Instant> {
+        let (first, last) = seen?;
+        (now < last + GOES_ON).then_some(first)
+    }
+}
+
 #[derive(Debug)]
 pub struct FeedRules {
     kind: Kind,
     is_h264: bool,
     opening: Opening,
     gaps: Gaps,
+    fruits: Fruits,
     /// An opening is over, and the next one is due by then.
     open_by: Option<Instant>,
     is_over: bool,
@@ -144,6 +178,7 @@ impl FeedRules {
             is_h264,
             opening: Opening::default(),
             gaps: Gaps::default(),
+            fruits: Fruits::default(),
             open_by: None,
             is_over: true,
             is_gone: false,
@@ -244,6 +279,7 @@ impl FeedRules {
             Told::Opened => {
                 self.opening.at = Some(now);
                 self.gaps.restart();
+                self.fruits.bytes = None;
                 self.is_gone = false;
                 self.process = (self.kind == Kind::Command).then(Vec::new);
             }
@@ -272,6 +308,7 @@ impl FeedRules {
     fn written(&mut self, now: Instant, piece: &Piece) {
         let opening = &mut self.opening;
         self.last_bytes = Some(now);
+        self.fruits.bytes = Some((self.fruits.bytes.map_or(now, |(first, _)| first), now));
         opening.bytes += piece.bytes.len() as u64;
         if !piece.begins.is_empty() {
             opening.under_way = 0;
@@ -357,7 +394,9 @@ impl FeedRules {
             rule!(read == bytes || is_refused, "S19: {read} of {bytes} bytes were read");
         }
         if at.is_some() {
-            self.gaps.note(now, feed.counters().items);
+            if self.gaps.note(now, feed.counters().items) {
+                self.fruits.bytes = None;
+            }
         }
         let kept = feed.buffered_bytes();
         // Memory grows in doubles.
@@ -367,14 +406,51 @@ impl FeedRules {
             return Ok(());
         }
         rule!(!(is_running && self.is_gone), "L9: the stream passes for running, and is gone");
+        self.check_law(now, feed)?;
         if is_bad || at.is_none() {
             return Ok(());
         }
         let lately = complete.is_some_and(|at| now < at + SILENT_AFTER);
         let taken = complete.is_some_and(|at| now > at + TAKEN_WITHIN);
         let goes_on = lately && taken && ended_at.is_none() && !self.is_over;
-        rule!(is_running || !goes_on, "L8: pictures come, and the stream is {:?}", feed.status());
+        let is_found_bad = is_damaged(feed) && !self.is_found_good(now);
+        rule!(
+            is_running || !goes_on || is_found_bad,
+            "L8: pictures come, and the stream is {:?}",
+            feed.status()
+        );
         Ok(())
+    }
+
+    /// A picture of the stream was encoded in some codec, or could not be.
+    pub fn encoding_ended(&mut self, now: Instant, fails: bool) {
+        self.fruits.encoded(now, fails);
+    }
+
+    /// Bytes come: they are pictures that can be shown, or the stream does not run and says why.
+    fn check_law(&self, now: Instant, feed: &Feed) -> RuleResult {
+        let over = |since: Option<Instant>| since.is_some_and(|at| now > at + self.law_limit());
+        let is_said = matches!(feed.status(), Status::Failed { .. });
+        let reads = self.opening.at.is_some() && self.opening.ended_at.is_none() && !self.is_over;
+        let fruitless = over(Fruits::since(now, self.fruits.bytes)) && reads;
+        rule!(is_said || !fruitless, "L10: bytes come, and the stream is {:?}", feed.status());
+        let unseen = over(Fruits::since(now, self.fruits.failed));
+        rule!(
+            is_said || !unseen,
+            "L10: nothing can be shown of a stream that is {:?}",
+            feed.status()
+        );
+        Ok(())
+    }
+
+    /// Pictures are encoded for so long that the stream has to run.
+    fn is_found_good(&self, now: Instant) -> bool {
+        let Fruits { failed, last_failed, .. } = &self.fruits;
+        failed.is_none() && last_failed.is_none_or(|at| now > at + FOUND_GOOD_WITHIN)
+    }
+
+    fn law_limit(&self) -> Duration {
+        LAW_LIMIT.max(self.gaps.silent_after()) + SLACK
     }
 
     /// The limits of time. Somebody watches or not.
@@ -410,4 +486,9 @@ impl FeedRules {
         }
         Ok(())
     }
+}
+
+/// Whether pictures could not be shown, which is known to be over when some are encoded.
+pub fn is_damaged(feed: &Feed) -> bool {
+    matches!(feed.status(), Status::Failed { cause: Cause::Damaged(_), .. })
 }

@@ -14,6 +14,7 @@ use super::{Event, HEALTHY, PICTURE_WITHIN, Run, User};
 use crate::feed::stream::{Shows, shows};
 use crate::feed::{FarEnd, Step, Told, Turn};
 use crate::media_server::SECRET_MARK;
+use crate::rules::feed::is_damaged;
 use crate::rules::publish::check_text;
 use crate::rules::{Origin, RuleResult, SentFrame, rule};
 use crate::tally::Happening;
@@ -217,11 +218,17 @@ impl Run {
                 Shows::Damaged => Damage::Decode,
                 Shows::Picture(_) | Shows::Other => Damage::Encode(codecs[0]),
             };
+            if let Some(rules) = &mut self.rules.feed {
+                rules.encoding_ended(self.now, true);
+            }
             return self.input(Input::PictureDamaged(damage));
         }
         let origin = if shows == Shows::Words { Origin::Words } else { Origin::Picture };
         self.deliver_picture(codecs, origin, captured)?;
         if shows != Shows::Words {
+            if let Some(rules) = &mut self.rules.feed {
+                rules.encoding_ended(self.now, false);
+            }
             self.input(Input::PictureShown)?;
         }
         let ignored = self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until);
@@ -239,6 +246,11 @@ impl Run {
         let (Some(far_end), Some(rules)) = (&self.far_end, &self.rules.feed) else { return Ok(()) };
         let Some(removed) = self.faults_removed_at else { return Ok(()) };
         if !far_end.is_mended() {
+            return Ok(());
+        }
+        let live = self.server.viewer_states().any(|(_, state)| state == "live");
+        if !live && self.server.feed().is_some_and(is_damaged) {
+            // Nothing is encoded while nobody watches.
             return Ok(());
         }
         let since = rules.changed_at().filter(|_| rules.is_running());
