@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::frames::FanOut;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{Codec, Picture, Samples, Size, no_signal};
+use crate::media::{Codec, Frame, Picture, Samples, Size, no_signal};
 use crate::pipe::Jpeg;
 use crate::webrtc::{EndReason, ViewerId};
 
@@ -25,6 +25,8 @@ pub enum Raw {
     /// Still to be converted.
     Samples(Samples),
     Jpeg(Jpeg),
+    /// Of a stream of H.264, which is passed on as it is: for files of the picture alone.
+    Keyframe(Frame),
 }
 
 /// Of the words that are shown while there is no picture: only the seconds in them change.
@@ -51,6 +53,7 @@ impl Server {
         while let Some(command) = feed.poll_command() {
             if command == Command::Open {
                 self.group.clear();
+                self.snapshots.forget_keyframe();
             }
             self.outbox.push_back(Output::Feed(command));
         }
@@ -101,7 +104,12 @@ impl Server {
 
     fn show(&mut self, now: Instant, item: Item) {
         match item {
-            Item::Frame(frame) => self.handle_frame(now, &frame),
+            Item::Frame(frame) => {
+                self.handle_frame(now, &frame);
+                if frame.is_keyframe() {
+                    self.snapshots.note_keyframe(now, frame);
+                }
+            }
             Item::Picture(picture, captured) => self.encode(now, Raw::Picture(picture), captured),
             Item::Samples(samples, captured) => self.encode(now, Raw::Samples(samples), captured),
             Item::Jpeg(jpeg, captured) => self.encode(now, Raw::Jpeg(jpeg), captured),

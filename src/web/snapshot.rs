@@ -76,8 +76,8 @@ pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
             Response::problem(503, Reason::NoSource, sentence).retry_after(wait)
         }
         SnapshotError::NoPictures => {
-            let sentence = "This server has encoded video only, no pictures: watch it on the page \
-                            at /.";
+            let sentence = "This stream is encoded video, of which there are single pictures only, at \
+                            /snapshot.jpg. Watch it on the page at /.";
             Response::problem(501, Reason::NoPictures, sentence)
         }
         SnapshotError::TooWide { picture_width } => {
