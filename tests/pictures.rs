@@ -90,7 +90,7 @@ fn path(name: &str) -> PathBuf {
 /// Ten JPEGs of ffmpeg in this size, as a camera sends them.
 fn jpegs(size: &str, pixel_format: &str) -> Vec<Vec<u8>> {
     let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc2=s={size}:r=10")])
+        .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc2=r=10,scale={size}")])
         .args(["-frames:v", "10", "-c:v", "mjpeg", "-pix_fmt", pixel_format, "-f", "mjpeg", "-"])
         .output()
         .unwrap();
@@ -132,7 +132,7 @@ fn one_colour([r, g, b]: [u8; 3], output: &str) -> Vec<u8> {
     let made = Command::new("ffmpeg")
         .args(["-v", "error", "-f", "lavfi", "-i", &input, "-frames:v", "10"])
         .args(output.split(' '))
-        .args(["-f", "rawvideo", "-"])
+        .arg("-")
         .output()
         .unwrap();
     assert!(made.status.success(), "{output}");
@@ -151,13 +151,13 @@ fn colour_in(file: &[u8]) -> [u8; 3] {
 #[test]
 fn a_colour_is_the_same_whatever_format_the_source_has() {
     let colour = [0x20, 0x60, 0xc0];
-    let frames = |format: &str| one_colour(colour, format);
+    let frames = |output: &str| one_colour(colour, &format!("{output} -f rawvideo"));
     let full_range = frames("-vf scale=out_range=full -pix_fmt yuv420p");
     let full_range =
         full_range.chunks(320 * 240 * 3 / 2).flat_map(|picture| [&b"FRAME\n"[..], picture]);
     let header = b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL\n";
     let full_range = [&header[..]].into_iter().chain(full_range).collect::<Vec<_>>().concat();
-    let grey = one_colour([0x60; 3], "-pix_fmt gray");
+    let grey = one_colour([0x60; 3], "-pix_fmt gray -f rawvideo");
     let bt709 = "-vf scale=out_color_matrix=bt709 -pix_fmt";
     for (raw, stream, expected) in [
         ("", full_range, colour),
@@ -180,6 +180,48 @@ fn a_colour_is_the_same_whatever_format_the_source_has() {
         let is_near = shown.iter().zip(expected).all(|(is, should)| is.abs_diff(should) <= 4);
         assert!(is_near, "{raw}: {shown:?} for {expected:?}");
     }
+}
+
+#[test]
+fn a_stream_of_h264_has_snapshots_in_its_colours() {
+    let colour = [0x20, 0x60, 0xc0];
+    let x264 = "-pix_fmt yuv420p -c:v libx264 -tune zerolatency -f h264";
+    for output in [
+        format!("{x264} -profile:v baseline"),
+        format!("-vf scale=out_color_matrix=bt709 -colorspace bt709 -profile:v high {x264}"),
+        format!("-vf scale=out_range=full -color_range pc -profile:v main {x264}"),
+    ] {
+        let server = playing(&one_colour(colour, &output), "colour.h264");
+        server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+        for (query, width) in [("", 320), ("?width=160", 160)] {
+            let path = format!("/snapshot.jpg{query}");
+            let answer = request(server.address, "GET", &path, &[], b"");
+            assert_eq!(answer.status, 200, "{output}");
+            let picture = ballcast::source::jpeg::decode(&answer.body).unwrap();
+            assert_eq!(picture.size().width, width);
+            let shown = colour_in(&answer.body);
+            let is_near = shown.iter().zip(colour).all(|(is, should)| is.abs_diff(should) <= 6);
+            assert!(is_near, "{output}: {shown:?} for {colour:?}");
+        }
+        let stream = request(server.address, "GET", "/stream.mjpg", &[], b"");
+        assert_eq!(stream.json()["reason"], "no-pictures");
+    }
+}
+
+#[test]
+fn a_key_frame_is_decoded_for_snapshots_once_a_second_at_most() {
+    // Each picture is a key frame.
+    let x264 = "-pix_fmt yuv420p -c:v libx264 -tune zerolatency -g 1 -f h264";
+    let server = playing(&one_colour([0x20, 0x60, 0xc0], x264), "intra.h264");
+    server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+    let begun = Instant::now();
+    for _ in 0..15 {
+        let answer = request(server.address, "GET", "/snapshot.jpg", &[], b"");
+        assert_eq!(answer.status, 200, "{:?}", answer.json());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let made = server.stats()["jpegs_made"].as_u64().unwrap();
+    assert!((1..=begun.elapsed().as_secs() + 2).contains(&made), "{made} files");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //!
 //! The first byte of the input says what the rest is:
 //!
-//! - An even one: a stream of MJPEG, yuv4mpeg2 or whatever it is, each picture of which is encoded in
-//!   H.264 and in VP8 and made a file of.
+//! - An even one: a stream of MJPEG, yuv4mpeg2, H.264 or whatever it is, each picture and key frame of
+//!   which is encoded in H.264 and in VP8 and made a file of.
 //! - An odd one: [`Step`]s, in the encoding of `arbitrary`.
 //!
 //! Its second bit chooses between constant quality and a bitrate.
@@ -15,12 +15,13 @@
 use std::time::{Instant, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
+use ballcast::media::h264::nal_units;
 use ballcast::media::{
-    Codec, Colour, Layout, Matrix, Picture, PixelFormat, Samples, Size, SnapshotError,
+    Codec, Colour, Frame, Layout, Matrix, Picture, PixelFormat, Samples, Size, SnapshotError,
 };
-use ballcast::pipe::{Item, Jpeg, Parser};
+use ballcast::pipe::{Item, Jpeg, Parser, Sps};
 use ballcast::server::Raw;
-use ballcast::source::encode::Quality;
+use ballcast::source::encode::{Quality, encoder};
 use ballcast::source::{BallSource, Contained, jpeg};
 
 use crate::Outcomes;
@@ -31,6 +32,8 @@ const STEPS: u8 = 1;
 const BITRATE: u8 = 2;
 const BALL: Size = Size { width: 64, height: 64 };
 const MAX_STEPS: usize = 24;
+/// Of a key frame.
+const MAX_EDITS: usize = 12;
 /// Pictures of a stream that are looked at.
 const MAX_PICTURES: usize = 16;
 /// As the parser has them.
@@ -55,6 +58,8 @@ enum Step {
     ForceKeyframe(bool),
     /// A picture in another layout, of this half width and height, with noise.
     Samples(u8, u8, u8, u8),
+    /// A key frame of a picture of this half width and height, with noise, and bytes of it that are others.
+    Keyframe(u8, u8, u8, Vec<(u16, u8)>),
 }
 
 pub fn run(data: &[u8]) -> Outcomes {
@@ -107,6 +112,7 @@ impl Camera {
                 Item::Jpeg(jpeg) => self.show_jpeg(jpeg),
                 Item::Picture(picture) => self.show_picture(picture),
                 Item::Samples(samples) => self.show_samples(samples),
+                Item::AccessUnit(unit) if unit.keyframe => self.show_keyframe(unit.data),
                 Item::AccessUnit(_) => continue,
             }
             let width = self.shown.as_ref().map_or(16, |shown| shown.size.width);
@@ -134,6 +140,26 @@ impl Camera {
                     plane.samples.iter_mut().for_each(|sample| *sample ^= random.u8(..=noise));
                 }
                 self.show_picture(picture);
+            }
+            Step::Keyframe(width, height, noise, edits) => {
+                let mut picture = Picture::filled(size_of(width, height.max(7)), Colour::GREEN);
+                let mut random = fastrand::Rng::with_seed(u64::from(noise));
+                picture.y.samples.iter_mut().for_each(|sample| *sample ^= random.u8(..=noise));
+                let encoder = encoder(Codec::H264, 30, Quality::Constant);
+                let frame = encoder.and_then(|mut it| it.encode(&picture, Instant::now()));
+                let Ok(frame) = frame else { return };
+                let mut bytes = frame.data().to_vec();
+                for (position, byte) in edits.into_iter().take(MAX_EDITS) {
+                    let position = usize::from(position) % bytes.len();
+                    bytes[position] = byte;
+                }
+                for item in items(&bytes) {
+                    if let Item::AccessUnit(unit) = item
+                        && unit.keyframe
+                    {
+                        self.show_keyframe(unit.data);
+                    }
+                }
             }
             Step::Samples(format, width, height, noise) => {
                 let layout = Layout::ALL[usize::from(format) % Layout::ALL.len()];
@@ -178,6 +204,15 @@ impl Camera {
         self.shown = Some(Shown { size: samples.size, bytes, file: None });
         self.source.show(Raw::Samples(samples), Instant::now()).expect("no panic");
         self.note("samples");
+    }
+
+    fn show_keyframe(&mut self, data: Vec<u8>) {
+        let sps = nal_units(&data).find(|unit| unit[0] & 0x1f == 7).and_then(Sps::parse);
+        let size = sps.expect("parameter sets").check().expect("a size that is shown");
+        self.shown = Some(Shown { size, bytes: data.len(), file: None });
+        let frame = Raw::Keyframe(Frame::h264(data, Instant::now()));
+        self.source.show(frame, Instant::now()).expect("no panic");
+        self.note("key frame to decode");
     }
 
     fn encode(&mut self, codec: Codec) {

@@ -141,6 +141,10 @@ fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
             "The pictures of the stream cannot be decoded: their JPEG data is damaged. If other \
              programs show them, let ffmpeg decode them: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
         ),
+        Damage::DecodeKeyframe => f.write_str(
+            "The key frames of the stream cannot be decoded on this device. Let ffmpeg make others: \
+             ffmpeg … -c:v libx264 -profile:v baseline -pix_fmt yuv420p -f h264 -.",
+        ),
         Damage::Unsupported(what) => write!(
             f,
             "The pictures of the stream have {what}, which is not decoded. Let ffmpeg decode them: \

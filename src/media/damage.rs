@@ -10,6 +10,8 @@ use super::Codec;
 pub enum Damage {
     /// The data of a JPEG contradicts itself, or some of it is missing.
     Decode,
+    /// A key frame of H.264 that a file is asked of is damaged, or is not decoded here.
+    DecodeKeyframe,
     /// A JPEG of a kind that is not decoded: its name, as in "it has arithmetic coding".
     Unsupported(&'static str),
     /// The encoder of this codec fails at it.
@@ -24,6 +26,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Damage::Decode => f.write_str("its JPEG data is damaged"),
+            Damage::DecodeKeyframe => f.write_str("its key frame cannot be decoded"),
             Damage::Unsupported(what) => write!(f, "it has {what}, which is not decoded"),
             Damage::Encode(codec) => write!(f, "the {} encoder fails at it", codec.name()),
             Damage::EncodeJpeg => f.write_str("the JPEG encoder fails at it"),

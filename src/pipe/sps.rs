@@ -3,7 +3,7 @@
 
 use super::bits::BitReader;
 use super::{FrameRate, StreamError, check_size};
-use crate::media::Size;
+use crate::media::{Matrix, PixelFormat, Size};
 
 /// What a sequence parameter set says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct Sps {
     /// How many pictures may precede one in the stream and follow it on the screen, if it says so.
     pub max_num_reorder_frames: Option<u32>,
     pub frame_rate: Option<FrameRate>,
+    /// `video_full_range_flag`.
+    pub full_range: bool,
+    /// `matrix_coefficients`, if it is said (table E-5).
+    pub matrix_coefficients: Option<u8>,
 }
 
 /// Baseline, main and high, constrained or not: what all browsers decode.
@@ -106,6 +110,8 @@ impl Sps {
             height,
             max_num_reorder_frames: vui.max_num_reorder_frames,
             frame_rate: vui.frame_rate,
+            full_range: vui.full_range,
+            matrix_coefficients: vui.matrix_coefficients,
         })
     }
 
@@ -137,6 +143,17 @@ impl Sps {
         check_size(self.width, self.height)
     }
 
+    /// How the samples of decoded pictures are to be read. Where the stream says no matrix, it is that of
+    /// its size, as players guess: BT.709 from 720 rows on.
+    pub fn pixel_format(&self) -> PixelFormat {
+        let matrix = match self.matrix_coefficients {
+            Some(1) => Matrix::Bt709,
+            None | Some(2) if self.height >= 720 => Matrix::Bt709,
+            _ => Matrix::Bt601,
+        };
+        PixelFormat { matrix, full_range: self.full_range, ..PixelFormat::PICTURE }
+    }
+
     /// The six hexadecimal digits of SDP's profile-level-id (RFC 6184, section 8.1), as a number.
     pub fn profile_level_id(&self) -> u32 {
         u32::from_be_bytes([0, self.profile_idc, self.constraints, self.level_idc])
@@ -148,6 +165,8 @@ impl Sps {
 struct Vui {
     max_num_reorder_frames: Option<u32>,
     frame_rate: Option<FrameRate>,
+    full_range: bool,
+    matrix_coefficients: Option<u8>,
 }
 
 impl Vui {
@@ -160,9 +179,11 @@ impl Vui {
             let _overscan_appropriate = read.flag()?;
         }
         if read.flag()? {
-            let _format_and_range = read.bits(4)?;
+            let _format = read.bits(3)?;
+            vui.full_range = read.flag()?;
             if read.flag()? {
-                let _colours = read.bits(24)?;
+                let _primaries_and_transfer = read.bits(16)?;
+                vui.matrix_coefficients = Some(read.bits(8)? as u8);
             }
         }
         if read.flag()? {
@@ -316,6 +337,19 @@ mod tests {
             assert_eq!(sized.check(), Err(StreamError::Size(width, height)));
         }
         assert_eq!(Sps { width: 2_160, height: 3_840, ..baseline }.check(), size_of_portrait());
+    }
+
+    #[test]
+    fn colours_are_those_that_are_said_or_those_of_the_size() {
+        let format = |hex: &str| (sps(hex).pixel_format().matrix, sps(hex).full_range);
+        assert_eq!(format(BASELINE_64X48), (Matrix::Bt601, false));
+        assert_eq!(format(HIGH_1080), (Matrix::Bt709, false));
+        let said = Sps { matrix_coefficients: Some(6), ..sps(HIGH_1080) };
+        assert_eq!(said.pixel_format().matrix, Matrix::Bt601);
+        let said = Sps { matrix_coefficients: Some(1), full_range: true, ..sps(BASELINE_64X48) };
+        let expected =
+            PixelFormat { matrix: Matrix::Bt709, full_range: true, ..PixelFormat::PICTURE };
+        assert_eq!(said.pixel_format(), expected);
     }
 
     fn size_of_portrait() -> Result<Size, StreamError> {

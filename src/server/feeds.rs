@@ -10,7 +10,9 @@ use super::frames::FanOut;
 use super::snapshots::Taken;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{Codec, Damage, Picture, Samples, Size, has_room_for_words, no_signal};
+use crate::media::{
+    Codec, Damage, Frame, Picture, Samples, Size, has_room_for_words, no_signal,
+};
 use crate::pipe::Jpeg;
 use crate::webrtc::{EndReason, ViewerId};
 
@@ -26,6 +28,8 @@ pub enum Raw {
     /// Still to be converted.
     Samples(Samples),
     Jpeg(Jpeg),
+    /// Of a stream of H.264, which is passed on as it is: for files of the picture alone.
+    Keyframe(Frame),
 }
 
 /// Of the words that are shown while there is no picture: only the seconds in them change.
@@ -58,6 +62,7 @@ impl Server {
         while let Some(command) = feed.poll_command() {
             if command == Command::Open {
                 self.group.clear();
+                self.snapshots.forget_keyframe();
             }
             self.outbox.push_back(Output::Feed(command));
         }
@@ -109,7 +114,12 @@ impl Server {
 
     fn show(&mut self, now: Instant, item: Item) {
         match item {
-            Item::Frame(frame) => self.handle_frame(now, &frame),
+            Item::Frame(frame) => {
+                self.handle_frame(now, &frame);
+                if frame.is_keyframe() {
+                    self.snapshots.note_keyframe(now, frame);
+                }
+            }
             Item::Picture(picture, captured) => {
                 self.encode(now, Raw::Picture(picture), captured, true);
             }

@@ -14,10 +14,10 @@ use super::admission::{RETRY_AFTER, busy};
 use super::client::{Client, oldest_of_largest};
 use super::connections::Connection;
 use super::file_share::FileShare;
-use super::{ConnId, Output, Server, Timer};
+use super::{ConnId, Output, Raw, Server, Timer};
 use crate::feed::Feed;
 use crate::http::{self, Head, Response};
-use crate::media::SnapshotError;
+use crate::media::{Codec, Frame, SnapshotError};
 use crate::refusal::Reason;
 use crate::web::proxies::Visitor;
 use crate::web::{cors, snapshot};
@@ -27,6 +27,9 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// From one picture of a stream to the next, on average: they are taken from the ticks of the frame
 /// clock.
 const PART_PERIOD: Duration = Duration::from_millis(100);
+
+/// From one key frame that is decoded for files to the next.
+const KEYFRAME_PERIOD: Duration = Duration::from_secs(1);
 
 /// The width of a file, which is one of few, or the picture's own.
 type Width = Option<usize>;
@@ -42,6 +45,8 @@ pub(super) struct Snapshots {
     had_own_width: bool,
     share: FileShare,
     waiting: BTreeMap<ConnId, Waiting>,
+    /// Of a stream that is encoded already.
+    keyframe: Option<Keyframe>,
     /// Connections in the middle of a stream.
     streams: BTreeSet<ConnId>,
     /// When the streams' next picture is due.
@@ -66,6 +71,15 @@ enum File {
     Requested { of_newest: bool, taken: Taken },
     /// A file of the newest picture, and when that was taken.
     Encoded(Bytes, Instant),
+}
+
+/// The newest key frame of a stream, but for those that come within [`KEYFRAME_PERIOD`].
+#[derive(Debug)]
+struct Keyframe {
+    frame: Frame,
+    came_at: Instant,
+    /// It is the newest picture of the source.
+    is_shown: bool,
 }
 
 /// A request without an answer yet.
@@ -107,6 +121,21 @@ impl Snapshots {
                 *of_newest = false;
             }
         }
+        if let Some(keyframe) = &mut self.keyframe {
+            keyframe.is_shown = false;
+        }
+    }
+
+    /// A stream that is passed on has a key frame, which is decoded if somebody asks for a file.
+    pub(super) fn note_keyframe(&mut self, now: Instant, frame: Frame) {
+        if self.keyframe.as_ref().is_none_or(|last| last.came_at + KEYFRAME_PERIOD <= now) {
+            self.note_capture(Taken { at: frame.captured, is_words: false });
+            self.keyframe = Some(Keyframe { frame, came_at: now, is_shown: false });
+        }
+    }
+
+    pub(super) fn forget_keyframe(&mut self) {
+        self.keyframe = None;
     }
 
     /// Puts a file in line that is not on its way.
@@ -234,7 +263,7 @@ impl Server {
         if !is_for_stream && !self.tries_newest_picture() {
             self.check_problem(now)?;
         }
-        if self.feed.as_ref().is_some_and(Feed::is_encoded) {
+        if is_for_stream && self.feed.as_ref().is_some_and(Feed::is_encoded) {
             return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
         }
         Ok(())
@@ -311,12 +340,29 @@ impl Server {
                 self.snapshots.note_capture(Taken { at: now, is_words: false });
                 self.outbox.push_back(Output::Capture(Vec::new()));
             }
+            self.show_keyframe();
             let taken = self.snapshots.newest.unwrap_or(Taken { at: now, is_words: false });
             self.snapshots.files.insert(width, File::Requested { of_newest: true, taken });
             self.snapshots.share.begin(now);
             self.outbox.push_back(Output::Snapshot { width });
         }
         self.timers.set(Timer::File, self.snapshots.poll_timeout());
+    }
+
+    /// Gives the source the key frame that a file is to be made of.
+    fn show_keyframe(&mut self) {
+        let passes_on = self.passes_on(Codec::H264);
+        let Some(keyframe) = self.snapshots.keyframe.as_mut().filter(|_| passes_on) else { return };
+        if !std::mem::replace(&mut keyframe.is_shown, true) {
+            let frame = keyframe.frame.clone();
+            let (captured, codecs) = (frame.captured, Vec::new());
+            self.outbox.push_back(Output::Encode {
+                picture: Raw::Keyframe(frame),
+                captured,
+                codecs,
+                is_reported: false,
+            });
+        }
     }
 
     fn any_stream_takes_part(&self) -> bool {
@@ -367,7 +413,8 @@ impl Server {
                 self.snapshots.files.insert(width, File::Encoded(jpeg.clone(), taken.at));
             }
         }
-        if !taken.is_words {
+        // What browsers decode may be beyond the decoder here.
+        if !taken.is_words && !self.passes_on(Codec::H264) {
             self.note_file(now, made.as_ref().err().copied());
         }
         let problem = self.check_problem(now);

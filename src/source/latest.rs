@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{PictureError, jpeg};
-use crate::media::{Damage, Picture, Samples, Size};
+use super::{PictureError, decode_h264, jpeg};
+use crate::media::{Damage, Frame, Picture, Samples, Size};
 use crate::pipe::check_jpeg;
 use crate::server::Raw;
 
@@ -20,6 +20,7 @@ pub struct Latest {
 enum Origin {
     Nothing,
     Samples(Samples),
+    Keyframe(Frame),
     /// It is kept: whoever asks for a file is given it.
     Jpeg {
         file: Bytes,
@@ -33,6 +34,7 @@ impl Latest {
         let (picture, origin) = match picture {
             Raw::Picture(picture) => (Some(picture), Origin::Nothing),
             Raw::Samples(samples) => (None, Origin::Samples(samples)),
+            Raw::Keyframe(frame) => (None, Origin::Keyframe(frame)),
             Raw::Jpeg(jpeg) => {
                 let file = jpeg.data.into();
                 (None, Origin::Jpeg { file, size: jpeg.size, is_whole: false })
@@ -63,6 +65,10 @@ impl Latest {
         self.picture = match std::mem::replace(&mut self.origin, Origin::Nothing) {
             Origin::Nothing => None,
             Origin::Samples(samples) => Some(samples.into_picture()),
+            Origin::Keyframe(frame) => {
+                let failed = |error| PictureError::new(Damage::DecodeKeyframe, error);
+                Some(decode_h264::decode(frame.data()).map_err(failed)?)
+            }
             Origin::Jpeg { file, size, is_whole } => {
                 let failed = |error| PictureError::new(Damage::Decode, error);
                 let picture = jpeg::decode(&file).map_err(failed)?;

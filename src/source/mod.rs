@@ -2,6 +2,7 @@
 
 mod ball;
 mod contained;
+mod decode_h264;
 pub mod encode;
 pub mod jpeg;
 mod latest;

@@ -126,8 +126,8 @@ pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
             no_picture(&format!("The newest picture cannot be shown: {damage}."), wait)
         }
         SnapshotError::NoPictures => {
-            let sentence = "This server has encoded video only, no pictures: watch it on the page \
-                            at /.";
+            let sentence = "This stream is encoded video, of which there are single pictures only, at \
+                            /snapshot.jpg. Watch it on the page at /.";
             Response::problem(501, Reason::NoPictures, sentence)
         }
         SnapshotError::TooWide { picture_width } => {

@@ -480,6 +480,7 @@ impl World {
                 Raw::Picture(picture) => picture.size(),
                 Raw::Samples(samples) => samples.size,
                 Raw::Jpeg(jpeg) => jpeg.size,
+                Raw::Keyframe(_) => Size { width: 16, height: 16 },
             };
             self.encodes.push((size, codecs.clone()));
             let is_reported = is_reported && !codecs.is_empty();

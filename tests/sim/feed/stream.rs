@@ -40,6 +40,8 @@ pub enum Shows {
     Picture(u64),
     /// A JPEG that cannot be decoded.
     Damaged,
+    /// A key frame, for a file of it.
+    Keyframe,
     /// What comes of damaged bytes.
     Other,
 }
@@ -55,6 +57,7 @@ pub fn shows(picture: &Raw) -> Shows {
             }
         }
         Raw::Samples(_) => Shows::Other,
+        Raw::Keyframe(_) => Shows::Keyframe,
         // SOI, and a comment with the number.
         Raw::Jpeg(jpeg) => match (jpeg.data.get(6..), jpeg.data.get(10)) {
             (_, Some(b'd')) => Shows::Damaged,

@@ -366,6 +366,13 @@ impl FeedRules {
 
     /// A picture is to be encoded, while somebody watches or not.
     pub fn encoded(&mut self, now: Instant, shows: Shows, tally: &mut Tally) -> RuleResult {
+        if shows == Shows::Keyframe {
+            rule!(
+                self.is_h264 && self.is_running,
+                "S11: a key frame for a file, of no stream of them"
+            );
+            return Ok(());
+        }
         if shows != Shows::Words {
             rule!(!self.is_h264, "S11: a picture of a stream that is encoded already");
             return Ok(());

@@ -184,7 +184,10 @@ impl Run {
         rule!(codecs.is_empty() || watched, "S11: a picture is encoded, and nobody watches");
         rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
         let shows = shows(&picture);
-        rule!(is_reported == (shows != Shows::Words), "S11: words pass for a picture");
+        let is_judged = !matches!(shows, Shows::Words | Shows::Keyframe);
+        rule!(is_reported == is_judged, "S11: words pass for a picture");
+        let is_for_file = shows != Shows::Keyframe || codecs.is_empty();
+        rule!(is_for_file, "S11: a key frame for a file is encoded");
         let twice = self.pending.iter().any(|pending| match pending {
             Pending::Encode(other, ..) => {
                 (shows == Shows::Words) == (self::shows(other) == Shows::Words)
