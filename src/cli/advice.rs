@@ -17,7 +17,9 @@ const OVER_AND_OVER: &str = "-re -stream_loop -1";
 /// At the speed of a film. The command ends with it, and is started again.
 const ONCE: &str = "-re";
 /// What ffmpeg cannot begin again: no pictures come after the first time, or an error.
-const PLAYED_ONCE: [&str; 3] = ["MPEG-TS", "MPEG-2", "H.265"];
+const PLAYED_ONCE: [&str; 4] = ["MPEG-TS", "MPEG-2", "MPEG-4 Part 2", "H.265"];
+/// What the name of a container has in it that has no pictures.
+const SOUND: &str = "sound";
 /// What the names of films end with on a web server, which ffmpeg reads faster than they are to be played.
 const FILMS: [&str; 12] =
     ["avi", "flv", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "webm", "wmv"];
@@ -79,10 +81,15 @@ pub(super) fn for_film(file: &Path) -> Option<UsageError> {
     File::open(file).ok()?.take(FIRST_BYTES).read_to_end(&mut first).ok()?;
     let Err(StreamError::Container(container)) = Parser::new().push(&first) else { return None };
     let (name, input) = names(file);
-    let pace = if PLAYED_ONCE.contains(&container) { ONCE } else { OVER_AND_OVER };
-    let command = format!("ffmpeg -v error {pace} -i {input} {PICTURES}");
+    let command = command_for_film(container, &input)?;
     let sentence = format!("{name} is {container}, which ffmpeg reads:\n{}", line(&command));
     Some(UsageError(sentence))
+}
+
+fn command_for_film(container: &str, input: &str) -> Option<String> {
+    let pace = if PLAYED_ONCE.contains(&container) { ONCE } else { OVER_AND_OVER };
+    let command = format!("ffmpeg -v error {pace} -i {input} {PICTURES}");
+    (!container.contains(SOUND)).then_some(command)
 }
 
 /// A path in a sentence, and in a command for ffmpeg: `FILE` where it cannot be written down.
@@ -190,6 +197,16 @@ mod tests {
             assert_eq!(for_film(&path), None, "{bytes:?}");
         }
         assert_eq!(for_film(&folder.0.join("missing")), None);
+    }
+
+    #[test]
+    fn a_film_begins_again_where_ffmpeg_can_begin_again_and_sound_is_no_film() {
+        let begins_again = |container: &str| {
+            command_for_film(container, "FILE").map(|command| command.contains("-stream_loop -1"))
+        };
+        assert_eq!(begins_again("MP4"), Some(true));
+        assert_eq!(begins_again("MPEG-TS"), Some(false));
+        assert_eq!(begins_again("WAV, which is sound,"), None);
     }
 
     #[test]

@@ -73,9 +73,10 @@ impl fmt::Display for StreamError {
         match self {
             StreamError::Container(name) => write!(
                 f,
-                "The stream is {name}, which is not read. Make it H.264 without a container: \
-                 ffmpeg … -c:v libx264 -tune zerolatency -f h264 - (with -c:v copy if it is H.264 \
-                 already), or rpicam-vid --libav-format h264."
+                "The stream is {name}, which is not read. Take the pictures out of it: ffmpeg -i … \
+                 -pix_fmt yuv420p -f yuv4mpegpipe - (with -re before the -i of a film; -c:v copy \
+                 -bsf:v dump_extra=freq=keyframe -f h264 - if it is H.264 without B-frames already), \
+                 or rpicam-vid --libav-format h264."
             ),
             StreamError::Multipart => f.write_str(
                 "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
