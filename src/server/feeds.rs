@@ -10,9 +10,7 @@ use super::frames::FanOut;
 use super::snapshots::Taken;
 use super::{Output, Server, Timer};
 use crate::feed::{Command, Event, Feed, Item};
-use crate::media::{
-    Codec, Damage, Frame, Picture, Samples, Size, has_room_for_words, no_signal,
-};
+use crate::media::{Codec, Damage, Frame, Picture, Samples, Size, has_room_for_words, no_signal};
 use crate::pipe::Jpeg;
 use crate::webrtc::{EndReason, ViewerId};
 
