@@ -328,7 +328,11 @@ impl AnnexB {
             Unit::Skipped => self.end_skipped_slice()?,
             Unit::Sps => {
                 self.seal_for_new_set(out);
-                match self.sets.take_sps(&self.set) {
+                let taken = self.sets.take_sps(&self.set);
+                if taken != Taken::Unreadable {
+                    self.likeness.confirm();
+                }
+                match taken {
                     // The pictures that follow belong to the former one until the next key frame.
                     Taken::Changed(id) if self.active == Some(id) => self.active = None,
                     Taken::Changed(_) | Taken::Unchanged => {}
@@ -413,7 +417,7 @@ impl AnnexB {
         self.seal(out);
         let Some(unit) = self.sealed.take() else { return false };
         self.lack = None;
-        self.likeness.note_picture();
+        self.likeness.confirm();
         out.add(Item::AccessUnit(unit));
         true
     }

@@ -40,8 +40,8 @@ impl Likeness {
         }
     }
 
-    /// A picture is complete.
-    pub fn note_picture(&mut self) {
+    /// A picture is complete, or an SPS can be read.
+    pub fn confirm(&mut self) {
         self.unless = None;
     }
 

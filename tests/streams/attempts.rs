@@ -6,15 +6,14 @@ use ballcast::feed::{Command, Config, Event, Feed, Kind, Status};
 use ballcast::server::Input;
 
 use super::support::world::World;
-use super::{IDR_SLICE, PARAMETER_SETS, unit, world};
+use super::{unit, world, y4m_picture};
 
 const SECOND: Duration = Duration::from_secs(1);
 const B_SLICE: &[u8] = &[0, 0, 0, 1, 0x01, 0x9e, 0x38, 0x81];
 
 #[test]
 fn a_file_with_b_frames_is_a_failure_with_pauses_whatever_it_begins_with() {
-    let bytes =
-        [PARAMETER_SETS, IDR_SLICE, &[0x81, 0x55], &unit(2, false), B_SLICE, B_SLICE].concat();
+    let bytes = [&unit(1, true)[..], B_SLICE, B_SLICE].concat();
     let mut world = world(Kind::File);
     let viewer = world.join();
     world.feed_commands = vec![Command::Read];
@@ -67,8 +66,8 @@ fn writers_of_a_named_pipe_that_fail_are_not_read_ten_times_a_second_and_the_nex
 }
 
 fn y4m(rate: &str, pictures: usize) -> Vec<u8> {
-    let header = format!("YUV4MPEG2 W2 H2 F{rate}\n");
-    [header.as_bytes(), &b"FRAME\nabcdef".repeat(pictures)].concat()
+    let header = format!("YUV4MPEG2 W16 H16 F{rate}\n");
+    [header.as_bytes(), &y4m_picture().repeat(pictures)].concat()
 }
 
 /// A source that sends a picture each so many seconds runs from its second picture on.
@@ -92,7 +91,7 @@ fn assert_runs(mut world: World, first: &[u8], next: &[u8], period: Duration, fr
 #[test]
 fn a_slow_source_runs_as_it_declares_or_as_it_was_measured_until_its_picture_is_overdue() {
     for kind in [Kind::Command, Kind::Fifo] {
-        let picture = b"FRAME\nabcdef";
+        let picture = &y4m_picture();
         assert_runs(world(kind), &y4m("1:5", 1), picture, 5 * SECOND, 0);
         assert_runs(world(kind), &y4m("1:30", 1), picture, 30 * SECOND, 0);
         assert_runs(world(kind), &y4m("25:1", 1), picture, 3 * SECOND, 1);
