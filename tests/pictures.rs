@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::chromium::Chromium;
 use support::process::{Server, request};
+use support::scripts::LIVE;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
@@ -179,6 +181,38 @@ fn a_colour_is_the_same_whatever_format_the_source_has() {
         let shown = colour_in(&file.body);
         let is_near = shown.iter().zip(expected).all(|(is, should)| is.abs_diff(should) <= 4);
         assert!(is_near, "{raw}: {shown:?} for {expected:?}");
+    }
+}
+
+/// The colour in the middle of the video.
+const COLOUR_OF_VIDEO: &str = "(() => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [64, 64];
+    const context = canvas.getContext('2d');
+    context.drawImage(document.querySelector('video'), 0, 0, 64, 64);
+    return Array.from(context.getImageData(32, 32, 1, 1).data.slice(0, 3));
+})()";
+
+#[test]
+fn chromium_shows_the_colours_of_raw_pictures_in_every_size() {
+    let mut chromium = Chromium::start();
+    let colour = [0x20, 0x60, 0xc0];
+    for (raw, output) in [
+        ("640x480@10:bgr24", "-vf scale=640:480 -pix_fmt bgr24"),
+        ("1280x720@10:bgr24", "-vf scale=1280:720 -pix_fmt bgr24"),
+        ("1280x720@10,bt709", "-vf scale=1280:720:out_color_matrix=bt709 -pix_fmt yuv420p"),
+    ] {
+        let path = path("colour.raw");
+        std::fs::write(&path, one_colour(colour, &format!("{output} -f rawvideo"))).unwrap();
+        let server = Server::start(&[path.to_str().unwrap(), "--raw", raw]);
+        server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+        let tab = chromium.open_window(&server.url());
+        chromium.wait_for(&tab, LIVE);
+        let shown: Vec<u8> =
+            serde_json::from_value(chromium.evaluate(&tab, COLOUR_OF_VIDEO)).unwrap();
+        let is_near = shown.iter().zip(colour).all(|(is, should)| is.abs_diff(should) <= 8);
+        assert!(is_near, "{raw}: {shown:?} for {colour:?}");
+        chromium.close(&tab);
     }
 }
 

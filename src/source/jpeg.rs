@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::media::Ball;
-    use crate::pipe::{Item, Parser};
+    use crate::pipe::{Item, Parser, check_jpeg};
     use crate::source::snapshot;
 
     #[test]
@@ -187,6 +187,54 @@ mod tests {
         let samples = [&picture.y, &picture.u, &picture.v].map(|plane| plane.at(20, 20));
         let is_red = samples.iter().zip([81, 90, 240]).all(|(is, should)| is.abs_diff(should) < 4);
         assert!(is_red, "{samples:?}");
+    }
+
+    /// A picture with detail, as baseline JPEG.
+    fn detailed(sampling: SamplingFactor, restart_interval: u16) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(1);
+        let pixels: Vec<u8> =
+            (0..200 * 120 * 3).map(|at| (at / 9 % 200) as u8 ^ random.u8(..32)).collect();
+        let mut file = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut file, 80);
+        encoder.set_sampling_factor(sampling);
+        encoder.set_restart_interval(restart_interval);
+        encoder.encode(&pixels, 200, 120, jpeg_encoder::ColorType::Rgb).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_an_encoder_writes_is_whole_and_what_lacks_or_has_more_is_not() {
+        use SamplingFactor::*;
+        for sampling in [F_1_1, F_2_1, F_1_2, F_2_2, F_4_1, F_4_2, F_1_4, F_2_4] {
+            for restart_interval in [0, 1, 7] {
+                let file = detailed(sampling, restart_interval);
+                let name = format!("{sampling:?} {restart_interval}");
+                assert_eq!(check_jpeg(&file), Ok(()), "{name}");
+                let end = file.len() - 2;
+                let padded = [&file[..end], &[0; 30], &file[end..]].concat();
+                assert_eq!(check_jpeg(&padded), Ok(()), "{name}");
+                let lacking = [&file[..end - 10], &file[end..]].concat();
+                assert!(check_jpeg(&lacking).is_err(), "{name}");
+                let longer = [&file[..end], &[0x5a; 10], &file[end..]].concat();
+                assert!(check_jpeg(&longer).is_err(), "{name}");
+                assert!(check_jpeg(&file[..end]).is_err(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn most_damage_inside_is_found() {
+        let file = detailed(SamplingFactor::F_2_1, 0);
+        let scan = file.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+        let mut random = fastrand::Rng::with_seed(1);
+        let found = (0..400).filter(|_| {
+            let mut damaged = file.clone();
+            let at = random.usize(scan..file.len() - 200);
+            damaged.drain(at..at + 150);
+            check_jpeg(&damaged).is_err()
+        });
+        let found = found.count();
+        assert!(found >= 380, "{found} of 400");
     }
 
     #[test]
