@@ -163,9 +163,12 @@ fn each_example_for_the_service_plays_when_it_is_uncommented() {
 
 /// The last line of what the program says to this source, to be typed in its place.
 fn advice(source: &str) -> String {
-    let output = Command::new(binary()).arg(source).output().unwrap();
+    // On a terminal, as a URL is cut elsewhere.
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", r#""$BINARY" "$SOURCE""#, "/dev/null"]);
+    let output = terminal.env("BINARY", binary()).env("SOURCE", source).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
     println!("{said}");
     let line = said.lines().last().unwrap().trim_start();
     assert!(line.starts_with("ballcast --exec "), "{said}");

@@ -456,7 +456,8 @@ fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
     chromium.wait_for(&tab, &format!("{shown} === '{sentence}'"));
     let retry = "document.querySelector('#next').textContent.includes('tries again in')";
     chromium.wait_for(&tab, retry);
-    assert_eq!(chromium.evaluate(&tab, "document.title"), "No picture · 127.0.0.1");
+    let title = format!("No picture · {}", server.address);
+    assert_eq!(chromium.evaluate(&tab, "document.title"), title.as_str());
     assert_eq!(chromium.evaluate(&tab, "ballcast.state"), "live");
     let stages = "[ballcast.stage, document.querySelector('#page').dataset.stage, ballcast.error]";
     let expected = serde_json::json!(["no-picture", "no-picture", sentence]);

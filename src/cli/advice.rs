@@ -28,26 +28,29 @@ const PLAYLISTS: [&str; 3] = ["m3u8", "mpd", "ts"];
 /// What a shell takes as it is, beside letters and digits.
 const PLAIN: &str = "%+,-./:=@_";
 
-/// What to type in place of a URL, if the source is one (RFC 3986, 3.1).
+/// What to type in place of a URL, if the source is one (RFC 3986, 3.1). A sentence may end up in the log of a
+/// service, or in a report to somebody else: all of the URL is in it on a terminal only.
 pub(super) fn for_url(source: &str) -> Option<UsageError> {
+    for_url_shown(source, stderr().is_terminal())
+}
+
+fn for_url_shown(source: &str, is_whole: bool) -> Option<UsageError> {
     let (scheme, rest) = source.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     if !is_scheme || rest.is_empty() || source.contains(char::is_control) {
         return None;
     }
-    // A sentence may end up in the log of a service, or in a report to somebody else.
-    let is_secret = rest.split('/').next()?.contains('@') || rest.contains('?');
-    let is_cut = is_secret && !stderr().is_terminal();
-    let url = if is_cut { shown(source) } else { source.to_owned() };
+    let name = shown(source);
+    let is_cut = name != source && !is_whole;
+    let input = quoted(if is_cut { &name } else { source });
     let note = if is_cut { " (with all of the URL, which may hold a password)" } else { "" };
-    let command = command_for_url(&scheme.to_ascii_lowercase(), &url);
-    let (sentence, name) = (format!("is a URL, which ffmpeg reads{note}"), shown(source));
+    let command = command_for_url(&scheme.to_ascii_lowercase(), source, &input);
+    let sentence = format!("is a URL, which ffmpeg reads{note}");
     Some(UsageError(format!("{name} {sentence}:\n{}", line(&command))))
 }
 
-fn command_for_url(scheme: &str, url: &str) -> String {
-    let input = quoted(url);
+fn command_for_url(scheme: &str, url: &str, input: &str) -> String {
     if matches!(scheme, "rtsp" | "rtsps") {
         return format!(
             "ffmpeg -v error -rtsp_transport tcp -i {input} -an -c:v copy \
@@ -219,7 +222,7 @@ mod tests {
             ("udp://239.0.0.1:5004", &["-i"]),
             ("RTSP://camera/stream", &["-rtsp_transport", "tcp", "-i"]),
         ] {
-            let sentence = for_url(url).unwrap().to_string();
+            let sentence = for_url_shown(url, true).unwrap().to_string();
             let words = words(&sentence);
             assert_eq!(words[2..2 + before.len()], *before, "{sentence}");
             assert_eq!(words[2 + before.len()], url, "{sentence}");
@@ -230,12 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_not_logged() {
-        for url in ["rtsp://user:hunter2@camera/stream", "http://camera/?password=hunter2"] {
-            let sentence = for_url(url).unwrap().to_string();
-            let is_shown = sentence.contains("hunter2");
-            assert_eq!(is_shown, stderr().is_terminal(), "{sentence}");
-            assert_eq!(sentence.contains("all of the URL"), !is_shown, "{sentence}");
+    fn what_may_be_a_password_in_a_url_is_not_logged() {
+        for url in [
+            "rtsp://user:hunter2@camera/stream",
+            "http://camera/?password=hunter2",
+            "http://camera/hunter2/film.mp4",
+        ] {
+            for is_terminal in [true, false] {
+                let sentence = for_url_shown(url, is_terminal).unwrap().to_string();
+                assert_eq!(sentence.contains("hunter2"), is_terminal, "{sentence}");
+                assert_eq!(sentence.contains("all of the URL"), !is_terminal, "{sentence}");
+            }
         }
     }
 

@@ -1,0 +1,241 @@
+use super::*;
+use crate::driver::Origin;
+use crate::driver::test_folder::TestFolder;
+use crate::feed::RawPictures;
+use crate::http::Url;
+use crate::media::{Layout, Matrix, PixelFormat};
+
+fn flags(line: &str) -> Result<Flags, UsageError> {
+    flags_with(line, None)
+}
+
+fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
+    let token = variable.map(OsString::from);
+    flags_in(line, Environment { token, ..Environment::default() })
+}
+
+fn flags_in(line: &str, environment: Environment) -> Result<Flags, UsageError> {
+    let arguments = line.split_whitespace().map(OsString::from);
+    match parse(arguments, environment)? {
+        Command::Serve(flags) => Ok(*flags),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_flag_is_understood() {
+    let flags = flags(
+        "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
+         --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
+         --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
+         --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --title Porch --token abc-._~+/== \
+         --publish http://media.example/whip",
+    );
+    let expected = Flags {
+        port: 0,
+        bind: vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()],
+        size: Size { width: 1280, height: 720 },
+        frames_per_second: 25,
+        quality: Quality::Bitrate(2_000_000),
+        max_viewers: 3,
+        max_viewers_per_address: 2,
+        max_offers_per_second: 1,
+        allow_hosts: vec!["camera.example".into()],
+        allow_origins: vec!["https://home.example:8123".into()],
+        trusted_proxies: ["127.0.0.1", "fd00::/8"].map(|it| Network::parse(it).unwrap()).into(),
+        announced: vec![[192, 168, 1, 20].into()],
+        token: Token::parse("abc-._~+/=="),
+        targets: vec![Target {
+            url: Url::parse("http://media.example/whip").unwrap(),
+            token: None,
+        }],
+        state: None,
+        stamp: true,
+        title: Some("Porch".into()),
+        qr: true,
+        source: Source::Ball,
+        source_interval: None,
+    };
+    assert_eq!(flags, Ok(expected));
+}
+
+#[test]
+fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
+    let wrong = [
+        ("--port 65536", ["--port", "'65536'", "0 to 65535"]),
+        ("--port x", ["--port", "'x'", "0 to 65535"]),
+        ("--bind device", ["--bind", "'device'", "192.168.1.20"]),
+        ("--size 641x480", ["--size", "'641x480'", "even"]),
+        ("--size 640", ["--size", "'640'", "WxH"]),
+        ("--size 4096x2160", ["--size", "'4096x2160'", "3840x2160"]),
+        ("--fps 0", ["--fps", "'0'", "1 to 120"]),
+        ("--bitrate 1", ["--bitrate", "'1'", "50 to 50000"]),
+        ("--max-viewers 0", ["--max-viewers", "'0'", "1 to 10000"]),
+        ("--allow-host http://x", ["--allow-host", "'http://x'", "host name"]),
+        ("--allow-origin x", ["--allow-origin", "'x'", "https://home.example:8123"]),
+        ("--allow-origin http://x/y", ["--allow-origin", "'http://x/…'", "without a path"]),
+        ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
+        ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
+        ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
+        ("--title=", ["--title", "''", "1 to 100 characters"]),
+        ("--title \u{7}", ["--title", "\\u{7}", "1 to 100 characters"]),
+        ("--check-health x", ["--check-health", "'x'", "http://127.0.0.1:8080"]),
+        ("--check-health https://x", ["--check-health", "'https://x'", "URL"]),
+        ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
+    ];
+    for (line, expected) in wrong {
+        let sentence = flags(line).unwrap_err().to_string();
+        for part in expected {
+            assert!(sentence.contains(part), "{line}: {sentence}");
+        }
+    }
+}
+
+#[test]
+fn a_token_comes_one_way_only_and_no_sentence_repeats_it() {
+    assert_eq!(flags("").unwrap().token, None);
+    let token = Token::parse("opensesame");
+    assert_eq!(flags_with("", Some("opensesame")).unwrap().token, token);
+    let folder = TestFolder::new("flags");
+    let file = |name: &str, text: &str| {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        format!("--token-file {}", path.display())
+    };
+    assert_eq!(flags(&file("right", "opensesame\n")).unwrap().token, token);
+    let missing = format!("--token-file {}", folder.0.join("missing").display());
+    let wrong = [
+        ("--token secret", None, ["--token", "8 to 256"]),
+        ("--token wörtlich-geheim", None, ["--token", "letters"]),
+        ("", Some(""), ["BALLCAST_TOKEN", "nothing"]),
+        ("", Some("secret secret"), ["BALLCAST_TOKEN", "something else"]),
+        (&file("empty", "\n"), None, ["empty has nothing", "8 to 256"]),
+        (&file("lines", "secretone\nsecrettwo\n"), None, ["lines has something else", "letters"]),
+        (&missing, None, ["missing cannot be read", "No such file"]),
+        ("--token secretone --token secretone", None, ["once", "--token-file"]),
+        ("--token secretone", Some("secretone"), ["once", "BALLCAST_TOKEN"]),
+        (&file("both", "secretone"), Some("secretone"), ["once", "BALLCAST_TOKEN"]),
+    ];
+    for (line, variable, expected) in wrong {
+        let sentence = flags_with(line, variable).unwrap_err().to_string();
+        assert!(expected.iter().all(|part| sentence.contains(part)), "{line}: {sentence}");
+        assert!(!sentence.contains("secret") && !sentence.contains("geheim"), "{sentence}");
+    }
+    assert!(!format!("{:?}", flags("--token opensesame")).contains("opensesame"));
+}
+
+#[test]
+fn the_token_of_a_systemd_unit_counts_where_no_other_is_given() {
+    let folder = TestFolder::new("unit");
+    let token = |line: &str| {
+        let credentials = Some(folder.0.clone());
+        let environment = Environment { credentials, ..Environment::default() };
+        flags_in(line, environment).map(|flags| flags.token)
+    };
+    assert_eq!(token(""), Ok(None), "a unit may have none");
+    std::fs::write(folder.0.join("ballcast.token"), "opensesame\n").unwrap();
+    assert_eq!(token(""), Ok(Token::parse("opensesame")));
+    assert_eq!(token("--token another-one"), Ok(Token::parse("another-one")));
+    std::fs::write(folder.0.join("ballcast.token"), "secret").unwrap();
+    let sentence = token("").unwrap_err().to_string();
+    assert!(sentence.starts_with("The credential ballcast.token has something"), "{sentence}");
+}
+
+#[test]
+fn the_first_folder_of_a_unit_is_for_what_is_kept() {
+    for (variable, folder) in [
+        (None, None),
+        (Some(""), None),
+        (Some("/var/lib/ballcast"), Some("/var/lib/ballcast")),
+        (Some("/var/lib/ballcast:/var/lib/other"), Some("/var/lib/ballcast")),
+    ] {
+        let state = variable.map(OsString::from);
+        let flags = flags_in("", Environment { state, ..Environment::default() }).unwrap();
+        assert_eq!(flags.state, folder.map(PathBuf::from), "{variable:?}");
+    }
+}
+
+#[test]
+fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
+    assert_eq!(flags("").unwrap().source, Source::Ball);
+    let origin = Origin::Command("camera".into());
+    for (format, layout, matrix) in [
+        ("", Layout::I420, Matrix::Bt601),
+        (":i420", Layout::I420, Matrix::Bt601),
+        (",bt709", Layout::I420, Matrix::Bt709),
+        (":nv12,bt709", Layout::Nv12, Matrix::Bt709),
+        (":bgr24", Layout::Bgr24, Matrix::Bt601),
+        (":rgb24", Layout::Rgb24, Matrix::Bt601),
+        (":gray8", Layout::Gray8, Matrix::Bt601),
+    ] {
+        let raw = Some(RawPictures {
+            size: Size { width: 1280, height: 720 },
+            pixels: PixelFormat { matrix, ..PixelFormat::usual(layout) },
+            frames_per_second: 30,
+        });
+        let line = format!("--exec camera --raw 1280x720@30{format} --bitrate 500");
+        let expected = Source::Stream { origin: origin.clone(), raw };
+        assert_eq!(flags(&line).unwrap().source, expected, "{format}");
+    }
+    let stamped = flags("--exec=camera --stamp").unwrap();
+    assert_eq!((stamped.source, stamped.stamp), (Source::Stream { origin, raw: None }, true));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let expected = Source::Stream { origin: Origin::File(file.into()), raw: None };
+    assert_eq!(flags(file).unwrap().source, expected);
+}
+
+#[test]
+fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
+    let directory = env!("CARGO_MANIFEST_DIR");
+    let wrong = [
+        ("--size 64x64 --exec camera", ["--size", "ball", "of its own"]),
+        ("--exec camera --fps 25", ["--fps", "ball", "of its own"]),
+        ("--raw 640x480@30", ["--raw", "--exec", "no source"]),
+        ("--exec one --exec two", ["one source", "--exec", "PATH"]),
+        ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),
+        ("--exec=", ["--exec", "''", "command"]),
+        ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
+        (directory, [directory, "is a directory", "named pipe"]),
+        ("/dev/null", ["/dev/null", "is a device", "--exec"]),
+        ("rtsp://camera:554", ["rtsp://camera:554", "is a URL", "-i rtsp://camera:554 -an"]),
+        ("--source-interval 60", ["--source-interval", "--exec", "there is none"]),
+        ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
+        ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
+        ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
+        ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
+        ("--exec camera --raw 640x480@30:bgr", ["'640x480@30:bgr'", "bgr24", "gray8"]),
+        ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "nv12 only"]),
+        ("--exec camera --raw 64x64@9:i420,bt2020", ["bt2020'", "[,bt709]", "FORMAT"]),
+    ];
+    for (line, expected) in wrong {
+        let sentence = flags(line).unwrap_err().to_string();
+        for part in expected {
+            assert!(sentence.contains(part), "{line}: {sentence}");
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_words_too() {
+    let command = |word: &str| parse([OsString::from(word)], Environment::default());
+    for word in ["help", "--help", "-h"] {
+        assert!(matches!(command(word), Ok(Command::Help)), "{word}");
+    }
+    for word in ["version", "--version", "-V"] {
+        assert!(matches!(command(word), Ok(Command::Version)), "{word}");
+    }
+}
+
+#[test]
+fn unknown_flags_and_missing_values_are_errors() {
+    for (line, sentence) in [
+        ("--frobnicate", "There is no option --frobnicate. See ballcast --help."),
+        ("--prot=80", "There is no option --prot. Is it --port? See ballcast --help."),
+        ("-port 80", "There is no option -port. Is it --port? See ballcast --help."),
+    ] {
+        assert_eq!(flags(line).unwrap_err().to_string(), sentence);
+    }
+    assert!(flags("--port").unwrap_err().to_string().contains("--port"));
+    assert!(flags("somewhere").is_err());
+    assert!(flags("--stamp=yes").is_err());
+}
