@@ -341,6 +341,7 @@ fn date() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
+static PAGE: LazyLock<assets::Page> = LazyLock::new(|| assets::Page::new(Some("Porch")));
 static ACCESS: LazyLock<AccessPolicy> = LazyLock::new(|| AccessPolicy {
     names: vec!["camera".to_owned()],
     addresses: vec![ADDRESS],
@@ -361,12 +362,12 @@ fn answer(request: &Request) -> Response {
     match routes::route(&request.head).expect("admitted, so there is a route") {
         Route::Asset(asset) => {
             let visitor = ACCESS.visitor(ADDRESS, &request.head);
-            assets::respond(asset, &request.head, &visitor, &ACCESS)
+            assets::respond(asset, &PAGE, &request.head, &visitor, &ACCESS)
         }
         Route::Server => routes::server_options(),
         Route::Stats | Route::Metrics => Response::new(204),
         Route::Health => health::answer(None),
-        Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into()),
+        Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into(), UNIX_EPOCH),
         Route::MotionJpeg => snapshot::refusal(SnapshotError::NoPictures, Duration::ZERO),
         Route::Whep | Route::WhepSession(_) => whep::presence(),
         Route::Offer if request.body.is_empty() => {

@@ -130,6 +130,7 @@ impl Feed {
         if self.attempt.is_open() && self.watch.fruitless_since(now, lately).is_some() {
             return self.blame_fruitless(now);
         }
+        self.attempt.is_blamed = false;
         self.set_status(now, Status::Silent);
     }
 

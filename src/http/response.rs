@@ -81,7 +81,7 @@ impl Response {
         response
     }
 
-    /// Turns a refusal into a page with its sentence, where [a person](Head::wants_page) reads it. Any
+    /// Turns a refusal into a page with its sentence, where [a person](super::Head::wants_page) reads it. Any
     /// other response stays as it is. There is nothing in the page to press, so pages of all sites may
     /// show it in a frame: whoever looks at one gets the reason, too.
     pub fn for_reader(mut self, wants_page: bool) -> Self {

@@ -33,7 +33,7 @@ const INSIDE: &str = "BALLCAST_TEST_NETWORK";
 /// Its name and itself.
 type Test = (&'static str, fn(&Network));
 
-const TESTS: [Test; 13] = [
+const TESTS: [Test; 14] = [
     ("the_ball_is_shown_across_a_router", plays),
     ("loss_is_repaired_before_it_is_seen", loss),
     ("a_link_that_was_down_brings_the_picture_back", link_down),

@@ -65,10 +65,14 @@ struct Opening {
     /// When the last picture has come out that is not damaged: those of H.264 do when the next one
     /// begins, at the latest.
     complete: Option<Instant>,
+    /// It may have come out since then: the next one's first bytes may have told that it is complete.
+    may_be_out: Option<Instant>,
     /// Which one.
     last: Option<u64>,
     /// Those that are complete, and need not have come out.
     waiting: Vec<u64>,
+    /// When the first bytes came after them.
+    goes_on_since: Option<Instant>,
     /// The last one that has begun.
     begun: Option<u64>,
     group: Option<GroupSeen>,
@@ -250,10 +254,10 @@ impl FeedRules {
     }
 
     fn killed(&mut self, now: Instant, signal: Signal, tally: &mut Tally) -> RuleResult {
-        let Opening { at, ended_at, complete, is_bad, .. } = self.opening;
+        let Opening { at, ended_at, may_be_out, is_bad, .. } = self.opening;
         let passed = |since: Option<Instant>, time| since.is_some_and(|since| now >= since + time);
-        let hangs = passed(complete, HANGS_AFTER)
-            || complete.is_none() && passed(at, STARTS_WITHIN)
+        let hangs = passed(may_be_out, HANGS_AFTER)
+            || may_be_out.is_none() && passed(at, STARTS_WITHIN)
             || passed(ended_at, ENDS_WITHIN);
         let Some(signals) = &mut self.process else {
             return Err(format!("S18: {signal:?} to a command that is gone"));
@@ -328,6 +332,9 @@ impl FeedRules {
         if let Some(group) = &mut opening.group {
             group.bytes += piece.bytes.len();
         }
+        if !opening.waiting.is_empty() {
+            opening.goes_on_since.get_or_insert(now);
+        }
         opening.waiting.extend(&piece.completes);
         let begun = opening.begun;
         let comes_out = |number: &u64| !self.is_h264 || begun.is_some_and(|begun| *number < begun);
@@ -335,6 +342,7 @@ impl FeedRules {
         opening.waiting.retain(|number| !comes_out(number));
         let Some(last) = out else { return };
         (opening.complete, opening.last) = (Some(now), out);
+        opening.may_be_out = opening.goes_on_since.take().or(Some(now));
         if let Some((_, bytes)) = opening.keyframe.take_if(|(keyframe, _)| *keyframe <= last) {
             opening.group =
                 Some(GroupSeen { begun_at: now, kept_since: now + TAKEN_WITHIN, bytes });
@@ -393,7 +401,8 @@ impl FeedRules {
             self.changed_at = Some(now);
             self.begun_again.push(now);
         }
-        let Opening { bytes, complete, at, is_bad, ended_at, largest, .. } = self.opening;
+        let Opening { bytes, complete, may_be_out, at, is_bad, ended_at, largest, .. } =
+            self.opening;
         if at.is_some() {
             // After an error they are not even counted.
             let is_refused = is_bad && matches!(feed.status(), Status::Failed { .. });
@@ -417,7 +426,7 @@ impl FeedRules {
         if is_bad || at.is_none() {
             return Ok(());
         }
-        let lately = complete.is_some_and(|at| now < at + SILENT_AFTER);
+        let lately = may_be_out.is_some_and(|at| now < at + SILENT_AFTER);
         let taken = complete.is_some_and(|at| now > at + TAKEN_WITHIN);
         let goes_on = lately && taken && ended_at.is_none() && !self.is_over;
         let is_found_bad = is_damaged(feed) && !self.is_found_good(now);
