@@ -67,6 +67,10 @@ pub fn offer_only(codecs: &str) -> String {
 /// How many consecutive frames a browser may skip on a busy machine.
 pub const MOST_SKIPPED: usize = 30;
 
+/// How many of the frames that are measured a busy browser may draw late: then it draws the next one, and that
+/// once more in its own turn.
+const MOST_DRAWN_LATE: usize = 6;
+
 /// The bounding box of the green pixels, and the size of the picture, for each of the next 60 frames.
 pub const DISCS: &str = "new Promise((resolve) => {
     const video = document.querySelector('video');
@@ -115,7 +119,10 @@ pub fn follow(discs: &Value) -> Vec<usize> {
             [0, 1, 2, 3, 4, 5].map(|index| seen[index].as_f64().unwrap());
         (ball::middle(left, right, width), ball::middle(top, bottom, height))
     };
-    let centres: Vec<(f64, f64)> = discs.as_array().unwrap().iter().map(centre).collect();
+    let mut centres: Vec<(f64, f64)> = discs.as_array().unwrap().iter().map(centre).collect();
+    let measured = centres.len();
+    centres.dedup();
+    assert!(centres.len() + MOST_DRAWN_LATE >= measured, "frames repeat: {centres:?}");
     ball::follow(&centres, MOST_SKIPPED).unwrap()
 }
 
