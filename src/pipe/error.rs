@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Format;
 use crate::foreign::Foreign;
 
 /// The most that is shown of what a stream says.
@@ -12,6 +13,8 @@ const WORDS_MAX_CHARS: usize = 100;
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
+    /// Sound alone, in a format of this name.
+    Sound(&'static str),
     /// A container, or a codec, of this name.
     Container(&'static str),
     /// MJPEG as web servers send it, with a header before each JPEG.
@@ -38,6 +41,8 @@ pub enum StreamError {
     OddSize(u64, u64),
     /// JPEGs of a kind that is not decoded: what they have.
     Jpeg(&'static str),
+    /// What is said to be pictures without headers begins with that of this format.
+    NotRaw(Format),
     /// A header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
     /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
@@ -71,6 +76,15 @@ pub enum Lack {
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StreamError::NotRaw(format) => write!(
+                f,
+                "The stream is {}, and --raw is for pictures without headers: leave --raw out, or \
+                 write such pictures: rpicam-vid --codec yuv420, ffmpeg -pix_fmt yuv420p -f rawvideo.",
+                format.name()
+            ),
+            StreamError::Sound(name) => {
+                write!(f, "The stream is {name}, which is sound and has no pictures.")
+            }
             StreamError::Container(name) => write!(
                 f,
                 "The stream is {name}, which is not read. Take the pictures out of it: ffmpeg -i … \

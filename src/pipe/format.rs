@@ -54,17 +54,19 @@ const CONTAINERS: [(&[u8], &str); 21] = [
     (b"qoif", "QOI"),
     (b"P5\n", "PGM"),
     (b"P6\n", "PPM"),
-    (b"fLaC", "FLAC, which is sound,"),
-    (b"ID3", "MP3, which is sound,"),
+    (b"fLaC", "FLAC"),
+    (b"ID3", "MP3"),
     (&[0x1f, 0x8b, 8], "compressed by gzip"),
     (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed by xz"),
     (b"PK\x03\x04", "a ZIP archive"),
 ];
 
+/// Those that have no pictures.
+const SOUND: [&str; 3] = ["FLAC", "MP3", "WAV"];
+
 /// What RIFF holds, after four bytes of length.
 const RIFF: &[u8] = b"RIFF";
-const RIFF_KINDS: [(&[u8; 4], &str); 3] =
-    [(b"AVI ", "AVI"), (b"WAVE", "WAV, which is sound,"), (b"WEBP", "WebP")];
+const RIFF_KINDS: [(&[u8; 4], &str); 3] = [(b"AVI ", "AVI"), (b"WAVE", "WAV"), (b"WEBP", "WebP")];
 
 /// The first boxes of MP4 files and fragments (ISO/IEC 14496-12), after four bytes of length.
 const MP4_BOXES: [&[u8; 4]; 7] = [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip"];
@@ -73,7 +75,8 @@ const MP4_BOXES: [&[u8; 4]; 7] = [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b
 /// is an answer for every [`DETECT_MAX_BYTES`] bytes.
 ///
 /// # Errors
-/// [`StreamError::Container`], [`StreamError::Multipart`], [`StreamError::UnknownFormat`].
+/// [`StreamError::Container`], [`StreamError::Sound`], [`StreamError::Multipart`],
+/// [`StreamError::UnknownFormat`].
 pub fn detect(first: &[u8]) -> Result<Option<Format>, StreamError> {
     let first = &first[..first.len().min(DETECT_MAX_BYTES)];
     if first.starts_with(Y4M) {
@@ -86,7 +89,8 @@ pub fn detect(first: &[u8]) -> Result<Option<Format>, StreamError> {
         return Err(StreamError::Multipart);
     }
     if let Some(name) = container(first) {
-        return Err(StreamError::Container(name));
+        let is_sound = SOUND.contains(&name);
+        return Err(if is_sound { StreamError::Sound(name) } else { StreamError::Container(name) });
     }
     if let Some(unit) = after_start_code(first) {
         match *unit {
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(found(b"GIF89a\x01\0"), container("GIF"));
         assert_eq!(found(b"RIFF\x24\0\0\0WEBPVP8 "), container("WebP"));
         assert_eq!(found(b"RIFF\x24\0\0\0AVI LIST"), container("AVI"));
-        assert_eq!(found(b"RIFF\x24\0\0\0WAVEfmt "), container("WAV, which is sound,"));
+        assert_eq!(found(b"RIFF\x24\0\0\0WAVEfmt "), Err(StreamError::Sound("WAV")));
         assert_eq!(found(b"RIFF\x24\0\0\0RMIDdata"), container("RIFF"));
         assert_eq!(found(b"nut/multimedia container\0"), container("NUT"));
         assert_eq!(found(b"FLV\x01\x05"), container("FLV"));

@@ -331,10 +331,7 @@ impl Parser {
             State::AnnexB(annex_b) => annex_b.push(bytes, out),
             State::Y4m(y4m) => y4m.push(bytes, out),
             State::Mjpeg(mjpeg) => mjpeg.push(bytes, out),
-            State::Raw(raw) => {
-                raw.push(bytes, out);
-                Ok(())
-            }
+            State::Raw(raw) => raw.push(bytes, out),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Pictures without headers: the planes of one after those of the other, without padding.
 
-use super::{Item, Output};
+use super::format::Y4M;
+use super::{Format, Item, Output, StreamError};
 use crate::media::{PixelFormat, Samples, Size};
 use crate::work;
 
@@ -53,31 +54,62 @@ impl PlaneReader {
     }
 }
 
+/// So many of the first bytes of a stream tell a header.
+const HEADER_BYTES: usize = 10;
+
 /// The parser of one stream.
-pub struct Raw(PlaneReader);
+pub struct Raw {
+    pictures: PlaneReader,
+    /// The first bytes, at most [`HEADER_BYTES`].
+    first: Vec<u8>,
+}
 
 impl Raw {
     /// A parser of pictures of this size, which is even and bounded.
     pub fn new(size: Size, format: PixelFormat) -> Raw {
-        Raw(PlaneReader::new(size, format))
+        Raw { pictures: PlaneReader::new(size, format), first: Vec::new() }
     }
 
     /// Takes the next bytes of the stream.
-    pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) {
+    ///
+    /// # Errors
+    /// [`StreamError::NotRaw`]: it begins with a header.
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), StreamError> {
+        let lacks = HEADER_BYTES - self.first.len();
+        if lacks > 0 {
+            self.first.extend_from_slice(&bytes[..lacks.min(bytes.len())]);
+            if let Some(format) = format_of(&self.first) {
+                return Err(StreamError::NotRaw(format));
+            }
+        }
         while !bytes.is_empty() {
-            if let Some(item) = self.0.take(&mut bytes) {
+            if let Some(item) = self.pictures.take(&mut bytes) {
                 out.add(item);
             }
         }
+        Ok(())
     }
 
     /// The stream has ended.
     pub fn finish(&mut self, out: &mut Output) {
-        out.counters.damaged += u64::from(self.0.is_under_way());
+        out.counters.damaged += u64::from(self.pictures.is_under_way());
     }
 
     pub fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.pictures.bytes()
+    }
+}
+
+/// The format of a stream whose first bytes are no pixels: an SPS of a profile, the first segment of a
+/// JPEG file, or the word of yuv4mpeg2.
+fn format_of(first: &[u8]) -> Option<Format> {
+    match first {
+        [0, 0, 0, 1, 0x27 | 0x47 | 0x67, 66 | 77 | 88 | 100 | 110 | 122 | 244, ..] => {
+            Some(Format::H264)
+        }
+        [0xff, 0xd8, 0xff, 0xc4 | 0xdb | 0xe0..=0xef, ..] => Some(Format::Mjpeg),
+        _ if first.starts_with(Y4M) => Some(Format::Y4m),
+        _ => None,
     }
 }
 
@@ -92,7 +124,7 @@ mod tests {
         let mut out = Output::default();
         let mut raw = Raw::new(SIZE, PixelFormat::usual(layout));
         for piece in stream.chunks(piece_bytes) {
-            raw.push(piece, &mut out);
+            raw.push(piece, &mut out).unwrap();
             assert!(raw.bytes() <= 24);
         }
         raw.finish(&mut out);
@@ -124,6 +156,23 @@ mod tests {
             assert_eq!((items.len(), damaged), (48 / bytes, 0), "{layout:?}");
             let Item::Samples(samples) = &items[1] else { panic!("{items:?}") };
             assert_eq!(samples.planes.concat(), stream[bytes..2 * bytes]);
+        }
+    }
+
+    #[test]
+    fn a_stream_with_a_header_is_not_taken_for_pixels() {
+        for (stream, format) in [
+            (&b"\0\0\0\x01\x67\x42\xc0\x1e\x8c\x8d\x40"[..], Format::H264),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF\0", Format::Mjpeg),
+            (b"YUV4MPEG2 W4 H2", Format::Y4m),
+        ] {
+            for piece_bytes in 1..=stream.len() {
+                let mut out = Output::default();
+                let mut raw = Raw::new(SIZE, PixelFormat::PICTURE);
+                let mut pieces = stream.chunks(piece_bytes);
+                let result = pieces.try_for_each(|piece| raw.push(piece, &mut out));
+                assert_eq!(result, Err(StreamError::NotRaw(format)));
+            }
         }
     }
 }
