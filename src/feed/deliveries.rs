@@ -55,6 +55,7 @@ impl Feed {
                 return self.blame(now, Cause::TooMany(MOST_PER_SECOND));
             }
             self.is_cut &= !unit.keyframe;
+            self.watch.note_encoded();
         }
         if let Some(cause) = self.watch.blame() {
             self.blame(now, cause);
@@ -76,8 +77,12 @@ impl Feed {
         });
     }
 
-    /// A picture of [`poll_item`](Self::poll_item) was decoded and encoded, or it is damaged.
+    /// A picture of [`poll_item`](Self::poll_item) was decoded and encoded, or it is damaged. Key frames
+    /// that no file can be made of are no reason: browsers may decode what is beyond the decoder here.
     pub fn note_outcome(&mut self, now: Instant, damage: Option<Damage>) {
+        if self.is_encoded() {
+            return;
+        }
         let overdue = self.rhythm.silent_after(self.told_period());
         self.watch.note_outcome(now, damage, overdue);
         let is_damaged = matches!(self.status, Status::Failed { cause: Cause::Damaged(_), .. });
@@ -150,7 +155,7 @@ impl Feed {
         let brings_pictures = match &self.status {
             Status::Running => true,
             Status::Failed { cause, .. } => {
-                matches!(cause, Cause::LeftOut(_) | Cause::Damaged(_) | Cause::TooMany(_))
+                matches!(cause, Cause::LeftOut(_) | Cause::Damaged(_))
             }
             Status::Starting | Status::Silent => false,
         };

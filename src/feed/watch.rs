@@ -106,6 +106,14 @@ impl Watch {
         }
     }
 
+    /// A picture came that is encoded already, of which nothing is decoded: what was said of those before
+    /// it, in another format, is not true of it.
+    pub fn note_encoded(&mut self) {
+        if matches!(self.blame, Some(Blame::Shown(_))) {
+            (self.blame, self.shown) = (None, Ledger::default());
+        }
+    }
+
     /// Why the stream does not run, though it brings pictures.
     pub fn blame(&self) -> Option<Cause> {
         Some(match self.blame? {

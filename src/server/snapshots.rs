@@ -413,8 +413,7 @@ impl Server {
                 self.snapshots.files.insert(width, File::Encoded(jpeg.clone(), taken.at));
             }
         }
-        // What browsers decode may be beyond the decoder here.
-        if !taken.is_words && !self.passes_on(Codec::H264) {
+        if !taken.is_words {
             self.note_file(now, made.as_ref().err().copied());
         }
         let problem = self.check_problem(now);
@@ -424,7 +423,12 @@ impl Server {
                     Some(refusal) => refusal.for_reader(waiting.wants_page),
                     None => self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream),
                 },
-                Err(error) => snapshot::refusal(*error, RETRY_AFTER).for_reader(waiting.wants_page),
+                Err(error) => {
+                    let refusal = snapshot::refusal(*error, RETRY_AFTER);
+                    let is_asked_wrongly = matches!(error, SnapshotError::TooWide { .. });
+                    let known = problem.clone().err().filter(|_| !is_asked_wrongly);
+                    known.unwrap_or(refusal).for_reader(waiting.wants_page)
+                }
             };
             response.headers.extend(waiting.cors.headers);
             self.with_connection(now, id, |http| http.respond(response));

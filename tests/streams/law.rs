@@ -214,3 +214,32 @@ fn who_takes_snapshots_of_pictures_that_cannot_be_shown_learns_why_and_when_they
     }
     assert_eq!(source(&mut world)["state"], "running");
 }
+
+#[test]
+fn key_frames_of_which_no_file_can_be_made_are_no_reason_to_take_the_stream_from_viewers() {
+    let mut world = world(Kind::Fifo);
+    world.snapshot = Some(|_, _| Err(SnapshotError::Damaged(Damage::DecodeKeyframe)));
+    for second in 0..12 {
+        // A stream that loses its key frame for some seconds, while files are asked for.
+        let is_good = !(3..6).contains(&second);
+        let idr = |number: u32| is_good && number == 0;
+        write(&mut world, 1, |number| unit(number as u8 % 100, idr(number)));
+        assert!(snapshot(&mut world).starts_with("HTTP/1.1 503 "));
+        world.input(Input::PictureDamaged(Damage::DecodeKeyframe));
+    }
+    assert_eq!(source(&mut world)["state"], "running");
+}
+
+#[test]
+fn who_writes_h264_after_jpegs_that_cannot_be_shown_is_shown() {
+    let mut world = world(Kind::Fifo);
+    world.join();
+    world.damage = Some(Damage::Decode);
+    write(&mut world, 4, |_| jpeg());
+    assert_fails(&mut world, "JPEG data is damaged");
+    world.input(Input::Feed(Event::Ended));
+    world.run(SECOND);
+    world.input(Input::Feed(Event::Opened));
+    write(&mut world, 2, |number| unit(number as u8 % 100, number.is_multiple_of(25)));
+    assert_eq!(source(&mut world)["state"], "running");
+}
