@@ -42,7 +42,11 @@ fn for_url_shown(source: &str, is_whole: bool) -> Option<UsageError> {
     let name = shown(source);
     let is_cut = name != source && !is_whole;
     let input = quoted(if is_cut { &name } else { source });
-    let note = if is_cut { " (with all of the URL, which may hold a password)" } else { "" };
+    let note = if is_cut {
+        " (put in the whole URL: it is cut here, as it may hold a password)"
+    } else {
+        ""
+    };
     let command = command_for_url(&scheme.to_ascii_lowercase(), source, &input);
     let sentence = format!("is a URL, which ffmpeg reads{note}");
     Some(UsageError(format!("{name} {sentence}:\n{}", line(&command))))
@@ -238,7 +242,7 @@ mod tests {
             for is_terminal in [true, false] {
                 let sentence = for_url_shown(url, is_terminal).unwrap().to_string();
                 assert_eq!(sentence.contains("hunter2"), is_terminal, "{sentence}");
-                assert_eq!(sentence.contains("all of the URL"), !is_terminal, "{sentence}");
+                assert_eq!(sentence.contains("the whole URL"), !is_terminal, "{sentence}");
             }
         }
     }

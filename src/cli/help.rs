@@ -15,12 +15,12 @@ Source: H.264 without a container, yuv4mpeg2 or MJPEG, whichever it is
   --exec 'COMMAND'
                   What a command of the shell writes to its standard output
   --source-interval SECONDS
-                  The longest time from one picture of the source to the
-                  next, of one that is slower than its stream says; it is
-                  dead after twice as long [as declared or measured]
+                  For a source that is slower than its stream says: the
+                  longest time between two pictures. After twice that, it
+                  counts as dead [as declared or measured]
   --raw WxH@FPS[:FORMAT][,bt709]
-                  The source is pictures without headers of this size, so many a
-                  second. FORMAT is i420, nv12, bgr24 (as OpenCV has them),
+                  The source is pictures without headers, of this size and at
+                  this rate. FORMAT is i420, nv12, bgr24 (as OpenCV has them),
                   rgb24 or gray8 [i420]. With bt709, the colours of i420 and
                   nv12 are BT.709, as those of rpicam-vid from 720p on, and not
                   BT.601
@@ -46,7 +46,7 @@ Network
   --announce ADDR A further address that leads here, at the same ports, from
                   outside of a container, a NAT or a VPN; may be repeated [none]
   --token-file FILE
-                  Show the picture to those only who know the token in this
+                  Show the picture only to those who know the token in this
                   file: to the page as http://device:8080/#token=TOKEN, and to
                   players that send it as Authorization: Bearer, or as the
                   password of any user [everybody]
