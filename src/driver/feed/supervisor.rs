@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+    set_child_subreaper, set_parent_process_death_signal, wait,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -135,8 +135,10 @@ pub fn supervise() -> Result<(), String> {
     let end = match started {
         Ok(child) => {
             let requests = socket.try_clone().map_err(failed)?;
-            std::thread::spawn(move || obey(requests));
-            reap_all(Pid::from_child(&child))
+            // A process group has the number of its first process.
+            let first = Pid::from_child(&child);
+            std::thread::spawn(move || obey(requests, first));
+            reap_all(first)
         }
         Err(error) => End::NotStarted((&error).into()),
     };
@@ -158,7 +160,7 @@ fn reap_all(first: Pid) -> End {
 }
 
 /// Does what Ballcast wants, until it wants all killed, or has ended.
-fn obey(mut requests: UnixStream) {
+fn obey(mut requests: UnixStream, group: Pid) {
     let mut byte = [0];
     loop {
         let request = match requests.read(&mut byte) {
@@ -167,51 +169,69 @@ fn obey(mut requests: UnixStream) {
             Ok(_) | Err(_) => Request::Kill,
         };
         match request {
-            Request::Interrupt => send_to_all(Signal::INT),
-            Request::Terminate => send_to_all(Signal::TERM),
+            Request::Interrupt => send_to_all(Signal::INT, group),
+            Request::Terminate => send_to_all(Signal::TERM, group),
             Request::Kill => break,
         }
     }
     let mut pause = KILL_PAUSE_MIN;
     // The process ends with the last of those that are killed.
     loop {
-        send_to_all(Signal::KILL);
+        send_to_all(Signal::KILL, group);
         std::thread::sleep(pause);
         pause = (pause * 2).min(KILL_PAUSE_MAX);
     }
 }
 
-/// Sends a signal to all processes below this one, parents first: who is killed starts no more.
-fn send_to_all(signal: Signal) {
+/// Sends a signal to all processes below this one: to the command's group at once, so that none is missed
+/// that is started meanwhile, then to those that have left it, parents first: who is killed starts no more.
+fn send_to_all(signal: Signal, group: Pid) {
     let mut children = children_by_parent();
     let mut parents = vec![getpid().as_raw_pid()];
+    let (mut group_is_there, mut others) = (false, Vec::new());
     while let Some(parent) = parents.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
-            // It may be gone, or another user's.
-            let _ = Pid::from_raw(child).map(|child| kill_process(child, signal));
-            parents.push(child);
+            match child.group == group.as_raw_pid() {
+                true => group_is_there = true,
+                false => others.extend(Pid::from_raw(child.pid)),
+            }
+            parents.push(child.pid);
         }
+    }
+    // They may be gone, or another user's.
+    if group_is_there {
+        let _ = kill_process_group(group, signal);
+    }
+    for process in others {
+        let _ = kill_process(process, signal);
     }
 }
 
+struct Process {
+    pid: i32,
+    group: i32,
+}
+
 /// All processes of this machine that can be seen, by their parents (proc(5)).
-fn children_by_parent() -> BTreeMap<i32, Vec<i32>> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+fn children_by_parent() -> BTreeMap<i32, Vec<Process>> {
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for entry in read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(pid) = pid else { continue };
         let stat = read_to_string(entry.path().join("stat")).unwrap_or_default();
-        if let Some(parent) = parent_of(&stat) {
-            children.entry(parent).or_default().push(pid);
+        if let Some((parent, group)) = parent_and_group_of(&stat) {
+            children.entry(parent).or_default().push(Process { pid, group });
         }
     }
     children
 }
 
-/// The fourth field of `/proc/PID/stat`. The second is a name in parentheses, which may have any characters.
-fn parent_of(stat: &str) -> Option<i32> {
+/// The fourth and the fifth field of `/proc/PID/stat`. The second is a name in parentheses, which may have any
+/// characters.
+fn parent_and_group_of(stat: &str) -> Option<(i32, i32)> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
+    let mut fields = fields.split(' ').skip(1);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -234,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_found_whatever_the_name_of_the_process() {
-        assert_eq!(parent_of("12 (cat) S 7 12 12 0 -1"), Some(7));
-        assert_eq!(parent_of("12 (a) S 1 (b)) R 7 12"), Some(7));
-        assert_eq!(parent_of(""), None);
+    fn parent_and_group_are_found_whatever_the_name_of_the_process() {
+        assert_eq!(parent_and_group_of("12 (cat) S 7 11 12 0 -1"), Some((7, 11)));
+        assert_eq!(parent_and_group_of("12 (a) S 1 (b)) R 7 12"), Some((7, 12)));
+        assert_eq!(parent_and_group_of(""), None);
         let own = children_by_parent();
         let pid = std::process::id() as i32;
-        assert!(own.values().flatten().any(|child| *child == pid));
+        assert!(own.values().flatten().any(|child| child.pid == pid));
     }
 }
