@@ -43,7 +43,7 @@ fn label(name: &str, value: &str) -> String {
 
 impl Statistics {
     pub fn to_metrics(&self) -> String {
-        let Statistics { counters, sent, viewers, .. } = self;
+        let Statistics { sent, viewers, .. } = self;
         let mut text = Text(String::new());
         let version = label("version", env!("CARGO_PKG_VERSION"));
         text.add("gauge", "build_info", "The version of the program.", [(version, 1)]);
@@ -59,22 +59,23 @@ impl Statistics {
             ["H264", "VP8"].map(|codec| (labels(codec), count(codec)))
         });
         text.add("gauge", "viewers", "Viewers by state and codec.", states);
-        text.counter("viewers_total", "Viewers that have connected.", counters.viewers_served);
-        let ended = counters.ended.iter().map(|(why, count)| (label("reason", why.name()), count));
+        text.counter("viewers_total", "Viewers that have connected.", self.viewers_served);
+        let ended =
+            self.viewers_ended.iter().map(|(why, count)| (label("reason", why.name()), count));
         text.add("counter", "viewer_endings_total", "Viewers that have ended, by why.", ended);
-        let refusals = counters.refusals.iter();
+        let refusals = self.refusals.iter();
         let refusals = refusals.map(|(why, count)| (label("reason", why.name()), count));
         text.add("counter", "refusals_total", "Requests that were refused, by why.", refusals);
         text.gauge("connections", "TCP connections.", self.connections);
         text.gauge("mjpeg_clients", "Connections with a stream of pictures.", self.mjpeg_clients);
-        text.counter("frames_total", "Encoded frames, those of each codec.", counters.frames);
-        text.counter("key_frames_total", "Key frames among them.", counters.keyframes);
+        text.counter("frames_total", "Encoded frames, those of each codec.", self.video.frames);
+        text.counter("key_frames_total", "Key frames among them.", self.video.keyframes);
         let help = "Pictures that were due, or came, while another was being encoded.";
-        text.counter("left_out_frames_total", help, counters.frames_left_out);
-        let encoding = counters.encode_total.as_secs_f64();
+        text.counter("left_out_frames_total", help, self.video.left_out);
+        let encoding = self.video.encode_total.as_secs_f64();
         let help = "Time for rendering and encoding.";
         text.counter("encode_seconds_total", help, encoding);
-        text.counter("jpegs_total", "JPEG files that were made.", counters.jpegs_made);
+        text.counter("jpegs_total", "JPEG files that were made.", self.pictures.made);
         text.counter("sent_frames_total", "Frames sent to viewers.", sent.frames);
         text.counter("sent_packets_total", "RTP packets sent to viewers.", sent.packets);
         text.counter("sent_bytes_total", "Bytes of all datagrams to viewers.", sent.bytes);
@@ -85,9 +86,9 @@ impl Statistics {
         let help = "Frames that a viewer was not sent, as it had to wait for a key frame.";
         text.counter("dropped_frames_total", help, sent.drops);
         let help = "Datagrams that are nobody's.";
-        text.counter("dropped_datagrams_total", help, counters.datagrams_dropped);
+        text.counter("dropped_datagrams_total", help, self.datagrams.dropped);
         let help = "Datagrams that could not be sent.";
-        text.counter("failed_datagrams_total", help, counters.transmits_failed);
+        text.counter("failed_datagrams_total", help, self.datagrams.failed);
         let has_picture = u8::from(self.problem.is_none());
         text.gauge("source_up", "Whether there is a picture.", has_picture);
         if let Some(source) = &self.source {
