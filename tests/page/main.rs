@@ -168,12 +168,7 @@ fn the_page_reconnects_after_a_restart_or_crash_of_the_server() {
             server.signal(signal);
             server.wait();
             if late {
-                check_stage(
-                    &mut chromium,
-                    &tab,
-                    "unreachable",
-                    &["does not answer", "switched on"],
-                );
+                check_stage(&mut chromium, &tab, "unreachable", &["does not answer", "is running"]);
                 std::thread::sleep(Duration::from_secs(1));
             }
             server = Server::start_on("127.0.0.1", port, &[]);
