@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::UsageError;
 use super::values::shown;
-use crate::pipe::{Parser, StreamError};
+use crate::source::parse::{Parser, StreamError};
 
 /// A file has what it is made of in its first bytes.
 const FIRST_BYTES: u64 = 4_096;

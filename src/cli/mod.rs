@@ -21,19 +21,19 @@ use lexopt::{Arg, Parser};
 
 pub use self::help::HELP;
 use self::publish::Publishing;
-pub use self::source::Source;
+pub use self::source::SourceChoice;
 use self::source::Sources;
 use self::values::{
     address, health_url, host_name, network, number, origin, shown, size, title, token, token_file,
     token_file_flag, value,
 };
-use crate::driver::feed::supervisor;
+use crate::driver::encode::codec::Quality;
 use crate::driver::publish::resolver;
+use crate::driver::source::supervisor;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::publish::Target;
-use crate::server::admission::Limits;
-use crate::source::encode::Quality;
+use crate::server::limits::admission::Limits;
 use crate::web::auth::Token;
 use crate::web::proxies::Network;
 
@@ -43,7 +43,7 @@ const SOURCE_BITRATE: u32 = 2_500_000;
 
 /// What is asked of the program.
 #[derive(Debug)]
-pub enum Command {
+pub enum CliCommand {
     Serve(Box<Flags>),
     /// Ask the server there whether it has a picture.
     CheckHealth(Authority),
@@ -61,7 +61,7 @@ pub struct Flags {
     pub port: u16,
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
-    pub source: Source,
+    pub source: SourceChoice,
     /// The longest time from one picture of the source to the next.
     pub source_interval: Option<Duration>,
     /// Of the ball.
@@ -95,7 +95,7 @@ impl Default for Flags {
         Flags {
             port: 8080,
             bind: Vec::new(),
-            source: Source::Ball,
+            source: SourceChoice::Ball,
             source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
@@ -163,7 +163,7 @@ const CREDENTIAL: &str = "ballcast.token";
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
-) -> Result<Command, UsageError> {
+) -> Result<CliCommand, UsageError> {
     let mut parser = Parser::from_args(arguments);
     let mut flags = Flags::default();
     let mut tokens = Vec::new();
@@ -171,12 +171,14 @@ pub fn parse(
     let mut publishing = Publishing::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
-            Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
-            Arg::Long("check-health") => return Ok(Command::CheckHealth(health_url(&mut parser)?)),
+            Arg::Long("help") | Arg::Short('h') => return Ok(CliCommand::Help),
+            Arg::Long("version") | Arg::Short('V') => return Ok(CliCommand::Version),
+            Arg::Long("check-health") => {
+                return Ok(CliCommand::CheckHealth(health_url(&mut parser)?));
+            }
             // Not in the help: the program gives these to itself.
-            Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
-            Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
+            Arg::Long(supervisor::FLAG) => return Ok(CliCommand::Supervise),
+            Arg::Long(resolver::FLAG) => return Ok(CliCommand::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
             Arg::Long("title") => flags.title = Some(title(&mut parser)?),
             Arg::Long("stamp") => flags.stamp = true,
@@ -222,9 +224,9 @@ pub fn parse(
             }
             Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
             // Words that other programs have for the same.
-            Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(Command::Help),
+            Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(CliCommand::Help),
             Arg::Value(word) if word == "version" && is_missing(&word) => {
-                return Ok(Command::Version);
+                return Ok(CliCommand::Version);
             }
             Arg::Value(path) => sources.add_path(Path::new(&path))?,
             Arg::Long(name) => return Err(unknown::long(name)),
@@ -250,21 +252,21 @@ pub fn parse(
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
-    if flags.source_interval.is_some() && flags.source == Source::Ball {
+    if flags.source_interval.is_some() && flags.source == SourceChoice::Ball {
         let sentence = "--source-interval says how slow a source is, and there is none: name a file or \
                         a pipe, - for standard input, or --exec.";
         return Err(UsageError(sentence.into()));
     }
-    if flags.source != Source::Ball && flags.quality == Quality::Constant {
+    if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
-    if flags.stamp && flags.source == Source::Ball && flags.size.width < STAMP_WIDTH {
+    if flags.stamp && flags.source == SourceChoice::Ball && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
             flags.size
         )));
     }
-    Ok(Command::Serve(Box::new(flags)))
+    Ok(CliCommand::Serve(Box::new(flags)))
 }
 
 fn is_missing(path: &OsString) -> bool {

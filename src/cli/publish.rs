@@ -97,13 +97,13 @@ fn token(source: &str, text: &str) -> Result<BearerToken, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Command, Environment, parse};
+    use crate::cli::{CliCommand, Environment, parse};
     use crate::driver::test_folder::TestFolder;
 
     fn targets_in(line: &str, environment: Environment) -> Result<Vec<Target>, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from);
         match parse(arguments, environment)? {
-            Command::Serve(flags) => Ok(flags.targets),
+            CliCommand::Serve(flags) => Ok(flags.targets),
             other => panic!("{other:?}"),
         }
     }

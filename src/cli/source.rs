@@ -8,32 +8,32 @@ use std::path::{Path, PathBuf};
 
 use super::values::{SIZES, parse_size, shown, wrong};
 use super::{UsageError, advice};
-use crate::driver::Origin;
-use crate::driver::feed::STDIN_PATH;
-use crate::feed;
-use crate::feed::RawPictures;
+use crate::driver::SourceOrigin;
+use crate::driver::source::STDIN_PATH;
 use crate::media::{Layout, Matrix, PixelFormat};
+use crate::source;
+use crate::source::RawPictures;
 
 /// The major number of V4L2's devices (Documentation/admin-guide/devices.txt of Linux).
 const VIDEO4LINUX: u32 = 81;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceChoice {
     Ball,
     Stream {
-        origin: Origin,
+        origin: SourceOrigin,
         /// The pictures have no headers.
         raw: Option<RawPictures>,
     },
 }
 
-impl Source {
+impl SourceChoice {
     /// What the core makes of it.
-    pub fn feed(&self) -> Option<feed::Config> {
+    pub fn source(&self) -> Option<source::SourceConfig> {
         match self {
-            Source::Ball => None,
-            Source::Stream { origin, raw } => {
-                Some(feed::Config { kind: origin.kind(), raw: *raw, interval: None })
+            SourceChoice::Ball => None,
+            SourceChoice::Stream { origin, raw } => {
+                Some(source::SourceConfig { kind: origin.kind(), raw: *raw, interval: None })
             }
         }
     }
@@ -42,7 +42,7 @@ impl Source {
 /// What the arguments say about the source.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    origins: Vec<Origin>,
+    origins: Vec<SourceOrigin>,
     raw: Option<RawPictures>,
     /// A flag that belongs to the ball.
     ball_flag: Option<&'static str>,
@@ -57,7 +57,7 @@ impl Sources {
         if command.trim().is_empty() {
             return Err(wrong("--exec", &command, "a command of the shell, in quotes"));
         }
-        self.origins.push(Origin::Command(command));
+        self.origins.push(SourceOrigin::Command(command));
         Ok(())
     }
 
@@ -77,14 +77,14 @@ impl Sources {
         Ok(())
     }
 
-    pub fn choose(self) -> Result<Source, UsageError> {
+    pub fn choose(self) -> Result<SourceChoice, UsageError> {
         let mut origins = self.origins.into_iter();
         let sentence = match (origins.next(), origins.next(), self.ball_flag) {
             (None, ..) if self.raw.is_some() => {
                 "--raw says what the pictures of a source are like, and there is no source: name a \
                  file or a pipe, - for standard input, or --exec."
             }
-            (None, ..) => return Ok(Source::Ball),
+            (None, ..) => return Ok(SourceChoice::Ball),
             (Some(_), Some(_), _) => "Give one source: -, or one PATH, or one --exec.",
             (Some(_), None, Some("--size")) => {
                 "--size is for the ball, and a source has a size of its own; without headers, --raw \
@@ -95,12 +95,12 @@ impl Sources {
                  --raw says it."
             }
             (Some(origin), None, None) => {
-                if let (Origin::File(path), None) = (&origin, self.raw)
+                if let (SourceOrigin::File(path), None) = (&origin, self.raw)
                     && let Some(advice) = advice::for_film(&named(path))
                 {
                     return Err(advice);
                 }
-                return Ok(Source::Stream { origin, raw: self.raw });
+                return Ok(SourceChoice::Stream { origin, raw: self.raw });
             }
         };
         Err(UsageError(sentence.into()))
@@ -124,7 +124,7 @@ fn parse_raw(text: &str) -> Option<RawPictures> {
     is_clear.then_some(RawPictures { size: parse_size(size)?, pixels, frames_per_second })
 }
 
-fn path_origin(path: &Path) -> Result<Origin, UsageError> {
+fn path_origin(path: &Path) -> Result<SourceOrigin, UsageError> {
     let name = shown(&path.to_string_lossy());
     let failed = |error| UsageError(format!("{name} cannot be opened: {error}."));
     let metadata = path.metadata().map_err(|error| {
@@ -133,11 +133,11 @@ fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     let kind = metadata.file_type();
     if kind.is_fifo() {
         // Its writers would notice if it was opened to see whether it can be.
-        return Ok(Origin::Fifo(path.into()));
+        return Ok(SourceOrigin::Fifo(path.into()));
     }
     if kind.is_file() {
         File::open(path).map_err(failed)?;
-        return Ok(Origin::File(path.into()));
+        return Ok(SourceOrigin::File(path.into()));
     }
     if kind.is_char_device() && libc::major(metadata.rdev()) == VIDEO4LINUX {
         return Err(advice::for_camera(path));
@@ -150,7 +150,7 @@ fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     }))
 }
 
-fn stdin_origin() -> Result<Origin, UsageError> {
+fn stdin_origin() -> Result<SourceOrigin, UsageError> {
     if io::stdin().is_terminal() {
         let sentence = "Standard input is the terminal: send video to it, as in camera | ballcast -, \
                         or name a source.";
@@ -160,10 +160,10 @@ fn stdin_origin() -> Result<Origin, UsageError> {
         .map_err(|error| UsageError(format!("Standard input cannot be read: {error}.")))?
         .file_type();
     if kind.is_fifo() || kind.is_socket() {
-        return Ok(Origin::Stdin);
+        return Ok(SourceOrigin::Stdin);
     }
     if kind.is_file() {
-        return Ok(Origin::File(STDIN_PATH.into()));
+        return Ok(SourceOrigin::File(STDIN_PATH.into()));
     }
     Err(UsageError("Standard input is neither a pipe nor a file.".into()))
 }

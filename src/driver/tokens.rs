@@ -7,8 +7,8 @@ use mio::Token;
 
 pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
-pub const FEED: Token = Token(2);
-pub const FEED_STDERR: Token = Token(3);
+pub const SOURCE: Token = Token(2);
+pub const SOURCE_STDERR: Token = Token(3);
 /// Media servers.
 pub const TARGETS: Range<usize> = 4..16;
 /// Two for each bound address: its listener, then its UDP socket.
@@ -21,8 +21,8 @@ const CONNECTIONS: Range<usize> = ENDPOINTS.end..1 << 31;
 pub enum Owner {
     Signals,
     Watch,
-    Feed,
-    FeedStderr,
+    Source,
+    SourceStderr,
     Target,
     Listener,
     Datagrams,
@@ -33,8 +33,8 @@ pub fn owner(token: Token) -> Owner {
     match token {
         SIGNALS => Owner::Signals,
         WATCH => Owner::Watch,
-        FEED => Owner::Feed,
-        FEED_STDERR => Owner::FeedStderr,
+        SOURCE => Owner::Source,
+        SOURCE_STDERR => Owner::SourceStderr,
         Token(number) if TARGETS.contains(&number) => Owner::Target,
         Token(number) if !ENDPOINTS.contains(&number) => Owner::Connection,
         token if datagrams_of(listener_of(token)) == token => Owner::Datagrams,
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(owner(Token(ENDPOINTS.end)), Owner::Connection);
         assert_eq!(owner(Token(ENDPOINTS.end - 1)), Owner::Datagrams);
         let numbers = [0, 1, 2, 3, 4, 15].map(|number| owner(Token(number)));
-        let expected = [Owner::Signals, Owner::Watch, Owner::Feed, Owner::FeedStderr];
+        let expected = [Owner::Signals, Owner::Watch, Owner::Source, Owner::SourceStderr];
         assert_eq!(numbers[..4], expected);
         assert_eq!(numbers[4..], [Owner::Target; 2]);
     }

@@ -24,7 +24,7 @@ use rustix::process::{
 
 use crate::driver::children::remove_private_variables;
 use crate::foreign::Foreign;
-use crate::publish::{Cause, Failure, MAX_ADDRESSES};
+use crate::publish::{MAX_ADDRESSES, PublishCause, PublishFailure};
 
 /// The flag that makes this program look up the name that follows, `--resolve NAME`. It is for the program
 /// itself, and so not in its help.
@@ -60,7 +60,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The lookup cannot be started.
-    pub fn start(&mut self, name: String, registry: &Registry) -> Result<(), Failure> {
+    pub fn start(&mut self, name: String, registry: &Registry) -> Result<(), PublishFailure> {
         self.give_up();
         match Lookup::start(&self.program, name) {
             Ok(lookup) => {
@@ -81,7 +81,7 @@ impl Resolver {
     }
 
     /// What the lookup has found: addresses, at least one, or why there is none. `None` while it goes on.
-    pub fn read(&mut self) -> Option<Result<Vec<IpAddr>, Failure>> {
+    pub fn read(&mut self) -> Option<Result<Vec<IpAddr>, PublishFailure>> {
         let lookup = self.lookup.as_mut()?;
         let mut buffer = [0; 512];
         while lookup.text.len() < MOST_BYTES {
@@ -156,12 +156,15 @@ impl Lookup {
     }
 }
 
-fn unresolved(reason: &str) -> Failure {
-    Failure { cause: Cause::NameUnknown, words: Foreign::new(reason, REASON_MAX_CHARS) }
+fn unresolved(reason: &str) -> PublishFailure {
+    PublishFailure {
+        cause: PublishCause::NameUnknown,
+        words: Foreign::new(reason, REASON_MAX_CHARS),
+    }
 }
 
 /// What a child has written: addresses, or else the reason on its last line.
-fn found(text: &str) -> Result<Vec<IpAddr>, Failure> {
+fn found(text: &str) -> Result<Vec<IpAddr>, PublishFailure> {
     let addresses: Vec<IpAddr> =
         text.lines().filter_map(|line| line.parse().ok()).take(MAX_ADDRESSES).collect();
     if !addresses.is_empty() {
