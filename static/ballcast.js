@@ -24,7 +24,7 @@ const STATES = {
     limitMs: 5000,
     stage: 'udp-blocked',
     failed: ({ addresses }) => 'The device answered, but the video cannot get through: there was no response over UDP from '
-      + `${formatAddresses(addresses)}. Allow UDP in the firewall, turn off your VPN, or leave the guest Wi-Fi. If a setting or `
+      + `${formatAddresses(addresses)}. Allow UDP in the firewall, turn off your VPN, or leave the guest Wi‑Fi. If a setting or `
       + 'an extension of this browser restricts WebRTC, allow non-proxied UDP.',
   },
   securing: {

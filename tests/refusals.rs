@@ -93,11 +93,11 @@ fn a_person_reads_a_page_with_one_sentence_and_a_program_gets_a_problem_document
     for (what, host, words) in [
         ("GET /", "Host: elsewhere\r\n", "to the name elsewhere."),
         ("GET /nowhere", own, "The picture is at /."),
-        ("GET /offer", own, "This path takes POST"),
-        ("GET /stats", own, "asks for a token"),
+        ("GET /offer", own, "This path accepts only POST"),
+        ("GET /stats", own, "requires a token"),
         ("GET /snapshot.jpg", own, "add ?token="),
-        ("GET /stream.mjpg?token=some-other", own, "The token is not this server's."),
-        ("POST /offer", "Host: camera\r\nOrigin: null\r\n", "Another site's page"),
+        ("GET /stream.mjpg?token=some-other", own, "The token is wrong."),
+        ("POST /offer", "Host: camera\r\nOrigin: null\r\n", "Pages of other sites"),
     ] {
         for accept in ["", "Accept: */*\r\n", "Accept: application/json, text/html;q=0\r\n"] {
             let (head, body) = ask(what, &format!("{host}{accept}"));

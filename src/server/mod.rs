@@ -310,11 +310,11 @@ impl Server {
             keyframes.viewer_joined();
             self.counters.viewers_served += u64::from(target.is_none());
         } else if watches && !watched {
-            log::info!("{id} is back");
+            log::info!("{id}: media resumed");
             wants_keyframe = true;
             keyframes.request();
         } else if watched && !watches && end_reason.is_none() {
-            log::info!("{id} is silent, nothing is sent to it");
+            log::info!("{id} is silent, media paused");
         }
         if lacks_certificate {
             log::warn!("{id} at {} cannot connect: {}", entry.address(), EndReason::Certificate);
@@ -365,7 +365,7 @@ impl Server {
         let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
         let failure = entry.viewer.failure().filter(|_| failed);
         log::info!(
-            "{id} at {} is gone after {seconds:.1} s and {frames} frames: {reason}{}{}",
+            "{id} at {} left after {seconds:.1} s and {frames} frames: {reason}{}{}",
             entry.address(),
             failure.map_or(String::new(), |failure| format!(": {failure}")),
             entry.viewer.stream().reception

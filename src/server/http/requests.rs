@@ -220,7 +220,7 @@ impl Server {
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
         let asked = Asked::new(peer, client, offer.session_key.clone());
         let id = self.viewers.add_viewer(viewer, ViewerRole::Asked(asked));
-        log::info!("{id} asks from {peer}");
+        log::info!("{id}: offer from {peer}");
         self.with_viewer(now, id, |_| {});
         Ok((id, sdp))
     }

@@ -292,7 +292,7 @@ impl Server {
         }
         let refusal = || {
             let sentence = format!(
-                "{most} streams of pictures are watched already. Watch the video at /, or close one."
+                "{most} clients are already reading /stream.mjpg. Watch the video at /, or close one of them."
             );
             busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
         };
@@ -311,13 +311,13 @@ impl Server {
     /// Whether a file more may be made.
     fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
         self.admission.take_snapshot(client, now).map_err(|wait| {
-            let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
+            let sentence = "Your address requests pictures too often. Use /stream.mjpg instead.";
             busy(Reason::SnapshotRate, wait, sentence)
         })?;
         let wait = self.snapshots.share.wait_behind(self.snapshots.line.len(), now);
         if wait > MAX_WAIT {
-            let sentence = "More pictures are asked for than this device makes beside the video. Ask \
-                            again later, or watch the video at /.";
+            let sentence = "This device cannot encode so many pictures besides the video. Try again \
+                            later, or watch the video at /.";
             return Err(busy(Reason::SnapshotRate, wait, sentence));
         }
         Ok(())

@@ -113,7 +113,7 @@ pub(crate) fn busy(reason: Reason, wait: Duration, sentence: &str) -> Response {
 
 impl Server {
     pub(crate) fn shutting_down(&self) -> Response {
-        busy(Reason::ShuttingDown, RETRY_AFTER, "The server is about to end.")
+        busy(Reason::ShuttingDown, RETRY_AFTER, "The server is shutting down.")
     }
 
     /// Whether an offer of this client is read at all, or an ICE restart made. Charged before
@@ -123,7 +123,7 @@ impl Server {
             return Err(self.shutting_down());
         }
         self.admission.offers.take(client, now).map_err(|wait| {
-            let sentence = "Your address asks too often. Wait a moment.";
+            let sentence = "Too many requests from your address. Wait a moment.";
             busy(Reason::OfferRate, wait, sentence)
         })
     }
@@ -145,7 +145,7 @@ impl Server {
         let most_half_open = limits.half_open;
         if self.viewers.count_of(client) >= most_of_client && !client.is_many {
             let sentence = format!(
-                "Your address has {most_of_client} viewers already. Close a tab that shows this \
+                "Your address already has {most_of_client} viewers. Close a tab that shows this \
                  picture.",
             );
             return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));

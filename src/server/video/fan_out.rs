@@ -141,11 +141,11 @@ impl Server {
         self.overload.add_picture(left_out);
         let Some(word) = self.overload.poll(now, self.picture_period()) else { return };
         let help = match &self.source {
-            None => "--size and --fps make the ball's pictures smaller and fewer",
-            Some(_) => "smaller or fewer pictures help, or a camera that encodes H.264",
+            None => "lower --size or --fps",
+            Some(_) => "use smaller or fewer pictures, or a camera that encodes H.264",
         };
         log::warn!(
-            "{} of {} pictures were left out, as encoding one takes {:.0} ms here: {help}",
+            "skipped {} of {} pictures, because encoding one takes {:.0} ms here: {help}",
             word.left_out,
             word.left_out + word.taken,
             word.encoding.as_secs_f64() * 1e3,
