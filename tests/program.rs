@@ -475,7 +475,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
         (
             &[][..],
             401,
-            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+            "token-missing (open the URL with #token=TOKEN in a browser; send Authorization",
         ),
         (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
     ] {
@@ -488,7 +488,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     }
     let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, unknown).status, 421);
-    server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+    server.wait_for_log("host-unknown (--allow-host NAME adds a name for this server)");
 }
 
 /// In namespaces of its own, whose host name and resolver change while it runs.
