@@ -185,7 +185,7 @@ impl Publishing {
             let level = if is_new { log::Level::Warn } else { log::Level::Debug };
             let pause = retry_at.saturating_duration_since(now).as_secs_f32();
             let name = entry.name();
-            log::log!(level, "{name} has no picture: {problem}; retrying in {pause:.1} s");
+            log::log!(level, "{name} has no picture: {problem}; next attempt in {pause:.1} s");
             if problem.words.is_some() {
                 log::debug!("{name} has no picture: {}", problem.detail());
             }

@@ -360,7 +360,7 @@ impl Server {
         let most = limits.mjpeg_clients;
         let refusal = || {
             let sentence = format!(
-                "{most} streams of pictures are watched already. Watch the video at /, or close one."
+                "{most} clients are already reading /stream.mjpg. Watch the video at /, or close one of them."
             );
             busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
         };
@@ -377,17 +377,17 @@ impl Server {
     /// Whether one more file may be made.
     fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
         self.admission.take_snapshot(client, now).map_err(|wait| {
-            let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
+            let sentence = "Your address requests pictures too often. Use /stream.mjpg instead.";
             busy(Reason::SnapshotRate, wait, sentence)
         })?;
         self.http.snapshots.admit_file(now).map_err(|wait| {
-            let sentence = "More pictures are asked for than this device makes beside the video. Ask \
-                            again later, or watch the video at /.";
+            let sentence = "This device cannot encode so many pictures besides the video. Try again \
+                            later, or watch the video at /.";
             busy(Reason::SnapshotRate, wait, sentence)
         })
     }
 }
 
 pub(super) fn shutting_down() -> Response {
-    busy(Reason::ShuttingDown, RETRY_AFTER, "The server is about to end.")
+    busy(Reason::ShuttingDown, RETRY_AFTER, "The server is shutting down.")
 }

@@ -469,7 +469,7 @@ impl ViewerTable {
         let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
         let failure = entry.viewer.failure().filter(|_| failed);
         log::info!(
-            "{id} at {} is gone after {:.1} s and {} frames: {reason}{}{}",
+            "{id} at {} left after {:.1} s and {} frames: {reason}{}{}",
             entry.address(),
             entry.viewer.age(now).as_secs_f32(),
             sent.frames,

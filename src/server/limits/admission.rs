@@ -143,7 +143,7 @@ impl Admission {
     /// The client asks too often.
     pub(crate) fn take_offer(&mut self, client: Client, now: Instant) -> Result<(), Response> {
         self.offers.take(client, now).map_err(|wait| {
-            let sentence = "Your address asks too often. Wait a moment.";
+            let sentence = "Too many requests from your address. Wait a moment.";
             busy(Reason::OfferRate, wait, sentence)
         })
     }
@@ -161,7 +161,7 @@ impl Admission {
         let Limits { viewers: most, viewers_per_address: most_of_client, .. } = self.limits;
         if occupancy.of_client >= most_of_client && !client.is_many {
             let sentence = format!(
-                "Your address has {most_of_client} viewers already. Close a tab that shows this \
+                "Your address already has {most_of_client} viewers. Close a tab that shows this \
                  picture.",
             );
             return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));

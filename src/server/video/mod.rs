@@ -314,11 +314,11 @@ impl Video {
         self.overload.add_picture(left_out);
         let Some(warning) = self.overload.poll(now, self.picture_period()) else { return };
         let help = match &self.source {
-            None => "use --size and --fps for smaller and fewer pictures",
+            None => "lower --size or --fps",
             Some(_) => "use smaller or fewer pictures, or a camera that encodes H.264",
         };
         log::warn!(
-            "skipped {} of {} pictures: encoding one takes {:.0} ms here; {help}",
+            "skipped {} of {} pictures, because encoding one takes {:.0} ms here: {help}",
             warning.left_out,
             warning.left_out + warning.taken,
             warning.encoding.as_secs_f64() * 1e3,
