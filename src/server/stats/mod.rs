@@ -113,7 +113,7 @@ pub struct SourceStatistics {
 
 impl SourceStatistics {
     fn new(source: &Source, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
-        let mut missing = source.missing(now);
+        let mut missing = source.no_signal(now);
         if readers == Readers::Everybody
             && let Some(missing) = &mut missing
         {
@@ -321,7 +321,7 @@ impl Server {
     /// Why there is no picture to show, if there is none, for everybody: in our own words.
     pub fn problem(&self, now: Instant) -> Option<String> {
         match &self.source {
-            Some(source) => source.missing(now).map(|missing| missing.sentence),
+            Some(source) => source.no_signal(now).map(|missing| missing.sentence),
             None => self.source_has_failed(now).then(|| admission::NO_PICTURE.to_owned()),
         }
     }

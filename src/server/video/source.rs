@@ -134,7 +134,7 @@ impl Server {
     /// The words that viewers see while there is no picture.
     pub(crate) fn show_no_signal(&mut self, now: Instant) {
         let Some(source) = &self.source else { return };
-        let Some(missing) = source.missing(now) else { return };
+        let Some(missing) = source.no_signal(now) else { return };
         let size = source.info().size.filter(has_room_for_words).unwrap_or(USUAL_SIZE);
         let [sentence, duration, retry] = missing.lines();
         let lines = ["No signal", &sentence, &duration, &retry];
