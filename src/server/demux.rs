@@ -1,20 +1,19 @@
-//! Whose a datagram is: viewers are found by address, and by our own ICE user fragment.
+//! Finds the viewer a datagram belongs to, by its source address or by our ICE user fragment.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use is::stun::StunMessage;
 
-use super::viewers::TransactionId;
 use crate::server::Server;
 use crate::webrtc::AddressPair;
 use crate::webrtc::ViewerId;
 
 impl Server {
-    /// Hands a datagram to its viewer. One that is nobody's is dropped and counted.
+    /// Hands a datagram to its viewer. Drops and counts one that belongs to no viewer.
     pub(crate) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
-        // The first byte tells what it is (RFC 7983, section 7), the second RTCP from RTP (RFC 5761,
-        // section 4), which no viewer sends.
+        // The first byte tells the protocol (RFC 7983, section 7), the second one tells RTCP from RTP
+        // (RFC 5761, section 4), which no viewer sends.
         let recipient = match contents {
             [0..=3, ..] => self.handle_stun(now, pair, contents),
             [20..=63, ..] | [128..=191, 192..=223, ..] => {
@@ -31,8 +30,8 @@ impl Server {
         }
     }
 
-    /// A binding request names its viewer by our user fragment, a response by the transaction of our
-    /// request; anything else comes from an address that is known.
+    /// A binding request names its viewer by our user fragment, and a response by the transaction of our
+    /// request. Any other message has to come from an address that a viewer owns.
     fn handle_stun(
         &mut self,
         now: Instant,
@@ -44,14 +43,12 @@ impl Server {
         let id = if message.is_binding_request() {
             self.viewers.with_ufrag(message.split_username()?.0)?
         } else if is_response {
-            self.viewers.with_check(transaction_of(contents)?, pair.remote)?
+            self.viewers.with_check(message.trans_id(), pair.remote)?
         } else {
             self.viewers.at(pair.remote)?
         };
         let entry = self.viewers.get_mut(id)?;
-        if !entry.viewer.authenticates(now, pair.local, contents) {
-            return None;
-        }
+        let authentic = entry.viewer.authenticate(now, pair, contents)?;
         if is_response {
             if !entry.viewer.admits_response(now, pair.remote, message.mapped_address()?) {
                 return None;
@@ -59,7 +56,7 @@ impl Server {
             if entry.viewer.has_moved(now, pair.remote) {
                 self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
             }
-            self.viewers.complete_check(transaction_of(contents)?);
+            self.viewers.complete_check(message.trans_id());
         } else {
             let mut admitted = false;
             self.with_viewer(now, id, |viewer| admitted = viewer.admits_address(now, pair.remote));
@@ -68,7 +65,7 @@ impl Server {
             }
             self.viewers.claim_address(pair.remote, id);
         }
-        self.with_viewer(now, id, |viewer| viewer.handle_stun(now, pair, contents));
+        self.with_viewer(now, id, |viewer| viewer.handle_stun(now, authentic, is_response));
         Some(id)
     }
 
@@ -80,15 +77,4 @@ impl Server {
             self.keyframes[entry.viewer.codec() as usize].request();
         }
     }
-}
-
-/// The transaction of a datagram that may be STUN (RFC 8489, section 5).
-fn transaction_of(datagram: &[u8]) -> Option<&TransactionId> {
-    datagram.get(8..20)?.try_into().ok()
-}
-
-/// The transaction of one of our connectivity checks, if the datagram is one.
-pub(crate) fn check_of(datagram: &[u8]) -> Option<TransactionId> {
-    let is_request = matches!(datagram, [0, 1, ..]);
-    transaction_of(datagram).filter(|_| is_request).copied()
 }

@@ -287,10 +287,9 @@ impl Server {
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
                 ViewerEffect::Transmit(transmit) => {
-                    let check = demux::check_of(&transmit.contents);
-                    checks.extend(check.map(|check| (check, transmit.destination)));
                     self.outbox.push_back(Output::Transmit(transmit));
                 }
+                ViewerEffect::CheckSent(transaction, to) => checks.push((transaction, to)),
                 ViewerEffect::Connected => connected = true,
                 ViewerEffect::CertificateUnusable => lacks_certificate = true,
                 ViewerEffect::KeyframeRequested => {

@@ -10,8 +10,8 @@ use super::viewers::ViewerRole;
 use super::{Output, Server, Timer};
 use crate::http::Url;
 use crate::publish::{PublishCause, PublishEvent, Publisher, PublisherEffect, Target, TargetId};
-use crate::webrtc::viewer::{Invitation, formats};
-use crate::webrtc::{EndReason, ViewerCounters, ViewerId};
+use crate::webrtc::viewer::{PendingOffer, formats};
+use crate::webrtc::{EndReason, StreamNumbers, ViewerCounters, ViewerId};
 
 /// All of them, in the order of their ids.
 pub(crate) struct Publishing(Vec<TargetEntry>);
@@ -19,7 +19,7 @@ pub(crate) struct Publishing(Vec<TargetEntry>);
 pub(crate) struct TargetEntry {
     pub publisher: Publisher,
     /// While the server has not answered it.
-    invitation: Option<Invitation>,
+    offer: Option<PendingOffer>,
     pub viewer: Option<ViewerId>,
     /// Its session as the driver keeps it.
     kept: Option<Url>,
@@ -54,7 +54,7 @@ impl Publishing {
                     secrets.seed(),
                     now,
                 ),
-                invitation: None,
+                offer: None,
                 viewer: None,
                 kept: left,
                 sent: ViewerCounters::default(),
@@ -156,20 +156,21 @@ impl Server {
             Some(source) => formats(source.info().profile_level_id, false),
             None => formats(None, true),
         };
-        let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
+        let credentials = self.secrets.ice_credentials();
+        let numbers = StreamNumbers::new(self.secrets.numbers());
         let peer = self.targets.address_of(id);
-        let local = self.config.local_parameters(peer, credentials, random);
-        let (invitation, sdp) = Invitation::offer(formats, local, now);
+        let local = self.config.local_parameters(peer, credentials, numbers);
+        let (offer, sdp) = PendingOffer::new(formats, local, now);
         if let Some(entry) = self.targets.get_mut(id) {
-            entry.invitation = Some(invitation);
+            entry.offer = Some(offer);
             entry.publisher.post(now, sdp);
         }
     }
 
     fn connect_to(&mut self, now: Instant, id: TargetId, answer: &str) {
         let Some(entry) = self.targets.get_mut(id) else { return };
-        let Some(invitation) = entry.invitation.take() else { return };
-        match invitation.accept(answer, now) {
+        let Some(offer) = entry.offer.take() else { return };
+        match offer.accept(answer, now) {
             Ok(viewer) => {
                 let viewer = self.viewers.add_viewer(viewer, ViewerRole::Invited(id));
                 entry.viewer = Some(viewer);

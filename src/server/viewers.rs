@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use is::stun::TransId;
+
 use super::limits::client::{Client, oldest_of_largest};
 use crate::media::Codec;
 use crate::publish::TargetId;
@@ -16,9 +18,6 @@ use crate::webrtc::{MAX_ADDRESSES, ViewerId, ViewerState};
 /// and each of ours, and some that are repeated.
 const CHECKS_PER_VIEWER: usize = 64;
 
-/// A STUN transaction id (RFC 8489, section 6).
-pub type TransactionId = [u8; 12];
-
 pub struct ViewerEntry {
     pub viewer: Viewer,
     pub origin: ViewerRole,
@@ -27,7 +26,7 @@ pub struct ViewerEntry {
     /// The addresses that it owns.
     addresses: Vec<SocketAddr>,
     /// Our connectivity checks that may still be answered, oldest first.
-    checks: VecDeque<TransactionId>,
+    checks: VecDeque<TransId>,
     /// When it was given all frames since a key frame.
     pub group_sent_at: Option<Instant>,
     /// Its timer, as it was set last.
@@ -137,7 +136,8 @@ impl ViewerCounts {
 
 #[derive(Default)]
 pub struct ViewerTable {
-    entries: BTreeMap<ViewerId, ViewerEntry>,
+    /// Boxed, so that a search touches little memory.
+    entries: BTreeMap<ViewerId, Box<ViewerEntry>>,
     counts: ViewerCounts,
     /// How many viewers have been in the table.
     admitted: u64,
@@ -149,7 +149,7 @@ pub struct ViewerTable {
     half_open: BTreeMap<ViewerId, Client>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
     /// Whose a check is, and where it was sent.
-    by_check: BTreeMap<TransactionId, (ViewerId, SocketAddr)>,
+    by_check: BTreeMap<TransId, (ViewerId, SocketAddr)>,
     by_ufrag: BTreeMap<String, ViewerId>,
     by_whep_key: BTreeMap<String, ViewerId>,
     by_client_id: BTreeMap<String, ViewerId>,
@@ -172,15 +172,15 @@ impl ViewerTable {
     }
 
     pub fn get(&self, id: ViewerId) -> Option<&ViewerEntry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(Box::as_ref)
     }
 
     pub fn get_mut(&mut self, id: ViewerId) -> Option<&mut ViewerEntry> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(Box::as_mut)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ViewerId, &ViewerEntry)> {
-        self.entries.iter().map(|(id, entry)| (*id, entry))
+        self.entries.iter().map(|(id, entry)| (*id, &**entry))
     }
 
     pub fn ids(&self) -> Vec<ViewerId> {
@@ -212,8 +212,8 @@ impl ViewerTable {
 
     /// Whose check a STUN response from `source` answers: it comes from where the check went (RFC
     /// 8445, section 7.2.5.2.1), or its sender could name any address.
-    pub fn with_check(&self, transaction: &TransactionId, source: SocketAddr) -> Option<ViewerId> {
-        let (id, destination) = self.by_check.get(transaction)?;
+    pub fn with_check(&self, transaction: TransId, source: SocketAddr) -> Option<ViewerId> {
+        let (id, destination) = self.by_check.get(&transaction)?;
         (*destination == source).then_some(*id)
     }
 
@@ -263,7 +263,7 @@ impl ViewerTable {
             group_sent_at: None,
             deadline: None,
         };
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         id
     }
 
@@ -327,10 +327,10 @@ impl ViewerTable {
 
     /// A check is answered, and its viewer owns the address that it was sent to, whoever claimed it
     /// before.
-    pub fn complete_check(&mut self, transaction: &TransactionId) {
-        let Some((id, address)) = self.by_check.remove(transaction) else { return };
+    pub fn complete_check(&mut self, transaction: TransId) {
+        let Some((id, address)) = self.by_check.remove(&transaction) else { return };
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.checks.retain(|check| check != transaction);
+            entry.checks.retain(|check| *check != transaction);
         }
         if let Some(owner) = self.at(address).filter(|owner| *owner != id) {
             self.release_address(address, owner);
@@ -349,7 +349,7 @@ impl ViewerTable {
     }
 
     /// A connectivity check of ours is on its way for a viewer.
-    pub fn add_check(&mut self, id: ViewerId, transaction: TransactionId, to: SocketAddr) {
+    pub fn add_check(&mut self, id: ViewerId, transaction: TransId, to: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.by_check.insert(transaction, (id, to)).is_some() {
             return;
@@ -362,7 +362,7 @@ impl ViewerTable {
         }
     }
 
-    pub fn remove(&mut self, id: ViewerId) -> Option<ViewerEntry> {
+    pub fn remove(&mut self, id: ViewerId) -> Option<Box<ViewerEntry>> {
         let entry = self.entries.remove(&id)?;
         self.counts.remove(&entry.viewer);
         self.half_open.remove(&id);
@@ -408,7 +408,7 @@ impl ViewerTable {
         let mut counts = ViewerCounts::default();
         entries.values().for_each(|entry| counts.add(&entry.viewer));
         assert_eq!(self.counts, counts);
-        let asked = || entries.values().filter_map(ViewerEntry::asked);
+        let asked = || entries.values().filter_map(|entry| entry.asked());
         assert_eq!(asked().count(), self.asked);
         assert_eq!(self.by_client.values().sum::<usize>(), self.asked);
         assert_eq!(self.by_ufrag.len(), entries.len());

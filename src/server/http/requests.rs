@@ -13,9 +13,8 @@ use crate::server::{ConnId, Server, stats::metrics};
 use crate::web::proxies::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, whep};
-use crate::webrtc::EndReason;
-use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
+use crate::webrtc::{EndReason, StreamNumbers, ViewerId};
 
 impl Server {
     /// The answer to a request, or `None` if it comes later: the connection then waits for it.
@@ -214,8 +213,8 @@ impl Server {
         let (client, peer) = (self.client_of(visitor), visitor.address);
         self.admit_viewer(now, client)?;
         let credentials = self.secrets.ice_credentials();
-        let random = self.secrets.numbers();
-        let local = self.config.local_parameters(Some(peer), credentials, random);
+        let numbers = StreamNumbers::new(self.secrets.numbers());
+        let local = self.config.local_parameters(Some(peer), credentials, numbers);
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
         let asked = Asked::new(peer, client, offer.session_key.clone());
