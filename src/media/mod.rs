@@ -17,7 +17,9 @@ mod vp8;
 
 pub use ball::Ball;
 pub use damage::Damage;
+pub(crate) use frame::FrameContent;
 pub use frame::{Codec, Frame};
+pub use h264::AccessUnit;
 pub use picture::{Colour, Picture, Plane, Size};
 pub use samples::{Layout, Matrix, PixelFormat, Samples, limited_chroma, limited_luma};
 pub use snapshot::SnapshotError;

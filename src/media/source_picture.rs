@@ -1,15 +1,15 @@
-//! A picture as a source delivers it.
+//! Pictures as a source delivers them.
 
 use super::{Frame, Picture, Samples, Size};
 
-/// A picture that is to be encoded.
+/// A picture to encode.
 #[derive(Debug)]
 pub enum SourcePicture {
     Picture(Picture),
-    /// Still to be converted.
+    /// Not yet converted.
     Samples(Samples),
     Jpeg(Jpeg),
-    /// Of a stream of H.264, which is passed on as it is: for files of the picture alone.
+    /// A key frame of H.264, which is passed on unchanged. For snapshots only.
     Keyframe(Frame),
 }
 
@@ -17,6 +17,6 @@ pub enum SourcePicture {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jpeg {
     pub data: Vec<u8>,
-    /// Without a last row or column where its own size is odd.
+    /// Without the last row or column if its own size is odd.
     pub size: Size,
 }

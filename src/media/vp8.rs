@@ -1,6 +1,6 @@
 //! VP8 frames (RFC 6386).
 
-/// What a key frame has after the three bytes of its tag (section 9.1).
+/// The start code of a key frame, after the three bytes of its tag (section 9.1).
 const START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
 const INTER_FRAME: u8 = 0x01;
 

@@ -1,8 +1,7 @@
-//! When the packets of large frames leave: a few at once, the others evenly over some milliseconds.
+//! Paces large frames: a few packets leave at once, the others evenly over some milliseconds.
 //!
-//! What leaves a device in one burst overruns the buffers of its socket, of its Wi-Fi and of the
-//! access point, and then a frame of 300 kB is lost that would have passed in ten milliseconds. A
-//! frame of a few packets leaves at once.
+//! A burst overruns the buffers of the device's socket, of its Wi-Fi and of the access point, and a frame of
+//! 300 kB is lost that would have passed in ten milliseconds. A frame of a few packets leaves at once.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,26 +10,29 @@ use std::time::{Duration, Instant};
 
 use super::payload::Packets;
 
-/// Packets that leave at once: 23 kB, which is what most frames of a few Mbit/s need.
+/// Packets that leave at once: 23 kB, enough for most frames at a few Mbit/s.
 const BURST: usize = 20;
-/// The least that leaves later in one step: 92 Mbit/s, as fast as most networks of small devices.
+/// The fewest packets of a later step: 92 Mbit/s, the speed of most networks of small devices.
 const SMALLEST_STEP: usize = 10;
-/// From one step to the next: what the loop's timer can tell apart.
+/// The time between two steps: the resolution of the loop's timer.
 const STEP: Duration = Duration::from_millis(1);
 
-/// The frames that one viewer is still to be sent, in order.
+/// The frames that have not been sent completely to one viewer, in order.
 #[derive(Debug, Default)]
 pub struct Pacing {
-    frames: VecDeque<Arc<Packets>>,
-    /// Packets of the first frame that have left.
+    /// The frame under way. Most frames leave at once, and touch no queue.
+    first: Option<Arc<Packets>>,
+    /// How many of its packets have left.
     sent: usize,
-    /// Packets of all frames that have not.
+    /// The frames after it.
+    later: VecDeque<Arc<Packets>>,
+    /// How many packets of all frames have not left.
     unsent: usize,
-    /// Packets that may leave now.
+    /// How many packets may leave now.
     allowed: usize,
-    /// When it was last let more leave.
+    /// When `allowed` was last set.
     allowed_at: Option<Instant>,
-    /// When the last packet has left.
+    /// When the last packet has to leave.
     leave_by: Option<Instant>,
     next_step: Option<Instant>,
 }
@@ -53,15 +55,16 @@ impl Slice {
 }
 
 impl Pacing {
-    /// Adds a frame, which has left `within` that time. A key frame takes the place of all before it
-    /// that nothing was sent of.
+    /// Adds a frame that has to leave within `within`. A key frame replaces all earlier frames of which
+    /// nothing was sent.
     pub fn push(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         if frame.keyframe {
-            self.frames.truncate(usize::from(self.sent > 0));
-            let rest = self.frames.front().map_or(0, |frame| frame.payloads.len());
+            self.later.clear();
+            self.first.take_if(|_| self.sent == 0);
+            let rest = self.first.as_ref().map_or(0, |frame| frame.payloads.len());
             self.unsent = rest - self.sent;
         }
-        if self.frames.is_empty() {
+        if self.first.is_none() {
             if self.allowed_at.is_none_or(|at| at + STEP <= now) {
                 self.allow(now, BURST);
             }
@@ -69,10 +72,13 @@ impl Pacing {
         }
         self.leave_by = self.leave_by.max(Some(now + within));
         self.unsent += frame.payloads.len();
-        self.frames.push_back(Arc::clone(frame));
+        match &self.first {
+            None => self.first = Some(Arc::clone(frame)),
+            Some(_) => self.later.push_back(Arc::clone(frame)),
+        }
     }
 
-    /// Lets more packets leave, if that is due.
+    /// Allows more packets if a step is due.
     pub fn advance(&mut self, now: Instant) {
         if self.next_step.is_none_or(|at| now < at) {
             return;
@@ -90,7 +96,7 @@ impl Pacing {
 
     /// The next packets that may leave now.
     pub fn next_slice(&mut self) -> Option<Slice> {
-        let frame = self.frames.front()?;
+        let frame = self.first.as_ref()?;
         let rest = frame.payloads.len() - self.sent;
         let count = rest.min(self.allowed);
         if count == 0 && rest > 0 {
@@ -102,23 +108,24 @@ impl Pacing {
         self.unsent -= count;
         self.allowed -= count;
         if self.sent == frame.payloads.len() {
-            self.frames.pop_front();
+            self.first = self.later.pop_front();
             self.sent = 0;
         }
-        if self.frames.is_empty() {
+        if self.first.is_none() {
             self.next_step = None;
         }
         Some(Slice { frame, packets })
     }
 
-    /// When more may leave.
+    /// When more packets may leave.
     pub fn next_step(&self) -> Option<Instant> {
         self.next_step
     }
 
-    /// What has not left is not sent.
+    /// Drops everything that has not left.
     pub fn clear(&mut self) {
-        self.frames.clear();
+        self.first = None;
+        self.later.clear();
         (self.sent, self.unsent) = (0, 0);
         self.next_step = None;
     }
