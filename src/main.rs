@@ -10,7 +10,6 @@ use ballcast::cli::{self, Command, Environment, Flags, Source};
 use ballcast::driver::addresses;
 use ballcast::driver::feed::supervisor;
 use ballcast::driver::panics;
-use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
@@ -41,7 +40,6 @@ fn main() -> ExitCode {
         Command::Help => print(cli::HELP),
         Command::CheckHealth(server) => cli::health::check(&server),
         Command::Supervise => supervisor::supervise(),
-        Command::Resolve(name) => resolver::resolve(&name).and_then(|lines| print(&lines)),
         Command::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Serve(flags) => serve(&flags),
     };

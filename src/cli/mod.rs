@@ -28,7 +28,6 @@ use self::values::{
     token_file_flag, value,
 };
 use crate::driver::feed::supervisor;
-use crate::driver::publish::resolver;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::publish::Target;
@@ -49,8 +48,6 @@ pub enum Command {
     CheckHealth(Authority),
     /// Supervise a command, for another process of this program.
     Supervise,
-    /// Print the addresses of this name, one a line, for another process of this program.
-    Resolve(String),
     Help,
     Version,
 }
@@ -174,9 +171,8 @@ pub fn parse(
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
             Arg::Long("check-health") => return Ok(Command::CheckHealth(health_url(&mut parser)?)),
-            // Not in the help: the program gives these to itself.
+            // Not in the help: the program gives it to itself.
             Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
-            Arg::Long(resolver::FLAG) => return Ok(Command::Resolve(value(&mut parser)?)),
             Arg::Long("qr") => flags.qr = true,
             Arg::Long("title") => flags.title = Some(title(&mut parser)?),
             Arg::Long("stamp") => flags.stamp = true,

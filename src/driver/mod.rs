@@ -104,7 +104,6 @@ pub struct Driver<S> {
     service: Service,
     server: Server,
     source: Contained<S>,
-    /// Dropped before the stream, whose end reaps all children.
     targets: Targets,
     sessions: Sessions,
     /// The stream from outside.
@@ -127,6 +126,7 @@ impl<S: Source> Driver<S> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
         let signals = signals::listen(poll.registry())?;
+        let targets = Targets::new(poll.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
         let mut driver = Driver {
@@ -148,7 +148,7 @@ impl<S: Source> Driver<S> {
             service: Service::default(),
             server: make_server(addresses, now, wall),
             source: Contained::new(source),
-            targets: Targets::new(),
+            targets,
             sessions: Sessions::default(),
             stream: None,
             transmits: Vec::with_capacity(udp::BATCH),
@@ -211,7 +211,7 @@ impl<S: Source> Driver<S> {
                 Owner::Feed => self.read_stream(),
                 Owner::FeedStderr => self.read_stderr(),
                 Owner::Target => self.read_target(token),
-                Owner::Signals | Owner::Watch | Owner::Connection => {}
+                Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
             }
         }
         self.serve_connections();
@@ -291,8 +291,6 @@ impl<S: Source> Driver<S> {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
             self.turn(events)?;
         }
-        // Lookups are ended and reaped here.
-        self.targets = Targets::new();
         let Some(mut stream) = stream else { return Ok(()) };
         stream.end(start);
         match stream.gave_up {
@@ -311,15 +309,10 @@ impl<S: Source> Driver<S> {
 
     /// Reaps children that have ended, and looks whether the command is gone.
     fn check_children(&mut self) {
-        let targets = &mut self.targets;
-        match &mut self.stream {
-            // The first process of a container adopts all that lose their parents.
-            Some(stream) => children::reap(|pid, status| {
-                targets.note_reaped(pid);
-                stream.note_reaped(pid, status);
-            }),
-            // Others of this process are not ours.
-            None => targets.reap(),
+        // Without a command, the children of this process are not ours. With one, the first process of a
+        // container adopts all that lose their parents.
+        if let Some(stream) = &mut self.stream {
+            children::reap(|pid, status| stream.note_reaped(pid, status));
         }
         self.check_command();
     }
@@ -329,6 +322,7 @@ impl<S: Source> Driver<S> {
         match owner(token) {
             Owner::Signals => return,
             Owner::Watch => return self.follow_addresses(),
+            Owner::Lookups => return self.take_lookups(),
             Owner::Target if event.is_writable() => self.write_target(token),
             Owner::Connection if event.is_writable() => self.write(token),
             _ => {}
