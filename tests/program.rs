@@ -35,7 +35,10 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (vec!["--size", "641x480"], ["--size", "641x480", "even"]),
         (vec!["--fps", "0"], ["--fps", "'0'", "1 to 120"]),
         (vec!["--nonsense"], ["--nonsense", "ballcast", "--help"]),
-        (vec!["--max-viewer", "3"], ["no option --max-viewer.", "Is it --max-viewers?", "--help"]),
+        (
+            vec!["--max-viewer", "3"],
+            ["unknown option --max-viewer.", "mean --max-viewers?", "--help"],
+        ),
     ] {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(2));
@@ -337,8 +340,8 @@ fn a_token_that_cannot_be_used_is_one_sentence_and_exit_code_2() {
     let missing = format!("{}/no-such-token", env!("CARGO_TARGET_TMPDIR"));
     for (arguments, variable, words) in [
         (vec!["--token", "hunter2"], None, ["--token", "8 to 256"]),
-        (vec!["--token-file", &missing], None, ["no-such-token", "cannot be read"]),
-        (vec![], Some(""), ["BALLCAST_TOKEN", "nothing"]),
+        (vec!["--token-file", &missing], None, ["no-such-token", "cannot read"]),
+        (vec![], Some(""), ["BALLCAST_TOKEN", "no token"]),
         (vec!["--token", "hunter222"], Some("hunter222"), ["once", "BALLCAST_TOKEN"]),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ballcast"));
