@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lexopt::{Arg, Parser};
 
 use self::flags::Arguments;
@@ -31,7 +32,6 @@ use crate::publish::Target;
 use crate::server::admission::Limits;
 use crate::source::encode::Quality;
 use crate::web::auth::Token;
-use crate::web::proxies::Network;
 
 /// The default for pictures from outside, in bits per second: the constant quality that suits the ball would
 /// take 20 Mbit/s for a camera.
@@ -67,7 +67,7 @@ pub struct Flags {
     pub max_offers_per_second: u32,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     pub announced: Vec<IpAddr>,
     pub token: Option<Token>,
     /// The media servers that are published to.

@@ -43,7 +43,7 @@ fn every_flag_is_understood() {
         max_offers_per_second: 1,
         allow_hosts: vec!["camera.example".into()],
         allow_origins: vec!["https://home.example:8123".into()],
-        trusted_proxies: ["127.0.0.1", "fd00::/8"].map(|it| Network::parse(it).unwrap()).into(),
+        trusted_proxies: ["127.0.0.1/32", "fd00::/8"].map(|it| it.parse().unwrap()).into(),
         announced: vec![[192, 168, 1, 20].into()],
         token: Token::parse("abc-._~+/=="),
         targets: vec![Target {
@@ -77,6 +77,8 @@ fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
         ("--allow-origin http://x/y", ["--allow-origin", "'http://x/…'", "without a path"]),
         ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
         ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
+        ("--trusted-proxy fd00::/129", ["--trusted-proxy", "'fd00::/129'", "network"]),
+        ("--trusted-proxy 10.0.0.0/", ["--trusted-proxy", "'10.0.0.0/'", "network"]),
         ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
         ("--title=", ["--title", "''", "1 to 100 characters"]),
         ("--title \u{7}", ["--title", "\\u{7}", "1 to 100 characters"]),

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::UsageError;
 use super::health::USUAL;
 use crate::foreign::Foreign;
 use crate::http::Authority;
 use crate::media::Size;
 use crate::web::auth::Token;
-use crate::web::proxies::Network;
 
 /// The most of a value that is repeated in a sentence.
 const SHOWN_MAX_CHARS: usize = 200;
@@ -58,9 +59,12 @@ impl Value {
         bare.unwrap_or(&text).parse().map_err(|_| self.invalid(expected))
     }
 
-    pub fn network(&self) -> Result<Network, UsageError> {
+    /// An address is a network of its own.
+    pub fn network(&self) -> Result<IpNet, UsageError> {
+        let text = self.text();
+        let address = text.parse::<IpAddr>().map(IpNet::from);
         let expected = "an address such as 127.0.0.1, or a network such as 172.17.0.0/16";
-        Network::parse(&self.text()).ok_or_else(|| self.invalid(expected))
+        address.or_else(|_| text.parse()).map_err(|_| self.invalid(expected))
     }
 
     pub fn size(&self) -> Result<Size, UsageError> {
