@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ballcast::cli::{self, Command, Environment};
+use ballcast::cli::{self, CliCommand, Environment};
+use ballcast::driver::encode::{EncodePictures, PictureError};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame, SnapshotError};
-use ballcast::server::{Config, Raw, Server};
-use ballcast::source::{PictureError, Source};
+use ballcast::media::{Codec, Frame, SnapshotError, SourcePicture};
+use ballcast::server::{Config, Server};
 use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
@@ -28,7 +28,7 @@ const DELTA: &[u8] = &[0, 0, 0, 1, 0x41];
 /// Serves until a signal ends it, as the program does.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let flags = match cli::parse(arguments.iter().map(Into::into), Environment::default()) {
-        Ok(Command::Serve(flags)) => flags,
+        Ok(CliCommand::Serve(flags)) => flags,
         other => return Err(format!("{other:?}")),
     };
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
@@ -52,7 +52,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,
             bitrate: Some(BITRATE),
-            feed: None,
+            source: None,
             stamped: false,
             title: None,
             wall_clock,
@@ -94,7 +94,7 @@ impl FixedSizeSource {
     }
 }
 
-impl Source for FixedSizeSource {
+impl EncodePictures for FixedSizeSource {
     fn renewed(&self) -> FixedSizeSource {
         FixedSizeSource { number: self.number, ..FixedSizeSource::default() }
     }
@@ -104,7 +104,7 @@ impl Source for FixedSizeSource {
         Ok(())
     }
 
-    fn show(&mut self, _: Raw, _: Instant) {}
+    fn show(&mut self, _: SourcePicture, _: Instant) {}
 
     fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
         assert_eq!(codec, Codec::H264, "the load generator offers nothing else");

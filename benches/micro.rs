@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use ballcast::driver::encode::codec::{Quality, encoder};
 use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
-use ballcast::source::encode::{Quality, encoder};
 use ballcast::web::access::AccessPolicy;
 use ballcast::webrtc::payload::packetize;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
@@ -268,7 +268,7 @@ impl Core {
             limits,
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
-            feed: None,
+            source: None,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
@@ -425,7 +425,7 @@ impl Core {
                     self.responses.extend_from_slice(&bytes);
                 }
                 Output::Capture(_) => self.captures += 1,
-                Output::Feed(_) | Output::Encode { .. } => {}
+                Output::Source(_) | Output::Encode { .. } => {}
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     return;

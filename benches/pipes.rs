@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Picture;
-use ballcast::pipe::{Item, Jpeg, Parser};
+use ballcast::media::{Jpeg, Picture};
+use ballcast::source::parse::{ParsedItem, Parser};
 
 use crate::load::tail_of;
 use crate::machine::{Core, clock_ns, spawn_on};
@@ -110,7 +110,7 @@ pub fn chunks_of_y4m(stream: &[u8]) -> (Vec<u8>, Vec<Chunk>) {
 }
 
 /// Parses a stream as it would come out of a pipe.
-pub fn parse(stream: &[u8], mut take: impl FnMut(Item)) {
+pub fn parse(stream: &[u8], mut take: impl FnMut(ParsedItem)) {
     let mut parser = Parser::new();
     for piece in stream.chunks(PUSH_BYTES) {
         parser.push(piece).unwrap();
@@ -127,8 +127,8 @@ pub fn parse(stream: &[u8], mut take: impl FnMut(Item)) {
 pub fn pictures_of(stream: &[u8]) -> Vec<Picture> {
     let mut pictures = Vec::new();
     parse(stream, |item| match item {
-        Item::Picture(picture) => pictures.push(picture),
-        Item::Samples(samples) => pictures.push(samples.into_picture()),
+        ParsedItem::Picture(picture) => pictures.push(picture),
+        ParsedItem::Samples(samples) => pictures.push(samples.into_picture()),
         other => panic!("{other:?}"),
     });
     pictures
@@ -137,7 +137,7 @@ pub fn pictures_of(stream: &[u8]) -> Vec<Picture> {
 pub fn jpegs_of(stream: &[u8]) -> Vec<Jpeg> {
     let mut jpegs = Vec::new();
     parse(stream, |item| match item {
-        Item::Jpeg(jpeg) => jpegs.push(jpeg),
+        ParsedItem::Jpeg(jpeg) => jpegs.push(jpeg),
         other => panic!("{other:?}"),
     });
     jpegs

@@ -5,10 +5,10 @@ use std::io::pipe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ballcast::driver::encode::codec::{Quality, encoder};
+use ballcast::driver::encode::jpeg;
 use ballcast::media::{Codec, Picture};
-use ballcast::pipe::Item;
-use ballcast::source::encode::{Quality, encoder};
-use ballcast::source::jpeg;
+use ballcast::source::parse::ParsedItem;
 
 use crate::figures::{Spread, short};
 use crate::load::{Arrival, Load};
@@ -303,7 +303,7 @@ fn measure_parsers(mode: Mode, report: &mut Report, [h264, y4m, mjpeg]: [&[u8]; 
         let rates = (0..mode.pick(9, 1)).map(|_| {
             let (started, mut items) = (Instant::now(), 0);
             for _ in 0..times {
-                pipes::parse(stream, |item: Item| {
+                pipes::parse(stream, |item: ParsedItem| {
                     std::hint::black_box(item);
                     items += 1;
                 });

@@ -79,7 +79,7 @@ fn without_secrets(text: &str, is_whole: bool) -> String {
             shown.push(' ');
         }
         let ends = is_whole || words.peek().is_some();
-        if push_word(&mut shown, word, ends) == Next::IsSecret && words.peek().is_some() {
+        if push_word(&mut shown, word, ends) == NextToken::IsSecret && words.peek().is_some() {
             shown.push(' ');
             shown.push_str(CUT);
             break;
@@ -89,22 +89,22 @@ fn without_secrets(text: &str, is_whole: bool) -> String {
 }
 
 #[derive(PartialEq, Eq)]
-enum Next {
+enum NextToken {
     IsText,
     /// The word names a secret whose value may be the rest of the line.
     IsSecret,
 }
 
-fn push_word(shown: &mut String, word: &str, ends: bool) -> Next {
+fn push_word(shown: &mut String, word: &str, ends: bool) -> NextToken {
     let url = AFTER_SCHEME.iter().filter_map(|mark| Some((word.find(mark)?, mark.len()))).min();
     let before_url = &word[..url.map_or(word.len(), |(at, _)| at)];
     if let Some(value) = secret_value(before_url) {
         shown.push_str(&word[..value]);
         if value == word.len() {
-            return Next::IsSecret;
+            return NextToken::IsSecret;
         }
         shown.push_str(CUT);
-        return Next::IsText;
+        return NextToken::IsText;
     }
     if let Some((at, mark)) = url {
         shown.push_str(before_url);
@@ -118,7 +118,7 @@ fn push_word(shown: &mut String, word: &str, ends: bool) -> Next {
             }
             None => shown.push_str(CUT),
         }
-        return Next::IsText;
+        return NextToken::IsText;
     }
     // User information without a scheme: `user:password@host`.
     match word.rfind('@').filter(|at| word[..*at].contains(':')) {
@@ -129,7 +129,11 @@ fn push_word(shown: &mut String, word: &str, ends: bool) -> Next {
         None => shown.push_str(word),
     }
     // An option whose value is the next word.
-    if word.starts_with('-') && is_secret_name(word) { Next::IsSecret } else { Next::IsText }
+    if word.starts_with('-') && is_secret_name(word) {
+        NextToken::IsSecret
+    } else {
+        NextToken::IsText
+    }
 }
 
 /// Where the value of a secret begins in a word, if it has one: after the `=` or `:` that follows its

@@ -33,30 +33,27 @@
 //!                                    viewer connected, or PLI -> ForceKeyframe -> Source
 //! ```
 //!
-//! A stream from outside takes the place of the frame clock: its bytes come as `Feed`, what is H.264
-//! goes to the viewers as a frame, what is a picture goes out as `Encode` and comes back as `Frame`.
+//! With a source, its bytes come as `Input::Source` and the frame clock stands still: H.264 goes to the
+//! viewers as a frame, a picture goes out as `Encode` and comes back as `Frame`.
 //!
-//! Folders are the wall: what may do I/O is in [`driver`], [`source`], [`cli`] and `main.rs`, the
-//! rest is the core. It builds and tests without the feature `driver`, and then links neither mio
-//! nor a codec.
+//! Folders are the wall: I/O happens in [`driver`], [`cli`] and `main.rs`; the rest is the core. The core
+//! builds and tests without the feature `driver`, and then links neither mio nor a codec.
 //!
 //! | folder | holds | side |
 //! |---|---|---|
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
-//! | [`web`] | which request is welcome, and what pages and players are told | core |
-//! | [`http`] | bytes to requests, responses to bytes, one connection at a time; a request of ours and its response | core |
-//! | [`sdp`] | an offer read for what we can answer; the answer, with a refusal for the rest; an offer of ours, and the answer to it | core |
+//! | [`web`] | which requests are accepted, and what pages and players are told | core |
+//! | [`http`] | bytes to requests, responses to bytes, one connection at a time; the client side too | core |
+//! | [`sdp`] | offers and answers, read and written | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
+//! | [`source`] | where pictures come from: opened, watched over, started again; `parse` turns its bytes into access units, pictures and JPEGs | core |
+//! | [`publish`] | the stream to media servers: requests, sessions, retries | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
-//! | [`feed`] | a stream from outside: when it is opened, silent, failed, begun again; what it has to show | core |
-//! | [`pipe`] | the bytes of a camera or an encoder to access units, pictures and JPEGs | core |
-//! | [`publish`] | the stream to media servers: what they are asked, when, and when again | core |
-//! | [`foreign`], [`os_error`] | text of others and errors of the system, before people read them | core |
+//! | [`foreign`], [`os_error`] | text from others and system errors, made fit to be shown | core |
 //! | [`refusal`] | every reason for which a request is refused | core |
-//! | [`containment`] | what keeps a panic to its cause | core |
-//! | [`work`] | how much work an input takes, for the tests | core |
-//! | [`source`] | the ball, the encoders, JPEG files | I/O |
-//! | [`driver`] | the mio loop: sockets, signals, the clock, addresses and names, streams and commands | I/O |
+//! | [`containment`] | keeps a panic to the input that caused it | core |
+//! | [`work`] | counts the work that an input takes, for the tests | core |
+//! | [`driver`] | the mio loop; `net`: sockets, addresses; `source`: descriptors and processes; `encode`: codecs; `publish`: connections to media servers | I/O |
 //! | [`cli`] | the command line | I/O |
 //!
 //! [`Server::handle_input`]: server::Server::handle_input
@@ -69,20 +66,17 @@
 pub mod cli;
 #[cfg(feature = "driver")]
 pub mod driver;
-#[cfg(feature = "driver")]
-pub mod source;
 
 pub mod containment;
-pub mod feed;
 pub mod foreign;
 pub mod http;
 pub mod media;
 pub mod os_error;
-pub mod pipe;
 pub mod publish;
 pub mod refusal;
 pub mod sdp;
 pub mod server;
+pub mod source;
 pub mod web;
 pub mod webrtc;
 pub mod work;

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ballcast::cli::{self, Command, Environment, Flags, Source};
-use ballcast::driver::addresses;
-use ballcast::driver::feed::supervisor;
+use ballcast::cli::{self, CliCommand, Environment, Flags, SourceChoice};
+use ballcast::driver::encode::PictureEncoder;
+use ballcast::driver::encode::assembly;
+use ballcast::driver::encode::codec::Quality;
+use ballcast::driver::net::addresses;
 use ballcast::driver::panics;
 use ballcast::driver::publish::sessions::Sessions;
+use ballcast::driver::source::supervisor;
 use ballcast::driver::{Driver, Endpoints};
 use ballcast::server::{Config, Server};
-use ballcast::source::BallSource;
-use ballcast::source::encode::{Quality, assembly};
 use ballcast::web::access::AccessPolicy;
 use ballcast::web::proxies::TrustedProxies;
 use str0m::config::{CryptoProvider, DtlsCert};
@@ -37,10 +38,10 @@ fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Print(text) => print(&text.render()),
-        Command::CheckHealth(server) => cli::health::check(&server),
-        Command::Supervise => supervisor::supervise(),
-        Command::Serve(flags) => serve(&flags),
+        CliCommand::Print(text) => print(&text.render()),
+        CliCommand::CheckHealth(server) => cli::health::check(&server),
+        CliCommand::Supervise => supervisor::supervise(),
+        CliCommand::Serve(flags) => serve(&flags),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +73,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
         }
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
-    let source = BallSource::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
+    let source =
+        PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
@@ -83,7 +85,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
     let sessions = sessions.unwrap_or_default();
-    let secrets = Secrets::draw()?;
+    let secrets = ShownSecrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
             entropy: secrets.entropy,
@@ -106,10 +108,10 @@ fn serve(flags: &Flags) -> Result<(), String> {
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
             left_sessions: sessions.kept().clone(),
-            feed: flags
-                .source
-                .feed()
-                .map(|feed| ballcast::feed::Config { interval: flags.source_interval, ..feed }),
+            source: flags.source.source().map(|source| ballcast::source::SourceConfig {
+                interval: flags.source_interval,
+                ..source
+            }),
             stamped: flags.stamp,
             title: flags.title.clone(),
             wall_clock,
@@ -118,7 +120,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     };
     let mut driver = Driver::new(endpoints, make_server, source)
         .map_err(|error| format!("The event loop cannot start: {error}."))?;
-    if let Source::Stream { origin, .. } = &flags.source {
+    if let SourceChoice::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
     driver.set_sessions(sessions);
@@ -132,14 +134,14 @@ fn serve(flags: &Flags) -> Result<(), String> {
 }
 
 /// Random values that must not be guessed, from the operating system's generator.
-struct Secrets {
+struct ShownSecrets {
     entropy: [u8; 32],
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
 }
 
-impl Secrets {
-    fn draw() -> Result<Secrets, String> {
+impl ShownSecrets {
+    fn draw() -> Result<ShownSecrets, String> {
         let failed = |error| format!("The operating system returns no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
@@ -150,7 +152,7 @@ impl Secrets {
             .dtls_provider
             .generate_certificate()
             .ok_or("The DTLS certificate cannot be generated.")?;
-        Ok(Secrets { entropy, crypto: Arc::new(crypto), certificate })
+        Ok(ShownSecrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballcast::sdp::offer::{Offer, OfferError, SdpError};
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use ballcast::work::steps_of;
 use is::stun::{StunMessage, TransId};

@@ -9,8 +9,8 @@ mod cuts;
 use std::time::{Duration, Instant, SystemTime};
 
 use ballcast::http::{
-    ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Connection, Context,
-    DISCARD_MAX_BYTES, Event, HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, IDLE_TIME,
+    ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Context, DISCARD_MAX_BYTES,
+    HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpEvent, IDLE_TIME,
     INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
     TARGET_MAX_BYTES, Verdict,
 };
@@ -24,7 +24,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 // The harness: a connection, a clock, and a server that repeats the request in its answer.
 
 struct Peer {
-    connection: Connection,
+    connection: HttpConnection,
     now: Instant,
     /// Whether the peer reads what is sent to it.
     reads: bool,
@@ -33,7 +33,7 @@ struct Peer {
 impl Peer {
     fn new() -> Self {
         let now = Instant::now();
-        Self { connection: Connection::new(now), now, reads: true }
+        Self { connection: HttpConnection::new(now), now, reads: true }
     }
 
     /// A peer that reads nothing until `flush`.
@@ -41,7 +41,7 @@ impl Peer {
         Self { reads: false, ..Self::new() }
     }
 
-    fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Event> {
+    fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<HttpEvent> {
         self.connection.receive(bytes.as_ref());
         self.drain()
     }
@@ -50,29 +50,29 @@ impl Peer {
     fn reported_paths(&mut self, request: &str) -> Vec<String> {
         let events = self.send(request).into_iter();
         let paths = events.filter_map(|event| match event {
-            Event::Request(request) => Some(request.head.path),
+            HttpEvent::Request(request) => Some(request.head.path),
             _ => None,
         });
         paths.collect()
     }
 
-    fn half_close(&mut self) -> Vec<Event> {
+    fn half_close(&mut self) -> Vec<HttpEvent> {
         self.connection.half_closed();
         self.drain()
     }
 
-    fn flush(&mut self) -> Vec<Event> {
+    fn flush(&mut self) -> Vec<HttpEvent> {
         self.connection.flushed(self.now);
         self.drain()
     }
 
-    fn shutdown(&mut self) -> Vec<Event> {
+    fn shutdown(&mut self) -> Vec<HttpEvent> {
         self.connection.shutdown(self.now);
         self.drain()
     }
 
     /// Advances the time as the driver does, with a timeout at each deadline.
-    fn pass(&mut self, time: Duration) -> Vec<Event> {
+    fn pass(&mut self, time: Duration) -> Vec<HttpEvent> {
         let until = self.now + time;
         let mut events = Vec::new();
         while let Some(at) = self.connection.poll_timeout().filter(|&at| at <= until) {
@@ -88,12 +88,12 @@ impl Peer {
         events
     }
 
-    fn drain(&mut self) -> Vec<Event> {
+    fn drain(&mut self) -> Vec<HttpEvent> {
         let mut events = Vec::new();
         loop {
             let before = events.len();
             while let Some(event) = self.poll() {
-                if let Event::Request(request) = &event
+                if let HttpEvent::Request(request) = &event
                     && request.head.path != "/late"
                 {
                     self.connection.respond(answer(&request.head, &request.body));
@@ -105,7 +105,7 @@ impl Peer {
             }
             self.connection.flushed(self.now);
         }
-        let closed = events.contains(&Event::Close) || self.connection.poll_timeout().is_none();
+        let closed = events.contains(&HttpEvent::Close) || self.connection.poll_timeout().is_none();
         assert_eq!(
             self.connection.poll_timeout().is_none(),
             closed,
@@ -114,17 +114,17 @@ impl Peer {
         events
     }
 
-    fn poll(&mut self) -> Option<Event> {
+    fn poll(&mut self) -> Option<HttpEvent> {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         poll(&mut self.connection, Context { now: self.now, date })
     }
 }
 
 /// The next event but for heads, which are judged.
-fn poll(connection: &mut Connection, context: Context) -> Option<Event> {
+fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> {
     loop {
         match connection.poll(&context)? {
-            Event::Head(head) => {
+            HttpEvent::Head(head) => {
                 let verdict = verdict(&head);
                 connection.judge(head, verdict, context.now);
             }
@@ -167,11 +167,11 @@ fn answer(head: &Head, body: &[u8]) -> Response {
 }
 
 /// Joins consecutive `Send` events: a client does not see where they are split.
-fn joined(events: Vec<Event>) -> Vec<Event> {
-    let mut joined: Vec<Event> = Vec::new();
+fn joined(events: Vec<HttpEvent>) -> Vec<HttpEvent> {
+    let mut joined: Vec<HttpEvent> = Vec::new();
     for event in events {
         match (joined.last_mut(), event) {
-            (Some(Event::Send(sent)), Event::Send(more)) => {
+            (Some(HttpEvent::Send(sent)), HttpEvent::Send(more)) => {
                 *sent = [&sent[..], &more].concat().into()
             }
             (_, event) => joined.push(event),
@@ -180,25 +180,25 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
     joined
 }
 
-fn sent(events: &[Event]) -> Vec<u8> {
+fn sent(events: &[HttpEvent]) -> Vec<u8> {
     let sends = events.iter().filter_map(|event| match event {
-        Event::Send(bytes) => Some(bytes.as_ref()),
+        HttpEvent::Send(bytes) => Some(bytes.as_ref()),
         _ => None,
     });
     sends.collect::<Vec<_>>().concat()
 }
 
-fn refusals(events: &[Event]) -> Vec<&'static str> {
+fn refusals(events: &[HttpEvent]) -> Vec<&'static str> {
     let reasons = events.iter().filter_map(|event| match event {
-        Event::Refused(reason) => Some(reason.name()),
+        HttpEvent::Refused(reason) => Some(reason.name()),
         _ => None,
     });
     reasons.collect()
 }
 
-fn requests(events: &[Event]) -> Vec<Head> {
+fn requests(events: &[HttpEvent]) -> Vec<Head> {
     let heads = events.iter().filter_map(|event| match event {
-        Event::Request(request) => Some(request.head.clone()),
+        HttpEvent::Request(request) => Some(request.head.clone()),
         _ => None,
     });
     heads.collect()
@@ -225,7 +225,7 @@ impl Reply {
     }
 
     fn closes(&self) -> bool {
-        self.header("Connection") == Some("close")
+        self.header("HttpConnection") == Some("close")
     }
 
     fn reason(&self) -> Option<String> {
@@ -235,7 +235,7 @@ impl Reply {
 }
 
 /// Parses the responses. None of the requests may be HEAD.
-fn replies(events: &[Event]) -> Vec<Reply> {
+fn replies(events: &[HttpEvent]) -> Vec<Reply> {
     let bytes = sent(events);
     let mut rest = bytes.as_slice();
     let mut replies = Vec::new();
@@ -253,14 +253,14 @@ fn replies(events: &[Event]) -> Vec<Reply> {
     replies
 }
 
-fn reply(events: &[Event]) -> Reply {
+fn reply(events: &[HttpEvent]) -> Reply {
     let mut replies = replies(events);
     assert_eq!(replies.len(), 1, "{replies:#?}");
     replies.remove(0)
 }
 
 /// All events of a connection that receives `pieces`, and is half-closed after the last answer.
-fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<HttpEvent> {
     let mut peer = Peer::new();
     let mut events = Vec::new();
     for piece in pieces {
@@ -271,7 +271,7 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
 }
 
 /// What comes of `raw`, however it is cut.
-fn run_in_every_way(name: &str, raw: &[u8]) -> Vec<Event> {
+fn run_in_every_way(name: &str, raw: &[u8]) -> Vec<HttpEvent> {
     cuts::run_in_every_way(name, raw, |pieces| run(pieces))
 }
 
@@ -322,16 +322,16 @@ fn check(rows: Vec<Row>) {
         assert_eq!(last.closes(), row.closes, "{name}");
         assert!(replies.iter().rev().skip(1).all(|reply| !reply.closes()), "{name}: closes once");
         assert_eq!(
-            events.iter().filter(|event| **event == Event::Finish).count(),
+            events.iter().filter(|event| **event == HttpEvent::Finish).count(),
             1,
             "{name}: finishes once"
         );
         assert_eq!(
-            events.iter().filter(|event| **event == Event::Close).count(),
+            events.iter().filter(|event| **event == HttpEvent::Close).count(),
             1,
             "{name}: closes once"
         );
-        assert_eq!(events.last(), Some(&Event::Close), "{name}: closes last");
+        assert_eq!(events.last(), Some(&HttpEvent::Close), "{name}: closes last");
         for reply in &replies {
             check_common_headers(reply);
         }
@@ -379,7 +379,7 @@ fn a_latin_1_no_break_space_is_no_white_space() {
     // RFC 9110 section 5.6.3; found by the reference parser of the fuzzers.
     let request = b"GET / HTTP/1.1\r\nHost: camera\r\nConnection: \xa0close\r\n\r\n";
     let events = Peer::new().send(request);
-    assert!(!events.contains(&Event::Finish), "the connection stays open: {events:?}");
+    assert!(!events.contains(&HttpEvent::Finish), "the connection stays open: {events:?}");
 }
 
 #[test]
@@ -442,15 +442,15 @@ fn well_formed_requests_are_answered() {
 #[test]
 fn connections_close_when_the_client_asks_for_it() {
     check(vec![
-        closed("asked to close", get("Connection: close\r\n"), &[200]),
-        closed("asked to close in a list", get("Connection: TE,\tClose\r\n"), &[200]),
+        closed("asked to close", get("HttpConnection: close\r\n"), &[200]),
+        closed("asked to close in a list", get("HttpConnection: TE,\tClose\r\n"), &[200]),
         closed(
             "asked to close in two lines",
-            get("Connection: TE\r\nConnection: close\r\n"),
+            get("HttpConnection: TE\r\nConnection: close\r\n"),
             &[200],
         ),
-        kept("not asked to close", get("Connection: closed, keep-alive\r\n"), &[200]),
-        closed("nothing after it is answered", get("Connection: close\r\n") + &get(""), &[200]),
+        kept("not asked to close", get("HttpConnection: closed, keep-alive\r\n"), &[200]),
+        closed("nothing after it is answered", get("HttpConnection: close\r\n") + &get(""), &[200]),
         closed("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", &[200]),
         closed(
             "HTTP/1.0 keep-alive",
@@ -752,7 +752,7 @@ fn a_request_that_is_not_admitted_keeps_the_connection_open_if_its_body_is_small
         ),
         refused(
             "asked to close",
-            forbidden(200, "Connection: close\r\n"),
+            forbidden(200, "HttpConnection: close\r\n"),
             &[403],
             "foreign-origin",
         ),
@@ -791,7 +791,7 @@ fn mutated_requests_are_the_same_in_one_piece_and_byte_by_byte() {
         let whole = run([raw.as_slice()]);
         assert_eq!(run(raw.chunks(1)), whole, "{name:?}");
         assert_eq!(run([&raw[..cut], &raw[cut..]]), whole, "{name:?} cut at {cut}");
-        assert_eq!(whole.last(), Some(&Event::Close), "{name:?}");
+        assert_eq!(whole.last(), Some(&HttpEvent::Close), "{name:?}");
     }
 }
 
@@ -804,7 +804,7 @@ fn a_head_contains_the_parsed_request() {
         b"POST /a%2fb?c?d HTTP/1.1\r\nHOST: Device.Local:8080\r\nX-List: a\r\nX-Text: \t\xe9 b \r\nx-list: b\r\n\
           Content-Length: 3\r\n\r\nabc",
     );
-    let Event::Request(request) = &events[0] else { panic!("{events:?}") };
+    let HttpEvent::Request(request) = &events[0] else { panic!("{events:?}") };
     let head = &request.head;
     assert_eq!(
         (head.method, head.path.as_str(), head.query.as_deref()),
@@ -857,7 +857,8 @@ fn head_gets_the_same_headers_as_get_and_no_body() {
     }
     let refused = sent(&Peer::new().send("HEAD / HTTP/1.1\r\n\r\n"));
     assert!(
-        refused.starts_with(b"HTTP/1.1 400 ") && refused.ends_with(b"Connection: close\r\n\r\n")
+        refused.starts_with(b"HTTP/1.1 400 ")
+            && refused.ends_with(b"HttpConnection: close\r\n\r\n")
     );
 }
 
@@ -865,7 +866,7 @@ fn head_gets_the_same_headers_as_get_and_no_body() {
 fn a_refusal_says_what_to_do() {
     let mut peer = Peer::new();
     let events = peer.send(post("", ""));
-    assert_eq!(events[0], Event::Refused(Reason::LengthMissing));
+    assert_eq!(events[0], HttpEvent::Refused(Reason::LengthMissing));
     let reply = reply(&events);
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"));
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
@@ -900,10 +901,11 @@ fn a_clock_out_of_range_is_clamped() {
         [(late, "Fri, 31 Dec 9999 23:59:59 GMT"), (early, "Thu, 01 Jan 1970 00:00:00 GMT")]
     {
         let now = Instant::now();
-        let mut connection = Connection::new(now);
+        let mut connection = HttpConnection::new(now);
         connection.receive(b"\n");
         let context = Context { now, date };
-        let events: Vec<Event> = std::iter::from_fn(|| poll(&mut connection, context)).collect();
+        let events: Vec<HttpEvent> =
+            std::iter::from_fn(|| poll(&mut connection, context)).collect();
         assert_eq!(reply(&events).header("Date"), Some(text));
     }
 }
@@ -911,9 +913,9 @@ fn a_clock_out_of_range_is_clamped() {
 #[test]
 fn a_small_body_is_sent_with_its_head_and_a_large_one_is_not_copied() {
     let small = Peer::not_reading().send(get(""));
-    assert!(matches!(small[..], [Event::Request(_), Event::Send(_)]), "{small:?}");
+    assert!(matches!(small[..], [HttpEvent::Request(_), HttpEvent::Send(_)]), "{small:?}");
     let large = Peer::not_reading().send(line("GET /large HTTP/1.1"));
-    let [Event::Request(_), Event::Send(_), Event::Send(body)] = &large[..] else {
+    let [HttpEvent::Request(_), HttpEvent::Send(_), HttpEvent::Send(body)] = &large[..] else {
         panic!("{} events", large.len());
     };
     assert!(std::ptr::eq(&body[..], LARGE_ASSET));
@@ -926,7 +928,7 @@ fn a_small_body_is_sent_with_its_head_and_a_large_one_is_not_copied() {
 fn a_client_that_expects_100_continue_gets_it() {
     let mut peer = Peer::new();
     let events = peer.send(post("Content-Length: 5\r\nExpect: 100-Continue\r\n", ""));
-    assert_eq!(events, [Event::Send(CONTINUE.into())]);
+    assert_eq!(events, [HttpEvent::Send(CONTINUE.into())]);
     assert_eq!(reply(&peer.send("hello")).status, 200);
     assert_eq!(reply(&peer.send(get(""))).status, 200);
 }
@@ -966,14 +968,14 @@ fn a_request_that_expects_100_continue_is_answered_the_same_however_it_is_split(
 fn a_head_is_reported_once_and_before_the_body() {
     let now = Instant::now();
     let context = Context { now, date: SystemTime::UNIX_EPOCH };
-    let mut connection = Connection::new(now);
+    let mut connection = HttpConnection::new(now);
     connection.receive(post("Content-Length: 5\r\n", "").as_bytes());
-    let Some(Event::Head(head)) = connection.poll(&context) else { panic!("no head") };
+    let Some(HttpEvent::Head(head)) = connection.poll(&context) else { panic!("no head") };
     assert_eq!(head.content_length, 5);
     connection.judge(head, Verdict::Accept, now);
     assert_eq!(connection.poll(&context), None);
     connection.receive(b"hello");
-    assert!(matches!(connection.poll(&context), Some(Event::Request(_))));
+    assert!(matches!(connection.poll(&context), Some(HttpEvent::Request(_))));
 }
 
 #[test]
@@ -981,34 +983,34 @@ fn a_request_that_is_held_is_reported_again_in_its_turn_and_then_answered() {
     let start = Instant::now();
     let context = |now| Context { now, date: SystemTime::UNIX_EPOCH };
     let turn = start + Duration::from_millis(10);
-    let mut connection = Connection::new(start);
+    let mut connection = HttpConnection::new(start);
     connection.receive(get("").repeat(2).as_bytes());
-    let Some(Event::Head(head)) = connection.poll(&context(start)) else { panic!("no head") };
+    let Some(HttpEvent::Head(head)) = connection.poll(&context(start)) else { panic!("no head") };
     connection.judge(head.clone(), Verdict::Hold(turn), start);
     assert_eq!(connection.poll(&context(start)), None);
     assert_eq!(connection.poll_timeout(), Some(turn));
     assert!(!connection.takes_bytes(), "the second request waits");
     connection.handle_timeout(turn);
-    assert_eq!(connection.poll(&context(turn)), Some(Event::Head(head.clone())));
+    assert_eq!(connection.poll(&context(turn)), Some(HttpEvent::Head(head.clone())));
     connection.judge(head, Verdict::Accept, turn);
-    assert!(matches!(connection.poll(&context(turn)), Some(Event::Request(_))));
+    assert!(matches!(connection.poll(&context(turn)), Some(HttpEvent::Request(_))));
     connection.respond(Response::new(200));
-    assert!(matches!(connection.poll(&context(turn)), Some(Event::Send(_))));
+    assert!(matches!(connection.poll(&context(turn)), Some(HttpEvent::Send(_))));
 }
 
 #[test]
 fn a_client_that_sends_too_much_while_it_is_held_is_cut_off() {
     let now = Instant::now();
     let context = Context { now, date: SystemTime::UNIX_EPOCH };
-    let mut connection = Connection::new(now);
+    let mut connection = HttpConnection::new(now);
     connection.receive(get("").as_bytes());
-    let Some(Event::Head(head)) = connection.poll(&context) else { panic!("no head") };
+    let Some(HttpEvent::Head(head)) = connection.poll(&context) else { panic!("no head") };
     connection.judge(head, Verdict::Hold(now + HEAD_TIME), now);
     connection.receive(&vec![b'x'; INPUT_MAX_BYTES]);
     assert_eq!(connection.poll(&context), None);
     connection.receive(b"x");
-    assert_eq!(connection.poll(&context), Some(Event::Refused(Reason::InputOverflow)));
-    assert_eq!(connection.poll(&context), Some(Event::Finish));
+    assert_eq!(connection.poll(&context), Some(HttpEvent::Refused(Reason::InputOverflow)));
+    assert_eq!(connection.poll(&context), Some(HttpEvent::Finish));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -1020,7 +1022,7 @@ const TICK: Duration = Duration::from_millis(1);
 fn a_silent_client_is_closed_without_an_answer() {
     let mut peer = Peer::new();
     assert_eq!(peer.pass(IDLE_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Close]);
     assert_eq!(peer.connection.poll_timeout(), None);
     assert_eq!(peer.send(get("")), []);
 }
@@ -1031,7 +1033,7 @@ fn the_idle_time_starts_again_when_an_answer_is_read() {
     peer.pass(IDLE_TIME - TICK);
     peer.send(get(""));
     assert_eq!(peer.pass(IDLE_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Close]);
 }
 
 #[test]
@@ -1040,7 +1042,7 @@ fn empty_lines_neither_start_a_request_nor_extend_the_idle_time() {
     peer.pass(IDLE_TIME - HEAD_TIME);
     assert_eq!(peer.send("\r\n"), []);
     assert!(peer.connection.is_idle());
-    assert_eq!(peer.pass(HEAD_TIME), [Event::Close]);
+    assert_eq!(peer.pass(HEAD_TIME), [HttpEvent::Close]);
 }
 
 #[test]
@@ -1052,7 +1054,7 @@ fn a_head_must_be_complete_five_seconds_after_its_first_byte() {
     assert_eq!(peer.send("ET / HTTP/1.1\r\nX: more bytes do not extend it"), []);
     let events = peer.pass(TICK);
     assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["head-late"]));
-    assert_eq!(events.last(), Some(&Event::Finish));
+    assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
 #[test]
@@ -1064,7 +1066,7 @@ fn a_body_must_be_complete_five_seconds_after_the_head() {
     assert_eq!(peer.pass(BODY_TIME - TICK), []);
     let events = peer.pass(TICK);
     assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["body-late"]));
-    assert_eq!(events.last(), Some(&Event::Finish));
+    assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
 #[test]
@@ -1092,7 +1094,7 @@ fn a_discarded_body_that_does_not_arrive_ends_the_connection() {
     let events = peer.send("POST /forbidden HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nb");
     assert_eq!((reply(&events).status, reply(&events).closes()), (403, false));
     assert!(!peer.connection.is_idle());
-    assert_eq!(peer.pass(BODY_TIME), [Event::Finish]);
+    assert_eq!(peer.pass(BODY_TIME), [HttpEvent::Finish]);
 }
 
 #[test]
@@ -1102,7 +1104,7 @@ fn the_idle_time_starts_when_a_discarded_body_has_arrived() {
     peer.pass(BODY_TIME - TICK);
     assert_eq!(peer.send("body"), []);
     assert_eq!(peer.pass(IDLE_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Close]);
 }
 
 #[test]
@@ -1111,7 +1113,7 @@ fn an_answer_that_is_not_read_ends_the_connection() {
     assert_eq!(reply(&peer.send(get(""))).status, 200);
     assert!(!peer.connection.is_idle());
     assert_eq!(peer.pass(ANSWER_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Refused(Reason::AnswerLate), Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]
@@ -1131,7 +1133,7 @@ fn an_answer_that_is_read_late_leaves_the_connection_idle() {
     assert_eq!(peer.flush(), []);
     assert!(peer.connection.is_idle());
     assert_eq!(peer.pass(IDLE_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Close]);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -1141,12 +1143,12 @@ fn an_answer_that_is_read_late_leaves_the_connection_idle() {
 fn a_refused_client_that_keeps_sending_still_gets_its_answer() {
     let mut peer = Peer::not_reading();
     let events = peer.send(post("Content-Length: 1000000\r\n", "begin"));
-    assert_eq!((reply(&events).status, events.last()), (413, Some(&Event::Finish)));
+    assert_eq!((reply(&events).status, events.last()), (413, Some(&HttpEvent::Finish)));
     for _ in 0..500 {
         assert_eq!(peer.send([b'b'; 1000]), []);
     }
     assert_eq!(peer.half_close(), [], "the answer is not read yet");
-    assert_eq!(peer.flush(), [Event::Close]);
+    assert_eq!(peer.flush(), [HttpEvent::Close]);
 }
 
 #[test]
@@ -1156,7 +1158,7 @@ fn lingering_ends_two_seconds_after_the_answer_is_read() {
     peer.pass(LINGER_TIME * 2);
     assert_eq!(peer.flush(), []);
     assert_eq!(peer.pass(LINGER_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [Event::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Close]);
 }
 
 #[test]
@@ -1164,7 +1166,7 @@ fn lingering_ends_when_the_client_sends_too_much() {
     let mut peer = Peer::new();
     peer.send("bad\r\n");
     assert_eq!(peer.send(vec![0; LINGER_MAX_BYTES - "bad\r\n".len()]), []);
-    assert_eq!(peer.send([0]), [Event::Close]);
+    assert_eq!(peer.send([0]), [HttpEvent::Close]);
     assert_eq!(peer.send([0]), []);
 }
 
@@ -1174,39 +1176,39 @@ fn a_client_that_half_closes_gets_all_its_answers() {
     peer.connection.receive((get("") + &get("")).as_bytes());
     assert_eq!(replies(&peer.half_close()).len(), 1);
     assert_eq!(replies(&peer.flush()).len(), 1);
-    assert_eq!(peer.flush(), [Event::Finish, Event::Close]);
+    assert_eq!(peer.flush(), [HttpEvent::Finish, HttpEvent::Close]);
 }
 
 #[test]
 fn an_idle_connection_closes_when_the_client_does() {
-    assert_eq!(Peer::new().half_close(), [Event::Finish, Event::Close]);
+    assert_eq!(Peer::new().half_close(), [HttpEvent::Finish, HttpEvent::Close]);
 }
 
 #[test]
 fn shutdown_closes_an_idle_connection_at_once() {
-    assert_eq!(Peer::new().shutdown(), [Event::Close]);
+    assert_eq!(Peer::new().shutdown(), [HttpEvent::Close]);
 }
 
 #[test]
 fn shutdown_finishes_what_is_being_sent() {
     let mut peer = Peer::not_reading();
     peer.send(line("GET /large HTTP/1.1"));
-    assert_eq!(peer.shutdown(), [Event::Finish]);
+    assert_eq!(peer.shutdown(), [HttpEvent::Finish]);
     assert_eq!(peer.send(get("")), []);
     assert_eq!(peer.flush(), []);
-    assert_eq!(peer.half_close(), [Event::Close]);
+    assert_eq!(peer.half_close(), [HttpEvent::Close]);
 }
 
 #[test]
 fn shutdown_lets_a_reported_request_be_answered() {
     let mut peer = Peer::new();
     peer.connection.receive((get("") + &get("")).as_bytes());
-    assert!(matches!(peer.poll(), Some(Event::Request(_))));
+    assert!(matches!(peer.poll(), Some(HttpEvent::Request(_))));
     peer.connection.shutdown(peer.now);
     peer.connection.respond(Response::new(200));
     let events = peer.drain();
     assert!(reply(&events).closes());
-    assert_eq!(events.last(), Some(&Event::Finish));
+    assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -1231,14 +1233,15 @@ fn a_client_that_only_sends_is_cut_off() {
     let mut peer = Peer::not_reading();
     peer.send(line("GET /large HTTP/1.1"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
-    assert_eq!(peer.send("x"), [Event::Refused(Reason::InputOverflow), Event::Finish]);
+    assert_eq!(peer.send("x"), [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
 }
 
 #[test]
 fn the_largest_request_is_accepted_byte_by_byte() {
     let raw = post(&format!("Content-Length: {BODY_MAX_BYTES}\r\n"), &"b".repeat(BODY_MAX_BYTES));
     let mut peer = Peer::new();
-    let events: Vec<Event> = raw.as_bytes().chunks(1).flat_map(|byte| peer.send(byte)).collect();
+    let events: Vec<HttpEvent> =
+        raw.as_bytes().chunks(1).flat_map(|byte| peer.send(byte)).collect();
     assert_eq!(reply(&events).status, 200);
     assert!(peer.connection.is_idle());
 }
@@ -1251,7 +1254,7 @@ fn late_get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: camera\r\n\r\n")
 }
 
-fn respond_late(peer: &mut Peer) -> Vec<Event> {
+fn respond_late(peer: &mut Peer) -> Vec<HttpEvent> {
     peer.connection.respond(Response::new(200).with_body("text/plain", "late"));
     peer.drain()
 }
@@ -1261,7 +1264,7 @@ fn a_late_answer_comes_before_the_answers_to_later_requests() {
     let mut peer = Peer::new();
     let raw = [late_get("/late"), late_get("/late"), late_get("/")].concat();
     let events = peer.send(raw);
-    assert!(matches!(events[..], [Event::Request(_)]), "{events:?}");
+    assert!(matches!(events[..], [HttpEvent::Request(_)]), "{events:?}");
     assert!(peer.connection.awaits_response());
     assert_eq!(peer.send(late_get("/2")), [], "no request is read while one waits");
     let events = respond_late(&mut peer);
@@ -1318,7 +1321,7 @@ fn a_client_that_half_closes_still_gets_its_late_answer() {
     assert_eq!(peer.half_close(), []);
     let events = respond_late(&mut peer);
     assert_eq!(reply(&events).body, "late");
-    assert_eq!(events[1..], [Event::Finish, Event::Close]);
+    assert_eq!(events[1..], [HttpEvent::Finish, HttpEvent::Close]);
 }
 
 #[test]
@@ -1327,7 +1330,7 @@ fn a_client_that_sends_too_much_while_it_waits_is_cut_off() {
     peer.send(late_get("/late"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
     let events = peer.send("x");
-    assert_eq!(events, [Event::Refused(Reason::InputOverflow), Event::Finish]);
+    assert_eq!(events, [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
     assert!(!peer.connection.awaits_response());
 }
 
@@ -1338,10 +1341,10 @@ fn shutdown_lets_a_late_answer_come_and_closes_then() {
     assert_eq!(peer.shutdown(), []);
     let events = respond_late(&mut peer);
     assert!(reply(&events).closes());
-    assert!(events.contains(&Event::Finish));
+    assert!(events.contains(&HttpEvent::Finish));
 }
 
-fn start_stream(peer: &mut Peer) -> Vec<Event> {
+fn start_stream(peer: &mut Peer) -> Vec<HttpEvent> {
     peer.send(late_get("/late"));
     let head = Response::new(200).with_body("multipart/x-mixed-replace", "start").into_stream();
     peer.connection.respond(head);
@@ -1357,11 +1360,11 @@ fn a_stream_has_no_length_and_goes_on_until_it_ends() {
     for _ in 0..3 {
         assert!(peer.connection.takes_part());
         peer.connection.send_part("part".into(), peer.now);
-        assert_eq!(peer.drain(), [Event::Send("part".into())]);
+        assert_eq!(peer.drain(), [HttpEvent::Send("part".into())]);
         assert_eq!(peer.pass(RESPOND_TIME / 2), []);
     }
     assert_eq!(peer.send(get("")), [], "what the peer sends is not wanted");
-    assert_eq!(peer.half_close(), [Event::Finish, Event::Close]);
+    assert_eq!(peer.half_close(), [HttpEvent::Finish, HttpEvent::Close]);
 }
 
 #[test]
@@ -1374,14 +1377,14 @@ fn a_stream_gives_no_part_to_a_peer_that_has_not_taken_the_last() {
     peer.drain();
     assert!(!peer.connection.takes_part());
     let events = peer.pass(ANSWER_TIME);
-    assert_eq!(events, [Event::Refused(Reason::AnswerLate), Event::Close]);
+    assert_eq!(events, [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]
 fn a_stream_without_parts_ends() {
     let mut peer = Peer::new();
     start_stream(&mut peer);
-    assert_eq!(peer.pass(RESPOND_TIME + LINGER_TIME), [Event::Finish, Event::Close]);
+    assert_eq!(peer.pass(RESPOND_TIME + LINGER_TIME), [HttpEvent::Finish, HttpEvent::Close]);
 }
 
 #[test]
@@ -1389,7 +1392,7 @@ fn a_peer_that_sends_too_much_into_its_stream_ends_it() {
     let mut peer = Peer::new();
     start_stream(&mut peer);
     assert_eq!(peer.send(vec![0; LINGER_MAX_BYTES]), []);
-    assert_eq!(peer.send([0]), [Event::Finish]);
+    assert_eq!(peer.send([0]), [HttpEvent::Finish]);
 }
 
 #[test]
@@ -1399,14 +1402,14 @@ fn head_of_a_stream_gets_its_head() {
     peer.connection.respond(Response::new(200).with_body("text/plain", "start").into_stream());
     let events = peer.drain();
     assert!(sent(&events).ends_with(b"\r\n\r\n"));
-    assert!(!peer.connection.is_streaming() && events.contains(&Event::Finish));
+    assert!(!peer.connection.is_streaming() && events.contains(&HttpEvent::Finish));
 }
 
 #[test]
 fn shutdown_ends_a_stream() {
     let mut peer = Peer::new();
     start_stream(&mut peer);
-    assert_eq!(peer.shutdown(), [Event::Finish]);
+    assert_eq!(peer.shutdown(), [HttpEvent::Finish]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ mod cuts;
 use std::time::{Duration, Instant};
 
 use ballcast::http::client::{
-    CHUNK_LINE_MAX_BYTES, Exchange, ExchangeError, INTERIM_MAX, RESPONSE_BODY_TIME,
-    RESPONSE_HEAD_MAX_BYTES, RESPONSE_HEAD_TIME, Request, Response, ResponseHead,
+    CHUNK_LINE_MAX_BYTES, ClientRequest, ClientResponse, Exchange, ExchangeError, INTERIM_MAX,
+    RESPONSE_BODY_TIME, RESPONSE_HEAD_MAX_BYTES, RESPONSE_HEAD_TIME, ResponseHead,
 };
 use ballcast::http::{BODY_MAX_BYTES, HEADERS_MAX, Method, TARGET_MAX_BYTES, Url, UrlError};
 
@@ -189,7 +189,7 @@ fn locations_of_media_servers_are_joined() {
 
 fn request(method: Method, headers: &[(&str, &str)], body: &[u8]) -> String {
     let url = url("http://camera:8889/live/whip?a=1");
-    let bytes = Request { method, url: &url, headers, body }.to_bytes();
+    let bytes = ClientRequest { method, url: &url, headers, body }.to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -227,7 +227,7 @@ fn a_header_value_cannot_end_its_line() {
 // -------------------------------------------------------------------------------------------------
 // Responses.
 
-type Outcome = Result<Response, ExchangeError>;
+type Outcome = Result<ClientResponse, ExchangeError>;
 
 /// What a caller sees of an exchange that is over.
 #[derive(Debug, PartialEq)]
@@ -448,7 +448,8 @@ fn interim_responses_are_skipped() {
 fn headers_are_found_in_any_case_and_lists_are_joined() {
     let raw = "HTTP/1.1 201\r\nETAG: \"1\"\r\nLink: <a>\r\nlink:\t<b> \r\nX: \u{e4}\r\n\
                Content-Type: Application/SDP; charset=utf-8\r\nContent-Length: 0\r\n\r\n";
-    let Ok(Response { head, .. }) = run_in_every_way("headers", raw.as_bytes()).outcome else {
+    let Ok(ClientResponse { head, .. }) = run_in_every_way("headers", raw.as_bytes()).outcome
+    else {
         panic!("refused");
     };
     assert_eq!(head.header("etag"), Some("\"1\""));

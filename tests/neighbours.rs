@@ -8,8 +8,8 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::feed::{Config, Kind};
 use ballcast::server::Input;
+use ballcast::source::{SourceConfig, SourceKind};
 use ballcast::web::auth::Token;
 use ballcast::web::proxies::TrustedProxies;
 use serde_json::{Value, json};
@@ -399,7 +399,8 @@ fn health_is_whether_there_is_a_picture_and_needs_no_token() {
     let answer = get(&mut world, "/health");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("camera or the encoder"), "{}", answer.body);
-    let mut stream = World::with_feed(Config { kind: Kind::Command, raw: None, interval: None });
+    let mut stream =
+        World::with_source(SourceConfig { kind: SourceKind::Command, raw: None, interval: None });
     let answer = get(&mut stream, "/health");
     assert_eq!((answer.status, answer.body.as_str()), (503, "The command is starting.\n"));
     let refusals = stream.stats()["refusals"].clone();

@@ -5,8 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Config, Event, Kind};
 use ballcast::server::Input;
+use ballcast::source::{SourceConfig, SourceEvent, SourceKind};
 use support::world::World;
 
 const PARAMETER_SETS: &[u8] = &[
@@ -31,14 +31,15 @@ fn picture(number: u8, keyframe: bool, bytes: usize) -> Vec<u8> {
 /// Writes a picture, which is complete at once.
 fn write(world: &mut World, picture: &[u8]) {
     for bytes in [picture, END].concat().chunks(1 << 16) {
-        world.input(Input::Feed(Event::Bytes(bytes)));
+        world.input(Input::Source(SourceEvent::Bytes(bytes)));
     }
 }
 
 fn running() -> World {
-    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None, interval: None });
+    let mut world =
+        World::with_source(SourceConfig { kind: SourceKind::Fifo, raw: None, interval: None });
     world.input(Input::Timeout);
-    world.input(Input::Feed(Event::Opened));
+    world.input(Input::Source(SourceEvent::Opened));
     for number in 0..25 {
         write(&mut world, &picture(number, number == 0, 10));
         world.run(PERIOD);
@@ -92,9 +93,10 @@ fn the_next_picture_does_not_overtake_one_that_is_leaving() {
 
 #[test]
 fn a_group_leaves_over_a_fifth_of_a_second_and_newer_pictures_follow_it() {
-    let mut world = World::with_feed(Config { kind: Kind::Fifo, raw: None, interval: None });
+    let mut world =
+        World::with_source(SourceConfig { kind: SourceKind::Fifo, raw: None, interval: None });
     world.input(Input::Timeout);
-    world.input(Input::Feed(Event::Opened));
+    world.input(Input::Source(SourceEvent::Opened));
     for number in 0..50 {
         write(&mut world, &picture(number, number == 0, 20_000));
         world.run(PERIOD);

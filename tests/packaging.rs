@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use ballcast::cli::Flags;
-use ballcast::cli::texts::Text;
+use ballcast::cli::texts::CliText;
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{}/packaging/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -32,7 +32,7 @@ fn options(markdown: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_option_that_a_readme_names_exists() {
-    let summary = Text::Summary.render();
+    let summary = CliText::Summary.render();
     let exist: BTreeSet<&str> = summary.split([' ', '\n']).filter_map(option).collect();
     assert!(exist.contains("--port") && OF_OTHERS.iter().all(|name| !exist.contains(name)));
     let root = env!("CARGO_MANIFEST_DIR");
@@ -51,12 +51,12 @@ fn every_option_that_a_readme_names_exists() {
 fn the_program_prints_its_manual_page() {
     let output = Command::new(env!("CARGO_BIN_EXE_ballcast")).arg("--man").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), Text::Manual.render());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), CliText::Manual.render());
 }
 
 #[test]
 fn the_service_takes_the_secrets_that_the_manual_page_names() {
-    let (manual, service) = (Text::Manual.render(), file("ballcast.service"));
+    let (manual, service) = (CliText::Manual.render(), file("ballcast.service"));
     let credentials: Vec<&str> =
         service.lines().filter_map(|line| line.strip_prefix("LoadCredential=")).collect();
     assert_eq!(credentials, ["ballcast.token", "ballcast.publish-token"]);
@@ -89,7 +89,7 @@ fn the_service_of_a_further_camera_is_the_same_under_its_name() {
         "StateDirectory=ballcast@%i",
     ];
     assert_eq!(other, expected);
-    let manual = Text::Manual.render();
+    let manual = CliText::Manual.render();
     for name in ["default/ballcast@NAME\n", "credstore/ballcast@NAME."] {
         assert!(manual.contains(&format!("\n.B /etc/{name}")), "{name}");
     }
@@ -131,7 +131,7 @@ fn the_newest_entry_of_the_changelog_is_this_version() {
     let first = format!("ballcast ({}-1) ", env!("CARGO_PKG_VERSION"));
     let changelog = file("debian/changelog");
     assert!(changelog.starts_with(&first));
-    let manual = Text::Manual.render();
+    let manual = CliText::Manual.render();
     let date = manual.split(' ').nth(3).unwrap();
     let mut parsed = Command::new("date");
     let entry = changelog.lines().find_map(|line| line.strip_prefix(" -- ")).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ballcast::server::Input;
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use serde_json::json;
 use str0m::media::KeyframeRequestKind;
 use support::crypto;

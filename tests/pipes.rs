@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use ballcast::pipe::{Item, Parser};
+use ballcast::source::parse::{ParsedItem, Parser};
 use jpeg_encoder::{ColorType, Encoder};
 use serde_json::Value;
 use support::chromium::{Chromium, Tab};
@@ -413,7 +413,7 @@ fn a_picture_that_breaks_the_decoder_is_damaged_and_the_viewer_sees_the_next_one
     let (server, _writer) = pipe_in_changed(&ffmpeg(MJPEG_422), move |bytes| {
         let mut pictures = Vec::new();
         parser.push(bytes).unwrap();
-        while let Some(Item::Jpeg(jpeg)) = parser.poll() {
+        while let Some(ParsedItem::Jpeg(jpeg)) = parser.poll() {
             pictures.extend(jpeg.data);
             count += 1;
             if count % 5 == 0 {

@@ -157,7 +157,7 @@ fn every_address_of_the_host_is_served_and_the_loopback_comes_last() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut expected = ballcast::driver::addresses::addresses().unwrap();
+    let mut expected = ballcast::driver::net::addresses::addresses().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(expected.len());
     let mut served = Vec::new();
     for line in lines.map(Result::unwrap) {

@@ -14,7 +14,9 @@ use std::time::Duration;
 use ballcast::http::Url;
 use ballcast::media::Codec;
 use ballcast::os_error::OsError;
-use ballcast::publish::{BearerToken, Cause, Command, Event, Target, TargetId};
+use ballcast::publish::{
+    BearerToken, PublishCause, PublishCommand, PublishEvent, Target, TargetId,
+};
 use ballcast::server::Input;
 use ballcast::web::auth::Token;
 use serde_json::Value;
@@ -49,27 +51,31 @@ fn publishing_with_token(url: &str) -> World {
 }
 
 /// What the target's connection is asked to do since the last call.
-fn commands(world: &mut World) -> Vec<Command> {
+fn commands(world: &mut World) -> Vec<PublishCommand> {
     std::mem::take(&mut world.publish_commands).into_iter().map(|(_, command)| command).collect()
 }
 
-fn tell(world: &mut World, event: Event) {
+fn tell(world: &mut World, event: PublishEvent) {
     world.input(Input::Publish(TARGET, event));
 }
 
-fn fail(world: &mut World, cause: Cause) {
-    tell(world, Event::Failed(&cause.into()));
+fn fail(world: &mut World, cause: PublishCause) {
+    tell(world, PublishEvent::Failed(&cause.into()));
 }
 
 /// The connection of the target is made as it asks for it: the request.
 fn connect(world: &mut World) -> String {
     loop {
-        let next = commands(world).into_iter().rfind(|command| *command != Command::Close);
+        let next = commands(world).into_iter().rfind(|command| *command != PublishCommand::Close);
         match next.expect("a request is under way") {
-            Command::Resolve(_) => tell(world, Event::Resolved(&[IpAddr::from([10, 9, 9, 9])])),
-            Command::Connect(_) | Command::ConnectElsewhere(_) => tell(world, Event::Connected),
-            Command::Send(bytes) => return String::from_utf8(bytes.to_vec()).unwrap(),
-            Command::Close => unreachable!(),
+            PublishCommand::Resolve(_) => {
+                tell(world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]))
+            }
+            PublishCommand::Connect(_) | PublishCommand::ConnectElsewhere(_) => {
+                tell(world, PublishEvent::Connected)
+            }
+            PublishCommand::Send(bytes) => return String::from_utf8(bytes.to_vec()).unwrap(),
+            PublishCommand::Close => unreachable!(),
         }
     }
 }
@@ -77,7 +83,7 @@ fn connect(world: &mut World) -> String {
 fn respond(world: &mut World, head: &str, body: &str) {
     let length = body.len();
     let response = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}");
-    tell(world, Event::Received(response.as_bytes()));
+    tell(world, PublishEvent::Received(response.as_bytes()));
 }
 
 fn body(request: &str) -> &str {
@@ -108,10 +114,10 @@ fn stats_with_token(world: &mut World) -> Value {
 #[test]
 fn a_media_server_gets_the_stream_from_a_key_frame_on() {
     let mut world = publishing(URL);
-    assert_eq!(commands(&mut world), [Command::Resolve("media.example".into())]);
-    tell(&mut world, Event::Resolved(&[IpAddr::from([10, 9, 9, 9])]));
-    assert_eq!(commands(&mut world), [Command::Connect("10.9.9.9:8889".parse().unwrap())]);
-    tell(&mut world, Event::Connected);
+    assert_eq!(commands(&mut world), [PublishCommand::Resolve("media.example".into())]);
+    tell(&mut world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]));
+    assert_eq!(commands(&mut world), [PublishCommand::Connect("10.9.9.9:8889".parse().unwrap())]);
+    tell(&mut world, PublishEvent::Connected);
     let request = connect(&mut world);
     let head = request.split_once("\r\n\r\n").unwrap().0;
     for line in [
@@ -139,7 +145,7 @@ fn a_media_server_gets_the_stream_from_a_key_frame_on() {
     assert_eq!(offer.matches("m=").count(), 1, "{offer}");
     let (server, answer) = world.invite(offer);
     respond(&mut world, "201 Created\r\nLocation: session/1\r\nETag: *", &answer);
-    assert_eq!(commands(&mut world), [Command::Close]);
+    assert_eq!(commands(&mut world), [PublishCommand::Close]);
     world.run(seconds(2));
     let client = &world.clients[server].client;
     assert!(client.connected);
@@ -215,7 +221,7 @@ fn the_session_is_deleted_at_the_end_and_before_the_next_one() {
     respond(&mut world, "200 OK", "");
     assert!(world.clients[last].bye);
     assert!(!world.server.is_unpublishing());
-    assert_eq!(commands(&mut world), [Command::Close]);
+    assert_eq!(commands(&mut world), [PublishCommand::Close]);
     world.run(seconds(60));
     assert_eq!(commands(&mut world), []);
 }
@@ -253,8 +259,8 @@ fn a_session_that_a_killed_process_has_left_is_deleted_first() {
 fn outcome(response: &str) -> (String, String, f64) {
     let [public, private] = [publishing(URL), publishing_with_token(URL)].map(|mut world| {
         connect(&mut world);
-        tell(&mut world, Event::Received(response.as_bytes()));
-        tell(&mut world, Event::Ended);
+        tell(&mut world, PublishEvent::Received(response.as_bytes()));
+        tell(&mut world, PublishEvent::Ended);
         world
     });
     let (public, private) = (stats(&mut { public }), stats_with_token(&mut { private }));
@@ -350,10 +356,10 @@ fn redirects_are_followed_and_not_in_a_circle() {
     // The host that it leads to is another one, and its addresses, too.
     let mut world = publishing(URL);
     let two = ["10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, Event::Resolved(&two));
+    tell(&mut world, PublishEvent::Resolved(&two));
     redirect(&mut world, "307", "http://edge.example/whip");
-    let resolve = Command::Resolve("edge.example".into());
-    assert_eq!(commands(&mut world), [Command::Close, resolve]);
+    let resolve = PublishCommand::Resolve("edge.example".into());
+    assert_eq!(commands(&mut world), [PublishCommand::Close, resolve]);
 
     let mut world = publishing(URL);
     for _ in 0..6 {
@@ -404,7 +410,7 @@ fn the_token_stays_at_the_origin_that_the_command_line_names() {
     let (_, answer) = world.invite(body(&request));
     respond(&mut world, "201 Created\r\nLocation: /anything", &answer);
     world.input(Input::Shutdown);
-    assert_eq!(commands(&mut world), [Command::Close], "it names nothing to delete there");
+    assert_eq!(commands(&mut world), [PublishCommand::Close], "it names nothing to delete there");
 
     // A session that the target itself names elsewhere.
     let mut world = publishing(URL);
@@ -443,11 +449,11 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             let mut world = publishing_announced();
             redirect(&mut world, "307", &to);
             let mut made = commands(&mut world);
-            if made.contains(&Command::Resolve("inside.example".into())) {
-                tell(&mut world, Event::Resolved(&[ip]));
+            if made.contains(&PublishCommand::Resolve("inside.example".into())) {
+                tell(&mut world, PublishEvent::Resolved(&[ip]));
                 made = commands(&mut world);
             }
-            assert!(made.iter().all(|command| *command == Command::Close), "{to}: {made:?}");
+            assert!(made.iter().all(|command| *command == PublishCommand::Close), "{to}: {made:?}");
             let sentence = stats(&mut world)["sentence"].to_string();
             assert!(sentence.contains("names a URL at an address of this device"), "{sentence}");
 
@@ -461,11 +467,11 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             world.clients[server].powered_off = true;
             world.run(seconds(6));
             loop {
-                match commands(&mut world).into_iter().rfind(|it| *it != Command::Close) {
-                    Some(Command::Resolve(name)) if name == "inside.example" => {
-                        tell(&mut world, Event::Resolved(&[ip]));
+                match commands(&mut world).into_iter().rfind(|it| *it != PublishCommand::Close) {
+                    Some(PublishCommand::Resolve(name)) if name == "inside.example" => {
+                        tell(&mut world, PublishEvent::Resolved(&[ip]));
                     }
-                    Some(Command::Resolve(name)) => break assert_eq!(name, "media.example"),
+                    Some(PublishCommand::Resolve(name)) => break assert_eq!(name, "media.example"),
                     other => panic!("{to}: {other:?}"),
                 }
             }
@@ -477,13 +483,13 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
     redirect(&mut world, "307", "http://edge.example/whip");
     commands(&mut world);
     let both = ["127.0.0.1", "10.9.9.7"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, Event::Resolved(&both));
-    let elsewhere = Command::ConnectElsewhere("10.9.9.7:80".parse().unwrap());
+    tell(&mut world, PublishEvent::Resolved(&both));
+    let elsewhere = PublishCommand::ConnectElsewhere("10.9.9.7:80".parse().unwrap());
     assert_eq!(commands(&mut world), [elsewhere]);
 
     // What the command line names may be anywhere.
     let mut world = publishing("http://127.0.0.1:8889/whip");
-    assert_eq!(commands(&mut world), [Command::Connect("127.0.0.1:8889".parse().unwrap())]);
+    assert_eq!(commands(&mut world), [PublishCommand::Connect("127.0.0.1:8889".parse().unwrap())]);
 }
 
 fn publishing_announced() -> World {
@@ -512,14 +518,14 @@ fn the_words_of_a_server_that_a_redirect_leads_to_are_shown_to_nobody() {
 fn the_addresses_of_a_host_are_tried_in_turn() {
     let mut world = publishing_with_token(URL);
     let addresses = ["fd00::9", "10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, Event::Resolved(&addresses));
-    let to = |address: &str| Command::Connect(address.parse().unwrap());
+    tell(&mut world, PublishEvent::Resolved(&addresses));
+    let to = |address: &str| PublishCommand::Connect(address.parse().unwrap());
     assert_eq!(commands(&mut world)[1..], [to("[fd00::9]:8889")]);
-    fail(&mut world, Cause::Unreachable(OsError::Number(113)));
+    fail(&mut world, PublishCause::Unreachable(OsError::Number(113)));
     assert_eq!(commands(&mut world), [to("10.9.9.8:8889")]);
     world.run(seconds(3));
-    assert_eq!(commands(&mut world), [Command::Close, to("10.9.9.9:8889")]);
-    fail(&mut world, Cause::ConnectionRefused);
+    assert_eq!(commands(&mut world), [PublishCommand::Close, to("10.9.9.9:8889")]);
+    fail(&mut world, PublishCause::ConnectionRefused);
     let detail = stats_with_token(&mut world)["detail"].to_string();
     assert!(detail.contains("it refuses the connection (10.9.9.9:8889)."), "{detail}");
 }
@@ -527,7 +533,7 @@ fn the_addresses_of_a_host_are_tried_in_turn() {
 #[test]
 fn a_host_that_is_an_address_is_not_looked_up() {
     let mut world = publishing("http://[fd00::9]/whip");
-    assert_eq!(commands(&mut world), [Command::Connect("[fd00::9]:80".parse().unwrap())]);
+    assert_eq!(commands(&mut world), [PublishCommand::Connect("[fd00::9]:80".parse().unwrap())]);
 }
 
 #[test]
@@ -536,13 +542,13 @@ fn every_step_has_its_time() {
     let mut world = publishing(URL);
     world.run(seconds(6));
     assert!(stats(&mut world)["sentence"].to_string().contains("is not resolved within 6 s"));
-    assert_eq!(commands(&mut world).last(), Some(&Command::Close));
+    assert_eq!(commands(&mut world).last(), Some(&PublishCommand::Close));
     // Nothing is answered.
     let mut world = publishing(URL);
     connect(&mut world);
     world.run(seconds(10));
     assert!(stats(&mut world)["sentence"].to_string().contains("it does not answer within 10 s"));
-    assert_eq!(commands(&mut world), [Command::Close]);
+    assert_eq!(commands(&mut world), [PublishCommand::Close]);
     // It answers, and never connects.
     let mut world = publishing(URL);
     let server = accept(&mut world);
@@ -720,8 +726,8 @@ fn a_session_is_deleted_whose_answer_was_lost_with_the_connection() {
     let mut world = publishing(URL);
     connect(&mut world);
     let head = "HTTP/1.1 201 Created\r\nLocation: /session/2\r\nContent-Length: 900\r\n\r\nv=0";
-    tell(&mut world, Event::Received(head.as_bytes()));
-    fail(&mut world, Cause::ConnectionReset);
+    tell(&mut world, PublishEvent::Received(head.as_bytes()));
+    fail(&mut world, PublishCause::ConnectionReset);
     commands(&mut world);
     world.run(seconds(3));
     let request = connect(&mut world);

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ballcast::feed::{Cause, Config, Event, Exit, Failure, Feed, Kind};
 use ballcast::foreign::Foreign;
 use ballcast::os_error::OsError;
+use ballcast::source::{
+    Exit, Source, SourceCause, SourceConfig, SourceEvent, SourceFailure, SourceKind,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::client::Client;
@@ -308,34 +310,34 @@ fn a_named_pipe_is_not_named() {
 fn the_picture_says_why_in_words_of_our_own() {
     let now = std::time::Instant::now();
     let words = Foreign::new(MARK, 100);
-    let shown = |kind, event: Event| {
-        let mut feed = Feed::new(Config { kind, raw: None, interval: None }, now);
-        feed.handle_timeout(now);
-        feed.handle_event(now, Event::Opened);
-        feed.handle_event(now, event);
-        let missing = feed.missing(now).unwrap();
+    let shown = |kind, event: SourceEvent| {
+        let mut source = Source::new(SourceConfig { kind, raw: None, interval: None }, now);
+        source.handle_timeout(now);
+        source.handle_event(now, SourceEvent::Opened);
+        source.handle_event(now, event);
+        let missing = source.missing(now).unwrap();
         let lines = missing.lines().join(" ");
         assert!(!lines.contains(MARK), "{lines}");
         (missing.sentence, missing.detail)
     };
-    let exited = Event::Exited(Exit::Status(127), words.as_ref());
-    let (sentence, detail) = shown(Kind::Command, exited);
+    let exited = SourceEvent::Exited(Exit::Status(127), words.as_ref());
+    let (sentence, detail) = shown(SourceKind::Command, exited);
     assert_eq!(
         sentence,
         "The command is gone: it ended with status 127: a program in it was not found."
     );
     assert_eq!(detail, Some(format!("{sentence} It wrote: {MARK}.")));
-    let missing = Failure::Open(OsError::Number(2));
-    let (sentence, detail) = shown(Kind::Fifo, Event::Failed(missing));
-    assert_eq!(sentence, Cause::Failed(Kind::Fifo, missing).to_string());
+    let missing = SourceFailure::Open(OsError::Number(2));
+    let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Failed(missing));
+    assert_eq!(sentence, SourceCause::Failed(SourceKind::Fifo, missing).to_string());
     assert!(sentence.starts_with("The named pipe cannot be opened: No such file"), "{sentence}");
     assert_eq!(detail, None);
     let text = b"s3cret, no picture at all\n".repeat(200);
-    let (sentence, detail) = shown(Kind::Fifo, Event::Bytes(&text));
+    let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&text));
     assert!(sentence.contains("begins with text"), "{sentence}");
     assert!(detail.unwrap().contains("It begins with: s3cret, no picture at all"));
     let garbage = [&b"s3cret"[..], &vec![0x90; 1 << 20]].concat();
-    let (sentence, detail) = shown(Kind::Fifo, Event::Bytes(&garbage));
+    let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&garbage));
     assert!(sentence.contains("Name the format"), "{sentence}");
     assert!(detail.unwrap().contains("It begins with: 73"));
 }

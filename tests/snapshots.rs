@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ballcast::http::RESPOND_TIME;
 use ballcast::media::SnapshotError;
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use ballcast::web::auth::Token;
 use support::world::{ALLOWED_ORIGIN, SnapshotMaker, World};

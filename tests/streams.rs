@@ -9,10 +9,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Config, Event, Exit, Failure, Feed, Item, Kind, Signal};
 use ballcast::media::{Codec, Size};
 use ballcast::os_error::OsError;
 use ballcast::server::Input;
+use ballcast::source::{
+    Exit, Signal, Source, SourceCommand, SourceConfig, SourceEvent, SourceFailure, SourceItem,
+    SourceKind,
+};
 use support::world::World;
 
 /// Of 64x48 pixels, as x264 makes them.
@@ -27,7 +30,7 @@ const SLICE: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a, 0x84];
 /// The end of the sequence, which ends a picture at once.
 const END: &[u8] = &[0, 0, 0, 1, 0x0a];
 const PERIOD: Duration = Duration::from_millis(40);
-const KILLED: Event = Event::Exited(Exit::Signal(9, Some("SIGKILL")), None);
+const KILLED: SourceEvent = SourceEvent::Exited(Exit::Signal(9, Some("SIGKILL")), None);
 
 fn unit(number: u8, keyframe: bool) -> Vec<u8> {
     [&open_unit(number, keyframe), END].concat()
@@ -39,11 +42,11 @@ fn open_unit(number: u8, keyframe: bool) -> Vec<u8> {
     if keyframe { [PARAMETER_SETS, IDR_SLICE, &number].concat() } else { [SLICE, &number].concat() }
 }
 
-fn world(kind: Kind) -> World {
-    let mut world = World::with_feed(Config { kind, raw: None, interval: None });
+fn world(kind: SourceKind) -> World {
+    let mut world = World::with_source(SourceConfig { kind, raw: None, interval: None });
     world.input(Input::Timeout);
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Open]);
-    world.input(Input::Feed(Event::Opened));
+    assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Open]);
+    world.input(Input::Source(SourceEvent::Opened));
     world
 }
 
@@ -51,7 +54,7 @@ fn world(kind: Kind) -> World {
 fn write_group(world: &mut World, pictures: std::ops::Range<u8>) {
     for number in pictures.clone() {
         let bytes = unit(number, number == pictures.start);
-        world.input(Input::Feed(Event::Bytes(&bytes)));
+        world.input(Input::Source(SourceEvent::Bytes(&bytes)));
         world.run(PERIOD);
     }
 }
@@ -69,7 +72,7 @@ fn y4m_picture() -> Vec<u8> {
 
 #[test]
 fn a_viewer_gets_each_picture_once_and_in_order() {
-    let mut world = world(Kind::Stdin);
+    let mut world = world(SourceKind::Stdin);
     let viewer = world.join();
     world.run(Duration::from_secs(1));
     write_group(&mut world, 1..26);
@@ -79,7 +82,7 @@ fn a_viewer_gets_each_picture_once_and_in_order() {
 
 #[test]
 fn who_comes_in_the_middle_of_a_group_is_given_all_of_it_at_once() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     write_group(&mut world, 1..21);
     let viewer = world.join();
     world.run(Duration::from_millis(30));
@@ -92,7 +95,7 @@ fn who_comes_in_the_middle_of_a_group_is_given_all_of_it_at_once() {
             .any(|unit| unit == [0, 0, 0, 1, 0x65] || unit[1..] == [0, 0, 1, 0x65])
     );
     for number in 21..26 {
-        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.input(Input::Source(SourceEvent::Bytes(&unit(number, false))));
         world.run(PERIOD);
     }
     assert_eq!(numbers(&world, viewer), (1..26).collect::<Vec<u8>>());
@@ -100,12 +103,12 @@ fn who_comes_in_the_middle_of_a_group_is_given_all_of_it_at_once() {
 
 #[test]
 fn a_request_for_a_key_frame_is_answered_from_the_group_and_time_never_goes_back() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     write_group(&mut world, 1..6);
     let viewer = world.join();
     world.run(Duration::from_secs(1));
     for number in 6..9 {
-        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.input(Input::Source(SourceEvent::Bytes(&unit(number, false))));
         world.run(PERIOD);
     }
     let now = world.now;
@@ -120,13 +123,13 @@ fn a_request_for_a_key_frame_is_answered_from_the_group_and_time_never_goes_back
 
 #[test]
 fn who_could_not_be_sent_a_picture_is_given_the_group_again() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     write_group(&mut world, 1..6);
     let viewer = world.join();
     world.run(Duration::from_secs(1));
     for number in 6..10 {
         world.transmit_fails = number == 6;
-        world.input(Input::Feed(Event::Bytes(&unit(number, false))));
+        world.input(Input::Source(SourceEvent::Bytes(&unit(number, false))));
         world.run(PERIOD);
     }
     // The viewer itself has missed nothing that it knows of, and asks for nothing.
@@ -136,7 +139,7 @@ fn who_could_not_be_sent_a_picture_is_given_the_group_again() {
 
 #[test]
 fn while_nothing_comes_viewers_see_words_twice_a_second() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     let viewer = world.join();
     world.run(Duration::from_millis(100));
     assert_eq!(world.clients[viewer].client.frames.len(), 1, "at once");
@@ -164,19 +167,19 @@ fn while_nothing_comes_viewers_see_words_twice_a_second() {
 
 #[test]
 fn nothing_is_encoded_and_everything_is_read_while_nobody_watches() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let header = b"YUV4MPEG2 W16 H16 F25:1\n".to_vec();
-    world.input(Input::Feed(Event::Bytes(&header)));
+    world.input(Input::Source(SourceEvent::Bytes(&header)));
     for _ in 0..10 {
-        world.input(Input::Feed(Event::Bytes(&y4m_picture())));
+        world.input(Input::Source(SourceEvent::Bytes(&y4m_picture())));
         world.run(PERIOD);
     }
     assert_eq!(world.encodes.len(), 10);
     assert!(world.encodes.iter().all(|(_, codecs)| codecs.is_empty()));
     let viewer = world.join();
-    world.input(Input::Feed(Event::Bytes(&y4m_picture())));
+    world.input(Input::Source(SourceEvent::Bytes(&y4m_picture())));
     world.run(Duration::from_millis(10));
-    world.input(Input::Feed(Event::Bytes(&y4m_picture())));
+    world.input(Input::Source(SourceEvent::Bytes(&y4m_picture())));
     world.run(Duration::from_millis(10));
     assert_eq!(world.encodes.last().unwrap().1, [Codec::H264]);
     assert!(!world.clients[viewer].client.frames.is_empty());
@@ -184,63 +187,66 @@ fn nothing_is_encoded_and_everything_is_read_while_nobody_watches() {
 
 #[test]
 fn a_command_is_started_again_after_longer_and_longer_pauses() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     let mut pauses = Vec::new();
     for _ in 0..7 {
-        world.input(Input::Feed(Event::Ended));
-        world.input(Input::Feed(Event::Exited(Exit::Status(1), None)));
+        world.input(Input::Source(SourceEvent::Ended));
+        world.input(Input::Source(SourceEvent::Exited(Exit::Status(1), None)));
         let failed = world.now;
-        world.feed_commands.clear();
-        while !world.feed_commands.contains(&Command::Open) {
+        world.source_commands.clear();
+        while !world.source_commands.contains(&SourceCommand::Open) {
             world.run(Duration::from_millis(100));
         }
         pauses.push((world.now - failed).as_millis() / 1_000);
-        world.input(Input::Feed(Event::Opened));
+        world.input(Input::Source(SourceEvent::Opened));
     }
     assert_eq!(pauses, [1, 2, 4, 8, 10, 10, 10]);
 }
 
 #[test]
 fn a_command_that_hangs_is_ended_more_and_more_firmly() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     world.run(Duration::from_secs(16));
-    let kills = [Signal::Interrupt, Signal::Terminate, Signal::Kill].map(Command::Kill);
-    assert_eq!(world.feed_commands[..3], kills);
-    world.input(Input::Feed(KILLED));
-    world.feed_commands.clear();
+    let kills = [Signal::Interrupt, Signal::Terminate, Signal::Kill].map(SourceCommand::Kill);
+    assert_eq!(world.source_commands[..3], kills);
+    world.input(Input::Source(KILLED));
+    world.source_commands.clear();
     world.run(Duration::from_secs(2));
-    assert!(world.feed_commands.contains(&Command::Open));
+    assert!(world.source_commands.contains(&SourceCommand::Open));
     // Once it has shown something, it has less time.
-    world.input(Input::Feed(Event::Opened));
+    world.input(Input::Source(SourceEvent::Opened));
     write_group(&mut world, 1..10);
-    world.feed_commands.clear();
+    world.source_commands.clear();
     world.run(Duration::from_secs(6));
-    assert_eq!(world.feed_commands, [Command::Kill(Signal::Interrupt)]);
+    assert_eq!(world.source_commands, [SourceCommand::Kill(Signal::Interrupt)]);
 }
 
 #[test]
 fn standard_input_that_ends_is_given_up_and_a_named_pipe_is_opened_again() {
-    let mut stdin = world(Kind::Stdin);
+    let mut stdin = world(SourceKind::Stdin);
     write_group(&mut stdin, 1..5);
-    stdin.input(Input::Feed(Event::Ended));
+    stdin.input(Input::Source(SourceEvent::Ended));
     stdin.run(Duration::from_secs(3));
-    assert_eq!(stdin.feed_commands, [Command::Close, Command::GiveUp]);
-    let mut fifo = world(Kind::Fifo);
+    assert_eq!(stdin.source_commands, [SourceCommand::Close, SourceCommand::GiveUp]);
+    let mut fifo = world(SourceKind::Fifo);
     write_group(&mut fifo, 1..5);
-    fifo.input(Input::Feed(Event::Ended));
+    fifo.input(Input::Source(SourceEvent::Ended));
     fifo.run(Duration::from_secs(1));
-    assert_eq!(fifo.feed_commands, [Command::Close, Command::Open]);
+    assert_eq!(fifo.source_commands, [SourceCommand::Close, SourceCommand::Open]);
 }
 
 #[test]
 fn a_named_pipe_without_a_writer_is_silent_and_viewers_see_words() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let viewer = world.join();
     write_group(&mut world, 1..11);
-    world.input(Input::Feed(Event::Ended));
+    world.input(Input::Source(SourceEvent::Ended));
     world.run(Duration::from_millis(500));
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Close, Command::Open]);
-    world.input(Input::Feed(Event::Opened));
+    assert_eq!(
+        std::mem::take(&mut world.source_commands),
+        [SourceCommand::Close, SourceCommand::Open]
+    );
+    world.input(Input::Source(SourceEvent::Opened));
     let frames = world.clients[viewer].client.frames.len();
     world.run(Duration::from_secs(4));
     assert_eq!(world.stats()["source"]["state"], "silent");
@@ -252,19 +258,19 @@ fn a_named_pipe_without_a_writer_is_silent_and_viewers_see_words() {
 
 #[test]
 fn who_writes_next_in_another_format_begins_with_a_key_frame() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let viewer = world.join();
     let write_pictures = |world: &mut World| {
-        world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W16 H16 F25:1\n")));
+        world.input(Input::Source(SourceEvent::Bytes(b"YUV4MPEG2 W16 H16 F25:1\n")));
         for _ in 0..5 {
-            world.input(Input::Feed(Event::Bytes(&y4m_picture())));
+            world.input(Input::Source(SourceEvent::Bytes(&y4m_picture())));
             world.run(PERIOD);
         }
     };
     let next_writer = |world: &mut World| {
-        world.input(Input::Feed(Event::Ended));
+        world.input(Input::Source(SourceEvent::Ended));
         world.run(Duration::from_millis(150));
-        world.input(Input::Feed(Event::Opened));
+        world.input(Input::Source(SourceEvent::Opened));
     };
     write_pictures(&mut world);
     for _ in 0..3 {
@@ -282,7 +288,7 @@ fn who_writes_next_in_another_format_begins_with_a_key_frame() {
 
 #[test]
 fn a_viewer_without_h264_is_ended_when_that_is_all_there_is_and_then_told_so() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.codec = Codec::Vp8;
     let (connected, half_open) = (world.join(), world.join());
     world.clients[half_open].powered_off = true;
@@ -306,7 +312,7 @@ fn the_answer_has_the_profile_of_the_stream_and_a_connection_keeps_its_own() {
         0xcb, 0x20, 0, 0, 0, 1, 0x65, 0x88, 0x84, 0x81, 0x55, 0, 0, 0, 1, 0x0a,
     ];
     let offer = include_str!("offers/chromium-156.sdp");
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let answered = |world: &mut World, host: u8, sdp: &str| {
         let body = serde_json::json!({"type": "offer", "sdp": sdp}).to_string();
         let (_, answer) = world.post_offer(([10, 1, 0, host], 1).into(), &body);
@@ -316,7 +322,7 @@ fn the_answer_has_the_profile_of_the_stream_and_a_connection_keeps_its_own() {
     };
     // Nothing is known yet.
     assert_eq!(answered(&mut world, 1, offer), "108 109");
-    world.input(Input::Feed(Event::Bytes(MAIN)));
+    world.input(Input::Source(SourceEvent::Bytes(MAIN)));
     world.run(PERIOD);
     assert_eq!(world.stats()["source"]["state"], "running");
     let other = offer.replacen("o=- ", "o=- 7", 1);
@@ -330,20 +336,23 @@ fn the_answer_has_the_profile_of_the_stream_and_a_connection_keeps_its_own() {
 
 #[test]
 fn a_file_is_played_at_its_rate_over_and_over() {
-    let mut world = world(Kind::File);
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+    let mut world = world(SourceKind::File);
+    assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Read]);
     let _ = world.join();
     for _ in 0..3 {
         let clip = [b"YUV4MPEG2 W16 H16 F10:1\n".to_vec(), y4m_picture().repeat(10)].concat();
-        world.input(Input::Feed(Event::Bytes(&clip)));
-        while !world.feed_commands.contains(&Command::Read) {
+        world.input(Input::Source(SourceEvent::Bytes(&clip)));
+        while !world.source_commands.contains(&SourceCommand::Read) {
             world.run(Duration::from_millis(50));
         }
-        world.input(Input::Feed(Event::Ended));
-        assert_eq!(world.feed_commands, [Command::Read, Command::Close, Command::Open]);
-        world.feed_commands.clear();
-        world.input(Input::Feed(Event::Opened));
-        assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
+        world.input(Input::Source(SourceEvent::Ended));
+        assert_eq!(
+            world.source_commands,
+            [SourceCommand::Read, SourceCommand::Close, SourceCommand::Open]
+        );
+        world.source_commands.clear();
+        world.input(Input::Source(SourceEvent::Opened));
+        assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Read]);
         assert_eq!(world.stats()["source"]["state"], "running");
     }
     let frames = world.encodes.iter().filter(|(size, _)| size.width == 16).count();
@@ -352,16 +361,16 @@ fn a_file_is_played_at_its_rate_over_and_over() {
 
 #[test]
 fn a_file_that_is_shorter_than_a_read_runs_from_its_first_picture_on() {
-    let mut world = world(Kind::File);
+    let mut world = world(SourceKind::File);
     let clip = [b"YUV4MPEG2 W16 H16 F10:1\n".to_vec(), y4m_picture().repeat(2)].concat();
-    world.feed_commands = vec![Command::Read];
+    world.source_commands = vec![SourceCommand::Read];
     for _ in 0..100 {
-        for command in std::mem::take(&mut world.feed_commands) {
+        for command in std::mem::take(&mut world.source_commands) {
             match command {
-                Command::Open => world.input(Input::Feed(Event::Opened)),
-                Command::Read => {
-                    world.input(Input::Feed(Event::Bytes(&clip)));
-                    world.input(Input::Feed(Event::Ended));
+                SourceCommand::Open => world.input(Input::Source(SourceEvent::Opened)),
+                SourceCommand::Read => {
+                    world.input(Input::Source(SourceEvent::Bytes(&clip)));
+                    world.input(Input::Source(SourceEvent::Ended));
                 }
                 _ => {}
             }
@@ -373,10 +382,10 @@ fn a_file_that_is_shorter_than_a_read_runs_from_its_first_picture_on() {
 
 #[test]
 fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it() {
-    let mut world = world(Kind::Command);
-    world.input(Input::Feed(Event::Bytes(b"YUV4MPEG2 W16 H16 F25:1 C422\n")));
+    let mut world = world(SourceKind::Command);
+    world.input(Input::Source(SourceEvent::Bytes(b"YUV4MPEG2 W16 H16 F25:1 C422\n")));
     world.run(Duration::from_millis(10));
-    assert_eq!(world.feed_commands, [Command::Kill(Signal::Interrupt)]);
+    assert_eq!(world.source_commands, [SourceCommand::Kill(Signal::Interrupt)]);
     let stats = world.stats();
     let source = &stats["source"];
     assert_eq!(source["state"], "failed");
@@ -385,13 +394,16 @@ fn a_stream_that_browsers_cannot_decode_is_refused_with_the_flag_that_mends_it()
 
 #[test]
 fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     world.run(Duration::from_secs(11));
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Kill(Signal::Interrupt)]);
-    world.input(Input::Feed(Event::Bytes(&unit(1, true))));
+    assert_eq!(
+        std::mem::take(&mut world.source_commands),
+        [SourceCommand::Kill(Signal::Interrupt)]
+    );
+    world.input(Input::Source(SourceEvent::Bytes(&unit(1, true))));
     world.run(PERIOD);
     assert_eq!(world.stats()["source"]["state"], "running");
-    world.input(Input::Feed(KILLED));
+    world.input(Input::Source(KILLED));
     let stats = world.stats();
     assert_eq!(stats["source"]["state"], "failed");
     assert_eq!(stats["source"]["sentence"], "The command is gone: it was ended by signal SIGKILL.");
@@ -399,27 +411,31 @@ fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
 
 #[test]
 fn a_command_whose_output_cannot_be_read_is_ended_before_it_is_started_again() {
-    let mut world = world(Kind::Command);
-    world.input(Input::Feed(Event::Bytes(&unit(1, true))));
+    let mut world = world(SourceKind::Command);
+    world.input(Input::Source(SourceEvent::Bytes(&unit(1, true))));
     // The picture may be complete, and is not shown any more.
-    world.input(Input::Feed(Event::Failed(Failure::Read(OsError::Number(5)))));
+    world.input(Input::Source(SourceEvent::Failed(SourceFailure::Read(OsError::Number(5)))));
     world.run(Duration::from_millis(1_500));
     assert_eq!(world.stats()["source"]["state"], "failed");
-    assert_eq!(world.feed_commands, [Command::Close, Command::Kill(Signal::Interrupt)]);
-    world.feed_commands.clear();
-    world.input(Input::Feed(Event::Exited(Exit::Signal(2, Some("SIGINT")), None)));
+    assert_eq!(
+        world.source_commands,
+        [SourceCommand::Close, SourceCommand::Kill(Signal::Interrupt)]
+    );
+    world.source_commands.clear();
+    world.input(Input::Source(SourceEvent::Exited(Exit::Signal(2, Some("SIGINT")), None)));
     world.run(Duration::from_millis(1_100));
-    assert_eq!(world.feed_commands, [Command::Open]);
+    assert_eq!(world.source_commands, [SourceCommand::Open]);
 }
 
 #[test]
 fn a_picture_that_comes_with_a_failure_is_not_shown_among_words() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     let viewer = world.join();
     world.run(Duration::from_secs(1));
     let before = world.clients[viewer].client.frames.len();
     let b_slice: &[u8] = &[0, 0, 0, 1, 0x01, 0x9e, 0x38, 0x81];
-    world.input(Input::Feed(Event::Bytes(&[&unit(1, true)[..], b_slice, b_slice].concat())));
+    world
+        .input(Input::Source(SourceEvent::Bytes(&[&unit(1, true)[..], b_slice, b_slice].concat())));
     assert_eq!(world.stats()["source"]["state"], "failed");
     world.run(Duration::from_millis(50));
     assert!(numbers(&world, viewer)[before..].iter().all(|number| *number != 1));
@@ -427,46 +443,47 @@ fn a_picture_that_comes_with_a_failure_is_not_shown_among_words() {
 
 #[test]
 fn a_film_that_cannot_be_shown_is_not_read_to_its_end() {
-    let mut world = world(Kind::File);
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read]);
-    world.input(Input::Feed(Event::Bytes(b"\x1a\x45\xdf\xa3 a film in a container")));
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Close]);
+    let mut world = world(SourceKind::File);
+    assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Read]);
+    world.input(Input::Source(SourceEvent::Bytes(b"\x1a\x45\xdf\xa3 a film in a container")));
+    assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Close]);
     world.run(Duration::from_millis(1_100));
-    assert_eq!(world.feed_commands, [Command::Open]);
+    assert_eq!(world.source_commands, [SourceCommand::Open]);
     assert_eq!(world.stats()["source"]["state"], "failed");
 }
 
 #[test]
 fn a_film_without_a_picture_is_read_in_turns_with_everything_else() {
-    let mut world = world(Kind::File);
+    let mut world = world(SourceKind::File);
     // Only a key frame could be shown.
     let bytes = [PARAMETER_SETS, SLICE, &[0xaa; 60_000]].concat();
     let mut reads = 0;
-    while std::mem::take(&mut world.feed_commands) == [Command::Read] {
+    while std::mem::take(&mut world.source_commands) == [SourceCommand::Read] {
         reads += 1;
         assert!(reads < 100);
-        world.input(Input::Feed(Event::Bytes(&bytes)));
+        world.input(Input::Source(SourceEvent::Bytes(&bytes)));
     }
     world.run(Duration::from_millis(2));
-    assert_eq!(std::mem::take(&mut world.feed_commands), [Command::Read], "after {reads}");
+    assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Read], "after {reads}");
 }
 
 #[test]
 fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_ones() {
     let mut now = Instant::now();
-    let mut feed = Feed::new(Config { kind: Kind::Stdin, raw: None, interval: None }, now);
-    feed.handle_timeout(now);
-    feed.handle_event(now, Event::Opened);
-    let mut write = |feed: &mut Feed, number: u16| {
+    let mut source =
+        Source::new(SourceConfig { kind: SourceKind::Stdin, raw: None, interval: None }, now);
+    source.handle_timeout(now);
+    source.handle_event(now, SourceEvent::Opened);
+    let mut write = |source: &mut Source, number: u16| {
         now += PERIOD;
-        feed.handle_event(
+        source.handle_event(
             now,
-            Event::Bytes(&open_unit((number % 30) as u8, number.is_multiple_of(30))),
+            SourceEvent::Bytes(&open_unit((number % 30) as u8, number.is_multiple_of(30))),
         );
-        feed.handle_event(now, Event::Dry);
-        std::iter::from_fn(|| feed.poll_item()).count()
+        source.handle_event(now, SourceEvent::Dry);
+        std::iter::from_fn(|| source.poll_item()).count()
     };
-    let at_once: Vec<usize> = (0..1_000).map(|number| write(&mut feed, number)).collect();
+    let at_once: Vec<usize> = (0..1_000).map(|number| write(&mut source, number)).collect();
     // One period late until then.
     assert_eq!(at_once[..2], [0, 1]);
     let trusted = at_once.iter().position(|items| *items == 2).expect("it is trusted in the end");
@@ -476,11 +493,11 @@ fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_on
 
 #[test]
 fn how_a_command_ends_is_what_viewers_are_told() {
-    let mut world = world(Kind::Command);
-    world.input(Input::Feed(Event::Ended));
-    world.input(Input::Feed(Event::Dry));
-    world.input(Input::Feed(Event::Exited(Exit::Status(3), None)));
-    world.input(Input::Feed(Event::Dry));
+    let mut world = world(SourceKind::Command);
+    world.input(Input::Source(SourceEvent::Ended));
+    world.input(Input::Source(SourceEvent::Dry));
+    world.input(Input::Source(SourceEvent::Exited(Exit::Status(3), None)));
+    world.input(Input::Source(SourceEvent::Dry));
     let source = &world.stats()["source"];
     assert_eq!(source["sentence"], "The command is gone: it ended with status 3.");
     assert_eq!((&source["missing_s"], &source["retry_in_s"]), (&0.0.into(), &1.0.into()));
@@ -488,7 +505,7 @@ fn how_a_command_ends_is_what_viewers_are_told() {
 
 #[test]
 fn the_statistics_tell_the_rate_and_the_groups_of_a_stream() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     (0..4).for_each(|_| write_group(&mut world, 1..26));
     let source = &world.stats()["source"];
     assert_eq!(source["state"], "running");
@@ -497,10 +514,10 @@ fn the_statistics_tell_the_rate_and_the_groups_of_a_stream() {
     assert!((24.0..26.0).contains(&source["frames_per_second"].as_f64().unwrap()), "{source}");
 }
 
-/// A driver that does what a feed wants, and to which everything happens that can happen.
+/// A driver that does what a source wants, and to which everything happens that can happen.
 struct Chaos {
-    feed: Feed,
-    kind: Kind,
+    source: Source,
+    kind: SourceKind,
     rng: fastrand::Rng,
     now: Instant,
     is_open: bool,
@@ -510,10 +527,10 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn new(kind: Kind, seed: u64) -> Chaos {
+    fn new(kind: SourceKind, seed: u64) -> Chaos {
         let now = Instant::now();
         Chaos {
-            feed: Feed::new(Config { kind, raw: None, interval: None }, now),
+            source: Source::new(SourceConfig { kind, raw: None, interval: None }, now),
             kind,
             rng: fastrand::Rng::with_seed(seed),
             now,
@@ -524,41 +541,41 @@ impl Chaos {
         }
     }
 
-    fn tell(&mut self, event: Event) {
-        self.feed.handle_event(self.now, event);
+    fn tell(&mut self, event: SourceEvent) {
+        self.source.handle_event(self.now, event);
         self.serve();
     }
 
     fn serve(&mut self) {
-        self.feed.handle_timeout(self.now);
-        assert!(self.feed.poll_timeout().is_none_or(|at| at > self.now), "time moves on");
-        while let Some(item) = self.feed.poll_item() {
-            let Item::Frame(frame) = item else { panic!("it is H.264") };
+        self.source.handle_timeout(self.now);
+        assert!(self.source.poll_timeout().is_none_or(|at| at > self.now), "time moves on");
+        while let Some(item) = self.source.poll_item() {
+            let SourceItem::Frame(frame) = item else { panic!("it is H.264") };
             assert!(frame.is_keyframe() || !self.needs_keyframe, "a key frame comes first");
             assert!(self.last_captured.is_none_or(|last| frame.captured > last), "time goes on");
             self.needs_keyframe = false;
             self.last_captured = Some(frame.captured);
         }
-        while let Some(command) = self.feed.poll_command() {
+        while let Some(command) = self.source.poll_command() {
             match command {
-                Command::Open => {
+                SourceCommand::Open => {
                     assert!(!self.has_process, "no command is started beside another");
                     self.needs_keyframe = true;
                     if self.rng.u8(..4) == 0 {
-                        self.feed.handle_event(
+                        self.source.handle_event(
                             self.now,
-                            Event::Failed(Failure::Open(OsError::Number(2))),
+                            SourceEvent::Failed(SourceFailure::Open(OsError::Number(2))),
                         );
                     } else {
                         self.is_open = true;
-                        self.has_process = self.kind == Kind::Command;
-                        self.feed.handle_event(self.now, Event::Opened);
+                        self.has_process = self.kind == SourceKind::Command;
+                        self.source.handle_event(self.now, SourceEvent::Opened);
                     }
                 }
-                Command::Close => self.is_open = false,
-                Command::Kill(_) => assert!(self.has_process, "there is something to kill"),
-                Command::Read => assert_eq!(self.kind, Kind::File),
-                Command::GiveUp => assert_eq!(self.kind, Kind::Stdin),
+                SourceCommand::Close => self.is_open = false,
+                SourceCommand::Kill(_) => assert!(self.has_process, "there is something to kill"),
+                SourceCommand::Read => assert_eq!(self.kind, SourceKind::File),
+                SourceCommand::GiveUp => assert_eq!(self.kind, SourceKind::Stdin),
             }
         }
     }
@@ -571,18 +588,18 @@ impl Chaos {
                     1 | 2 => unit(self.rng.u8(..100), true),
                     _ => unit(self.rng.u8(..100), false),
                 };
-                self.tell(Event::Bytes(&bytes));
+                self.tell(SourceEvent::Bytes(&bytes));
             }
             4 if self.is_open && self.rng.u8(..8) == 0 => {
                 self.is_open = false;
-                self.tell(Event::Ended);
+                self.tell(SourceEvent::Ended);
             }
             5 if self.has_process && self.rng.u8(..4) == 0 => {
                 (self.has_process, self.is_open) = (false, false);
-                self.tell(Event::Exited(Exit::Unknown, None));
+                self.tell(SourceEvent::Exited(Exit::Unknown, None));
             }
             6 => {
-                self.now = self.feed.poll_timeout().unwrap_or(self.now);
+                self.now = self.source.poll_timeout().unwrap_or(self.now);
                 self.serve();
             }
             _ => {
@@ -595,7 +612,7 @@ impl Chaos {
 
 #[test]
 fn whatever_happens_to_a_stream_it_begins_with_a_key_frame_and_no_command_runs_twice() {
-    for kind in [Kind::Stdin, Kind::Fifo, Kind::File, Kind::Command] {
+    for kind in [SourceKind::Stdin, SourceKind::Fifo, SourceKind::File, SourceKind::Command] {
         for seed in 0..300 {
             let mut chaos = Chaos::new(kind, seed);
             (0..300).for_each(|_| chaos.step());

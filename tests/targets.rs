@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ballcast::driver::publish::{Report, TargetIo};
+use ballcast::driver::publish::{PublishReport, TargetIo};
 use ballcast::os_error::OsError;
-use ballcast::publish::{Cause, Command, Failure};
+use ballcast::publish::{PublishCause, PublishCommand, PublishFailure};
 use bytes::Bytes;
 use mio::{Events, Poll, Token, Waker};
 use rustix::net::sockopt::set_socket_linger;
@@ -49,28 +49,28 @@ impl Loop {
         }
     }
 
-    fn execute(&mut self, command: Command) -> Option<Report> {
+    fn execute(&mut self, command: PublishCommand) -> Option<PublishReport> {
         self.io.execute(command, self.poll.registry())
     }
 
-    fn resolve(&mut self, name: &str) -> Option<Report> {
-        self.execute(Command::Resolve(name.into()))
+    fn resolve(&mut self, name: &str) -> Option<PublishReport> {
+        self.execute(PublishCommand::Resolve(name.into()))
     }
 
     fn connect(&mut self, address: SocketAddr) {
-        assert_eq!(self.execute(Command::Connect(address)), None);
+        assert_eq!(self.execute(PublishCommand::Connect(address)), None);
     }
 
     fn send(&mut self, bytes: impl Into<Bytes>) {
-        assert_eq!(self.execute(Command::Send(bytes.into())), None);
+        assert_eq!(self.execute(PublishCommand::Send(bytes.into())), None);
     }
 
     fn close(&mut self) {
-        assert_eq!(self.execute(Command::Close), None);
+        assert_eq!(self.execute(PublishCommand::Close), None);
     }
 
     /// What happens next but bytes, which are kept. `None` if nothing does for this long.
-    fn next_within(&mut self, limit: Duration) -> Option<Report> {
+    fn next_within(&mut self, limit: Duration) -> Option<PublishReport> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             let mut events = Events::with_capacity(8);
@@ -88,7 +88,7 @@ impl Loop {
             }
             while self.readable {
                 match self.io.read(&mut self.buffer) {
-                    Some(Report::Bytes(bytes)) => self.bytes.extend(&self.buffer[..bytes]),
+                    Some(PublishReport::Bytes(bytes)) => self.bytes.extend(&self.buffer[..bytes]),
                     Some(report) => return Some(report),
                     None => self.readable = false,
                 }
@@ -102,13 +102,13 @@ impl Loop {
         None
     }
 
-    fn next(&mut self) -> Report {
+    fn next(&mut self) -> PublishReport {
         self.next_within(WAIT_LIMIT).expect("something happens")
     }
 
-    fn failure(&mut self) -> Failure {
+    fn failure(&mut self) -> PublishFailure {
         match self.next() {
-            Report::Failed(failure) => failure,
+            PublishReport::Failed(failure) => failure,
             other => panic!("{other:?}"),
         }
     }
@@ -132,7 +132,7 @@ fn connected() -> (Loop, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut target = Loop::new();
     target.connect(listener.local_addr().unwrap());
-    assert_eq!(target.next(), Report::Connected);
+    assert_eq!(target.next(), PublishReport::Connected);
     let (peer, _) = listener.accept().unwrap();
     (target, peer)
 }
@@ -155,7 +155,7 @@ fn a_name_that_the_host_knows_is_resolved_to_its_addresses() {
     let _alone = alone();
     let mut target = Loop::new();
     assert_eq!(target.resolve("localhost"), None);
-    let Report::Resolved(addresses) = target.next() else { panic!() };
+    let PublishReport::Resolved(addresses) = target.next() else { panic!() };
     assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
@@ -166,7 +166,7 @@ fn a_name_that_nobody_knows_is_one_clause() {
     let mut target = Loop::new();
     assert_eq!(target.resolve("name.invalid"), None);
     let failure = target.failure();
-    assert_eq!(failure.cause, Cause::NameUnknown);
+    assert_eq!(failure.cause, PublishCause::NameUnknown);
     let why = failure.words.unwrap().to_string();
     assert!(!why.is_empty() && !why.contains(['\n', ':']) && !why.ends_with('.'), "{why}");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
@@ -182,7 +182,7 @@ fn a_lookup_that_is_given_up_tells_nothing() {
     target.wait_until("its thread ends", |_| lookup_threads() == 0);
     // The next lookup is not mistaken for it.
     assert_eq!(target.resolve("localhost"), None);
-    assert!(matches!(target.next(), Report::Resolved(_)));
+    assert!(matches!(target.next(), PublishReport::Resolved(_)));
 }
 
 #[test]
@@ -195,11 +195,11 @@ fn a_hundred_lookups_and_connections_leave_no_thread_and_no_descriptor() {
     for round in 0..100 {
         assert_eq!(target.resolve("localhost"), None);
         if round % 2 == 0 {
-            assert!(matches!(target.next(), Report::Resolved(_)));
+            assert!(matches!(target.next(), PublishReport::Resolved(_)));
         }
         target.connect(address);
         // The lookup that was not waited for is told of, too, as it was not given up.
-        while target.next() != Report::Connected {}
+        while target.next() != PublishReport::Connected {}
         target.close();
         listener.accept().unwrap();
         target.wait_until("all is let go of", |_| descriptors() == before && lookup_threads() == 0);
@@ -218,7 +218,7 @@ fn a_connection_is_made_written_read_and_ended() {
     peer.write_all(b"HTTP/1.1 201 Created\r\n").unwrap();
     target.wait_until("an answer", |target| target.bytes.len() == 22);
     drop(peer);
-    assert_eq!(target.next(), Report::Ended);
+    assert_eq!(target.next(), PublishReport::Ended);
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
 
@@ -244,7 +244,7 @@ fn the_peer_may_send_no_more_and_still_read() {
     let (mut target, mut peer) = connected();
     peer.write_all(b"last").unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(target.next(), Report::Ended);
+    assert_eq!(target.next(), PublishReport::Ended);
     assert_eq!(target.bytes, b"last");
     target.send("DELETE");
     let mut request = [0; 6];
@@ -258,7 +258,7 @@ fn a_connection_that_is_reset_has_failed_once() {
     let (mut target, peer) = connected();
     set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
     drop(peer);
-    assert_eq!(target.failure().cause, Cause::ConnectionReset);
+    assert_eq!(target.failure().cause, PublishCause::ConnectionReset);
     assert!(!target.io.has_connection());
     target.send("too late");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
@@ -271,40 +271,47 @@ fn a_connection_that_cannot_be_made_has_a_reason() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let mut target = Loop::new();
-    let report = target.execute(Command::Connect(address));
+    let report = target.execute(PublishCommand::Connect(address));
     let failure = match report {
-        Some(Report::Failed(failure)) => failure,
+        Some(PublishReport::Failed(failure)) => failure,
         _ => target.failure(),
     };
-    assert_eq!(failure.cause, Cause::ConnectionRefused);
+    assert_eq!(failure.cause, PublishCause::ConnectionRefused);
     assert!(!target.io.has_connection());
     // Which interface is meant?
     let nowhere = "[fe80::1]:80".parse().unwrap();
-    let Some(Report::Failed(failure)) = target.execute(Command::Connect(nowhere)) else { panic!() };
-    assert!(matches!(failure.cause, Cause::Unreachable(OsError::Number(_))), "{failure:?}");
+    let Some(PublishReport::Failed(failure)) = target.execute(PublishCommand::Connect(nowhere))
+    else {
+        panic!()
+    };
+    assert!(matches!(failure.cause, PublishCause::Unreachable(OsError::Number(_))), "{failure:?}");
     assert_eq!(target.next_within(PAUSE), None);
 }
 
 #[test]
 fn an_address_of_this_device_is_only_connected_to_if_the_command_line_leads_there() {
     let _alone = alone();
-    for ip in ballcast::driver::addresses::addresses().unwrap() {
+    for ip in ballcast::driver::net::addresses::addresses().unwrap() {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let mut target = Loop::new();
-        let report = target.execute(Command::ConnectElsewhere(address));
-        assert_eq!(report, Some(Report::Failed(Cause::LeadsToThisDevice.into())), "{address}");
+        let report = target.execute(PublishCommand::ConnectElsewhere(address));
+        assert_eq!(
+            report,
+            Some(PublishReport::Failed(PublishCause::LeadsToThisDevice.into())),
+            "{address}"
+        );
         assert!(!target.io.has_connection());
         listener.set_nonblocking(true).unwrap();
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{address}");
         target.connect(address);
-        assert_eq!(target.next(), Report::Connected);
+        assert_eq!(target.next(), PublishReport::Connected);
     }
     // An address of documentation (RFC 5737) is nobody's; whether there is a way to it does not matter.
     let mut target = Loop::new();
-    let elsewhere = Command::ConnectElsewhere("192.0.2.1:80".parse().unwrap());
+    let elsewhere = PublishCommand::ConnectElsewhere("192.0.2.1:80".parse().unwrap());
     let report = target.execute(elsewhere);
-    assert_ne!(report, Some(Report::Failed(Cause::LeadsToThisDevice.into())));
+    assert_ne!(report, Some(PublishReport::Failed(PublishCause::LeadsToThisDevice.into())));
 }
 
 #[test]
@@ -327,7 +334,7 @@ fn a_connection_may_be_given_up_while_it_is_made() {
     assert_eq!(target.next_within(PAUSE), None, "this one is not made");
     target.close();
     target.connect(listener.local_addr().unwrap());
-    assert_eq!(target.next(), Report::Connected);
+    assert_eq!(target.next(), PublishReport::Connected);
     drop((target, listener));
     assert_eq!(descriptors(), before);
 }
@@ -341,7 +348,7 @@ fn word_of_an_old_connection_does_not_harm_the_next_one() {
     target.close();
     target.connect(listener.local_addr().unwrap());
     (target.writable, target.readable, target.lookup) = (true, true, true);
-    assert_eq!(target.next(), Report::Connected);
+    assert_eq!(target.next(), PublishReport::Connected);
     let (mut peer, _) = listener.accept().unwrap();
     (target.writable, target.readable, target.lookup) = (true, true, true);
     assert_eq!(target.next_within(PAUSE), None);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ballcast::media::Codec;
 use ballcast::server::Input;
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use is::stun::{StunMessage, TransId};
 use serde_json::{Value, json};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};

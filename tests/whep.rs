@@ -6,7 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use serde_json::Value;
 #[cfg(feature = "driver")]
 use support::process::{self, Server};

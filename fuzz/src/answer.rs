@@ -17,7 +17,7 @@ use ballcast::sdp::local_offer::OfferedFormat;
 use ballcast::sdp::offer::{SdpError, Setup};
 use ballcast::sdp::remote_answer::{AnswerError, RemoteAnswer};
 use ballcast::webrtc::viewer::{Invitation, Viewer, formats};
-use ballcast::webrtc::{Effect, EndReason, HALF_OPEN_LIMIT, LocalParameters, Transmit};
+use ballcast::webrtc::{EndReason, HALF_OPEN_LIMIT, LocalParameters, Transmit, ViewerEffect};
 use ballcast::work::steps_of;
 use str0m::IceCreds;
 
@@ -231,8 +231,8 @@ fn follow(mut viewer: Viewer, answer: &RemoteAnswer, outcomes: &mut Outcomes) {
 }
 
 /// Nothing but checks, from us to where the answer says that the server is.
-fn check_effect(effect: &Effect, allowed: &BTreeSet<SocketAddr>) {
-    let Effect::Transmit(Transmit { source, destination, contents }) = effect else {
+fn check_effect(effect: &ViewerEffect, allowed: &BTreeSet<SocketAddr>) {
+    let ViewerEffect::Transmit(Transmit { source, destination, contents }) = effect else {
         panic!("a server that is silent has {effect:?}");
     };
     assert!(OUR_ADDRESSES.contains(source), "{source} is not ours");
@@ -511,10 +511,13 @@ mod tests {
             destination: answer.candidates[0].0,
             contents: vec![0, 1],
         };
-        assert!(!is_effect_violated(Effect::Transmit(check.clone())));
+        assert!(!is_effect_violated(ViewerEffect::Transmit(check.clone())));
         let source = answer.candidates[0].0;
-        assert!(is_effect_violated(Effect::Transmit(Transmit { source, ..check.clone() })));
-        assert!(is_effect_violated(Effect::Transmit(Transmit { contents: vec![22], ..check })));
-        assert!(is_effect_violated(Effect::Connected));
+        assert!(is_effect_violated(ViewerEffect::Transmit(Transmit { source, ..check.clone() })));
+        assert!(is_effect_violated(ViewerEffect::Transmit(Transmit {
+            contents: vec![22],
+            ..check
+        })));
+        assert!(is_effect_violated(ViewerEffect::Connected));
     }
 }

@@ -16,11 +16,11 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::http::client::{
-    Exchange, ExchangeError, RESPONSE_BODY_TIME, RESPONSE_HEAD_TIME, Request, Response,
+    ClientRequest, ClientResponse, Exchange, ExchangeError, RESPONSE_BODY_TIME, RESPONSE_HEAD_TIME,
     ResponseHead,
 };
 use ballcast::http::{
-    BODY_MAX_BYTES, Connection, Context, Event, Method, TARGET_MAX_BYTES, Url, Verdict,
+    BODY_MAX_BYTES, Context, HttpConnection, HttpEvent, Method, TARGET_MAX_BYTES, Url, Verdict,
 };
 
 use crate::Outcomes;
@@ -63,7 +63,7 @@ pub fn run(data: &[u8]) -> Outcomes {
 #[derive(Debug, PartialEq)]
 struct Record {
     head: Option<ResponseHead>,
-    outcome: Result<Response, ExchangeError>,
+    outcome: Result<ClientResponse, ExchangeError>,
 }
 
 fn play(cuts: &[u8], bytes: &[u8], closes: bool, pause_unit: Duration) -> Record {
@@ -124,7 +124,7 @@ fn check(record: &Record, bytes: &[u8], outcomes: &mut Outcomes) {
 // -------------------------------------------------------------------------------------------------
 // A second reader of responses that were taken, which relies on it that they are well-formed.
 
-fn check_response(response: &Response, bytes: &[u8], outcomes: &mut Outcomes) {
+fn check_response(response: &ClientResponse, bytes: &[u8], outcomes: &mut Outcomes) {
     let (mut head, mut rest) = split_after(bytes, b"\r\n\r\n");
     while head[9] == b'1' {
         outcomes.insert("interim".to_owned());
@@ -153,7 +153,7 @@ fn check_response(response: &Response, bytes: &[u8], outcomes: &mut Outcomes) {
     outcomes.insert(name.to_owned());
 }
 
-fn has_no_body(response: &Response) -> bool {
+fn has_no_body(response: &ClientResponse) -> bool {
     matches!(response.head.status, 204 | 304)
 }
 
@@ -204,14 +204,15 @@ fn check_location(head: &ResponseHead, outcomes: &mut Outcomes) {
 /// The server's side reads a request to `url` as one to `url`.
 fn check_request(url: &Url) {
     let now = *START;
-    let mut connection = Connection::new(now);
-    let request = Request { method: Method::Delete, url, headers: &[("If-Match", "*")], body: b"" };
+    let mut connection = HttpConnection::new(now);
+    let request =
+        ClientRequest { method: Method::Delete, url, headers: &[("If-Match", "*")], body: b"" };
     connection.receive(&request.to_bytes());
     let context = Context { now, date: UNIX_EPOCH };
-    if let Some(Event::Head(head)) = connection.poll(&context) {
+    if let Some(HttpEvent::Head(head)) = connection.poll(&context) {
         connection.judge(head, Verdict::Accept, now);
     }
-    let Some(Event::Request(request)) = connection.poll(&context) else {
+    let Some(HttpEvent::Request(request)) = connection.poll(&context) else {
         panic!("the server's side refuses a request to {url}");
     };
     let head = &request.head;
@@ -228,7 +229,7 @@ mod tests {
     const CHUNKED: &[u8] =
         b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nLocation: ../a\r\n\r\n2\r\nab\r\n0\r\n\r\n";
 
-    fn is_violated(bytes: &[u8], change: impl FnOnce(&mut Response)) -> bool {
+    fn is_violated(bytes: &[u8], change: impl FnOnce(&mut ClientResponse)) -> bool {
         let mut record = play(&[], bytes, true, Duration::ZERO);
         if let Ok(response) = &mut record.outcome {
             change(response);

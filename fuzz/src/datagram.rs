@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ballcast::server::Input;
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 
 use crate::Outcomes;
 use crate::support::crypto::{self, MASTER_TAG_BYTES};

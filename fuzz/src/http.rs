@@ -20,9 +20,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ballcast::http::{
-    Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Connection, Context, DISCARD_MAX_BYTES, Event,
-    HEADERS_MAX_BYTES, Head, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request, Response,
-    Verdict,
+    Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Context, DISCARD_MAX_BYTES, HEADERS_MAX_BYTES,
+    Head, HttpConnection, HttpEvent, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request,
+    Response, Verdict,
 };
 use ballcast::media::SnapshotError;
 use ballcast::refusal::Reason;
@@ -158,7 +158,7 @@ fn check_same_events(pieces: &Record, bytewise: &Record) {
 struct Record {
     /// All events but `100 Continue`, with adjacent `Send`s joined: the client cannot see where
     /// they are cut.
-    events: Vec<Event>,
+    events: Vec<HttpEvent>,
     admissions: Vec<Admission>,
     continues: usize,
 }
@@ -171,7 +171,7 @@ struct Admission {
 }
 
 struct Peer {
-    connection: Connection,
+    connection: HttpConnection,
     now: Instant,
     takes_answers: bool,
     /// Whether late answers come at once, and one that is still to come.
@@ -186,7 +186,7 @@ struct Peer {
 impl Peer {
     fn new(takes_answers: bool) -> Self {
         let now = *START;
-        let connection = Connection::new(now);
+        let connection = HttpConnection::new(now);
         Self {
             connection,
             now,
@@ -276,16 +276,16 @@ impl Peer {
             Some(at) => assert!(at > self.now, "a deadline that is not in the future"),
             None => assert_eq!(
                 self.record.events.last(),
-                Some(&Event::Close),
+                Some(&HttpEvent::Close),
                 "open without a deadline"
             ),
         }
     }
 
-    fn poll(&mut self) -> Option<Event> {
+    fn poll(&mut self) -> Option<HttpEvent> {
         loop {
             match self.connection.poll(&Context { now: self.now, date: date() })? {
-                Event::Head(head) => {
+                HttpEvent::Head(head) => {
                     let refusal = refusal_of(&head);
                     let admission = Admission { head: head.clone(), refusal: refusal.clone() };
                     self.record.admissions.push(admission);
@@ -297,17 +297,17 @@ impl Peer {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: HttpEvent) {
         let events = &mut self.record.events;
-        assert_ne!(events.last(), Some(&Event::Close), "{event:?} after Close");
+        assert_ne!(events.last(), Some(&HttpEvent::Close), "{event:?} after Close");
         assert!(events.len() < self.sent + 8, "endless events");
         match (events.last_mut(), event) {
-            (_, Event::Send(bytes)) if *bytes == *CONTINUE => self.record.continues += 1,
-            (Some(Event::Send(sent)), Event::Send(more)) => {
+            (_, HttpEvent::Send(bytes)) if *bytes == *CONTINUE => self.record.continues += 1,
+            (Some(HttpEvent::Send(sent)), HttpEvent::Send(more)) => {
                 *sent = [&sent[..], &more].concat().into()
             }
             (_, event) => {
-                if let Event::Request(request) = &event {
+                if let HttpEvent::Request(request) = &event {
                     let response = answer(request);
                     if self.answers_late && is_late(request) {
                         self.late = Some(response);
@@ -332,7 +332,7 @@ impl Record {
     }
 
     fn has_ended(&self) -> bool {
-        self.events.iter().rev().take(3).any(|e| matches!(e, Event::Finish | Event::Close))
+        self.events.iter().rev().take(3).any(|e| matches!(e, HttpEvent::Finish | HttpEvent::Close))
     }
 }
 
@@ -416,7 +416,7 @@ fn names(bytes: &[u8]) -> impl Iterator<Item = &str> {
 // ends.
 
 struct AnswerChecker<'a> {
-    events: Peekable<slice::Iter<'a, Event>>,
+    events: Peekable<slice::Iter<'a, HttpEvent>>,
     admissions: slice::Iter<'a, Admission>,
     bytes: &'a [u8],
     outcomes: &'a mut Outcomes,
@@ -427,14 +427,16 @@ impl<'a> AnswerChecker<'a> {
         let mut answers = 0;
         loop {
             let closes = match self.events.next().expect("a connection ends with Close") {
-                Event::Request(request) => self.request(request),
-                Event::Refused(reason) if UNANSWERED_REFUSALS.contains(reason) => {
+                HttpEvent::Request(request) => self.request(request),
+                HttpEvent::Refused(reason) if UNANSWERED_REFUSALS.contains(reason) => {
                     return self.closed_unanswered(*reason);
                 }
-                Event::Refused(reason) => self.refused(*reason),
-                event @ (Event::Head(_) | Event::Send(_)) => panic!("{event:?} without a request"),
-                Event::Finish => return self.finish(),
-                Event::Close => return self.close(),
+                HttpEvent::Refused(reason) => self.refused(*reason),
+                event @ (HttpEvent::Head(_) | HttpEvent::Send(_)) => {
+                    panic!("{event:?} without a request")
+                }
+                HttpEvent::Finish => return self.finish(),
+                HttpEvent::Close => return self.close(),
             };
             answers += 1;
             if answers > 1 {
@@ -443,8 +445,8 @@ impl<'a> AnswerChecker<'a> {
             if closes {
                 assert_eq!(
                     self.events.next(),
-                    Some(&Event::Finish),
-                    "Connection: close, and it stays open"
+                    Some(&HttpEvent::Finish),
+                    "HttpConnection: close, and it stays open"
                 );
                 return self.finish();
             }
@@ -460,7 +462,10 @@ impl<'a> AnswerChecker<'a> {
         assert_eq!(request.body.len(), request.head.content_length, "length of the body");
         self.note(&format!("request {}", request.head.method.as_str()));
         if is_late(request)
-            && self.events.next_if(|event| **event == Event::Refused(Reason::NotReady)).is_some()
+            && self
+                .events
+                .next_if(|event| **event == HttpEvent::Refused(Reason::NotReady))
+                .is_some()
         {
             self.note("refused not-ready");
             let reply = self.reply(|_| request.head.method == Method::Head);
@@ -472,7 +477,7 @@ impl<'a> AnswerChecker<'a> {
             self.note("late");
         }
         if let Some(reason) = answer.refusal {
-            assert_eq!(self.events.next(), Some(&Event::Refused(reason)));
+            assert_eq!(self.events.next(), Some(&HttpEvent::Refused(reason)));
             self.note(&format!("refused {reason}"));
         }
         self.answer(&answer, &request.head)
@@ -519,7 +524,7 @@ impl<'a> AnswerChecker<'a> {
     }
 
     fn reply(&mut self, is_to_head: impl Fn(&[u8]) -> bool) -> Reply<'a> {
-        let Some(Event::Send(bytes)) = self.events.next() else {
+        let Some(HttpEvent::Send(bytes)) = self.events.next() else {
             panic!("no answer");
         };
         let reply = Reply::parse(bytes, is_to_head);
@@ -533,17 +538,19 @@ impl<'a> AnswerChecker<'a> {
         assert_eq!(self.admissions.next(), None, "admitted and not answered");
         self.note("finish");
         match self.events.next() {
-            Some(Event::Refused(reason @ Reason::AnswerLate)) => self.closed_unanswered(*reason),
-            Some(Event::Close) => self.close(),
+            Some(HttpEvent::Refused(reason @ Reason::AnswerLate)) => {
+                self.closed_unanswered(*reason)
+            }
+            Some(HttpEvent::Close) => self.close(),
             event => panic!("{event:?} after Finish"),
         }
     }
 
     fn closed_unanswered(&mut self, reason: Reason) {
         self.note(&format!("refused {reason}"));
-        let is_finish = |event: &&Event| **event == Event::Finish;
+        let is_finish = |event: &&HttpEvent| **event == HttpEvent::Finish;
         assert_eq!(self.events.next_if(is_finish).is_some(), reason == Reason::InputOverflow);
-        assert_eq!(self.events.next(), Some(&Event::Close), "after {reason}");
+        assert_eq!(self.events.next(), Some(&HttpEvent::Close), "after {reason}");
         assert_eq!(self.events.next(), None, "after Close");
     }
 
@@ -618,7 +625,7 @@ impl<'a> Reply<'a> {
     }
 
     fn closes(&self) -> bool {
-        self.header("Connection").inspect(|option| assert_eq!(*option, "close")).is_some()
+        self.header("HttpConnection").inspect(|option| assert_eq!(*option, "close")).is_some()
     }
 
     /// Checks what must hold for every response.
@@ -713,7 +720,7 @@ mod tests {
 
     fn replace(record: &mut Record, from: &str, to: &str) {
         for event in &mut record.events {
-            if let Event::Send(bytes) = event {
+            if let HttpEvent::Send(bytes) = event {
                 let text = String::from_utf8_lossy(bytes);
                 assert!(text.contains(from), "{from:?} is not in {text:?}");
                 *bytes = text.replacen(from, to, 1).into_bytes().into();
@@ -772,11 +779,11 @@ mod tests {
         assert!(is_violated(GET, |record| {
             record.events.remove(1);
         }));
-        assert!(is_violated(GET, |record| record.events.push(Event::Close)));
-        assert!(is_violated(GET, |record| record.events.insert(2, Event::Finish)));
+        assert!(is_violated(GET, |record| record.events.push(HttpEvent::Close)));
+        assert!(is_violated(GET, |record| record.events.insert(2, HttpEvent::Finish)));
         assert!(is_violated(GET, |record| record.admissions.clear()));
         assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
-            replace(record, "Connection: close\r\n", "");
+            replace(record, "HttpConnection: close\r\n", "");
         }));
         assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
             replace(record, "host-missing", "host-malformed");

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::{Connection, Context, Event, Request, Response, Verdict};
+use ballcast::http::{Context, HttpConnection, HttpEvent, Request, Response, Verdict};
 use ballcast::refusal::Reason;
 
 use crate::Outcomes;
@@ -53,7 +53,7 @@ struct Reading {
 impl Reading {
     fn of(bytes: &[u8]) -> Self {
         let now = Instant::now();
-        let mut connection = Connection::new(now);
+        let mut connection = HttpConnection::new(now);
         let mut reading = Self::default();
         connection.receive(bytes);
         reading.drain(&mut connection, now);
@@ -63,7 +63,7 @@ impl Reading {
         reading
     }
 
-    fn drain(&mut self, connection: &mut Connection, now: Instant) {
+    fn drain(&mut self, connection: &mut HttpConnection, now: Instant) {
         let date = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let context = Context { now, date };
         loop {
@@ -79,34 +79,34 @@ impl Reading {
         }
     }
 
-    fn take(&mut self, event: Event, connection: &mut Connection, now: Instant) {
+    fn take(&mut self, event: HttpEvent, connection: &mut HttpConnection, now: Instant) {
         match event {
-            Event::Head(head) if is_wanted(head.method.as_str()) => {
+            HttpEvent::Head(head) if is_wanted(head.method.as_str()) => {
                 connection.judge(head, Verdict::Accept, now);
             }
-            Event::Head(head) => {
+            HttpEvent::Head(head) => {
                 self.request(Request { head: head.clone(), body: Vec::new() });
                 let refusal = Response::problem(403, UNWANTED, "Keep it.");
                 connection.judge(head, Verdict::Reject(refusal), now);
             }
-            Event::Request(request) => {
+            HttpEvent::Request(request) => {
                 self.request(request);
                 connection.respond(Response::new(200));
             }
-            Event::Refused(UNWANTED) => {}
-            Event::Refused(reason) => {
+            HttpEvent::Refused(UNWANTED) => {}
+            HttpEvent::Refused(reason) => {
                 assert_eq!(self.end, None, "{reason} after a refusal");
                 self.end = Some((reason, 0));
             }
-            Event::Send(bytes) if *bytes == *CONTINUE => self.awaits_body = true,
-            Event::Send(bytes) => match &mut self.end {
+            HttpEvent::Send(bytes) if *bytes == *CONTINUE => self.awaits_body = true,
+            HttpEvent::Send(bytes) => match &mut self.end {
                 Some((_, status)) => *status = status_code(&bytes),
                 None => {
                     assert!(matches!(status_code(&bytes), 200 | 403), "neither 200 nor 403");
-                    self.closed = bytes.windows(17).any(|part| part == b"Connection: close");
+                    self.closed = bytes.windows(17).any(|part| part == b"HttpConnection: close");
                 }
             },
-            Event::Finish | Event::Close => {}
+            HttpEvent::Finish | HttpEvent::Close => {}
         }
     }
 

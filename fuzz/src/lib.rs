@@ -10,6 +10,8 @@ pub mod answer;
 pub mod client;
 pub mod datagram;
 mod edits;
+#[cfg(feature = "codecs")]
+pub mod encode;
 pub mod http;
 pub mod http_diff;
 pub mod http_reference;
@@ -18,10 +20,8 @@ mod jpeg_model;
 #[cfg(feature = "codecs")]
 mod memory;
 pub mod offer;
-pub mod pipe;
+pub mod parse;
 pub mod server;
-#[cfg(feature = "codecs")]
-pub mod source;
 
 /// The client, the null cryptography and the server in virtual time that the tests use too.
 #[path = "../../tests/support"]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
 use ballcast::media::{Codec, Frame, SnapshotError};
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ballcast_fuzz::{Outcomes, answer, client, datagram, http, http_diff, offer, pipe, server};
+use ballcast_fuzz::{Outcomes, answer, client, datagram, http, http_diff, offer, parse, server};
 use flate2::read::GzDecoder;
 use tar::Archive;
 
@@ -218,7 +218,7 @@ fn every_input_of_answer() {
 }
 
 #[test]
-fn every_input_of_pipe() {
+fn every_input_of_parse() {
     let wanted = [
         "JPEG",
         "damaged",
@@ -250,12 +250,12 @@ fn every_input_of_pipe() {
         "skipped",
         "stray bytes",
     ];
-    check_occur(&replay("pipe", pipe::run), &wanted);
+    check_occur(&replay("parse", parse::run), &wanted);
 }
 
 #[cfg(feature = "codecs")]
 #[test]
-fn every_input_of_source() {
+fn every_input_of_encode() {
     let wanted = [
         "JPEG",
         "captured",
@@ -270,7 +270,7 @@ fn every_input_of_source() {
         "not decoded",
         "picture",
     ];
-    check_occur(&replay("source", ballcast_fuzz::source::run), &wanted);
+    check_occur(&replay("encode", ballcast_fuzz::encode::run), &wanted);
 }
 
 #[test]

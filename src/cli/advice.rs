@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::UsageError;
 use super::values::shown;
-use crate::pipe::{Parser, StreamError};
+use crate::source::parse::{Parser, StreamError};
 
 /// Enough to detect the format of a file.
 const FIRST_BYTES: u64 = 4_096;

@@ -6,11 +6,11 @@ mod table;
 use lexopt::{Arg, Parser};
 
 pub(super) use self::table::FLAGS;
-use super::publish::Publishing;
+use super::publish::MediaServers;
 use super::source::Sources;
-use super::texts::Text;
-use super::values::Value;
-use super::{Command, Flags, UsageError};
+use super::texts::CliText;
+use super::values::FlagValue;
+use super::{CliCommand, Flags, UsageError};
 use crate::http::Authority;
 use crate::web::auth::Token;
 
@@ -18,8 +18,8 @@ use crate::web::auth::Token;
 pub(super) struct Flag {
     /// Without the dashes.
     pub name: &'static str,
-    pub section: Section,
-    pub action: Action,
+    pub section: FlagSection,
+    pub action: FlagAction,
     /// What applies without the option, if anything is worth saying.
     pub default: Option<&'static str>,
     /// What the option does, in one line without a full stop.
@@ -29,15 +29,15 @@ pub(super) struct Flag {
 }
 
 /// What follows an option, and what the option does.
-pub(super) enum Action {
+pub(super) enum FlagAction {
     /// Nothing follows.
     Switch(fn(&mut Flags)),
     /// The value of this name follows.
-    Set(&'static str, fn(&mut Arguments, &Value) -> Result<(), UsageError>),
+    Set(&'static str, fn(&mut Arguments, &FlagValue) -> Result<(), UsageError>),
     /// A URL may follow, in place of the default. No further argument is read.
-    Ask(fn(Authority) -> Command),
+    Ask(fn(Authority) -> CliCommand),
     /// Nothing follows, and no further argument is read. The letter is the option's short form.
-    Print { text: Text, short: Option<(char, Text)> },
+    Print { text: CliText, short: Option<(char, CliText)> },
 }
 
 /// What the arguments say, before it is known whether they fit together.
@@ -46,12 +46,12 @@ pub(super) struct Arguments {
     pub flags: Flags,
     pub tokens: Vec<Token>,
     pub sources: Sources,
-    pub publishing: Publishing,
+    pub media_servers: MediaServers,
 }
 
 /// A part of the list of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Section {
+pub(super) enum FlagSection {
     Source,
     Network,
     Access,
@@ -61,26 +61,26 @@ pub(super) enum Section {
     Other,
 }
 
-impl Section {
-    pub const ALL: [Section; 7] = [
-        Section::Source,
-        Section::Network,
-        Section::Access,
-        Section::Publishing,
-        Section::Picture,
-        Section::Limits,
-        Section::Other,
+impl FlagSection {
+    pub const ALL: [FlagSection; 7] = [
+        FlagSection::Source,
+        FlagSection::Network,
+        FlagSection::Access,
+        FlagSection::Publishing,
+        FlagSection::Picture,
+        FlagSection::Limits,
+        FlagSection::Other,
     ];
 
     pub fn title(self) -> &'static str {
         match self {
-            Section::Source => "Source",
-            Section::Network => "Network",
-            Section::Access => "Who may watch",
-            Section::Publishing => "Media servers",
-            Section::Picture => "Picture",
-            Section::Limits => "Limits",
-            Section::Other => "Other options",
+            FlagSection::Source => "Source",
+            FlagSection::Network => "Network",
+            FlagSection::Access => "Who may watch",
+            FlagSection::Publishing => "Media servers",
+            FlagSection::Picture => "Picture",
+            FlagSection::Limits => "Limits",
+            FlagSection::Other => "Other options",
         }
     }
 
@@ -94,10 +94,10 @@ impl Flag {
     pub fn usage(&self) -> String {
         let name = self.name;
         match self.action {
-            Action::Switch(_) | Action::Print { short: None, .. } => format!("--{name}"),
-            Action::Set(value, _) => format!("--{name} {value}"),
-            Action::Ask(_) => format!("--{name} [URL]"),
-            Action::Print { short: Some((short, _)), .. } => format!("-{short}, --{name}"),
+            FlagAction::Switch(_) | FlagAction::Print { short: None, .. } => format!("--{name}"),
+            FlagAction::Set(value, _) => format!("--{name} {value}"),
+            FlagAction::Ask(_) => format!("--{name} [URL]"),
+            FlagAction::Print { short: Some((short, _)), .. } => format!("-{short}, --{name}"),
         }
     }
 
@@ -107,23 +107,23 @@ impl Flag {
         &self,
         parser: &mut Parser,
         arguments: &mut Arguments,
-    ) -> Result<Option<Command>, UsageError> {
+    ) -> Result<Option<CliCommand>, UsageError> {
         match &self.action {
-            Action::Switch(set) => set(&mut arguments.flags),
-            Action::Set(_, set) => {
-                let value = Value { flag: self.name, text: parser.value()? };
+            FlagAction::Switch(set) => set(&mut arguments.flags),
+            FlagAction::Set(_, set) => {
+                let value = FlagValue { flag: self.name, text: parser.value()? };
                 set(arguments, &value)?;
             }
-            Action::Ask(command) => {
+            FlagAction::Ask(command) => {
                 let text = match parser.next()? {
                     None => self.default.unwrap_or_default().into(),
                     Some(Arg::Value(text)) => text,
                     Some(other) => return Err(other.unexpected().into()),
                 };
-                let value = Value { flag: self.name, text };
+                let value = FlagValue { flag: self.name, text };
                 return Ok(Some(command(value.server()?)));
             }
-            Action::Print { text, .. } => return Ok(Some(Command::Print(*text))),
+            FlagAction::Print { text, .. } => return Ok(Some(CliCommand::Print(*text))),
         }
         Ok(None)
     }
@@ -135,9 +135,9 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
 }
 
 /// The text that the option of this letter prints.
-pub(super) fn text_of_short(letter: char) -> Option<Text> {
+pub(super) fn text_of_short(letter: char) -> Option<CliText> {
     FLAGS.iter().find_map(|flag| match flag.action {
-        Action::Print { short: Some((short, text)), .. } if short == letter => Some(text),
+        FlagAction::Print { short: Some((short, text)), .. } if short == letter => Some(text),
         _ => None,
     })
 }

@@ -22,15 +22,15 @@ use ipnet::IpNet;
 use lexopt::{Arg, Parser};
 
 use self::flags::Arguments;
-pub use self::source::Source;
-use self::texts::Text;
+pub use self::source::SourceChoice;
+use self::texts::CliText;
 use self::values::{shown, token, token_file};
-use crate::driver::feed::supervisor;
+use crate::driver::encode::codec::Quality;
+use crate::driver::source::supervisor;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::publish::Target;
-use crate::server::admission::Limits;
-use crate::source::encode::Quality;
+use crate::server::limits::admission::Limits;
 use crate::web::auth::Token;
 
 /// The default for pictures from outside, in bits per second: the constant quality that suits the ball would
@@ -39,13 +39,13 @@ const SOURCE_BITRATE: u32 = 2_500_000;
 
 /// What the program is asked to do.
 #[derive(Debug)]
-pub enum Command {
+pub enum CliCommand {
     Serve(Box<Flags>),
     /// Ask this server whether it has a picture.
     CheckHealth(Authority),
     /// Supervise a command, for another process of this program.
     Supervise,
-    Print(Text),
+    Print(CliText),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Flags {
     pub port: u16,
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
-    pub source: Source,
+    pub source: SourceChoice,
     /// The longest time from one picture of the source to the next.
     pub source_interval: Option<Duration>,
     /// Of the ball.
@@ -88,7 +88,7 @@ impl Default for Flags {
         Flags {
             port: 8080,
             bind: Vec::new(),
-            source: Source::Ball,
+            source: SourceChoice::Ball,
             source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
@@ -160,13 +160,13 @@ const CREDENTIAL: &str = "ballcast.token";
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
-) -> Result<Command, UsageError> {
+) -> Result<CliCommand, UsageError> {
     let mut parser = Parser::from_args(arguments);
     let mut given = Arguments::default();
     while let Some(argument) = parser.next()? {
         match argument {
             // Not in the table: the program gives it to itself.
-            Arg::Long(supervisor::FLAG) => return Ok(Command::Supervise),
+            Arg::Long(supervisor::FLAG) => return Ok(CliCommand::Supervise),
             Arg::Long(name) => {
                 let flag = flags::find(name).ok_or_else(|| unknown::long(name))?;
                 if let Some(command) = flag.apply(&mut parser, &mut given)? {
@@ -175,22 +175,22 @@ pub fn parse(
             }
             Arg::Short(letter) => {
                 if let Some(text) = flags::text_of_short(letter) {
-                    return Ok(Command::Print(text));
+                    return Ok(CliCommand::Print(text));
                 }
                 let rest = parser.optional_value().unwrap_or_default();
                 return Err(unknown::short(letter, &rest.to_string_lossy()));
             }
             // As other programs take them.
             Arg::Value(word) if word == "help" && is_missing(&word) => {
-                return Ok(Command::Print(Text::Help));
+                return Ok(CliCommand::Print(CliText::Help));
             }
             Arg::Value(word) if word == "version" && is_missing(&word) => {
-                return Ok(Command::Print(Text::Version));
+                return Ok(CliCommand::Print(CliText::Version));
             }
             Arg::Value(path) => given.sources.add_path(Path::new(&path))?,
         }
     }
-    let Arguments { mut flags, mut tokens, sources, publishing } = given;
+    let Arguments { mut flags, mut tokens, sources, media_servers } = given;
     if let Some(variable) = environment.token {
         tokens.push(token("BALLCAST_TOKEN", &variable.to_string_lossy())?);
     }
@@ -203,25 +203,25 @@ pub fn parse(
         return Err(UsageError(sentence.into()));
     }
     flags.token = tokens.pop();
-    flags.targets = publishing.choose(environment.publish_token, environment.credentials)?;
+    flags.targets = media_servers.choose(environment.publish_token, environment.credentials)?;
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
-    if flags.source_interval.is_some() && flags.source == Source::Ball {
+    if flags.source_interval.is_some() && flags.source == SourceChoice::Ball {
         let sentence = "--source-interval needs a source: a file, a named pipe, - for standard input, or \
                         --exec.";
         return Err(UsageError(sentence.into()));
     }
-    if flags.source != Source::Ball && flags.quality == Quality::Constant {
+    if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
-    if flags.stamp && flags.source == Source::Ball && flags.size.width < STAMP_WIDTH {
+    if flags.stamp && flags.source == SourceChoice::Ball && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, but --size is {}.",
             flags.size
         )));
     }
-    Ok(Command::Serve(Box::new(flags)))
+    Ok(CliCommand::Serve(Box::new(flags)))
 }
 
 fn is_missing(path: &OsString) -> bool {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::UsageError;
-use super::values::{Value, secret, secret_file};
+use super::values::{FlagValue, secret, secret_file};
 use crate::http::{Url, UrlError};
 use crate::publish::{BearerToken, MAX_TARGETS, Target};
 
@@ -13,14 +13,14 @@ const CREDENTIAL: &str = "ballcast.publish-token";
 
 /// What the arguments say about media servers.
 #[derive(Debug, Default)]
-pub(super) struct Publishing {
+pub(super) struct MediaServers {
     urls: Vec<Url>,
     tokens: Vec<BearerToken>,
 }
 
-impl Publishing {
+impl MediaServers {
     /// The sentence about an invalid URL does not repeat it: it may contain a secret.
-    pub fn add_url(&mut self, value: &Value) -> Result<(), UsageError> {
+    pub fn add_url(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         let url = Url::parse(&value.text()).map_err(|error| {
             UsageError(match error {
                 UrlError::Https => {
@@ -42,7 +42,7 @@ impl Publishing {
         Ok(())
     }
 
-    pub fn add_token_file(&mut self, value: &Value) -> Result<(), UsageError> {
+    pub fn add_token_file(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         self.tokens.push(token_file(&value.as_file(), value.path())?);
         Ok(())
     }
@@ -98,13 +98,13 @@ fn token(source: &str, text: &str) -> Result<BearerToken, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Command, Environment, parse};
+    use crate::cli::{CliCommand, Environment, parse};
     use crate::driver::test_folder::TestFolder;
 
     fn targets_in(line: &str, environment: Environment) -> Result<Vec<Target>, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from);
         match parse(arguments, environment)? {
-            Command::Serve(flags) => Ok(flags.targets),
+            CliCommand::Serve(flags) => Ok(flags.targets),
             other => panic!("{other:?}"),
         }
     }

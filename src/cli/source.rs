@@ -6,34 +6,34 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::values::{SIZES, Value, parse_size, shown};
+use super::values::{FlagValue, SIZES, parse_size, shown};
 use super::{UsageError, advice};
-use crate::driver::Origin;
-use crate::driver::feed::STDIN_PATH;
-use crate::feed;
-use crate::feed::RawPictures;
+use crate::driver::SourceOrigin;
+use crate::driver::source::STDIN_PATH;
 use crate::media::{Layout, Matrix, PixelFormat};
+use crate::source;
+use crate::source::RawPictures;
 
 /// The major number of V4L2's devices (Documentation/admin-guide/devices.txt of Linux).
 const VIDEO4LINUX: u32 = 81;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceChoice {
     Ball,
     Stream {
-        origin: Origin,
+        origin: SourceOrigin,
         /// The pictures have no headers.
         raw: Option<RawPictures>,
     },
 }
 
-impl Source {
+impl SourceChoice {
     /// The same for the core.
-    pub fn feed(&self) -> Option<feed::Config> {
+    pub fn source(&self) -> Option<source::SourceConfig> {
         match self {
-            Source::Ball => None,
-            Source::Stream { origin, raw } => {
-                Some(feed::Config { kind: origin.kind(), raw: *raw, interval: None })
+            SourceChoice::Ball => None,
+            SourceChoice::Stream { origin, raw } => {
+                Some(source::SourceConfig { kind: origin.kind(), raw: *raw, interval: None })
             }
         }
     }
@@ -42,7 +42,7 @@ impl Source {
 /// What the arguments say about the source.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    origins: Vec<Origin>,
+    origins: Vec<SourceOrigin>,
     raw: Option<RawPictures>,
     /// An option of the ball, without dashes.
     ball_flag: Option<&'static str>,
@@ -53,16 +53,16 @@ impl Sources {
         self.ball_flag.get_or_insert(flag);
     }
 
-    pub fn add_command(&mut self, value: &Value) -> Result<(), UsageError> {
+    pub fn add_command(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         let command = value.text();
         if command.trim().is_empty() {
             return Err(value.invalid("a shell command, in quotes"));
         }
-        self.origins.push(Origin::Command(command.into_owned()));
+        self.origins.push(SourceOrigin::Command(command.into_owned()));
         Ok(())
     }
 
-    pub fn set_raw(&mut self, value: &Value) -> Result<(), UsageError> {
+    pub fn set_raw(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         let expected = format!(
             "WxH@FPS[:FORMAT][,bt709], width and height {SIZES}, 1 to 120 frames per second, FORMAT \
              one of {}, and bt709 with i420 and nv12 only",
@@ -78,13 +78,13 @@ impl Sources {
         Ok(())
     }
 
-    pub fn choose(self) -> Result<Source, UsageError> {
+    pub fn choose(self) -> Result<SourceChoice, UsageError> {
         let mut origins = self.origins.into_iter();
         let sentence = match (origins.next(), origins.next(), self.ball_flag) {
             (None, ..) if self.raw.is_some() => {
                 "--raw needs a source: a file, a named pipe, - for standard input, or --exec."
             }
-            (None, ..) => return Ok(Source::Ball),
+            (None, ..) => return Ok(SourceChoice::Ball),
             (Some(_), Some(_), _) => "give only one source: -, PATH or --exec.",
             (Some(_), None, Some(flag)) => {
                 let sentence = "applies to the ball only: the stream of a source has its own, and raw pictures \
@@ -92,12 +92,12 @@ impl Sources {
                 return Err(UsageError(format!("--{flag} {sentence}")));
             }
             (Some(origin), None, None) => {
-                if let (Origin::File(path), None) = (&origin, self.raw)
+                if let (SourceOrigin::File(path), None) = (&origin, self.raw)
                     && let Some(advice) = advice::for_film(&named(path))
                 {
                     return Err(advice);
                 }
-                return Ok(Source::Stream { origin, raw: self.raw });
+                return Ok(SourceChoice::Stream { origin, raw: self.raw });
             }
         };
         Err(UsageError(sentence.into()))
@@ -121,7 +121,7 @@ fn parse_raw(text: &str) -> Option<RawPictures> {
     is_clear.then_some(RawPictures { size: parse_size(size)?, pixels, frames_per_second })
 }
 
-fn path_origin(path: &Path) -> Result<Origin, UsageError> {
+fn path_origin(path: &Path) -> Result<SourceOrigin, UsageError> {
     let name = shown(&path.to_string_lossy());
     let failed = |error| UsageError(format!("cannot open {name}: {error}."));
     let metadata = path.metadata().map_err(|error| {
@@ -130,11 +130,11 @@ fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     let kind = metadata.file_type();
     if kind.is_fifo() {
         // Its writers would notice a trial opening.
-        return Ok(Origin::Fifo(path.into()));
+        return Ok(SourceOrigin::Fifo(path.into()));
     }
     if kind.is_file() {
         File::open(path).map_err(failed)?;
-        return Ok(Origin::File(path.into()));
+        return Ok(SourceOrigin::File(path.into()));
     }
     if kind.is_char_device() && libc::major(metadata.rdev()) == VIDEO4LINUX {
         return Err(advice::for_camera(path));
@@ -147,7 +147,7 @@ fn path_origin(path: &Path) -> Result<Origin, UsageError> {
     }))
 }
 
-fn stdin_origin() -> Result<Origin, UsageError> {
+fn stdin_origin() -> Result<SourceOrigin, UsageError> {
     if io::stdin().is_terminal() {
         let sentence = "standard input is a terminal: pipe video into it, as in camera | ballcast -, or \
                         name another source.";
@@ -157,10 +157,10 @@ fn stdin_origin() -> Result<Origin, UsageError> {
         .map_err(|error| UsageError(format!("cannot read standard input: {error}.")))?
         .file_type();
     if kind.is_fifo() || kind.is_socket() {
-        return Ok(Origin::Stdin);
+        return Ok(SourceOrigin::Stdin);
     }
     if kind.is_file() {
-        return Ok(Origin::File(STDIN_PATH.into()));
+        return Ok(SourceOrigin::File(STDIN_PATH.into()));
     }
     Err(UsageError("standard input is neither a pipe nor a file.".into()))
 }

@@ -1,10 +1,10 @@
 use super::*;
-use crate::cli::flags::{Action, FLAGS};
-use crate::driver::Origin;
+use crate::cli::flags::{FLAGS, FlagAction};
+use crate::driver::SourceOrigin;
 use crate::driver::test_folder::TestFolder;
-use crate::feed::RawPictures;
 use crate::http::Url;
 use crate::media::{Layout, Matrix, PixelFormat};
+use crate::source::RawPictures;
 
 fn flags(line: &str) -> Result<Flags, UsageError> {
     flags_with(line, None)
@@ -18,7 +18,7 @@ fn flags_with(line: &str, variable: Option<&str>) -> Result<Flags, UsageError> {
 fn flags_in(line: &str, environment: Environment) -> Result<Flags, UsageError> {
     let arguments = line.split_whitespace().map(OsString::from);
     match parse(arguments, environment)? {
-        Command::Serve(flags) => Ok(*flags),
+        CliCommand::Serve(flags) => Ok(*flags),
         other => panic!("{other:?}"),
     }
 }
@@ -54,7 +54,7 @@ fn every_flag_is_understood() {
         stamp: true,
         title: Some("Porch".into()),
         qr: true,
-        source: Source::Ball,
+        source: SourceChoice::Ball,
         source_interval: None,
     };
     assert_eq!(flags, Ok(expected));
@@ -167,8 +167,8 @@ fn the_first_folder_of_a_unit_is_for_what_is_kept() {
 
 #[test]
 fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
-    assert_eq!(flags("").unwrap().source, Source::Ball);
-    let origin = Origin::Command("camera".into());
+    assert_eq!(flags("").unwrap().source, SourceChoice::Ball);
+    let origin = SourceOrigin::Command("camera".into());
     for (format, layout, matrix) in [
         ("", Layout::I420, Matrix::Bt601),
         (":i420", Layout::I420, Matrix::Bt601),
@@ -184,13 +184,13 @@ fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
             frames_per_second: 30,
         });
         let line = format!("--exec camera --raw 1280x720@30{format} --bitrate 500");
-        let expected = Source::Stream { origin: origin.clone(), raw };
+        let expected = SourceChoice::Stream { origin: origin.clone(), raw };
         assert_eq!(flags(&line).unwrap().source, expected, "{format}");
     }
     let stamped = flags("--exec=camera --stamp").unwrap();
-    assert_eq!((stamped.source, stamped.stamp), (Source::Stream { origin, raw: None }, true));
+    assert_eq!((stamped.source, stamped.stamp), (SourceChoice::Stream { origin, raw: None }, true));
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let expected = Source::Stream { origin: Origin::File(file.into()), raw: None };
+    let expected = SourceChoice::Stream { origin: SourceOrigin::File(file.into()), raw: None };
     assert_eq!(flags(file).unwrap().source, expected);
 }
 
@@ -229,15 +229,15 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
 fn help_and_version_are_words_too() {
     let command = |word: &str| parse([OsString::from(word)], Environment::default());
     for (word, text) in [
-        ("help", Text::Help),
-        ("--help", Text::Help),
-        ("-h", Text::Summary),
-        ("version", Text::Version),
-        ("--version", Text::Version),
-        ("-V", Text::Version),
-        ("--man", Text::Manual),
+        ("help", CliText::Help),
+        ("--help", CliText::Help),
+        ("-h", CliText::Summary),
+        ("version", CliText::Version),
+        ("--version", CliText::Version),
+        ("-V", CliText::Version),
+        ("--man", CliText::Manual),
     ] {
-        let Ok(Command::Print(printed)) = command(word) else { panic!("{word}") };
+        let Ok(CliCommand::Print(printed)) = command(word) else { panic!("{word}") };
         assert_eq!(printed, text, "{word}");
     }
 }
@@ -263,7 +263,7 @@ fn unknown_flags_and_missing_values_are_errors() {
 fn the_default_of_the_table_is_that_of_the_program() {
     let mut tried = 0;
     for flag in FLAGS {
-        let (Action::Set(..), Some(default)) = (&flag.action, flag.default) else { continue };
+        let (FlagAction::Set(..), Some(default)) = (&flag.action, flag.default) else { continue };
         if default.contains(' ') {
             continue;
         }
@@ -273,7 +273,7 @@ fn the_default_of_the_table_is_that_of_the_program() {
     assert_eq!(tried, 6, "port, size, fps and three limits");
     let command = |words: &[&str]| match parse(words.iter().map(Into::into), Environment::default())
     {
-        Ok(Command::CheckHealth(server)) => server.to_string(),
+        Ok(CliCommand::CheckHealth(server)) => server.to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(command(&["--check-health"]), "127.0.0.1:8080");

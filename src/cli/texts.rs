@@ -3,7 +3,7 @@
 mod help;
 mod manual;
 
-use super::flags::{Flag, Section};
+use super::flags::{Flag, FlagSection};
 
 /// Columns of a terminal, and of the source of the manual page.
 const WIDTH: usize = 80;
@@ -82,7 +82,7 @@ const EXAMPLES: [(&str, &str); 5] = [
 ];
 /// What an option prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Text {
+pub enum CliText {
     /// One line for each option.
     Summary,
     Help,
@@ -91,19 +91,19 @@ pub enum Text {
     Version,
 }
 
-impl Text {
+impl CliText {
     pub fn render(self) -> String {
         match self {
-            Text::Summary => help::summary(),
-            Text::Help => help::help(),
-            Text::Manual => manual::manual(),
-            Text::Version => format!("ballcast {VERSION}\n"),
+            CliText::Summary => help::summary(),
+            CliText::Help => help::help(),
+            CliText::Manual => manual::manual(),
+            CliText::Version => format!("ballcast {VERSION}\n"),
         }
     }
 }
 
-fn operands(section: Section) -> &'static [(&'static str, &'static str)] {
-    if section == Section::Source { &OPERANDS } else { &[] }
+fn operands(section: FlagSection) -> &'static [(&'static str, &'static str)] {
+    if section == FlagSection::Source { &OPERANDS } else { &[] }
 }
 
 /// All that is known about an option.
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_short_help_has_one_line_for_each_option() {
-        let summary = Text::Summary.render();
+        let summary = CliText::Summary.render();
         assert!(summary.lines().all(|line| line.chars().count() <= WIDTH), "{summary}");
         for flag in FLAGS {
             let lines =
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_help_has_the_whole_text_of_each_option_in_80_columns() {
-        let help = Text::Help.render();
+        let help = CliText::Help.render();
         assert!(help.lines().all(|line| line.chars().count() <= WIDTH), "{help}");
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in FLAGS {

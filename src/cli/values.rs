@@ -24,13 +24,13 @@ const TITLE_MAX_CHARS: usize = 100;
 pub(super) const SIZES: &str = "both even, from 64x64 to 3840x2160 or 2160x3840";
 
 /// The value of an option.
-pub(super) struct Value {
+pub(super) struct FlagValue {
     /// The option, without the dashes.
     pub flag: &'static str,
     pub text: OsString,
 }
 
-impl Value {
+impl FlagValue {
     pub fn text(&self) -> Cow<'_, str> {
         self.text.to_string_lossy()
     }

@@ -4,27 +4,20 @@
 //! each input it drains the core at once, so that an answer to a datagram leaves before the next
 //! one is read: a DTLS flight that waited for the loop would meet a browser's 50 ms timer.
 
-pub mod addresses;
 pub mod children;
-mod connections;
 mod descriptors;
-mod endpoints;
+pub mod encode;
 mod errors;
-pub mod feed;
-mod following;
+pub mod net;
 pub mod panics;
-mod pictures;
 pub mod publish;
 mod ready;
 mod service;
 mod signals;
-mod stream;
-mod targets;
-mod tcp;
+pub mod source;
 #[cfg(test)]
 pub mod test_folder;
 mod tokens;
-mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -36,25 +29,26 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGCHLD;
 use signal_hook_mio::v1_0::Signals;
 
-use self::addresses::AddressWatch;
-use self::connections::Connections;
-use self::endpoints::Endpoint;
-pub use self::endpoints::{BindError, Endpoints};
+use self::encode::{ContainedEncoder, EncodePictures};
 pub use self::errors::RunError;
 use self::errors::{Warnings, is_of_one, is_of_the_call};
-pub use self::feed::Origin;
+use self::net::addresses::AddressWatch;
+use self::net::connections::Connections;
+use self::net::endpoints::Endpoint;
+pub use self::net::endpoints::{BindError, Endpoints};
+use self::net::{endpoints, udp};
 use self::publish::sessions::Sessions;
+use self::publish::targets::TargetLinks;
 use self::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, Ready, Share};
 use self::service::Service;
-use self::stream::Stream;
-use self::targets::Targets;
+pub use self::source::SourceOrigin;
+use self::source::link::SourceLink;
 use self::tokens::{Owner, Tokens, listener_of, owner};
-use crate::feed::Command;
-use crate::media::Codec;
+use crate::media::{Codec, SourcePicture};
 use crate::publish::END_LIMIT;
 use crate::publish::TargetId;
-use crate::server::{ConnId, Input, Output, Raw, Server};
-use crate::source::{Contained, Source};
+use crate::server::{ConnId, Input, Output, Server};
+use crate::source::SourceCommand;
 use crate::webrtc::Transmit;
 
 /// Larger than any datagram that a browser sends; what is longer is cut and then fails its check.
@@ -74,10 +68,10 @@ enum Pending {
     TransmitFailed(SocketAddr),
     Capture(Vec<Codec>),
     /// The last is whether its outcome is reported.
-    Encode(Raw, Instant, Vec<Codec>, bool),
+    Encode(SourcePicture, Instant, Vec<Codec>, bool),
     Snapshot(Option<usize>),
-    Feed(Command),
-    Publish(TargetId, crate::publish::Command),
+    Source(SourceCommand),
+    Publish(TargetId, crate::publish::PublishCommand),
 }
 
 pub struct Driver<S> {
@@ -103,11 +97,11 @@ pub struct Driver<S> {
     warnings: Warnings,
     service: Service,
     server: Server,
-    source: Contained<S>,
-    targets: Targets,
+    encoder: ContainedEncoder<S>,
+    targets: TargetLinks,
     sessions: Sessions,
     /// The stream from outside.
-    stream: Option<Stream>,
+    source: Option<SourceLink>,
     /// Collected until there are enough of them, or nothing else is to be done.
     transmits: Vec<Transmit>,
     pending: VecDeque<Pending>,
@@ -117,7 +111,7 @@ pub struct Driver<S> {
     buffer: Vec<u8>,
 }
 
-impl<S: Source> Driver<S> {
+impl<S: EncodePictures> Driver<S> {
     pub fn new(
         endpoints: Endpoints,
         make_server: impl FnOnce(Vec<SocketAddr>, Instant, SystemTime) -> Server,
@@ -126,7 +120,7 @@ impl<S: Source> Driver<S> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
         let signals = signals::listen(poll.registry())?;
-        let targets = Targets::new(poll.registry())?;
+        let targets = TargetLinks::new(poll.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
         let mut driver = Driver {
@@ -147,10 +141,10 @@ impl<S: Source> Driver<S> {
             warnings: Warnings::default(),
             service: Service::default(),
             server: make_server(addresses, now, wall),
-            source: Contained::new(source),
+            encoder: ContainedEncoder::new(source),
             targets,
             sessions: Sessions::default(),
-            stream: None,
+            source: None,
             transmits: Vec::with_capacity(udp::BATCH),
             pending: VecDeque::new(),
             deadline: None,
@@ -167,8 +161,8 @@ impl<S: Source> Driver<S> {
     }
 
     /// Takes the stream from here that the core asks for.
-    pub fn set_origin(&mut self, origin: Origin) {
-        self.stream = Some(Stream::new(origin));
+    pub fn set_origin(&mut self, origin: SourceOrigin) {
+        self.source = Some(SourceLink::new(origin));
     }
 
     /// Keeps the sessions at media servers here.
@@ -208,8 +202,8 @@ impl<S: Source> Driver<S> {
             match owner(token) {
                 Owner::Datagrams => self.read(token, DATAGRAMS),
                 Owner::Listener => self.read(token, ACCEPTS),
-                Owner::Feed => self.read_stream(),
-                Owner::FeedStderr => self.read_stderr(),
+                Owner::Source => self.read_stream(),
+                Owner::SourceStderr => self.read_stderr(),
                 Owner::Target => self.read_target(token),
                 Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
             }
@@ -269,12 +263,12 @@ impl<S: Source> Driver<S> {
         if child_ended {
             self.check_children();
         }
-        stop || self.stream.as_ref().is_some_and(|stream| stream.gave_up)
+        stop || self.source.as_ref().is_some_and(|stream| stream.gave_up)
     }
 
     /// When to look whether the command is gone.
     fn check_at(&self) -> Option<Instant> {
-        self.stream.as_ref().and_then(Stream::check_at)
+        self.source.as_ref().and_then(SourceLink::check_at)
     }
 
     fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
@@ -282,7 +276,7 @@ impl<S: Source> Driver<S> {
         self.service.tell_stopping();
         let start = Instant::now();
         // The core has no more say in it.
-        let mut stream = self.stream.take();
+        let mut stream = self.source.take();
         if let Some(stream) = &mut stream {
             stream.interrupt();
         }
@@ -311,7 +305,7 @@ impl<S: Source> Driver<S> {
     fn check_children(&mut self) {
         // Without a command, the children of this process are not ours. With one, the first process of a
         // container adopts all that lose their parents.
-        if let Some(stream) = &mut self.stream {
+        if let Some(stream) = &mut self.source {
             children::reap(|pid, status| stream.note_reaped(pid, status));
         }
         self.check_command();
@@ -357,7 +351,7 @@ impl<S: Source> Driver<S> {
                     continue;
                 }
                 Pending::Snapshot(width) => self.take_snapshot(width),
-                Pending::Feed(command) => {
+                Pending::Source(command) => {
                     self.execute(command);
                     continue;
                 }
@@ -384,14 +378,14 @@ impl<S: Source> Driver<S> {
                 Output::Pause(id) => self.connections.pause(id),
                 Output::Resume(id) => self.resume(id),
                 Output::Close(id) => self.close(id),
-                Output::ForceKeyframe(codec) => self.source.force_keyframe(codec),
+                Output::ForceKeyframe(codec) => self.encoder.force_keyframe(codec),
                 Output::Capture(codecs) => self.pending.push_back(Pending::Capture(codecs)),
                 Output::Encode { picture, captured, codecs, is_reported } => {
                     let encode = Pending::Encode(picture, captured, codecs, is_reported);
                     self.pending.push_back(encode);
                 }
                 Output::Snapshot { width } => self.pending.push_back(Pending::Snapshot(width)),
-                Output::Feed(command) => self.pending.push_back(Pending::Feed(command)),
+                Output::Source(command) => self.pending.push_back(Pending::Source(command)),
                 Output::Publish(id, command) => {
                     self.pending.push_back(Pending::Publish(id, command));
                 }
@@ -412,7 +406,7 @@ impl<S: Source> Driver<S> {
 }
 
 /// Sockets.
-impl<S: Source> Driver<S> {
+impl<S: EncodePictures> Driver<S> {
     /// Reads a socket until it is dry, or has had its share of the turn.
     fn read(&mut self, token: Token, share: Share) {
         let end = Instant::now() + share.time;

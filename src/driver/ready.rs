@@ -77,8 +77,8 @@ impl Ready {
             Owner::Connection => &mut self.connections,
             Owner::Signals
             | Owner::Watch
-            | Owner::Feed
-            | Owner::FeedStderr
+            | Owner::Source
+            | Owner::SourceStderr
             | Owner::Lookups
             | Owner::Target => &mut self.others,
         }
@@ -88,7 +88,7 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::tokens::{FEED, Tokens, datagrams_of};
+    use crate::driver::tokens::{SOURCE, Tokens, datagrams_of};
 
     #[test]
     fn datagrams_come_first_and_connections_take_turns() {
@@ -97,10 +97,10 @@ mod tests {
         let listeners = [(); 2].map(|()| endpoints.take().unwrap());
         let [a, b, c] = [(); 3].map(|()| connections.take().unwrap());
         let datagrams = datagrams_of(listeners[1]);
-        for token in [FEED, c, listeners[0], b, datagrams, listeners[1], a] {
+        for token in [SOURCE, c, listeners[0], b, datagrams, listeners[1], a] {
             ready.insert(token);
         }
-        assert_eq!(ready.sockets(), [datagrams, listeners[0], listeners[1], FEED]);
+        assert_eq!(ready.sockets(), [datagrams, listeners[0], listeners[1], SOURCE]);
         let mut served = || ready.next_connection().unwrap();
         assert_eq!([served(), served(), served(), served()], [a, b, c, a]);
         ready.remove(b);

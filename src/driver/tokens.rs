@@ -7,8 +7,8 @@ use mio::Token;
 
 pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
-pub const FEED: Token = Token(2);
-pub const FEED_STDERR: Token = Token(3);
+pub const SOURCE: Token = Token(2);
+pub const SOURCE_STDERR: Token = Token(3);
 pub const LOOKUPS: Token = Token(4);
 /// Media servers.
 pub const TARGETS: Range<usize> = 5..16;
@@ -22,8 +22,8 @@ const CONNECTIONS: Range<usize> = ENDPOINTS.end..1 << 31;
 pub enum Owner {
     Signals,
     Watch,
-    Feed,
-    FeedStderr,
+    Source,
+    SourceStderr,
     Lookups,
     Target,
     Listener,
@@ -35,8 +35,8 @@ pub fn owner(token: Token) -> Owner {
     match token {
         SIGNALS => Owner::Signals,
         WATCH => Owner::Watch,
-        FEED => Owner::Feed,
-        FEED_STDERR => Owner::FeedStderr,
+        SOURCE => Owner::Source,
+        SOURCE_STDERR => Owner::SourceStderr,
         LOOKUPS => Owner::Lookups,
         Token(number) if TARGETS.contains(&number) => Owner::Target,
         Token(number) if !ENDPOINTS.contains(&number) => Owner::Connection,
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(owner(Token(ENDPOINTS.end - 1)), Owner::Datagrams);
         let numbers = [0, 1, 2, 3, 4, 5, 15].map(|number| owner(Token(number)));
         let expected =
-            [Owner::Signals, Owner::Watch, Owner::Feed, Owner::FeedStderr, Owner::Lookups];
+            [Owner::Signals, Owner::Watch, Owner::Source, Owner::SourceStderr, Owner::Lookups];
         assert_eq!(numbers[..5], expected);
         assert_eq!(numbers[5..], [Owner::Target; 2]);
     }

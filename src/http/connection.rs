@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::input::Input;
+use super::input::ReceiveBuffer;
 use super::phase::{Late, Next, Phase};
 use super::refusal::{self, Refusal};
 use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME, RESPOND_TIME};
@@ -21,7 +21,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What [`Connection::poll`] needs to know of the world.
+/// What [`HttpConnection::poll`] needs to know of the world.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
     pub now: Instant,
@@ -42,10 +42,10 @@ pub enum Verdict {
 
 /// What a connection wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Call [`Connection::judge`] with this well-formed head before the next poll.
+pub enum HttpEvent {
+    /// Call [`HttpConnection::judge`] with this well-formed head before the next poll.
     Head(Head),
-    /// Call [`Connection::respond`], at once or later.
+    /// Call [`HttpConnection::respond`], at once or later.
     Request(Request),
     /// Append to the socket's queue. Never empty.
     Send(Bytes),
@@ -59,10 +59,10 @@ pub enum Event {
 
 /// The server's end of one connection. See the [module](super) for the contract.
 #[derive(Debug)]
-pub struct Connection {
+pub struct HttpConnection {
     phase: Phase,
-    input: Input,
-    events: VecDeque<Event>,
+    input: ReceiveBuffer,
+    events: VecDeque<HttpEvent>,
     /// The peer sends no more.
     half_closed: bool,
     unsent_bytes: usize,
@@ -72,12 +72,12 @@ pub struct Connection {
     since: Instant,
 }
 
-impl Connection {
+impl HttpConnection {
     /// A connection accepted at `now`, on which nothing has come yet.
     pub fn new(now: Instant) -> Self {
         Self {
             phase: Phase::next_head(),
-            input: Input::default(),
+            input: ReceiveBuffer::default(),
             events: VecDeque::new(),
             half_closed: false,
             unsent_bytes: 0,
@@ -103,7 +103,7 @@ impl Connection {
         self.half_closed = true;
     }
 
-    /// The kernel has taken every byte emitted as [`Event::Send`] so far.
+    /// The kernel has taken every byte emitted as [`HttpEvent::Send`] so far.
     pub fn flushed(&mut self, now: Instant) {
         let counts_from_here =
             matches!(self.phase, Phase::Head { .. } | Phase::Stream { .. } | Phase::Linger { .. });
@@ -124,7 +124,7 @@ impl Connection {
             Late::Respond => self.respond(refusal::not_ready()),
             Late::Discard | Late::Stream => self.finish(now),
             Late::Answer => {
-                self.events.push_back(Event::Refused(Reason::AnswerLate));
+                self.events.push_back(HttpEvent::Refused(Reason::AnswerLate));
                 self.close();
             }
             Late::Idle | Late::Linger => self.close(),
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    /// Decides on the head that [`Event::Head`] has reported.
+    /// Decides on the head that [`HttpEvent::Head`] has reported.
     pub fn judge(&mut self, head: Head, verdict: Verdict, now: Instant) {
         if !matches!(self.phase, Phase::Judged) {
             return debug_assert!(false, "a verdict on no head");
@@ -164,7 +164,7 @@ impl Connection {
         }
     }
 
-    /// The answer to the last [`Event::Request`], at most one for each. It may come after any number
+    /// The answer to the last [`HttpEvent::Request`], at most one for each. It may come after any number
     /// of polls and facts: no further request is read before it, and a connection that still
     /// [awaits](Self::awaits_response) it after [`RESPOND_TIME`] answers with 503 itself.
     pub fn respond(&mut self, answer: Response) {
@@ -205,7 +205,7 @@ impl Connection {
     }
 
     /// The next thing to do, or `None`: nothing until another fact.
-    pub fn poll(&mut self, context: &Context) -> Option<Event> {
+    pub fn poll(&mut self, context: &Context) -> Option<HttpEvent> {
         while self.events.is_empty() && self.advance(context) {}
         self.events.pop_front()
     }
@@ -264,7 +264,7 @@ impl Connection {
     fn check_overflow(&mut self, now: Instant) -> bool {
         let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
         if overflow {
-            self.events.push_back(Event::Refused(Reason::InputOverflow));
+            self.events.push_back(HttpEvent::Refused(Reason::InputOverflow));
             self.finish(now);
         }
         overflow
@@ -278,7 +278,7 @@ impl Connection {
             Ok(Some((head, size_bytes))) => {
                 self.input.consume(size_bytes);
                 self.phase = Phase::Judged;
-                self.events.push_back(Event::Head(head));
+                self.events.push_back(HttpEvent::Head(head));
                 true
             }
             Ok(None) if self.half_closed => {
@@ -303,7 +303,7 @@ impl Connection {
         let Phase::Held { head, .. } = std::mem::replace(&mut self.phase, Phase::Judged) else {
             return false;
         };
-        self.events.push_back(Event::Head(head));
+        self.events.push_back(HttpEvent::Head(head));
         true
     }
 
@@ -340,7 +340,7 @@ impl Connection {
         self.input.consume(body.len());
         self.phase = Phase::answer(None, head.method, Next::after(!head.closes, 0));
         self.since = now;
-        self.events.push_back(Event::Request(Request { head, body }));
+        self.events.push_back(HttpEvent::Request(Request { head, body }));
         true
     }
 
@@ -352,7 +352,7 @@ impl Connection {
         let Some(response) = response.take() else {
             return false;
         };
-        self.events.extend(response.refusal.map(Event::Refused));
+        self.events.extend(response.refusal.map(HttpEvent::Refused));
         let streams = response.streams;
         if streams {
             // Without a length, only the end of the connection ends a body (RFC 9112 section 6.3).
@@ -365,7 +365,7 @@ impl Connection {
             Next::Head { after_bytes } => self.phase = Phase::Discard { remaining: after_bytes },
             Next::Close if streams && !to_head => {
                 self.phase = Phase::Stream { discarded: self.input.unread().len() };
-                self.input = Input::default();
+                self.input = ReceiveBuffer::default();
                 self.since = context.now;
             }
             Next::Close => self.finish(context.now),
@@ -428,15 +428,15 @@ impl Connection {
 
     fn finish(&mut self, now: Instant) {
         self.phase = Phase::Linger { discarded: self.input.unread().len() };
-        self.input = Input::default();
+        self.input = ReceiveBuffer::default();
         self.since = now;
-        self.events.push_back(Event::Finish);
+        self.events.push_back(HttpEvent::Finish);
     }
 
     fn close(&mut self) {
         self.phase = Phase::Closed;
-        self.input = Input::default();
-        self.events.push_back(Event::Close);
+        self.input = ReceiveBuffer::default();
+        self.events.push_back(HttpEvent::Close);
     }
 
     fn send(&mut self, bytes: Bytes, now: Instant) {
@@ -447,7 +447,7 @@ impl Connection {
             self.unsent_since = now;
         }
         self.unsent_bytes += bytes.len();
-        self.events.push_back(Event::Send(bytes));
+        self.events.push_back(HttpEvent::Send(bytes));
     }
 
     /// The time that runs out first. While an answer is unsent, neither idling nor lingering has

@@ -67,7 +67,7 @@ impl Head {
         let host = Authority::parse(host).ok_or(refusal::HOST_MALFORMED)?;
         let expects_continue = expects_continue(&line, &headers)?;
         let closes = line.is_http_1_0 || headers.lists("connection", "close");
-        let Target { path, query, authority } = line.target;
+        let RequestTarget { path, query, authority } = line.target;
         let host = authority.unwrap_or(host);
         Ok(Self {
             method: line.method,
@@ -197,12 +197,12 @@ impl HeadReader {
 #[derive(Clone, Debug)]
 struct RequestLine {
     method: Method,
-    target: Target,
+    target: RequestTarget,
     is_http_1_0: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Target {
+struct RequestTarget {
     path: String,
     query: Option<String>,
     authority: Option<Authority>,
@@ -229,12 +229,12 @@ impl RequestLine {
             _ => return Err(refusal::REQUEST_LINE),
         };
         let method = Method::parse(method).ok_or(refusal::METHOD_UNKNOWN)?;
-        let target = Target::parse(method, target)?;
+        let target = RequestTarget::parse(method, target)?;
         Ok(Self { method, target, is_http_1_0 })
     }
 }
 
-impl Target {
+impl RequestTarget {
     /// RFC 9112 section 3.2. The authority-form belongs to CONNECT alone, which is refused as a
     /// method.
     fn parse(method: Method, target: &[u8]) -> Result<Self, Refusal> {

@@ -2,13 +2,13 @@
 
 /// What came and is not yet parsed. Holds no memory while empty, as a kept connection mostly is.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
     /// Bytes of pipelined requests are moved once a `receive`, not once a request.
     consumed: usize,
 }
 
-impl Input {
+impl ReceiveBuffer {
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.consumed..]
     }

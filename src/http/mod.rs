@@ -3,13 +3,13 @@
 //!
 //! # The server's side
 //!
-//! A [`Connection`] is the server's end of one TCP connection. It never touches a socket or a
+//! A [`HttpConnection`] is the server's end of one TCP connection. It never touches a socket or a
 //! clock:
 //!
 //! 1. Tell it one fact: [`receive`], [`half_closed`], [`flushed`], [`handle_timeout`] or
 //!    [`shutdown`].
-//! 2. Drain it: call [`poll`] until it returns `None`, [`judge`] each [`Event::Head`] at once, and
-//!    [`respond`] to each [`Event::Request`], at once or as a later fact.
+//! 2. Drain it: call [`poll`] until it returns `None`, [`judge`] each [`HttpEvent::Head`] at once, and
+//!    [`respond`] to each [`HttpEvent::Request`], at once or as a later fact.
 //! 3. Sleep until [`poll_timeout`], or until there is another fact.
 //!
 //! What it accepts is RFC 9112 to the letter, because every tolerance is a place where two parsers
@@ -22,7 +22,7 @@
 //!
 //! Requests that come together are served one at a time: the next is parsed when the kernel has taken
 //! the answer to the last ([`flushed`]). So the driver decides how many it serves before it turns to
-//! other sockets. While a connection [takes no bytes](Connection::takes_bytes), they stay in the kernel.
+//! other sockets. While a connection [takes no bytes](HttpConnection::takes_bytes), they stay in the kernel.
 //!
 //! The bytes decide, not how the network cut them: while the peer takes its answers, a stream
 //! yields the same events in one piece and byte by byte. There is one exception, which RFC 9110
@@ -36,7 +36,7 @@
 //! A [`client::Exchange`] is one request to a [`Url`] and its response, on a TCP connection that
 //! serves nothing else:
 //!
-//! 1. Connect, send [`client::Request::to_bytes`], and make an [`Exchange`](client::Exchange) at that
+//! 1. Connect, send [`client::ClientRequest::to_bytes`], and make an [`Exchange`](client::Exchange) at that
 //!    time.
 //! 2. Tell it one fact: [`receive`](client::Exchange::receive), [`closed`](client::Exchange::closed)
 //!    or [`handle_timeout`](client::Exchange::handle_timeout).
@@ -47,17 +47,17 @@
 //! It follows no redirect and keeps no connection; [`Url::join`] says where a Location points. There
 //! is no TLS on either side.
 //!
-//! [`receive`]: Connection::receive
-//! [`half_closed`]: Connection::half_closed
-//! [`flushed`]: Connection::flushed
-//! [`handle_timeout`]: Connection::handle_timeout
-//! [`shutdown`]: Connection::shutdown
-//! [`poll`]: Connection::poll
-//! [`judge`]: Connection::judge
-//! [`poll_timeout`]: Connection::poll_timeout
-//! [`respond`]: Connection::respond
-//! [`takes_part`]: Connection::takes_part
-//! [`send_part`]: Connection::send_part
+//! [`receive`]: HttpConnection::receive
+//! [`half_closed`]: HttpConnection::half_closed
+//! [`flushed`]: HttpConnection::flushed
+//! [`handle_timeout`]: HttpConnection::handle_timeout
+//! [`shutdown`]: HttpConnection::shutdown
+//! [`poll`]: HttpConnection::poll
+//! [`judge`]: HttpConnection::judge
+//! [`poll_timeout`]: HttpConnection::poll_timeout
+//! [`respond`]: HttpConnection::respond
+//! [`takes_part`]: HttpConnection::takes_part
+//! [`send_part`]: HttpConnection::send_part
 
 mod authority;
 pub mod client;
@@ -73,7 +73,7 @@ mod url;
 use std::time::Duration;
 
 pub use authority::Authority;
-pub use connection::{Connection, Context, Event, Request, Verdict};
+pub use connection::{Context, HttpConnection, HttpEvent, Request, Verdict};
 pub use head::{Head, Method};
 pub use headers::WHITE_SPACE;
 pub use response::{Response, http_date};

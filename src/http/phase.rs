@@ -12,7 +12,7 @@ pub(super) enum Phase {
         reader: HeadReader,
         begun: Option<Instant>,
     },
-    /// Between [`Event::Head`](super::Event::Head) and [`Connection::judge`](super::Connection::judge).
+    /// Between [`Event::Head`](super::HttpEvent::Head) and [`Connection::judge`](super::HttpConnection::judge).
     Judged,
     /// The request waits for its turn.
     Held {
@@ -20,8 +20,8 @@ pub(super) enum Phase {
         until: Instant,
     },
     Body(Head),
-    /// `response` is `None` between [`Event::Request`](super::Event::Request) and
-    /// [`Connection::respond`](super::Connection::respond).
+    /// `response` is `None` between [`Event::Request`](super::HttpEvent::Request) and
+    /// [`Connection::respond`](super::HttpConnection::respond).
     Answer {
         response: Option<Response>,
         to_head: bool,

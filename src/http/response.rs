@@ -44,7 +44,7 @@ pub struct Response {
     /// More of the body follows, until the connection ends.
     pub(super) streams: bool,
     /// Why the request was refused: a short, stable name to count by, reported as
-    /// [`Event::Refused`](super::Event).
+    /// [`Event::Refused`](super::HttpEvent).
     pub refusal: Option<Reason>,
     /// What a refusal tells a person.
     sentence: Option<Box<str>>,
@@ -123,7 +123,7 @@ impl Response {
     }
 
     /// Makes the body one without an end, that goes on with
-    /// [`Connection::send_part`](super::Connection::send_part): there is no Content-Length, and the
+    /// [`Connection::send_part`](super::HttpConnection::send_part): there is no Content-Length, and the
     /// connection ends with it.
     pub fn into_stream(mut self) -> Self {
         self.streams = true;

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Cause, Command, Event, MAX_ADDRESSES, Problem, Target};
+use super::{MAX_ADDRESSES, Problem, PublishCause, PublishCommand, PublishEvent, Target};
 use crate::foreign::Foreign;
-use crate::http::client::{Exchange, Request, Response, ResponseHead};
+use crate::http::client::{ClientRequest, ClientResponse, Exchange, ResponseHead};
 use crate::http::{Method, Url, UrlError};
 
 /// How long a name may take. The resolver of the C library asks a server again after 5 s.
@@ -35,16 +35,16 @@ pub struct Call {
     /// It goes, or has gone, to another origin than the target's.
     is_elsewhere: bool,
     redirects: usize,
-    step: Step,
+    step: CallStep,
     /// Those of the host that are not tried yet.
     addresses: VecDeque<SocketAddr>,
     /// Where the connection goes.
     address: Option<SocketAddr>,
-    commands: VecDeque<Command>,
+    commands: VecDeque<PublishCommand>,
     outcome: Option<Outcome>,
 }
 
-enum Step {
+enum CallStep {
     Resolving { until: Instant },
     Connecting { until: Instant },
     Exchanging(Exchange),
@@ -85,7 +85,7 @@ impl Call {
             is_elsewhere: !url.has_origin_of(&target.url),
             url,
             redirects: 0,
-            step: Step::Over,
+            step: CallStep::Over,
             addresses: known.into_iter().collect(),
             address: None,
             commands: VecDeque::new(),
@@ -95,33 +95,33 @@ impl Call {
         call
     }
 
-    pub fn handle_event(&mut self, now: Instant, event: Event) {
+    pub fn handle_event(&mut self, now: Instant, event: PublishEvent) {
         match (&mut self.step, event) {
-            (Step::Resolving { .. }, Event::Resolved(addresses)) => {
+            (CallStep::Resolving { .. }, PublishEvent::Resolved(addresses)) => {
                 let port = self.url.port();
                 let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
                 self.addresses = addresses.take(MAX_ADDRESSES).collect();
-                self.connect_to_next(now, Cause::NameWithoutAddress.into());
+                self.connect_to_next(now, PublishCause::NameWithoutAddress.into());
             }
-            (Step::Resolving { .. }, Event::Failed(failure)) => {
+            (CallStep::Resolving { .. }, PublishEvent::Failed(failure)) => {
                 self.fail(self.problem(failure.cause.clone(), failure.words.clone()));
             }
-            (Step::Connecting { .. }, Event::Connected) => {
-                self.step = Step::Exchanging(Exchange::new(now));
+            (CallStep::Connecting { .. }, PublishEvent::Connected) => {
+                self.step = CallStep::Exchanging(Exchange::new(now));
                 self.send_request();
             }
-            (Step::Connecting { .. }, Event::Failed(failure)) => {
+            (CallStep::Connecting { .. }, PublishEvent::Failed(failure)) => {
                 self.connect_to_next(now, self.problem(failure.cause.clone(), None));
             }
-            (Step::Exchanging(exchange), Event::Received(bytes)) => {
+            (CallStep::Exchanging(exchange), PublishEvent::Received(bytes)) => {
                 exchange.receive(now, bytes);
                 self.finish_exchange(now);
             }
-            (Step::Exchanging(exchange), Event::Ended) => {
+            (CallStep::Exchanging(exchange), PublishEvent::Ended) => {
                 exchange.closed();
                 self.finish_exchange(now);
             }
-            (Step::Exchanging(exchange), Event::Failed(failure)) => {
+            (CallStep::Exchanging(exchange), PublishEvent::Failed(failure)) => {
                 let head = exchange.head().cloned();
                 self.end(head, Err(self.problem(failure.cause.clone(), None)));
             }
@@ -132,14 +132,14 @@ impl Call {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.step {
-            Step::Resolving { until } if *until <= now => {
-                self.fail(Cause::NameLate.into());
+            CallStep::Resolving { until } if *until <= now => {
+                self.fail(PublishCause::NameLate.into());
             }
-            Step::Connecting { until } if *until <= now => {
-                self.commands.push_back(Command::Close);
-                self.connect_to_next(now, self.problem(Cause::ConnectionLate, None));
+            CallStep::Connecting { until } if *until <= now => {
+                self.commands.push_back(PublishCommand::Close);
+                self.connect_to_next(now, self.problem(PublishCause::ConnectionLate, None));
             }
-            Step::Exchanging(exchange) => {
+            CallStep::Exchanging(exchange) => {
                 exchange.handle_timeout(now);
                 self.finish_exchange(now);
             }
@@ -150,13 +150,13 @@ impl Call {
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` once it is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.step {
-            Step::Resolving { until } | Step::Connecting { until } => Some(*until),
-            Step::Exchanging(exchange) => exchange.poll_timeout(),
-            Step::Over => None,
+            CallStep::Resolving { until } | CallStep::Connecting { until } => Some(*until),
+            CallStep::Exchanging(exchange) => exchange.poll_timeout(),
+            CallStep::Over => None,
         }
     }
 
-    pub fn poll_command(&mut self) -> Option<Command> {
+    pub fn poll_command(&mut self) -> Option<PublishCommand> {
         self.commands.pop_front()
     }
 
@@ -172,10 +172,10 @@ impl Call {
             self.addresses = [SocketAddr::new(ip, self.url.port())].into();
         }
         if self.addresses.is_empty() {
-            self.commands.push_back(Command::Resolve(name.clone()));
-            self.step = Step::Resolving { until: now + RESOLVE_TIME };
+            self.commands.push_back(PublishCommand::Resolve(name.clone()));
+            self.step = CallStep::Resolving { until: now + RESOLVE_TIME };
         } else {
-            self.connect_to_next(now, Cause::NameWithoutAddress.into());
+            self.connect_to_next(now, PublishCause::NameWithoutAddress.into());
         }
     }
 
@@ -183,15 +183,15 @@ impl Call {
     fn connect_to_next(&mut self, now: Instant, mut why: Problem) {
         while let Some(address) = self.addresses.pop_front() {
             if self.is_elsewhere && self.leads_to_this_device(address.ip()) {
-                why = Cause::LeadsToThisDevice.into();
+                why = PublishCause::LeadsToThisDevice.into();
                 continue;
             }
             self.address = Some(address);
             self.commands.push_back(match self.is_elsewhere {
-                true => Command::ConnectElsewhere(address),
-                false => Command::Connect(address),
+                true => PublishCommand::ConnectElsewhere(address),
+                false => PublishCommand::Connect(address),
             });
-            self.step = Step::Connecting { until: now + CONNECT_TIME };
+            self.step = CallStep::Connecting { until: now + CONNECT_TIME };
             return;
         }
         self.fail(why);
@@ -228,36 +228,36 @@ impl Call {
             headers.extend([("Content-Type", "application/sdp"), ("Accept", "application/sdp")]);
         }
         let (url, body) = (&self.url, self.body.as_bytes());
-        let request = Request { method: self.method, url, headers: &headers, body };
-        self.commands.push_back(Command::Send(request.to_bytes()));
+        let request = ClientRequest { method: self.method, url, headers: &headers, body };
+        self.commands.push_back(PublishCommand::Send(request.to_bytes()));
     }
 
     fn finish_exchange(&mut self, now: Instant) {
-        let Step::Exchanging(exchange) = &mut self.step else { return };
+        let CallStep::Exchanging(exchange) = &mut self.step else { return };
         match exchange.take_outcome() {
             None => {}
             Some(Ok(response)) if matches!(response.head.status, 307 | 308) => {
                 self.redirect(now, &response);
             }
-            Some(Ok(Response { head, body })) => self.end(Some(head), Ok(body)),
+            Some(Ok(ClientResponse { head, body })) => self.end(Some(head), Ok(body)),
             Some(Err(error)) => {
                 let head = exchange.head().cloned();
-                self.end(head, Err(self.problem(Cause::Exchange(error), None)));
+                self.end(head, Err(self.problem(PublishCause::Exchange(error), None)));
             }
         }
     }
 
     /// RFC 9725, section 4.5, and RFC 9110, sections 15.4.8 and 15.4.9: the same request goes to
     /// another URL.
-    fn redirect(&mut self, now: Instant, response: &Response) {
+    fn redirect(&mut self, now: Instant, response: &ClientResponse) {
         let location = response.head.header("location").map(|location| self.url.join(location));
         self.redirects += 1;
         match location {
             _ if self.redirects > MAX_REDIRECTS => {
-                self.fail(Cause::RedirectsTooOften.into());
+                self.fail(PublishCause::RedirectsTooOften.into());
             }
             Some(Ok(url)) => {
-                self.commands.push_back(Command::Close);
+                self.commands.push_back(PublishCommand::Close);
                 self.is_elsewhere |= !url.has_origin_of(&self.target.url);
                 self.url = url;
                 self.addresses.clear();
@@ -265,9 +265,9 @@ impl Call {
                 self.begin(now);
             }
             Some(Err(UrlError::Https)) => {
-                self.fail(Cause::RedirectsToHttps.into());
+                self.fail(PublishCause::RedirectsToHttps.into());
             }
-            Some(Err(_)) | None => self.fail(Cause::RedirectsToNoUrl.into()),
+            Some(Err(_)) | None => self.fail(PublishCause::RedirectsToNoUrl.into()),
         }
     }
 
@@ -276,14 +276,14 @@ impl Call {
     }
 
     fn end(&mut self, head: Option<ResponseHead>, body: Result<Vec<u8>, Problem>) {
-        self.commands.push_back(Command::Close);
-        self.step = Step::Over;
+        self.commands.push_back(PublishCommand::Close);
+        self.step = CallStep::Over;
         let (url, address, is_elsewhere) = (self.url.clone(), self.address, self.is_elsewhere);
         self.outcome = Some(Outcome { url, address, is_elsewhere, head, body });
     }
 
     /// A problem with where the connection goes, if there is one yet.
-    fn problem(&self, cause: Cause, words: Option<Foreign>) -> Problem {
+    fn problem(&self, cause: PublishCause, words: Option<Foreign>) -> Problem {
         Problem { cause, address: self.address, words }
     }
 }

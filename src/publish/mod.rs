@@ -2,8 +2,8 @@
 //! (RFC 9725), without I/O.
 //!
 //! A [`Publisher`] is what is published to one [`Target`]. It is told what has happened to its
-//! connection ([`Event`]), that time has passed, and what has become of the media connection, and says
-//! what it wants ([`Effect`]). It has one TCP connection at a time, for one request each; names are
+//! connection ([`PublishEvent`]), that time has passed, and what has become of the media connection, and says
+//! what it wants ([`PublisherEffect`]). It has one TCP connection at a time, for one request each; names are
 //! resolved, and sockets opened, by the driver. The media connection is a viewer's
 //! ([`Invitation`](crate::webrtc::viewer::Invitation)).
 //!
@@ -24,8 +24,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-pub use self::problem::{Cause, Failure, Problem};
-pub use self::publisher::{END_LIMIT, Effect, Publisher, Status};
+pub use self::problem::{Problem, PublishCause, PublishFailure};
+pub use self::publisher::{END_LIMIT, Publisher, PublisherEffect, PublisherStatus};
 pub use self::target::{BearerToken, Target};
 
 /// The most media servers that a device publishes to.
@@ -39,28 +39,28 @@ pub struct TargetId(pub usize);
 
 /// What has happened to the one connection to a media server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// [`Command::Resolve`] is done: these addresses, the best first, at least one. Of more than
+pub enum PublishEvent<'a> {
+    /// [`PublishCommand::Resolve`] is done: these addresses, the best first, at least one. Of more than
     /// [`MAX_ADDRESSES`], the first are used.
     Resolved(&'a [IpAddr]),
-    /// [`Command::Connect`] is done.
+    /// [`PublishCommand::Connect`] is done.
     Connected,
     Received(&'a [u8]),
     /// The peer sends no more.
     Ended,
     /// The name cannot be resolved, or the connection cannot be made, or it is broken.
-    Failed(&'a Failure),
+    Failed(&'a PublishFailure),
 }
 
 /// What is to be done to the one connection to a media server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Find the addresses of this host name. Answered by [`Event::Resolved`] or [`Event::Failed`].
+pub enum PublishCommand {
+    /// Find the addresses of this host name. Answered by [`PublishEvent::Resolved`] or [`PublishEvent::Failed`].
     Resolve(String),
-    /// Open a TCP connection. Answered by [`Event::Connected`] or [`Event::Failed`].
+    /// Open a TCP connection. Answered by [`PublishEvent::Connected`] or [`PublishEvent::Failed`].
     Connect(SocketAddr),
     /// The same for an address that the media server has named, by a redirect or a Location. It fails
-    /// with [`Cause::LeadsToThisDevice`] if the address is one of this device.
+    /// with [`PublishCause::LeadsToThisDevice`] if the address is one of this device.
     ConnectElsewhere(SocketAddr),
     /// Send this on the connection, after what was sent before.
     Send(Bytes),

@@ -13,7 +13,7 @@ use crate::webrtc::EndReason;
 /// Why a media server has no picture. Displays as a clause whose subject is the media server, in our own
 /// words, which everybody may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
+pub enum PublishCause {
     /// The name of its host cannot be resolved.
     NameUnknown,
     NameLate,
@@ -45,8 +45,8 @@ pub enum Cause {
 
 /// What has failed, as the driver tells it: why, and what others say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    pub cause: Cause,
+pub struct PublishFailure {
+    pub cause: PublishCause,
     pub words: Option<Foreign>,
 }
 
@@ -54,7 +54,7 @@ pub struct Failure {
 /// with the address that the connection went to, without the words of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    pub cause: Cause,
+    pub cause: PublishCause,
     /// Where the connection went.
     pub address: Option<SocketAddr>,
     /// What the server, or the resolver, says.
@@ -65,15 +65,15 @@ impl Problem {
     /// With all that there is: not for who has no token.
     pub fn detail(&self) -> String {
         match (&self.words, &self.cause) {
-            (Some(words), Cause::NameUnknown) => format!("{self}: {words}"),
+            (Some(words), PublishCause::NameUnknown) => format!("{self}: {words}"),
             (Some(words), _) => format!("{self}, and says \"{words}\""),
             (None, _) => self.to_string(),
         }
     }
 }
 
-impl From<Cause> for Problem {
-    fn from(cause: Cause) -> Problem {
+impl From<PublishCause> for Problem {
+    fn from(cause: PublishCause) -> Problem {
         Problem { cause, address: None, words: None }
     }
 }
@@ -85,50 +85,50 @@ impl fmt::Display for Problem {
     }
 }
 
-impl From<EndReason> for Cause {
-    fn from(reason: EndReason) -> Cause {
-        Cause::Ended(reason)
+impl From<EndReason> for PublishCause {
+    fn from(reason: EndReason) -> PublishCause {
+        PublishCause::Ended(reason)
     }
 }
 
-impl From<Cause> for Failure {
-    fn from(cause: Cause) -> Failure {
-        Failure { cause, words: None }
+impl From<PublishCause> for PublishFailure {
+    fn from(cause: PublishCause) -> PublishFailure {
+        PublishFailure { cause, words: None }
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for PublishCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::NameUnknown => f.write_str("its name cannot be resolved"),
-            Cause::NameLate => {
+            PublishCause::NameUnknown => f.write_str("its name cannot be resolved"),
+            PublishCause::NameLate => {
                 write!(f, "its name is not resolved within {} s", RESOLVE_TIME.as_secs())
             }
-            Cause::NameWithoutAddress => f.write_str("its name has no address"),
-            Cause::ConnectionRefused => f.write_str("it refuses the connection"),
-            Cause::ConnectionTimedOut => f.write_str("it does not answer"),
-            Cause::ConnectionLate => {
+            PublishCause::NameWithoutAddress => f.write_str("its name has no address"),
+            PublishCause::ConnectionRefused => f.write_str("it refuses the connection"),
+            PublishCause::ConnectionTimedOut => f.write_str("it does not answer"),
+            PublishCause::ConnectionLate => {
                 write!(f, "it does not answer within {} s", CONNECT_TIME.as_secs())
             }
-            Cause::Unreachable(error) => write!(f, "it cannot be reached: {error}"),
-            Cause::ConnectionReset => f.write_str("it has reset the connection"),
-            Cause::ConnectionSilent => f.write_str("it does not answer any more"),
-            Cause::ConnectionBroken(error) => write!(f, "the connection to it is broken: {error}"),
-            Cause::Exchange(error) => write!(f, "it {error}"),
-            Cause::Refusal(status) => {
+            PublishCause::Unreachable(error) => write!(f, "it cannot be reached: {error}"),
+            PublishCause::ConnectionReset => f.write_str("it has reset the connection"),
+            PublishCause::ConnectionSilent => f.write_str("it does not answer any more"),
+            PublishCause::ConnectionBroken(error) => write!(f, "the connection to it is broken: {error}"),
+            PublishCause::Exchange(error) => write!(f, "it {error}"),
+            PublishCause::Refusal(status) => {
                 write!(f, "it answers with status {status}: {}", meaning(*status))
             }
-            Cause::AnswerNotText => f.write_str("its answer is no text"),
-            Cause::Answer(error) => write!(f, "its answer {error}"),
-            Cause::RedirectsTooOften => write!(f, "it redirects more than {MAX_REDIRECTS} times"),
-            Cause::RedirectsToHttps => {
+            PublishCause::AnswerNotText => f.write_str("its answer is no text"),
+            PublishCause::Answer(error) => write!(f, "its answer {error}"),
+            PublishCause::RedirectsTooOften => write!(f, "it redirects more than {MAX_REDIRECTS} times"),
+            PublishCause::RedirectsToHttps => {
                 f.write_str("it redirects to https, and this version publishes over http")
             }
-            Cause::RedirectsToNoUrl => f.write_str("it redirects, and not to a URL"),
-            Cause::LeadsToThisDevice => f.write_str(
+            PublishCause::RedirectsToNoUrl => f.write_str("it redirects, and not to a URL"),
+            PublishCause::LeadsToThisDevice => f.write_str(
                 "it names a URL at an address of this device or of its link, where no request is sent",
             ),
-            Cause::Ended(reason) => reason.fmt(f),
+            PublishCause::Ended(reason) => reason.fmt(f),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::call::{Call, Outcome};
 use super::whip;
-use super::{BearerToken, Cause, Command, Event, Problem, Target};
+use super::{BearerToken, Problem, PublishCause, PublishCommand, PublishEvent, Target};
 use crate::http::{Method, Url};
 
 /// A server that names a time to come back is believed so far.
@@ -25,7 +25,7 @@ pub struct Publisher {
     target: Target,
     /// Addresses of somebody else that lead to this device.
     announced: Vec<IpAddr>,
-    phase: Phase,
+    phase: PublisherPhase,
     /// Which the server has, or may still have.
     session: Option<Session>,
     backoff: Backoff,
@@ -37,7 +37,7 @@ pub struct Publisher {
     pub sessions: u64,
 }
 
-enum Phase {
+enum PublisherPhase {
     /// Until the next attempt.
     Waiting {
         until: Instant,
@@ -65,8 +65,8 @@ struct Session {
 
 /// What a publisher wants done.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    Command(Command),
+pub enum PublisherEffect {
+    Command(PublishCommand),
     /// Make an offer, and bring it to [`Publisher::post`] at once.
     MakeOffer,
     /// The server has answered with this SDP. Tell [`Publisher::connect_failed`] if it is of no use.
@@ -75,7 +75,7 @@ pub enum Effect {
 
 /// What a publisher is doing, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct PublisherStatus {
     /// `waiting`, `connecting`, `live` or `ended`.
     pub state: &'static str,
     pub live_since: Option<Instant>,
@@ -97,7 +97,7 @@ impl Publisher {
         Publisher {
             target,
             announced,
-            phase: Phase::Waiting { until: now },
+            phase: PublisherPhase::Waiting { until: now },
             session: left.map(|url| Session { url, known: None, delete_attempts: 0 }),
             backoff: Backoff::new(seed),
             problem: None,
@@ -115,19 +115,19 @@ impl Publisher {
         self.session.as_ref().map(|session| &session.url)
     }
 
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> PublisherStatus {
         let (state, live_since, retry_at) = match &self.phase {
-            Phase::Waiting { until } => ("waiting", None, Some(*until)),
-            Phase::Live { since } => ("live", Some(*since), None),
-            Phase::Ended => ("ended", None, None),
+            PublisherPhase::Waiting { until } => ("waiting", None, Some(*until)),
+            PublisherPhase::Live { since } => ("live", Some(*since), None),
+            PublisherPhase::Ended => ("ended", None, None),
             _ => ("connecting", None, None),
         };
-        Status { state, live_since, problem: self.problem.clone(), retry_at }
+        PublisherStatus { state, live_since, problem: self.problem.clone(), retry_at }
     }
 
     /// Something has happened to the connection.
-    pub fn handle_event(&mut self, now: Instant, event: Event) {
-        if let Phase::Deleting(call) | Phase::Posting(call) = &mut self.phase {
+    pub fn handle_event(&mut self, now: Instant, event: PublishEvent) {
+        if let PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) = &mut self.phase {
             call.handle_event(now, event);
         }
     }
@@ -135,11 +135,13 @@ impl Publisher {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.end.is_some_and(|end| end <= now) {
             // Its connection goes with the process.
-            self.phase = Phase::Ended;
+            self.phase = PublisherPhase::Ended;
         }
         match &mut self.phase {
-            Phase::Waiting { until } if *until <= now => self.begin(now),
-            Phase::Deleting(call) | Phase::Posting(call) => call.handle_timeout(now),
+            PublisherPhase::Waiting { until } if *until <= now => self.begin(now),
+            PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) => {
+                call.handle_timeout(now)
+            }
             _ => {}
         }
     }
@@ -147,63 +149,68 @@ impl Publisher {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         let next = match &self.phase {
-            Phase::Waiting { until } => Some(*until),
-            Phase::Deleting(call) | Phase::Posting(call) => call.poll_timeout(),
-            Phase::Offering | Phase::Connecting | Phase::Live { .. } => None,
-            Phase::Ended => return None,
+            PublisherPhase::Waiting { until } => Some(*until),
+            PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) => call.poll_timeout(),
+            PublisherPhase::Offering | PublisherPhase::Connecting | PublisherPhase::Live { .. } => {
+                None
+            }
+            PublisherPhase::Ended => return None,
         };
         next.into_iter().chain(self.end).min()
     }
 
     /// What is to be done, in order, until `None`.
-    pub fn poll_effect(&mut self, now: Instant) -> Option<Effect> {
+    pub fn poll_effect(&mut self, now: Instant) -> Option<PublisherEffect> {
         match &mut self.phase {
-            Phase::Deleting(call) | Phase::Posting(call) => {
+            PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) => {
                 if let Some(command) = call.poll_command() {
-                    return Some(Effect::Command(command));
+                    return Some(PublisherEffect::Command(command));
                 }
                 let outcome = call.take_outcome()?;
                 match self.phase {
-                    Phase::Posting(_) => self.posted(now, outcome),
+                    PublisherPhase::Posting(_) => self.posted(now, outcome),
                     _ => {
                         self.deleted(now, outcome);
                         self.poll_effect(now)
                     }
                 }
             }
-            Phase::Offering => Some(Effect::MakeOffer),
+            PublisherPhase::Offering => Some(PublisherEffect::MakeOffer),
             _ => None,
         }
     }
 
     /// The offer that was to be made.
     pub fn post(&mut self, now: Instant, offer: String) {
-        debug_assert!(matches!(self.phase, Phase::Offering), "an offer that was not asked for");
+        debug_assert!(
+            matches!(self.phase, PublisherPhase::Offering),
+            "an offer that was not asked for"
+        );
         let url = self.target.url.clone();
-        self.phase = Phase::Posting(self.call(Method::Post, url, offer, None, now));
+        self.phase = PublisherPhase::Posting(self.call(Method::Post, url, offer, None, now));
     }
 
     /// The media connection is up.
     pub fn connected(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Connecting) {
-            self.phase = Phase::Live { since: now };
+        if matches!(self.phase, PublisherPhase::Connecting) {
+            self.phase = PublisherPhase::Live { since: now };
             self.problem = None;
             self.sessions += 1;
         }
     }
 
     /// The media connection will not come up, for this reason; the attempt has its time all the same.
-    pub fn note_problem(&mut self, why: Cause) {
-        if matches!(self.phase, Phase::Connecting) {
+    pub fn note_problem(&mut self, why: PublishCause) {
+        if matches!(self.phase, PublisherPhase::Connecting) {
             self.problem = Some(why.into());
         }
     }
 
     /// The media connection could not be made, or is gone.
-    pub fn connect_failed(&mut self, now: Instant, why: Cause) {
+    pub fn connect_failed(&mut self, now: Instant, why: PublishCause) {
         let live_for = match self.phase {
-            Phase::Connecting => Duration::ZERO,
-            Phase::Live { since } => now.saturating_duration_since(since),
+            PublisherPhase::Connecting => Duration::ZERO,
+            PublisherPhase::Live { since } => now.saturating_duration_since(since),
             _ => return,
         };
         self.fail(now, live_for, None, why.into());
@@ -214,18 +221,18 @@ impl Publisher {
     pub fn shut_down(&mut self, now: Instant) {
         self.end = Some(now + END_LIMIT);
         match self.phase {
-            Phase::Deleting(_) | Phase::Posting(_) | Phase::Ended => {}
+            PublisherPhase::Deleting(_) | PublisherPhase::Posting(_) | PublisherPhase::Ended => {}
             _ => self.begin(now),
         }
     }
 
     pub fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Live { .. })
+        matches!(self.phase, PublisherPhase::Live { .. })
     }
 
     /// Whether there is nothing more to be done, after [`shut_down`](Self::shut_down).
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
+        matches!(self.phase, PublisherPhase::Ended)
     }
 
     /// Deletes what is there, then makes what is to be made.
@@ -234,10 +241,10 @@ impl Publisher {
             Some(session) => {
                 session.delete_attempts += 1;
                 let (url, known) = (session.url.clone(), session.known);
-                Phase::Deleting(self.call(Method::Delete, url, String::new(), known, now))
+                PublisherPhase::Deleting(self.call(Method::Delete, url, String::new(), known, now))
             }
-            None if self.end.is_some() => Phase::Ended,
-            None => Phase::Offering,
+            None if self.end.is_some() => PublisherPhase::Ended,
+            None => PublisherPhase::Offering,
         };
     }
 
@@ -256,7 +263,7 @@ impl Publisher {
     fn deleted(&mut self, now: Instant, outcome: Outcome) {
         // Whatever the server says, it knows the session no more, or will not let go of it. One that it
         // says is at this device will never be asked for.
-        let never = |why: &Problem| why.cause == Cause::LeadsToThisDevice;
+        let never = |why: &Problem| why.cause == PublishCause::LeadsToThisDevice;
         let is_settled = outcome.head.is_some() || outcome.body.as_ref().is_err_and(never);
         let attempts = self.session.as_ref().map_or(0, |session| session.delete_attempts);
         if is_settled || attempts >= DELETE_ATTEMPTS {
@@ -267,12 +274,12 @@ impl Publisher {
                 self.fail(now, Duration::ZERO, None, why)
             }
             // There is no time for more.
-            Err(_) if !is_settled => self.phase = Phase::Ended,
+            Err(_) if !is_settled => self.phase = PublisherPhase::Ended,
             _ => self.begin(now),
         }
     }
 
-    fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<Effect> {
+    fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<PublisherEffect> {
         let token = self.target.token.as_ref().map(BearerToken::text);
         // A path may name a stream that is not for everybody, and a query may have a key.
         let parts = [&self.target.url, &outcome.url].map(|url| url.target.split('?'));
@@ -288,8 +295,8 @@ impl Publisher {
         match answer.sdp {
             _ if self.end.is_some() => self.begin(now),
             Ok(sdp) => {
-                self.phase = Phase::Connecting;
-                return Some(Effect::Connect(sdp));
+                self.phase = PublisherPhase::Connecting;
+                return Some(PublisherEffect::Connect(sdp));
             }
             Err(why) => self.fail(now, Duration::ZERO, answer.retry_after, why),
         }
@@ -306,6 +313,6 @@ impl Publisher {
         let wanted = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
         let pause = self.backoff.pause_after(live_for).max(wanted);
         self.problem = Some(why);
-        self.phase = Phase::Waiting { until: now + pause };
+        self.phase = PublisherPhase::Waiting { until: now + pause };
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::call::Outcome;
-use super::{Cause, Problem, Target};
+use super::{Problem, PublishCause, Target};
 use crate::foreign::Foreign;
 use crate::http::Url;
 use crate::http::client::ResponseHead;
@@ -41,11 +41,11 @@ pub fn read_answer(outcome: &Outcome, target: &Target, secrets: &[&str]) -> Answ
     let problem = |cause, words| Problem { cause, address: outcome.address, words };
     let sdp = match &outcome.body {
         Ok(body) if is_made => {
-            String::from_utf8(body.clone()).map_err(|_| problem(Cause::AnswerNotText, None))
+            String::from_utf8(body.clone()).map_err(|_| problem(PublishCause::AnswerNotText, None))
         }
         Ok(body) => {
             let words = if outcome.is_elsewhere { None } else { words(body, secrets) };
-            Err(problem(Cause::Refusal(head.status), words))
+            Err(problem(PublishCause::Refusal(head.status), words))
         }
         Err(why) => Err(why.clone()),
     };

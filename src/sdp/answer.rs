@@ -6,7 +6,7 @@
 //! is accepted, and inactive.
 
 use super::local::{self, Local, STREAM, StreamFormat, TRACK, text};
-use super::offer::{Extension, Format, Offer, PLAYOUT_DELAY, Section};
+use super::offer::{Extension, Offer, PLAYOUT_DELAY, PayloadFormat, Section};
 
 /// The answer's SDP.
 pub fn write(offer: &Offer, local: &Local) -> String {
@@ -58,7 +58,7 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     answer.push("a=sendonly".into());
     answer.push(format!("a=msid:{STREAM} {TRACK}"));
     answer.push("a=rtcp-mux".into());
-    let Format { codec, feedback, parameters, .. } = &offer.format;
+    let PayloadFormat { codec, feedback, parameters, .. } = &offer.format;
     local::format(*codec, payload_type, rtx, feedback, parameters.as_deref(), answer);
     local.sources(answer);
 }

@@ -15,7 +15,7 @@ const MAX_NAME_BYTES: usize = 32;
 
 /// A payload type of an offer, in a codec of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
+pub struct PayloadFormat {
     pub codec: Codec,
     pub payload_type: u8,
     /// The payload type that retransmissions of it use (RFC 4588).
@@ -34,7 +34,7 @@ pub struct Format {
 pub(super) struct Formats<'a> {
     /// Those of the m-line, in the order of preference that the offer gives them.
     listed: Vec<u8>,
-    described: BTreeMap<u8, Description<'a>>,
+    described: BTreeMap<u8, FormatDescription<'a>>,
     /// Of [`FEEDBACK`], for all payload types.
     feedback: [bool; FEEDBACK.len()],
 }
@@ -42,7 +42,7 @@ pub(super) struct Formats<'a> {
 /// What rtpmap, fmtp and rtcp-fb say of one payload type. Where something is said twice, the first
 /// counts.
 #[derive(Default)]
-struct Description<'a> {
+struct FormatDescription<'a> {
     rtpmap: Option<&'a str>,
     packetization_mode: Option<&'a str>,
     profile_level_id: Option<&'a str>,
@@ -102,13 +102,13 @@ impl<'a> Formats<'a> {
     }
 
     /// What `payload-type rest` is said of, and the rest.
-    fn describe(&mut self, value: &'a str) -> Option<(&mut Description<'a>, &'a str)> {
+    fn describe(&mut self, value: &'a str) -> Option<(&mut FormatDescription<'a>, &'a str)> {
         let (format, rest) = value.split_once(' ')?;
         Some((self.described.entry(payload_type(format)?).or_default(), rest.trim()))
     }
 
     /// Payload types of the m-line, and what is said of them.
-    fn iter(&self) -> impl Iterator<Item = (u8, &Description<'a>)> {
+    fn iter(&self) -> impl Iterator<Item = (u8, &FormatDescription<'a>)> {
         let described = |pt: &u8| Some((*pt, self.described.get(pt)?));
         self.listed.iter().inspect(|_| work::step()).filter_map(described)
     }
@@ -135,8 +135,8 @@ impl<'a> Formats<'a> {
     }
 
     /// What the section offers of a codec: of each profile the first, as the offer prefers it.
-    pub fn of(&self, codec: Codec) -> Vec<Format> {
-        let mut formats: Vec<Format> = Vec::new();
+    pub fn of(&self, codec: Codec) -> Vec<PayloadFormat> {
+        let mut formats: Vec<PayloadFormat> = Vec::new();
         for (payload_type, description) in self.iter().filter(|(_, it)| it.is_codec(codec.name())) {
             let (profile, parameters) = match codec {
                 Codec::H264 => match description.h264() {
@@ -151,7 +151,14 @@ impl<'a> Formats<'a> {
             let offered = |index: &usize| self.feedback[*index] || description.feedback[*index];
             let feedback = (0..FEEDBACK.len()).filter(offered).map(|index| FEEDBACK[index]);
             let feedback = feedback.collect();
-            formats.push(Format { codec, payload_type, rtx: None, profile, parameters, feedback });
+            formats.push(PayloadFormat {
+                codec,
+                payload_type,
+                rtx: None,
+                profile,
+                parameters,
+                feedback,
+            });
         }
         if formats.is_empty() {
             return formats;
@@ -167,7 +174,7 @@ impl<'a> Formats<'a> {
     }
 }
 
-impl<'a> Description<'a> {
+impl<'a> FormatDescription<'a> {
     /// Name and clock rate.
     fn codec(&self) -> Option<(&'a str, &'a str)> {
         self.rtpmap?.split_once('/')

@@ -7,7 +7,7 @@
 
 pub use super::description::{Peer, Section, Setup};
 pub use super::error::{OfferError, SdpError};
-pub use super::formats::Format;
+pub use super::formats::PayloadFormat;
 pub use super::section::{Extension, PLAYOUT_DELAY};
 
 use super::description::Description;
@@ -25,9 +25,9 @@ const NAME_MAX_CHARS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     pub session_key: SessionKey,
-    pub format: Format,
+    pub format: PayloadFormat,
     /// What the same section offers of the same codec.
-    alternatives: Vec<Format>,
+    alternatives: Vec<PayloadFormat>,
     /// Why H.264 that is offered cannot be what is sent, if so for some of it.
     h264_error: Option<H264Error>,
     /// Each m-line, in order.
@@ -131,7 +131,7 @@ impl Offer {
     }
 
     /// Takes the format of the lowest rank; of equals that which it has, then the first.
-    fn choose(&mut self, rank: impl Fn(&Format) -> u8) {
+    fn choose(&mut self, rank: impl Fn(&PayloadFormat) -> u8) {
         let best = self.alternatives.iter_mut().min_by_key(|format| rank(format));
         if let Some(best) = best.filter(|best| rank(best) < rank(&self.format)) {
             std::mem::swap(&mut self.format, best);
@@ -150,7 +150,7 @@ impl Offer {
 }
 
 /// The format for a stream of which nothing is known, and the others.
-fn best(mut formats: Vec<Format>) -> Option<(Format, Vec<Format>)> {
+fn best(mut formats: Vec<PayloadFormat>) -> Option<(PayloadFormat, Vec<PayloadFormat>)> {
     let rank = |index: &usize| formats[*index].profile.map_or(0, Profile::rank);
     let best = (0..formats.len()).min_by_key(rank)?;
     Some((formats.remove(best), formats))

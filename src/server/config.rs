@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
 
-use super::admission::Limits;
+use super::limits::admission::Limits;
 use super::paths::addresses_towards;
-use crate::feed;
 use crate::http::Url;
 use crate::publish::{Target, TargetId};
+use crate::source;
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
 use crate::webrtc::{LocalParameters, resend_packets};
@@ -38,7 +38,7 @@ pub struct Config {
     /// Addresses of somebody else that lead to this server, at the same ports.
     pub announced: Vec<IpAddr>,
     /// Pictures from outside, in place of the ball.
-    pub feed: Option<feed::Config>,
+    pub source: Option<source::SourceConfig>,
     /// The media servers that the stream is published to.
     pub targets: Vec<Target>,
     /// Sessions at them that an earlier process has left behind: what was kept of
@@ -54,13 +54,13 @@ pub struct Config {
 
 impl Config {
     /// The addresses that lead here.
-    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+    pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         let bound = self.addresses.iter().map(SocketAddr::ip);
         bound.chain(self.announced.iter().copied()).collect()
     }
 
     /// Our end of a new connection with a peer at this address, if it is known.
-    pub(super) fn local_parameters(
+    pub(crate) fn local_parameters(
         &self,
         peer: Option<IpAddr>,
         credentials: IceCreds,

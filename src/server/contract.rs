@@ -5,11 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::Raw;
-use crate::feed;
 use crate::http::Url;
-use crate::media::{Codec, Damage, Frame, SnapshotError};
+use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
 use crate::publish::{self, TargetId};
+use crate::source;
 use crate::webrtc::Transmit;
 
 /// A TCP connection. The driver mints one for each that it accepts and never uses it again.
@@ -50,9 +49,9 @@ pub enum Input<'a> {
     /// One that was to be reported could not be decoded or encoded, and is left out: what is wrong with it.
     PictureDamaged(Damage),
     /// Something has happened to the stream from outside.
-    Feed(feed::Event<'a>),
+    Source(source::SourceEvent<'a>),
     /// Something has happened to the connection to a media server.
-    Publish(TargetId, publish::Event<'a>),
+    Publish(TargetId, publish::PublishEvent<'a>),
     /// What has become of [`Output::Snapshot`] for this width: a JPEG file, or why there is none.
     Snapshot {
         width: Option<usize>,
@@ -89,9 +88,9 @@ pub enum Output {
     /// any, the picture is for [`Output::Snapshot`] alone.
     Capture(Vec<Codec>),
     /// Do this to the stream from outside.
-    Feed(feed::Command),
+    Source(source::SourceCommand),
     /// Do this to the connection to a media server.
-    Publish(TargetId, publish::Command),
+    Publish(TargetId, publish::PublishCommand),
     /// This is the session at a media server from now on, if there is any: keep it beyond the end of the
     /// process, for [`Config::left_sessions`](super::Config::left_sessions).
     KeepSession(TargetId, Option<Url>),
@@ -103,7 +102,7 @@ pub enum Output {
     /// Encode this picture in each of these codecs, and bring each as [`Input::Frame`]. Without any,
     /// the picture is for [`Output::Snapshot`] alone.
     Encode {
-        picture: Raw,
+        picture: SourcePicture,
         /// When it was taken.
         captured: Instant,
         codecs: Vec<Codec>,

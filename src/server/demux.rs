@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use is::stun::StunMessage;
 
-use super::Server;
 use super::viewers::TransactionId;
+use crate::server::Server;
 use crate::webrtc::AddressPair;
 use crate::webrtc::ViewerId;
 
 impl Server {
     /// Hands a datagram to its viewer. One that is nobody's is dropped and counted.
-    pub(super) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
+    pub(crate) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
         // The first byte tells what it is (RFC 7983, section 7), the second RTCP from RTP (RFC 5761,
         // section 4), which no viewer sends.
         let recipient = match contents {
@@ -72,7 +72,7 @@ impl Server {
         Some(id)
     }
 
-    pub(super) fn transmit_failed(&mut self, destination: SocketAddr) {
+    pub(crate) fn transmit_failed(&mut self, destination: SocketAddr) {
         self.counters.transmits_failed += 1;
         let id = self.viewers.at(destination);
         if let Some(entry) = id.and_then(|id| self.viewers.get_mut(id)) {
@@ -88,7 +88,7 @@ fn transaction_of(datagram: &[u8]) -> Option<&TransactionId> {
 }
 
 /// The transaction of one of our connectivity checks, if the datagram is one.
-pub(super) fn check_of(datagram: &[u8]) -> Option<TransactionId> {
+pub(crate) fn check_of(datagram: &[u8]) -> Option<TransactionId> {
     let is_request = matches!(datagram, [0, 1, ..]);
     transaction_of(datagram).filter(|_| is_request).copied()
 }

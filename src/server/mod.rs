@@ -6,75 +6,61 @@
 //!
 //! | room | noun |
 //! |---|---|
-//! | `demux` | a datagram: whose it is |
-//! | `connections`, `requests` | a TCP connection; what its requests ask of the server |
-//! | `frames`, [`frame_clock`], `keyframes`, `overload` | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
-//! | `snapshots`, `file_share` | a picture as a file: who waits for it, who watches a stream of them; what it may cost |
-//! | `paths` | which of our addresses a peer is offered |
+//! | `demux` | finds the viewer a datagram belongs to |
+//! | `http` | TCP connections, and what their requests ask of the server; pictures as files |
+//! | [`video`] | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
+//! | [`limits`] | limits and rates, and the client that they count for |
 //! | `viewers` | the table of viewers and everything that they are found by |
-//! | `targets` | the media servers that the stream is published to |
-//! | [`admission`], [`client`], `rate_limit`, `guesses` | limits and rates, and whom they count as one |
+//! | `publish` | the media servers that the stream is published to |
+//! | `paths` | which of our addresses a peer is offered |
 //! | `timers`, `secrets`, [`stats`] | deadlines; credentials; what is counted |
 
-pub mod admission;
-pub mod client;
 mod config;
-mod connections;
 mod contract;
 mod demux;
-mod feeds;
-mod file_share;
-pub mod frame_clock;
-mod frames;
-mod group;
-mod guesses;
-mod keyframes;
-mod metrics;
-mod overload;
+mod http;
+pub mod limits;
 mod paths;
-mod rate_limit;
-mod requests;
+mod publish;
 mod secrets;
-mod snapshots;
 pub mod stats;
-mod targets;
 mod timers;
+pub mod video;
 mod viewers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
-use self::admission::Admission;
 pub use self::config::Config;
-use self::connections::Connection;
 pub use self::contract::{ConnId, Input, Output};
-pub use self::feeds::Raw;
-use self::frame_clock::FrameClock;
-use self::frames::FanOut;
-use self::group::Group;
-use self::guesses::Guesses;
-use self::keyframes::Keyframes;
-use self::overload::Overload;
+use self::http::connections::ConnectionEntry;
+use self::http::snapshots::Snapshots;
+use self::limits::admission::Admission;
+use self::limits::guesses::Guesses;
 use self::paths::addresses_towards;
+use self::publish::Publishing;
 use self::secrets::Secrets;
-use self::snapshots::Snapshots;
 use self::stats::Counters;
-use self::targets::Targets;
 use self::timers::Timers;
-use self::viewers::{Origin, ViewerEntry, ViewerTable};
+use self::video::fan_out::FanOut;
+use self::video::frame_clock::FrameClock;
+use self::video::group::Group;
+use self::video::keyframes::Keyframes;
+use self::video::overload::Overload;
+use self::viewers::{ViewerEntry, ViewerRole, ViewerTable};
 use crate::containment::contain;
-use crate::feed::Feed;
 use crate::media::Codec;
 use crate::publish::TargetId;
+use crate::source::Source;
 use crate::web::assets::Page;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{AddressPair, Effect, EndReason, ViewerId};
+use crate::webrtc::{AddressPair, EndReason, ViewerEffect, ViewerId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Frame,
-    Feed,
+    Source,
     Target(TargetId),
     Viewer(ViewerId),
     Connection(ConnId),
@@ -87,7 +73,7 @@ pub struct Server {
     started: Instant,
     /// The wall clock and the moment it was read.
     wall_clock: (SystemTime, Instant),
-    connections: BTreeMap<ConnId, Connection>,
+    connections: BTreeMap<ConnId, ConnectionEntry>,
     /// Connections that are out of the table while they are served.
     in_service: usize,
     viewers: ViewerTable,
@@ -100,9 +86,9 @@ pub struct Server {
     overload: Overload,
     fan_outs: VecDeque<FanOut>,
     snapshots: Snapshots,
-    feed: Option<Feed>,
+    source: Option<Source>,
     group: Group,
-    targets: Targets,
+    targets: Publishing,
     /// When the source has failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
     timers: Timers<Timer>,
@@ -116,12 +102,12 @@ impl Server {
     /// If `config.frames_per_second` is 0.
     pub fn new(mut config: Config, now: Instant) -> Server {
         config.access.addresses = config.own_addresses();
-        let feed = config.feed.map(|feed| Feed::new(feed, now));
+        let source = config.source.map(|source| Source::new(source, now));
         let mut timers = Timers::new();
-        timers.set(Timer::Feed, feed.as_ref().and_then(Feed::poll_timeout));
+        timers.set(Timer::Source, source.as_ref().and_then(Source::poll_timeout));
         let mut secrets = Secrets::new(config.entropy);
         let left = &config.left_sessions;
-        let targets = Targets::new(&config.targets, &config.announced, left, &mut secrets, now);
+        let targets = Publishing::new(&config.targets, &config.announced, left, &mut secrets, now);
         for (id, deadline) in targets.deadlines() {
             timers.set(Timer::Target(id), deadline);
         }
@@ -136,15 +122,15 @@ impl Server {
             admission: Admission::new(&config.limits),
             guesses: Guesses::new(),
             page: Page::new(config.title.as_deref()),
-            clock: FrameClock::new(match config.feed {
-                Some(_) => feeds::NO_SIGNAL_FRAMES_PER_SECOND,
+            clock: FrameClock::new(match config.source {
+                Some(_) => video::source::NO_SIGNAL_FRAMES_PER_SECOND,
                 None => config.frames_per_second,
             }),
             keyframes: Default::default(),
             overload: Overload::default(),
             fan_outs: VecDeque::new(),
             snapshots: Snapshots::default(),
-            feed,
+            source,
             group: Group::default(),
             capture_failed_at: None,
             timers,
@@ -181,7 +167,7 @@ impl Server {
             Input::TransmitFailed { destination } => self.transmit_failed(destination),
             Input::Frame(frame) => self.handle_frame(now, &frame),
             Input::CaptureFailed => self.capture_failed_at = Some(now),
-            Input::Feed(event) => self.handle_feed(now, event),
+            Input::Source(event) => self.handle_source(now, event),
             Input::PictureShown => self.handle_outcome(now, None),
             Input::PictureDamaged(damage) => self.handle_outcome(now, Some(damage)),
             Input::Publish(id, event) => self.handle_publish(now, id, event),
@@ -231,8 +217,8 @@ impl Server {
     }
 
     /// The stream from outside, if there is one.
-    pub fn feed(&self) -> Option<&Feed> {
-        self.feed.as_ref()
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
     }
 
     /// What must hold between any two inputs.
@@ -250,9 +236,9 @@ impl Server {
         self.snapshots.check_invariants(&self.connections);
         let ticks = self.wants_clock();
         assert_eq!(self.clock.deadline().is_some(), ticks, "frames while a viewer watches");
-        let feed = self.feed.as_ref().and_then(Feed::poll_timeout).is_some();
+        let source = self.source.as_ref().and_then(Source::poll_timeout).is_some();
         let file = self.snapshots.poll_timeout().is_some();
-        let own: usize = [ticks, feed, file].into_iter().map(usize::from).sum();
+        let own: usize = [ticks, source, file].into_iter().map(usize::from).sum();
         let targets = self.targets.deadlines().filter(|(_, deadline)| deadline.is_some()).count();
         let timers = self.viewers.len() + self.connections.len() + targets + own;
         assert_eq!(self.timers.len(), timers, "one timer each");
@@ -260,12 +246,12 @@ impl Server {
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        let (mut frame_due, mut feed_due) = (false, false);
+        let (mut frame_due, mut source_due) = (false, false);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 // After the others, one of which may be the end of the last viewer.
                 Timer::Frame => frame_due = true,
-                Timer::Feed => feed_due = true,
+                Timer::Source => source_due = true,
                 Timer::Viewer(id) => {
                     if let Some(entry) = self.viewers.get_mut(id) {
                         entry.deadline = None;
@@ -283,11 +269,11 @@ impl Server {
                 Timer::File => self.request_files(now),
             }
         }
-        if feed_due {
-            self.feed_timeout(now);
+        if source_due {
+            self.source_timeout(now);
         }
         // A stream that has fallen silent starts the clock.
-        if frame_due || feed_due {
+        if frame_due || source_due {
             self.tick(now);
         }
     }
@@ -300,18 +286,18 @@ impl Server {
         let (mut checks, mut dropped_addresses) = (Vec::new(), Vec::new());
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
-                Effect::Transmit(transmit) => {
+                ViewerEffect::Transmit(transmit) => {
                     let check = demux::check_of(&transmit.contents);
                     checks.extend(check.map(|check| (check, transmit.destination)));
                     self.outbox.push_back(Output::Transmit(transmit));
                 }
-                Effect::Connected => connected = true,
-                Effect::CertificateUnusable => lacks_certificate = true,
-                Effect::KeyframeRequested => {
+                ViewerEffect::Connected => connected = true,
+                ViewerEffect::CertificateUnusable => lacks_certificate = true,
+                ViewerEffect::KeyframeRequested => {
                     wants_keyframe = true;
                     keyframes.request();
                 }
-                Effect::AddressDropped(address) => dropped_addresses.push(address),
+                ViewerEffect::AddressDropped(address) => dropped_addresses.push(address),
             }
         }
         let watches = entry.viewer.is_watching();
@@ -360,7 +346,7 @@ impl Server {
         }
         if wants_keyframe && self.passes_on(codec) {
             self.send_group(now, id);
-        } else if connected && self.feed.is_some() {
+        } else if connected && self.source.is_some() {
             // Words come once a second only.
             self.clock.hasten(now);
             self.timers.set(Timer::Frame, self.clock.deadline());
@@ -409,8 +395,8 @@ impl Server {
     /// Where a viewer's request came from, or where the media server that it is was asked.
     fn address_of_peer(&self, id: ViewerId) -> Option<IpAddr> {
         match &self.viewers.get(id)?.origin {
-            Origin::Asked(asked) => Some(asked.peer),
-            Origin::Invited(target) => self.targets.address_of(*target),
+            ViewerRole::Asked(asked) => Some(asked.peer),
+            ViewerRole::Invited(target) => self.targets.address_of(*target),
         }
     }
 

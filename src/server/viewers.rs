@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::client::{Client, oldest_of_largest};
+use super::limits::client::{Client, oldest_of_largest};
 use crate::media::Codec;
 use crate::publish::TargetId;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{MAX_ADDRESSES, State, ViewerId};
+use crate::webrtc::{MAX_ADDRESSES, ViewerId, ViewerState};
 
 /// The checks of one viewer that may be under way, the latest ones: one for each of its addresses
 /// and each of ours, and some that are repeated.
@@ -21,7 +21,7 @@ pub type TransactionId = [u8; 12];
 
 pub struct ViewerEntry {
     pub viewer: Viewer,
-    pub origin: Origin,
+    pub origin: ViewerRole,
     /// Our own ICE user fragment.
     ufrag: String,
     /// The addresses that it owns.
@@ -35,7 +35,7 @@ pub struct ViewerEntry {
 }
 
 /// Whose offer has made a viewer.
-pub enum Origin {
+pub enum ViewerRole {
     /// Its own: it has asked to watch.
     Asked(Asked),
     /// Ours: it is the media server of this target.
@@ -67,31 +67,31 @@ impl ViewerEntry {
     pub fn address(&self) -> String {
         match (self.viewer.remote(), &self.origin) {
             (Some(address), _) => address.to_string(),
-            (None, Origin::Asked(asked)) => asked.peer.to_string(),
-            (None, Origin::Invited(_)) => "an unknown address".to_owned(),
+            (None, ViewerRole::Asked(asked)) => asked.peer.to_string(),
+            (None, ViewerRole::Invited(_)) => "an unknown address".to_owned(),
         }
     }
 
     /// `None` if it was invited.
     pub fn asked(&self) -> Option<&Asked> {
         match &self.origin {
-            Origin::Asked(asked) => Some(asked),
-            Origin::Invited(_) => None,
+            ViewerRole::Asked(asked) => Some(asked),
+            ViewerRole::Invited(_) => None,
         }
     }
 
     pub fn asked_mut(&mut self) -> Option<&mut Asked> {
         match &mut self.origin {
-            Origin::Asked(asked) => Some(asked),
-            Origin::Invited(_) => None,
+            ViewerRole::Asked(asked) => Some(asked),
+            ViewerRole::Invited(_) => None,
         }
     }
 
     /// `None` if it has asked.
     pub fn target(&self) -> Option<TargetId> {
         match self.origin {
-            Origin::Asked(_) => None,
-            Origin::Invited(target) => Some(target),
+            ViewerRole::Asked(_) => None,
+            ViewerRole::Invited(target) => Some(target),
         }
     }
 }
@@ -242,13 +242,13 @@ impl ViewerTable {
     ///
     /// A session key that another viewer has stays that one's: whoever has read an offer can send
     /// it, too.
-    pub fn add_viewer(&mut self, viewer: Viewer, origin: Origin) -> ViewerId {
+    pub fn add_viewer(&mut self, viewer: Viewer, origin: ViewerRole) -> ViewerId {
         self.admitted += 1;
         let id = ViewerId(self.admitted);
         let ufrag = viewer.local().credentials.ufrag.clone();
         self.counts.add(&viewer);
         self.by_ufrag.insert(ufrag.clone(), id);
-        if let Origin::Asked(Asked { client, session_key, .. }) = &origin {
+        if let ViewerRole::Asked(Asked { client, session_key, .. }) = &origin {
             self.asked += 1;
             *self.by_client.entry(*client).or_default() += 1;
             self.by_session_key.entry(session_key.clone()).or_insert(id);
@@ -276,11 +276,11 @@ impl ViewerTable {
     ) -> Option<(bool, &mut ViewerEntry)> {
         let entry = self.entries.get_mut(&id)?;
         let watched = entry.viewer.is_watching();
-        let was_half_open = entry.viewer.state() == State::HalfOpen;
+        let was_half_open = entry.viewer.state() == ViewerState::HalfOpen;
         self.counts.remove(&entry.viewer);
         change(&mut entry.viewer);
         self.counts.add(&entry.viewer);
-        if was_half_open && entry.viewer.state() != State::HalfOpen {
+        if was_half_open && entry.viewer.state() != ViewerState::HalfOpen {
             self.half_open.remove(&id);
         }
         Some((watched, entry))
@@ -367,7 +367,7 @@ impl ViewerTable {
         self.counts.remove(&entry.viewer);
         self.half_open.remove(&id);
         self.by_ufrag.remove(&entry.ufrag);
-        if let Origin::Asked(asked) = &entry.origin {
+        if let ViewerRole::Asked(asked) = &entry.origin {
             self.forget_asked(id, asked);
         }
         for address in &entry.addresses {
@@ -429,7 +429,7 @@ impl ViewerTable {
         assert!(entries.values().all(|entry| entry.checks.len() <= CHECKS_PER_VIEWER));
         let checks = entries.values().map(|entry| entry.checks.len()).sum::<usize>();
         assert_eq!(self.by_check.len(), checks);
-        let is_half_open = |entry: &ViewerEntry| entry.viewer.state() == State::HalfOpen;
+        let is_half_open = |entry: &ViewerEntry| entry.viewer.state() == ViewerState::HalfOpen;
         let half_open = entries.iter().filter(|(_, e)| e.asked().is_some() && is_half_open(e));
         assert!(half_open.map(|(id, _)| id).eq(self.half_open.keys()));
         assert!(entries.values().all(|entry| entry.viewer.end_reason().is_none()));

@@ -7,7 +7,7 @@ use super::Transmit;
 
 /// What a viewer wants done, in order.
 #[derive(Debug)]
-pub enum Effect {
+pub enum ViewerEffect {
     Transmit(Transmit),
     /// ICE and DTLS are up.
     Connected,
@@ -21,17 +21,17 @@ pub enum Effect {
 
 /// Effects, first in, first out.
 #[derive(Debug, Default)]
-pub struct Effects(VecDeque<Effect>);
+pub struct Effects(VecDeque<ViewerEffect>);
 
 /// Room for more than this, as a large key frame needs it, is not kept.
 const USUAL_CAPACITY: usize = 16;
 
 impl Effects {
-    pub fn push(&mut self, effect: Effect) {
+    pub fn push(&mut self, effect: ViewerEffect) {
         self.0.push_back(effect);
     }
 
-    pub fn pop(&mut self) -> Option<Effect> {
+    pub fn pop(&mut self) -> Option<ViewerEffect> {
         let effect = self.0.pop_front();
         if effect.is_none() && self.0.capacity() > USUAL_CAPACITY {
             self.0 = VecDeque::new();

@@ -35,7 +35,7 @@ pub struct LearntAddresses {
 
 /// What becomes of an address that an authentic check came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum AddressVerdict {
     Known,
     /// A new one; ICE has to let go of this one for it, if of any.
     New(Option<SocketAddr>),
@@ -58,16 +58,16 @@ impl LearntAddresses {
         now: Instant,
         address: SocketAddr,
         selected: Option<SocketAddr>,
-    ) -> Admission {
+    ) -> AddressVerdict {
         let position = self.known.iter().inspect(|_| work::step()).position(|k| k.0 == address);
         if let Some(position) = position {
             self.known.remove(position);
             self.known.push((address, now));
-            return Admission::Known;
+            return AddressVerdict::Known;
         }
         let full_at = self.allowance_full_at.map_or(now, |at| at.max(now)) + INTERVAL;
         if self.ever == MAX_EVER || full_at > now + INTERVAL * BURST {
-            return Admission::TooMany;
+            return AddressVerdict::TooMany;
         }
         self.allowance_full_at = Some(full_at);
         self.ever += 1;
@@ -76,7 +76,7 @@ impl LearntAddresses {
             self.known.remove(oldest.unwrap_or(0)).0
         });
         self.known.push((address, now));
-        Admission::New(dropped)
+        AddressVerdict::New(dropped)
     }
 
     /// An authentic response tells this address of ours; whether it may.
@@ -109,15 +109,15 @@ mod tests {
         let start = Instant::now();
         let mut addresses = LearntAddresses::new();
         for port in 0..16 {
-            assert_eq!(addresses.admit(start, address(port), None), Admission::New(None));
+            assert_eq!(addresses.admit(start, address(port), None), AddressVerdict::New(None));
         }
-        assert_eq!(addresses.admit(start, address(1), None), Admission::Known);
+        assert_eq!(addresses.admit(start, address(1), None), AddressVerdict::Known);
         let later = start + INTERVAL * 16;
         let selected = Some(address(0));
         for (port, dropped) in [(100, 2), (101, 3)] {
             let dropped = Some(address(dropped));
             let admitted = addresses.admit(later, address(port), selected);
-            assert_eq!(admitted, Admission::New(dropped));
+            assert_eq!(admitted, AddressVerdict::New(dropped));
         }
     }
 
@@ -128,13 +128,13 @@ mod tests {
         let mut taken = 0;
         for port in 0..10_000 {
             let admitted = addresses.admit(start, address(port), None);
-            taken += usize::from(admitted != Admission::TooMany);
+            taken += usize::from(admitted != AddressVerdict::TooMany);
         }
         assert_eq!(taken, 16);
         for port in 0..10_000 {
             let now = start + INTERVAL * u32::from(port);
             let admitted = addresses.admit(now, address(port + 20_000), None);
-            taken += usize::from(admitted != Admission::TooMany);
+            taken += usize::from(admitted != AddressVerdict::TooMany);
         }
         assert_eq!((taken, addresses.known.len()), (MAX_EVER, MAX_ADDRESSES));
     }

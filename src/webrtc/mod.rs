@@ -21,12 +21,12 @@ use std::net::SocketAddr;
 
 pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
 pub use config::{LocalParameters, resend_packets};
-pub use effect::Effect;
+pub use effect::ViewerEffect;
 pub use learnt_addresses::MAX_ADDRESSES;
 pub use local_side::LocalSide;
-pub use state::{EndReason, State};
-pub use statistics::{Counters, Reception};
-pub use stream::Stream;
+pub use state::{EndReason, ViewerState};
+pub use statistics::{Reception, ViewerCounters};
+pub use stream::VideoStream;
 
 /// Names a viewer for the life of the process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -60,27 +60,27 @@ impl fmt::Display for EndReason {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ViewerState {
     HalfOpen,
     Live,
     Silent,
     Ended(EndReason),
 }
 
-impl State {
+impl ViewerState {
     /// As in the statistics.
     pub fn name(self) -> &'static str {
         match self {
-            State::HalfOpen => "half-open",
-            State::Live => "live",
-            State::Silent => "silent",
-            State::Ended(_) => "ended",
+            ViewerState::HalfOpen => "half-open",
+            ViewerState::Live => "live",
+            ViewerState::Silent => "silent",
+            ViewerState::Ended(_) => "ended",
         }
     }
 
     pub fn end_reason(self) -> Option<EndReason> {
         match self {
-            State::Ended(reason) => Some(reason),
+            ViewerState::Ended(reason) => Some(reason),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ const RTP_CLOCK_HZ: u32 = 90_000;
 
 /// What a viewer has been sent, and asked for.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Counters {
+pub struct ViewerCounters {
     pub frames: u64,
     /// RTP packets, without retransmissions.
     pub packets: u64,
@@ -28,8 +28,8 @@ pub struct Counters {
     pub drops: u64,
 }
 
-impl AddAssign for Counters {
-    fn add_assign(&mut self, other: Counters) {
+impl AddAssign for ViewerCounters {
+    fn add_assign(&mut self, other: ViewerCounters) {
         self.frames += other.frames;
         self.packets += other.packets;
         self.bytes += other.bytes;

@@ -12,10 +12,10 @@ use super::pacing::{Pacing, Slice};
 use super::payload::Packets;
 use super::repeats::Repeats;
 use super::resends::{Resend, ResendBudget};
-use super::statistics::{Counters, Reception};
+use super::statistics::{Reception, ViewerCounters};
 use crate::sdp::local::StreamFormat;
 
-pub struct Stream {
+pub struct VideoStream {
     pub format: StreamFormat,
     /// Shut at first and after each drop; a key frame opens it.
     gate_open: bool,
@@ -30,7 +30,7 @@ pub struct Stream {
     repeating: bool,
     /// NACKs that were counted when the last statistics came.
     nacks: u64,
-    pub counters: Counters,
+    pub counters: ViewerCounters,
     pub reception: Reception,
 }
 
@@ -51,9 +51,13 @@ pub enum Passage {
     ForgetResends,
 }
 
-impl Stream {
-    pub fn new(format: StreamFormat, first_sequence_number: u16, timestamp_offset: u32) -> Stream {
-        Stream {
+impl VideoStream {
+    pub fn new(
+        format: StreamFormat,
+        first_sequence_number: u16,
+        timestamp_offset: u32,
+    ) -> VideoStream {
+        VideoStream {
             format,
             gate_open: false,
             next_sequence_number: u64::from(first_sequence_number),
@@ -64,7 +68,7 @@ impl Stream {
             repeats: Repeats::default(),
             repeating: false,
             nacks: 0,
-            counters: Counters::default(),
+            counters: ViewerCounters::default(),
             reception: Reception::default(),
         }
     }

@@ -29,20 +29,20 @@ use str0m::{Event, IceCreds, Input, Output, Rtc, RtcError};
 pub use self::invitation::{Invitation, formats};
 use super::activity::{Activity, HALF_OPEN_LIMIT};
 use super::config;
-use super::effect::{Effect, Effects};
+use super::effect::{Effects, ViewerEffect};
 use super::handshake;
 use super::learnt_addresses::LearntAddresses;
 use super::local_side::LocalSide;
 use super::payload::Packets;
 use super::resends;
-use super::state::{EndReason, State};
-use super::stream::{Batch, Passage, Stream};
+use super::state::{EndReason, ViewerState};
+use super::stream::{Batch, Passage, VideoStream};
 use super::{AddressPair, Transmit};
 use crate::containment::contain;
 use crate::foreign::Foreign;
 use crate::media::Codec;
 use crate::sdp::local::StreamFormat;
-use crate::sdp::offer::{Format, Offer};
+use crate::sdp::offer::{Offer, PayloadFormat};
 
 /// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
 const SMALLEST_WAIT: Duration = Duration::from_millis(1);
@@ -54,7 +54,7 @@ const MAX_ERRORS: usize = 8;
 const FAILURE_MAX_CHARS: usize = 200;
 
 /// What a viewer is made of when both sides have agreed.
-struct Connection {
+struct ViewerConnection {
     rtc: Rtc,
     codec: Codec,
     format: StreamFormat,
@@ -68,13 +68,13 @@ pub struct Viewer {
     /// Boxed: it is 10 kB, and tables of viewers are moved.
     rtc: Box<Rtc>,
     codec: Codec,
-    stream: Stream,
+    stream: VideoStream,
     resend_packets: usize,
     local: LocalSide,
     remote_credentials: IceCreds,
     /// The offer was ours, so that we are the controlling agent of ICE (RFC 8445, section 6.1.1).
     is_invited: bool,
-    state: State,
+    state: ViewerState,
     created_at: Instant,
     activity: Activity,
     learnt_addresses: LearntAddresses,
@@ -89,19 +89,23 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer, half-open, whose stream is declared.
-    fn new(connection: Connection, remote_credentials: IceCreds, now: Instant) -> Viewer {
-        let Connection { rtc, codec, format, local, random, resend_packets, is_invited } =
+    fn new(connection: ViewerConnection, remote_credentials: IceCreds, now: Instant) -> Viewer {
+        let ViewerConnection { rtc, codec, format, local, random, resend_packets, is_invited } =
             connection;
         let [.., sequence, timestamp_offset] = random;
         let mut viewer = Viewer {
             rtc: Box::new(rtc),
             codec,
-            stream: Stream::new(format, config::first_sequence_number(sequence), timestamp_offset),
+            stream: VideoStream::new(
+                format,
+                config::first_sequence_number(sequence),
+                timestamp_offset,
+            ),
             resend_packets,
             local,
             remote_credentials,
             is_invited,
-            state: State::HalfOpen,
+            state: ViewerState::HalfOpen,
             created_at: now,
             activity: Activity::new(now),
             learnt_addresses: LearntAddresses::new(),
@@ -121,7 +125,7 @@ impl Viewer {
 
     /// Whether what it is sent is what the offer asks for.
     pub fn matches_format(&self, offer: &Offer) -> bool {
-        let Format { codec, payload_type, rtx, .. } = offer.format;
+        let PayloadFormat { codec, payload_type, rtx, .. } = offer.format;
         let format = &self.stream.format;
         (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
@@ -129,13 +133,13 @@ impl Viewer {
     /// Takes in a datagram that proves nothing by arriving: DTLS or SRTCP, or a forgery of them.
     pub fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
         self.drive(now, |rtc| receive(rtc, now, pair, contents));
-        if self.state == State::HalfOpen
+        if self.state == ViewerState::HalfOpen
             && !self.lacks_certificate
             && handshake::lacks_ecdsa_certificate(contents)
         {
             self.lacks_certificate = true;
             self.failure = Foreign::new(&self.connect_failure().to_string(), FAILURE_MAX_CHARS);
-            self.effects.push(Effect::CertificateUnusable);
+            self.effects.push(ViewerEffect::CertificateUnusable);
         }
     }
 
@@ -149,8 +153,8 @@ impl Viewer {
 
     /// Something authentic came.
     fn wake(&mut self, now: Instant) {
-        if self.state == State::Silent && now < self.activity.silent_at() {
-            self.state = State::Live;
+        if self.state == ViewerState::Silent && now < self.activity.silent_at() {
+            self.state = ViewerState::Live;
         }
     }
 
@@ -165,7 +169,7 @@ impl Viewer {
             self.stream.stop();
         }
         while let Some(repeat) = self.stream.take_repeat(now) {
-            self.effects.push(Effect::Transmit(repeat));
+            self.effects.push(ViewerEffect::Transmit(repeat));
         }
         self.stream.advance(now);
         self.send_batches(now);
@@ -173,16 +177,16 @@ impl Viewer {
             self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
         match self.state {
-            State::HalfOpen if now >= self.created_at + HALF_OPEN_LIMIT => {
+            ViewerState::HalfOpen if now >= self.created_at + HALF_OPEN_LIMIT => {
                 self.end(now, self.connect_failure());
             }
-            State::Live | State::Silent if now >= self.activity.gone_at() => {
+            ViewerState::Live | ViewerState::Silent if now >= self.activity.gone_at() => {
                 self.end(now, EndReason::Silent);
             }
-            State::Live if now >= self.silent_at() && self.is_invited => {
+            ViewerState::Live if now >= self.silent_at() && self.is_invited => {
                 self.end(now, EndReason::Silent);
             }
-            State::Live if now >= self.silent_at() => self.state = State::Silent,
+            ViewerState::Live if now >= self.silent_at() => self.state = ViewerState::Silent,
             _ => {}
         }
     }
@@ -194,7 +198,7 @@ impl Viewer {
 
     /// Sends a frame, if the gate lets it through. What is large leaves `within` that time.
     pub fn write(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
-        if self.state == State::Live {
+        if self.state == ViewerState::Live {
             self.stream.push(now, frame, within);
             self.send_batches(now);
         }
@@ -239,22 +243,22 @@ impl Viewer {
     pub fn end(&mut self, now: Instant, reason: EndReason) {
         if self.end_reason().is_none() {
             self.drive(now, Rtc::close);
-            self.state = State::Ended(reason);
+            self.state = ViewerState::Ended(reason);
         }
     }
 
     /// What is to be done, until `None`.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
+    pub fn poll_effect(&mut self) -> Option<ViewerEffect> {
         self.effects.pop()
     }
 
     /// When `handle_timeout` is next due; `None` once ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::HalfOpen => self.created_at + HALF_OPEN_LIMIT,
-            State::Live => self.silent_at(),
-            State::Silent => self.activity.gone_at(),
-            State::Ended(_) => return None,
+            ViewerState::HalfOpen => self.created_at + HALF_OPEN_LIMIT,
+            ViewerState::Live => self.silent_at(),
+            ViewerState::Silent => self.activity.gone_at(),
+            ViewerState::Ended(_) => return None,
         };
         Some(self.stream.next_deadline().into_iter().fold(own.min(self.rtc_deadline), Instant::min))
     }
@@ -266,7 +270,7 @@ impl Viewer {
 
     /// Whether frames are meant for it.
     pub fn is_watching(&self) -> bool {
-        self.state == State::Live
+        self.state == ViewerState::Live
     }
 
     /// Whether it watches but waits for a key frame.
@@ -274,7 +278,7 @@ impl Viewer {
         self.is_watching() && !self.stream.is_gate_open()
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ViewerState {
         self.state
     }
 
@@ -287,7 +291,7 @@ impl Viewer {
         self.activity.selected().map(|pair| pair.remote)
     }
 
-    pub fn stream(&self) -> &Stream {
+    pub fn stream(&self) -> &VideoStream {
         &self.stream
     }
 
@@ -309,16 +313,16 @@ impl Viewer {
         }
         let driven = contain(|| {
             let fatal = change(&mut self.rtc).is_err_and(|error| self.note_failure(&error));
-            if fatal && self.state != State::HalfOpen {
+            if fatal && self.state != ViewerState::HalfOpen {
                 self.rtc.close().unwrap_or_else(|error| log::debug!("str0m: {error}"));
-                self.state = State::Ended(EndReason::Failed);
+                self.state = ViewerState::Ended(EndReason::Failed);
             }
             self.drain(now);
         });
         if driven.is_err() {
-            self.state = State::Ended(EndReason::Panicked);
+            self.state = ViewerState::Ended(EndReason::Panicked);
         } else if !self.rtc.is_alive() && self.end_reason().is_none() {
-            self.state = State::Ended(EndReason::Failed);
+            self.state = ViewerState::Ended(EndReason::Failed);
         }
     }
 
@@ -372,7 +376,7 @@ impl Viewer {
         }
         let transmit = Transmit { source, destination, contents };
         match self.stream.pass(now, &transmit) {
-            Passage::Send => self.effects.push(Effect::Transmit(transmit)),
+            Passage::Send => self.effects.push(ViewerEffect::Transmit(transmit)),
             Passage::Skip => {}
             Passage::ForgetResends => self.forget_resends(),
         }
@@ -387,17 +391,17 @@ impl Viewer {
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connected if self.state == State::HalfOpen => {
-                self.state = State::Live;
+            Event::Connected if self.state == ViewerState::HalfOpen => {
+                self.state = ViewerState::Live;
                 self.activity.note(now);
-                self.effects.push(Effect::Connected);
+                self.effects.push(ViewerEffect::Connected);
             }
             // SRTCP has authenticated it.
             Event::KeyframeRequest(_) => {
                 self.activity.note(now);
                 self.wake(now);
                 self.stream.counters.keyframe_requests += 1;
-                self.effects.push(Effect::KeyframeRequested);
+                self.effects.push(ViewerEffect::KeyframeRequested);
             }
             Event::MediaEgressStats(stats) => {
                 // There is a loss if a receiver report came, which SRTCP has authenticated.
@@ -406,7 +410,7 @@ impl Viewer {
             }
             // str0m answers with a goodbye of its own, which the rest of this drain sends.
             Event::Closed if self.end_reason().is_none() => {
-                self.state = State::Ended(EndReason::PeerClosed);
+                self.state = ViewerState::Ended(EndReason::PeerClosed);
             }
             _ => {}
         }

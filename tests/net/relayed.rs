@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use ballcast::pipe::{Item, Parser};
+use ballcast::source::parse::{ParsedItem, Parser};
 
 use crate::namespaces::{Network, SERVER, SERVER_IPV4};
 use crate::support::process::{Server, WAIT_LIMIT, binary};
@@ -55,7 +55,7 @@ fn play(network: &Network, group: u32, port: u16) {
                 break;
             }
             parser.push(&part[..bytes]).unwrap();
-            while let Some(Item::AccessUnit(unit)) = parser.poll() {
+            while let Some(ParsedItem::AccessUnit(unit)) = parser.poll() {
                 written.push((tail(&unit.data), last_write));
             }
             last_write = Instant::now();

@@ -12,7 +12,6 @@ mod browser;
 mod crypto;
 #[path = "../support/dear_offers.rs"]
 mod dear_offers;
-mod feed;
 mod link;
 mod log;
 mod media_server;
@@ -20,6 +19,7 @@ mod options;
 mod pinned;
 mod rules;
 mod run;
+mod source;
 mod tally;
 mod viewer;
 mod wire;

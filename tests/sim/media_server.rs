@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ballcast::foreign::Foreign;
 use ballcast::http::Url;
 use ballcast::media::Codec;
-use ballcast::publish::{BearerToken, Cause, Failure, Target, TargetId};
+use ballcast::publish::{BearerToken, PublishCause, PublishFailure, Target, TargetId};
 use fastrand::Rng;
 
 pub use self::options::TargetOptions;
@@ -42,7 +42,7 @@ pub enum Told {
     Connected,
     Bytes(Vec<u8>),
     Ended,
-    Failed(Failure),
+    Failed(PublishFailure),
 }
 
 /// What becomes of a session that has been made.
@@ -154,7 +154,7 @@ impl MediaServer {
     pub fn resolve(&mut self, name: &str, tally: &mut Tally) -> Option<(Duration, Told)> {
         let soon = self.milliseconds(1..40);
         let words = Foreign::new(&format!("{name} has {SECRET_MARK}"), 100);
-        let unknown = Told::Failed(Failure { cause: Cause::NameUnknown, words });
+        let unknown = Told::Failed(PublishFailure { cause: PublishCause::NameUnknown, words });
         let is_own = name == self.options.name() || name == self.edge_url().authority.name;
         if !is_own {
             return self.rng.bool().then_some((soon, unknown));
@@ -192,7 +192,8 @@ impl MediaServer {
         to: SocketAddr,
         tally: &mut Tally,
     ) -> Option<(Duration, Told)> {
-        let refused = (self.milliseconds(1..40), Told::Failed(Cause::ConnectionRefused.into()));
+        let refused =
+            (self.milliseconds(1..40), Told::Failed(PublishCause::ConnectionRefused.into()));
         if to.ip() != self.options.ip() {
             return self.rng.bool().then_some(refused);
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::feed::FeedOptions;
 use crate::link::Conditions;
 use crate::media_server::TargetOptions;
+use crate::source::SourceOptions;
 
 /// The share of runs with a stream from outside, in per cent.
-const FEED_SHARE: u8 = 40;
+const SOURCE_SHARE: u8 = 40;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -58,7 +58,7 @@ pub struct Options {
     /// Those of the server, while nothing is wrong.
     pub server_addresses: Vec<SocketAddr>,
     /// A stream from outside, in place of the ball.
-    pub feed: Option<FeedOptions>,
+    pub source: Option<SourceOptions>,
     /// The media servers that the stream is published to.
     pub targets: Vec<TargetOptions>,
 }
@@ -104,7 +104,7 @@ impl Options {
             vp8: None,
             ipv6: None,
             server_addresses: vec![SERVER_IPV4[0].parse().unwrap()],
-            feed: None,
+            source: None,
             targets: Vec::new(),
         }
     }
@@ -123,8 +123,8 @@ impl Options {
         let server_addresses = ipv4.chain(ipv6.map(|_| SERVER_IPV6));
         let server_addresses = server_addresses.map(|address| address.parse().unwrap()).collect();
         // From a generator of its own.
-        let mut of_feed = Rng::with_seed(seed ^ 0x3c6e_f372_fe94_f82b);
-        let feed = of_feed.u8(..100) < FEED_SHARE;
+        let mut of_source = Rng::with_seed(seed ^ 0x3c6e_f372_fe94_f82b);
+        let source = of_source.u8(..100) < SOURCE_SHARE;
         let mut options = Options {
             seed,
             length,
@@ -159,7 +159,7 @@ impl Options {
             reports_stall: rng.bool(),
             ipv6,
             server_addresses,
-            feed: feed.then(|| FeedOptions::draw(&mut of_feed)),
+            source: source.then(|| SourceOptions::draw(&mut of_source)),
             targets: Vec::new(),
         };
         options.targets = TargetOptions::draw(seed, &options.path, options.ipv6.is_some());

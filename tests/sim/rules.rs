@@ -1,10 +1,10 @@
 //! The rules that must hold after every event. Messages begin with the number of the rule: S for
 //! safety, L for liveness.
 
-pub mod feed;
 mod keyframes;
 mod media;
 pub mod publish;
+pub mod source;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use ballcast::media::Codec;
 use ballcast::webrtc::ViewerId;
 
-use self::feed::FeedRules;
 pub use self::media::{Origin, SentFrame};
 use self::media::{Pace, Stream};
+use self::source::SourceRules;
 
 #[derive(Debug)]
 pub struct Rules {
@@ -67,7 +67,7 @@ pub struct Rules {
     /// When the host was last woken.
     resumed_at: Option<Instant>,
     /// Of a stream from outside, if there is one.
-    pub feed: Option<FeedRules>,
+    pub source: Option<SourceRules>,
 }
 
 /// `Err` with a message if a rule is violated.
@@ -83,7 +83,7 @@ macro_rules! rule {
 pub(crate) use rule;
 
 impl Rules {
-    pub fn new(frames_per_second: u32, feed: Option<FeedRules>, now: Instant) -> Rules {
+    pub fn new(frames_per_second: u32, source: Option<SourceRules>, now: Instant) -> Rules {
         Rules {
             verified: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -109,7 +109,7 @@ impl Rules {
             last_keyframe: BTreeMap::new(),
             newest_keyframe: None,
             excused_at: None,
-            feed,
+            source,
         }
     }
 
@@ -187,8 +187,8 @@ impl Rules {
     /// The host was suspended for this long: all time limits are extended by it.
     pub fn suspended(&mut self, time: Duration, until: Instant) {
         self.resumed_at = Some(until);
-        if let Some(feed) = &mut self.feed {
-            feed.suspended(until);
+        if let Some(source) = &mut self.source {
+            source.suspended(until);
         }
         let Rules {
             connected_at, awaiting_first_keyframe, keyframe_requested_at, closed_at, ..
@@ -263,7 +263,7 @@ impl Rules {
         self.closed_at.retain(|viewer, _| state(*viewer).is_some());
         if excused {
             self.excused_at = Some(now);
-            if self.feed.as_ref().is_some_and(FeedRules::passes_on) {
+            if self.source.as_ref().is_some_and(SourceRules::passes_on) {
                 // A group that could not be sent comes with the next request, or key frame.
                 self.awaiting_first_keyframe.clear();
                 self.keyframe_requested_at.clear();

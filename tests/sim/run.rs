@@ -1,12 +1,12 @@
 //! One run: a server, its viewers and the network between them, in virtual time. This is a second
 //! driver of the same core.
 
-mod feed;
 mod forged;
 mod publish;
 pub mod scenarios;
 mod script;
 mod server;
+mod source;
 mod users;
 
 use std::cmp::Reverse;
@@ -16,21 +16,21 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::media::Codec;
 use ballcast::publish::TargetId;
-use ballcast::server::admission::Limits;
+use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Server};
 use ballcast::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 
-use self::feed::Pending;
 use self::publish::Publishing;
+use self::source::Pending;
 use crate::browser::{Browser, HttpFault};
-use crate::feed::{FarEnd, FeedOptions, Format, Step};
 use crate::link::{Conditions, Link};
 use crate::media_server::MediaServer;
 use crate::options::Options;
-use crate::rules::feed::FeedRules;
+use crate::rules::source::SourceRules;
 use crate::rules::{RuleResult, Rules, rule};
+use crate::source::{FarEnd, Format, SourceOptions, Step};
 use crate::tally::Tally;
 use crate::viewer::Viewer;
 
@@ -220,9 +220,10 @@ pub struct Run {
 }
 
 fn new_rules(options: &Options, now: Instant) -> Rules {
-    let of_feed = options.feed.as_ref();
-    let of_feed = of_feed.map(|feed| FeedRules::new(feed.kind, feed.format == Format::H264));
-    Rules::new(options.frames_per_second, of_feed, now)
+    let of_source = options.source.as_ref();
+    let of_source =
+        of_source.map(|source| SourceRules::new(source.kind, source.format == Format::H264));
+    Rules::new(options.frames_per_second, of_source, now)
 }
 
 /// The result of a run.
@@ -257,7 +258,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         limits,
         frames_per_second: options.frames_per_second,
         bitrate: None,
-        feed: options.feed.as_ref().map(FeedOptions::config),
+        source: options.source.as_ref().map(SourceOptions::config),
         stamped: false,
         title: None,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
@@ -292,7 +293,7 @@ impl Run {
         let rules = new_rules(&options, now);
         let targets = options.targets.iter();
         let publishing = targets.map(|it| Publishing::new(it, options.seed, now)).collect();
-        let far_end = options.feed.as_ref().map(|feed| FarEnd::new(feed, options.seed));
+        let far_end = options.source.as_ref().map(|source| FarEnd::new(source, options.seed));
         Run {
             now,
             start: now,
@@ -309,7 +310,7 @@ impl Run {
             tally: Tally::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             verbose,
-            frames: if options.feed.is_some() { FIRST_ENCODED } else { 0 },
+            frames: if options.source.is_some() { FIRST_ENCODED } else { 0 },
             last_encoded: BTreeMap::new(),
             last_shown_at: None,
             last_written: None,
@@ -405,10 +406,10 @@ impl Run {
 
     /// From one picture to the next on a good network, where there is any, with a frame lost.
     fn longest_gap(&self) -> Option<Duration> {
-        let period = match &self.options.feed {
+        let period = match &self.options.source {
             None => Duration::from_secs(1) / self.options.frames_per_second,
             Some(_) if self.shows_words() => Duration::from_millis(500),
-            Some(feed) => Duration::from_secs(1) / feed.frames_per_second,
+            Some(source) => Duration::from_secs(1) / source.frames_per_second,
         };
         Some(period * 2)
     }
@@ -451,7 +452,7 @@ impl Run {
             || self.sends_fail_until.is_some_and(|until| self.now <= until)
             || self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until)
             || self.shut_down;
-        self.check_feed_time_limits()?;
+        self.check_source_time_limits()?;
         let states = self.server.viewer_states().collect();
         self.rules.check_time_limits(self.now, excused, &states)?;
         crate::log::errors().map_or(Ok(()), Err)

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::feed::{Command, Config, Event, Feed, Kind, Status};
 use ballcast::server::Input;
+use ballcast::source::{
+    Source, SourceCommand, SourceConfig, SourceEvent, SourceKind, SourceStatus,
+};
 
 use super::support::world::World;
 use super::{unit, world, y4m_picture};
@@ -14,18 +16,18 @@ const B_SLICE: &[u8] = &[0, 0, 0, 1, 0x01, 0x9e, 0x38, 0x81];
 #[test]
 fn a_file_with_b_frames_is_a_failure_with_pauses_whatever_it_begins_with() {
     let bytes = [&unit(1, true)[..], B_SLICE, B_SLICE].concat();
-    let mut world = world(Kind::File);
+    let mut world = world(SourceKind::File);
     let viewer = world.join();
-    world.feed_commands = vec![Command::Read];
+    world.source_commands = vec![SourceCommand::Read];
     let mut openings = 0;
     for _ in 0..2_000 {
-        for command in std::mem::take(&mut world.feed_commands) {
+        for command in std::mem::take(&mut world.source_commands) {
             match command {
-                Command::Open => {
+                SourceCommand::Open => {
                     openings += 1;
-                    world.input(Input::Feed(Event::Opened));
+                    world.input(Input::Source(SourceEvent::Opened));
                 }
-                Command::Read => world.input(Input::Feed(Event::Bytes(&bytes))),
+                SourceCommand::Read => world.input(Input::Source(SourceEvent::Bytes(&bytes))),
                 _ => {}
             }
         }
@@ -41,16 +43,16 @@ fn a_file_with_b_frames_is_a_failure_with_pauses_whatever_it_begins_with() {
 
 #[test]
 fn writers_of_a_named_pipe_that_fail_are_not_read_ten_times_a_second_and_the_next_is_at_once() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let mut openings = 0;
     for _ in 0..400 {
-        world.input(Input::Feed(Event::Bytes(b"no video at all")));
-        world.input(Input::Feed(Event::Ended));
-        while !std::mem::take(&mut world.feed_commands).contains(&Command::Open) {
+        world.input(Input::Source(SourceEvent::Bytes(b"no video at all")));
+        world.input(Input::Source(SourceEvent::Ended));
+        while !std::mem::take(&mut world.source_commands).contains(&SourceCommand::Open) {
             world.run(Duration::from_millis(25));
         }
         openings += 1;
-        world.input(Input::Feed(Event::Opened));
+        world.input(Input::Source(SourceEvent::Opened));
         if openings == 20 {
             break;
         }
@@ -59,10 +61,10 @@ fn writers_of_a_named_pipe_that_fail_are_not_read_ten_times_a_second_and_the_nex
     assert!(elapsed > 15.0, "{openings} openings in {elapsed} s");
     super::write_group(&mut world, 1..10);
     assert_eq!(world.stats()["source"]["state"], "running");
-    world.input(Input::Feed(Event::Ended));
-    world.feed_commands.clear();
+    world.input(Input::Source(SourceEvent::Ended));
+    world.source_commands.clear();
     world.run(Duration::from_millis(125));
-    assert_eq!(world.feed_commands, [Command::Open], "after a good writer");
+    assert_eq!(world.source_commands, [SourceCommand::Open], "after a good writer");
 }
 
 fn y4m(rate: &str, pictures: usize) -> Vec<u8> {
@@ -73,14 +75,14 @@ fn y4m(rate: &str, pictures: usize) -> Vec<u8> {
 /// A source that sends a picture each so many seconds runs from its second picture on.
 fn assert_runs(mut world: World, first: &[u8], next: &[u8], period: Duration, from: usize) {
     for number in 0..8 {
-        world.input(Input::Feed(Event::Bytes(if number == 0 { first } else { next })));
+        world.input(Input::Source(SourceEvent::Bytes(if number == 0 { first } else { next })));
         let end = world.now + period;
         while world.now < end {
             world.run(SECOND / 4);
             let source = world.stats()["source"].clone();
             let runs = source["state"] == "running";
             assert!(runs || number < from, "picture {number}: {source}");
-            let kills = world.feed_commands.iter().any(|it| matches!(it, Command::Kill(_)));
+            let kills = world.source_commands.iter().any(|it| matches!(it, SourceCommand::Kill(_)));
             assert!(!kills, "picture {number}");
         }
     }
@@ -90,7 +92,7 @@ fn assert_runs(mut world: World, first: &[u8], next: &[u8], period: Duration, fr
 
 #[test]
 fn a_slow_source_runs_as_it_declares_or_as_it_was_measured_until_its_picture_is_overdue() {
-    for kind in [Kind::Command, Kind::Fifo] {
+    for kind in [SourceKind::Command, SourceKind::Fifo] {
         let picture = &y4m_picture();
         assert_runs(world(kind), &y4m("1:5", 1), picture, 5 * SECOND, 0);
         assert_runs(world(kind), &y4m("1:30", 1), picture, 30 * SECOND, 0);
@@ -103,16 +105,17 @@ fn a_slow_source_runs_as_it_declares_or_as_it_was_measured_until_its_picture_is_
 fn the_interval_of_the_operator_counts_before_anything_is_measured() {
     let now = Instant::now();
     let interval = Some(60 * SECOND);
-    let mut feed = Feed::new(Config { kind: Kind::Command, raw: None, interval }, now);
-    feed.handle_timeout(now);
-    feed.handle_event(now, Event::Opened);
-    let commands = |feed: &mut Feed| std::iter::from_fn(|| feed.poll_command()).count();
-    commands(&mut feed);
-    feed.handle_timeout(now + 100 * SECOND);
-    assert_eq!(commands(&mut feed), 0, "it may start slowly, too");
-    feed.handle_event(now + 100 * SECOND, Event::Bytes(&y4m("25:1", 1)));
-    feed.handle_timeout(now + 219 * SECOND);
-    assert_eq!((commands(&mut feed), feed.status()), (0, &Status::Running));
-    feed.handle_timeout(now + 221 * SECOND);
-    assert_eq!(feed.status(), &Status::Silent);
+    let mut source =
+        Source::new(SourceConfig { kind: SourceKind::Command, raw: None, interval }, now);
+    source.handle_timeout(now);
+    source.handle_event(now, SourceEvent::Opened);
+    let commands = |source: &mut Source| std::iter::from_fn(|| source.poll_command()).count();
+    commands(&mut source);
+    source.handle_timeout(now + 100 * SECOND);
+    assert_eq!(commands(&mut source), 0, "it may start slowly, too");
+    source.handle_event(now + 100 * SECOND, SourceEvent::Bytes(&y4m("25:1", 1)));
+    source.handle_timeout(now + 219 * SECOND);
+    assert_eq!((commands(&mut source), source.status()), (0, &SourceStatus::Running));
+    source.handle_timeout(now + 221 * SECOND);
+    assert_eq!(source.status(), &SourceStatus::Silent);
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use ballcast::feed::{Event, Kind};
 use ballcast::media::{Codec, Damage, SnapshotError};
 use ballcast::server::Input;
+use ballcast::source::{SourceEvent, SourceKind};
 use serde_json::Value;
 
 use super::support::jpegs;
@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Writes pictures, 25 a second.
 fn write(world: &mut World, seconds: u32, mut picture: impl FnMut(u32) -> Vec<u8>) {
     for number in 0..seconds * 25 {
-        world.input(Input::Feed(Event::Bytes(&picture(number))));
+        world.input(Input::Source(SourceEvent::Bytes(&picture(number))));
         world.run(PERIOD);
     }
 }
@@ -52,7 +52,7 @@ fn h264_that_nothing_can_be_shown_of_says_what_it_lacks_after_five_seconds() {
     let delta = || [SLICE, &[0x82, 0x55]].concat();
     let without_sets = |number: u32| if number.is_multiple_of(25) { idr() } else { delta() };
     let without_key_frames = |_: u32| [PARAMETER_SETS, &delta()].concat();
-    for kind in [Kind::Stdin, Kind::Fifo, Kind::Command] {
+    for kind in [SourceKind::Stdin, SourceKind::Fifo, SourceKind::Command] {
         let mut world = world(kind);
         write(&mut world, 4, without_sets);
         assert_eq!(source(&mut world)["state"], "starting");
@@ -66,8 +66,8 @@ fn h264_that_nothing_can_be_shown_of_says_what_it_lacks_after_five_seconds() {
 
 #[test]
 fn bytes_that_came_once_are_named_too() {
-    let mut world = world(Kind::Fifo);
-    world.input(Input::Feed(Event::Bytes(PARAMETER_SETS)));
+    let mut world = world(SourceKind::Fifo);
+    world.input(Input::Source(SourceEvent::Bytes(PARAMETER_SETS)));
     world.run(4 * SECOND);
     assert_eq!(source(&mut world)["state"], "starting");
     world.run(2 * SECOND);
@@ -76,7 +76,7 @@ fn bytes_that_came_once_are_named_too() {
 
 #[test]
 fn a_stream_of_which_nearly_all_is_left_out_has_failed_until_most_is_good() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     write(&mut world, 2, |_| jpeg());
     assert_eq!(source(&mut world)["state"], "running");
     let cut = |number: u32| {
@@ -94,7 +94,7 @@ fn a_stream_of_which_nearly_all_is_left_out_has_failed_until_most_is_good() {
 
 #[test]
 fn pictures_that_cannot_be_shown_are_a_failure_while_somebody_watches() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.damage = Some(Damage::Unsupported("arithmetic coding"));
     write(&mut world, 10, |_| jpeg());
     assert_eq!(source(&mut world)["state"], "running", "nothing is decoded");
@@ -118,11 +118,11 @@ fn pictures_that_cannot_be_shown_are_a_failure_while_somebody_watches() {
 
 #[test]
 fn every_fifth_picture_that_cannot_be_shown_is_left_out_and_the_stream_runs() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.join();
     for second in 0..50 {
         world.damage = (second % 5 == 0).then_some(Damage::Decode);
-        world.input(Input::Feed(Event::Bytes(&jpeg())));
+        world.input(Input::Source(SourceEvent::Bytes(&jpeg())));
         world.run(PERIOD);
     }
     let source = source(&mut world);
@@ -132,10 +132,10 @@ fn every_fifth_picture_that_cannot_be_shown_is_left_out_and_the_stream_runs() {
 
 #[test]
 fn a_stream_that_loses_its_key_frame_says_so_and_not_that_nothing_comes() {
-    let mut world = world(Kind::Command);
+    let mut world = world(SourceKind::Command);
     write(&mut world, 1, |number| unit(number as u8 % 100, number == 0));
     let cut_off: &[u8] = &[0, 0, 0, 1, 0x65, 0x80];
-    world.input(Input::Feed(Event::Bytes(cut_off)));
+    world.input(Input::Source(SourceEvent::Bytes(cut_off)));
     write(&mut world, 3, |number| unit(number as u8 % 100, false));
     assert_fails(&mut world, "key frame");
     write(&mut world, 1, |number| unit(number as u8 % 100, number == 0));
@@ -144,13 +144,13 @@ fn a_stream_that_loses_its_key_frame_says_so_and_not_that_nothing_comes() {
 
 #[test]
 fn more_pictures_than_any_camera_has_are_a_failure_and_not_sent_to_all() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let viewer = world.join();
     world.run(SECOND);
     let burst: Vec<u8> =
         (0..2_000).flat_map(|number: u32| unit(5, number.is_multiple_of(30))).collect();
     let before = world.clients[viewer].client.frames.len();
-    world.input(Input::Feed(Event::Bytes(&burst)));
+    world.input(Input::Source(SourceEvent::Bytes(&burst)));
     world.run(PERIOD);
     let sent = world.clients[viewer].client.frames.len() - before;
     assert!(sent <= 241, "{sent} frames");
@@ -169,13 +169,13 @@ fn snapshot(world: &mut World) -> String {
 
 #[test]
 fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_picture() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     let answer = snapshot(&mut world);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("Waiting for something to write a picture."), "{answer}");
     write(&mut world, 1, |_| jpeg());
     world.input(Input::WallClock(SystemTime::UNIX_EPOCH + 1_000 * SECOND));
-    world.input(Input::Feed(Event::Bytes(&jpeg())));
+    world.input(Input::Source(SourceEvent::Bytes(&jpeg())));
     world.run(SECOND + SECOND / 2);
     let answer = snapshot(&mut world);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -197,7 +197,7 @@ fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_pic
 
 #[test]
 fn who_takes_snapshots_of_pictures_that_cannot_be_shown_learns_why_and_when_they_are_good() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.snapshot = Some(|_, _| Err(SnapshotError::Damaged(Damage::Unsupported("CMYK"))));
     for _ in 0..10 {
         write(&mut world, 1, |_| jpeg());
@@ -217,7 +217,7 @@ fn who_takes_snapshots_of_pictures_that_cannot_be_shown_learns_why_and_when_they
 
 #[test]
 fn key_frames_of_which_no_file_can_be_made_are_no_reason_to_take_the_stream_from_viewers() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.snapshot = Some(|_, _| Err(SnapshotError::Damaged(Damage::DecodeKeyframe)));
     for second in 0..12 {
         // A stream that loses its key frame for some seconds, while files are asked for.
@@ -232,14 +232,14 @@ fn key_frames_of_which_no_file_can_be_made_are_no_reason_to_take_the_stream_from
 
 #[test]
 fn who_writes_h264_after_jpegs_that_cannot_be_shown_is_shown() {
-    let mut world = world(Kind::Fifo);
+    let mut world = world(SourceKind::Fifo);
     world.join();
     world.damage = Some(Damage::Decode);
     write(&mut world, 4, |_| jpeg());
     assert_fails(&mut world, "JPEG data is damaged");
-    world.input(Input::Feed(Event::Ended));
+    world.input(Input::Source(SourceEvent::Ended));
     world.run(SECOND);
-    world.input(Input::Feed(Event::Opened));
+    world.input(Input::Source(SourceEvent::Opened));
     write(&mut world, 2, |number| unit(number as u8 % 100, number.is_multiple_of(25)));
     assert_eq!(source(&mut world)["state"], "running");
 }

@@ -7,21 +7,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use ballcast::driver::encode::codec::Quality;
+use ballcast::driver::encode::{EncodePictures, PictureEncoder, PictureError};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame, Size, SnapshotError};
-use ballcast::server::admission::Limits;
-use ballcast::server::{Config, Raw, Server};
-use ballcast::source::encode::Quality;
-use ballcast::source::{BallSource, PictureError, Source};
+use ballcast::media::{Codec, Frame, Size, SnapshotError, SourcePicture};
+use ballcast::server::limits::admission::Limits;
+use ballcast::server::{Config, Server};
 use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
 
 struct Filled {
-    ball: BallSource,
+    ball: PictureEncoder,
     filler_bytes: usize,
 }
 
-impl Source for Filled {
+impl EncodePictures for Filled {
     fn renewed(&self) -> Filled {
         Filled { ball: self.ball.renewed(), filler_bytes: self.filler_bytes }
     }
@@ -30,7 +30,7 @@ impl Source for Filled {
         self.ball.capture(now, wall)
     }
 
-    fn show(&mut self, picture: Raw, captured: Instant) {
+    fn show(&mut self, picture: SourcePicture, captured: Instant) {
         self.ball.show(picture, captured);
     }
 
@@ -57,7 +57,7 @@ pub fn start(ip: IpAddr, frames_per_second: u32, filler_bytes: usize) -> SocketA
     let address = endpoints.addresses()[0];
     std::thread::spawn(move || {
         let size = Size { width: 640, height: 480 };
-        let ball = BallSource::new(size, frames_per_second, Quality::Constant, false);
+        let ball = PictureEncoder::new(size, frames_per_second, Quality::Constant, false);
         let bitrate = frames_per_second * filler_bytes as u32 * 8;
         let make_server = |addresses, now, wall| {
             Server::new(config(addresses, wall, frames_per_second, bitrate), now)
@@ -91,7 +91,7 @@ fn config(
         limits: Limits::default(),
         frames_per_second,
         bitrate: Some(bitrate),
-        feed: None,
+        source: None,
         stamped: false,
         title: None,
         wall_clock,

@@ -174,8 +174,10 @@ impl Drop for Server {
 
 /// An address of this machine other than the loopback address.
 pub fn own_address() -> String {
-    let own =
-        ballcast::driver::addresses::addresses().unwrap().into_iter().find(|ip| !ip.is_loopback());
+    let own = ballcast::driver::net::addresses::addresses()
+        .unwrap()
+        .into_iter()
+        .find(|ip| !ip.is_loopback());
     own.expect("this machine has a network address").to_string()
 }
 

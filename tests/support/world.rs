@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::feed;
 use ballcast::http::Url;
-use ballcast::media::{Codec, Damage, Frame, Size, SnapshotError};
+use ballcast::media::{Codec, Damage, Frame, Size, SnapshotError, SourcePicture};
 use ballcast::publish::{self, TargetId};
-use ballcast::server::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Output, Raw, Server};
+use ballcast::server::limits::admission::Limits;
+use ballcast::server::{Config, ConnId, Input, Output, Server};
+use ballcast::source;
 use ballcast::web::access::AccessPolicy;
 use ballcast::web::auth::Token;
 use ballcast::webrtc::Transmit;
@@ -56,8 +56,8 @@ pub struct World {
     pub captures: u64,
     /// The codecs of each picture from outside, or in its place.
     pub encodes: Vec<(Size, Vec<Codec>)>,
-    pub feed_commands: Vec<feed::Command>,
-    pub publish_commands: Vec<(TargetId, publish::Command)>,
+    pub source_commands: Vec<source::SourceCommand>,
+    pub publish_commands: Vec<(TargetId, publish::PublishCommand)>,
     pub kept_sessions: BTreeMap<TargetId, Url>,
     /// The codec that the next clients offer.
     pub codec: Codec,
@@ -120,8 +120,8 @@ impl World {
     }
 
     /// A world whose pictures come from outside.
-    pub fn with_feed(feed: feed::Config) -> World {
-        World::with(real_crypto(), |config| config.feed = Some(feed))
+    pub fn with_source(source: source::SourceConfig) -> World {
+        World::with(real_crypto(), |config| config.source = Some(source))
     }
 
     pub fn with_limits(limits: Limits) -> World {
@@ -161,7 +161,7 @@ impl World {
             limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
-            feed: None,
+            source: None,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
@@ -174,7 +174,7 @@ impl World {
             clients: Vec::new(),
             captures: 0,
             encodes: Vec::new(),
-            feed_commands: Vec::new(),
+            source_commands: Vec::new(),
             publish_commands: Vec::new(),
             kept_sessions: BTreeMap::new(),
             codec: Codec::H264,
@@ -389,9 +389,9 @@ impl World {
                 0
             }
             Input::Datagram { contents, .. } => contents.len(),
-            Input::Publish(_, publish::Event::Received(bytes)) => bytes.len(),
+            Input::Publish(_, publish::PublishEvent::Received(bytes)) => bytes.len(),
             // See the limits of `pipe`.
-            Input::Feed(feed::Event::Bytes(bytes)) => 10 * bytes.len() + 1_024,
+            Input::Source(source::SourceEvent::Bytes(bytes)) => 10 * bytes.len() + 1_024,
             _ => 0,
         };
         let (steps, ()) = steps_of(|| self.server.handle_input(self.now, input));
@@ -424,7 +424,7 @@ impl World {
                     self.forced_keyframes.push((codec, self.now));
                 }
                 Output::Capture(codecs) => capture = Some(codecs),
-                Output::Feed(command) => self.feed_commands.push(command),
+                Output::Source(command) => self.source_commands.push(command),
                 Output::Publish(id, command) => self.publish_commands.push((id, command)),
                 Output::KeepSession(id, session) => {
                     self.kept_sessions.remove(&id);
@@ -477,10 +477,10 @@ impl World {
         }
         if let Some((picture, codecs, is_reported)) = encode {
             let size = match picture {
-                Raw::Picture(picture) => picture.size(),
-                Raw::Samples(samples) => samples.size,
-                Raw::Jpeg(jpeg) => jpeg.size,
-                Raw::Keyframe(_) => Size { width: 16, height: 16 },
+                SourcePicture::Picture(picture) => picture.size(),
+                SourcePicture::Samples(samples) => samples.size,
+                SourcePicture::Jpeg(jpeg) => jpeg.size,
+                SourcePicture::Keyframe(_) => Size { width: 16, height: 16 },
             };
             self.encodes.push((size, codecs.clone()));
             let is_reported = is_reported && !codecs.is_empty();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Action::{Ask, Print, Set, Switch};
-use super::Section::{Access, Limits, Network, Other, Picture, Publishing, Source};
-use super::{Command, Flag};
+use super::FlagAction::{Ask, Print, Set, Switch};
+use super::FlagSection::{Access, Limits, Network, Other, Picture, Publishing, Source};
+use super::{CliCommand, Flag};
 use crate::cli::health::USUAL;
-use crate::cli::texts::Text;
-use crate::source::encode::Quality;
+use crate::cli::texts::CliText;
+use crate::driver::encode::codec::Quality;
 
 pub const FLAGS: &[Flag] = &[
     Flag {
@@ -122,7 +122,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "publish",
         section: Publishing,
-        action: Set("URL", |it, value| it.publishing.add_url(value)),
+        action: Set("URL", |it, value| it.media_servers.add_url(value)),
         default: None,
         line: "Also send the stream to this media server",
         more: "A WHIP URL over plain http, such as http://media.example:8889/camera/whip. The server shows the \
@@ -132,7 +132,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "publish-token-file",
         section: Publishing,
-        action: Set("FILE", |it, value| it.publishing.add_token_file(value)),
+        action: Set("FILE", |it, value| it.media_servers.add_token_file(value)),
         default: None,
         line: "Send the token in this file to the media server",
         more: "Given once it is for all media servers; otherwise give it once for each, in the same order. 1 to \
@@ -233,7 +233,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "check-health",
         section: Other,
-        action: Ask(Command::CheckHealth),
+        action: Ask(CliCommand::CheckHealth),
         default: Some(USUAL),
         line: "Ask a running server whether it has a picture",
         more: "Exits with 0 if it has, and with 1 if it has none or does not answer; for health checks of \
@@ -242,7 +242,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "man",
         section: Other,
-        action: Print { text: Text::Manual, short: None },
+        action: Print { text: CliText::Manual, short: None },
         default: None,
         line: "Print the manual page; man -l - shows it",
         more: "",
@@ -250,7 +250,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "help",
         section: Other,
-        action: Print { text: Text::Help, short: Some(('h', Text::Summary)) },
+        action: Print { text: CliText::Help, short: Some(('h', CliText::Summary)) },
         default: None,
         line: "Print the options; -h prints one line for each",
         more: "",
@@ -258,7 +258,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "version",
         section: Other,
-        action: Print { text: Text::Version, short: Some(('V', Text::Version)) },
+        action: Print { text: CliText::Version, short: Some(('V', CliText::Version)) },
         default: None,
         line: "Print the version",
         more: "",

@@ -4,7 +4,7 @@ use super::{
     ABOUT, EXAMPLES, SOURCE, USAGE, VARIABLES, VERSION, WHAT, WIDTH, indented, operands, paragraph,
     wrapped,
 };
-use crate::cli::flags::Section;
+use crate::cli::flags::FlagSection;
 
 /// Where the lines of the short help start.
 const LINE_COLUMN: usize = 31;
@@ -12,7 +12,7 @@ const LINE_COLUMN: usize = 31;
 /// One line for each option.
 pub fn summary() -> String {
     let mut text = format!("Ballcast {VERSION}: {WHAT}\n\nUsage: {}\n", USAGE[0]);
-    for section in Section::ALL {
+    for section in FlagSection::ALL {
         text += &format!("\n{}:\n", section.title());
         for (usage, line) in operands(section) {
             text += &row(usage, line, None);
@@ -34,9 +34,9 @@ fn row(usage: &str, line: &str, default: Option<&str>) -> String {
 pub fn help() -> String {
     let mut text = ABOUT.map(|paragraph| wrapped(paragraph, 0)).join("\n");
     text += &format!("\nUsage: {}\n       {}\n", USAGE[0], USAGE[1]);
-    for section in Section::ALL {
+    for section in FlagSection::ALL {
         text += &format!("\n{}:\n", section.title());
-        if section == Section::Source {
+        if section == FlagSection::Source {
             text += &format!("{}\n", wrapped(SOURCE, 2));
         }
         for (usage, line) in operands(section) {

@@ -3,7 +3,7 @@
 use super::{
     ABOUT, EXAMPLES, SOURCE, USAGE, VARIABLES, VERSION, WHAT, operands, paragraph, wrapped,
 };
-use crate::cli::flags::Section;
+use crate::cli::flags::FlagSection;
 
 /// That of the newest entry of `packaging/debian/changelog`.
 const DATE: &str = "2026-11-28";
@@ -66,9 +66,9 @@ pub fn manual() -> String {
     page.section("DESCRIPTION");
     page.paragraphs(&ABOUT);
     page.section("OPTIONS");
-    for section in Section::ALL {
+    for section in FlagSection::ALL {
         page.0 += &format!(".SS {}\n", section.title());
-        if section == Section::Source {
+        if section == FlagSection::Source {
             page.text(SOURCE);
         }
         for (usage, line) in operands(section) {

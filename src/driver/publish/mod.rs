@@ -1,8 +1,9 @@
 //! The one connection to a media server, and the lookup of its name: made, used and given up here as
-//! [`Command`] says, and what happens to them is told.
+//! [`PublishCommand`] says, and what happens to them is told.
 
 pub mod resolver;
 pub mod sessions;
+pub mod targets;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,28 +12,28 @@ use std::sync::Arc;
 use mio::{Registry, Token, Waker};
 
 use self::resolver::Resolver;
-use super::tcp::Connection;
-use crate::publish::{Cause, Command, Event, Failure};
+use crate::driver::net::tcp::TcpLink;
+use crate::publish::{PublishCause, PublishCommand, PublishEvent, PublishFailure};
 
-/// What has happened, as [`Event`] tells it to the core.
+/// What has happened, as [`PublishEvent`] tells it to the core.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum PublishReport {
     Resolved(Vec<IpAddr>),
     Connected,
     /// So many bytes are in the buffer.
     Bytes(usize),
     Ended,
-    Failed(Failure),
+    Failed(PublishFailure),
 }
 
-impl Report {
-    pub fn event<'a>(&'a self, buffer: &'a [u8]) -> Event<'a> {
+impl PublishReport {
+    pub fn event<'a>(&'a self, buffer: &'a [u8]) -> PublishEvent<'a> {
         match self {
-            Report::Resolved(addresses) => Event::Resolved(addresses),
-            Report::Connected => Event::Connected,
-            Report::Bytes(bytes) => Event::Received(&buffer[..*bytes]),
-            Report::Ended => Event::Ended,
-            Report::Failed(failure) => Event::Failed(failure),
+            PublishReport::Resolved(addresses) => PublishEvent::Resolved(addresses),
+            PublishReport::Connected => PublishEvent::Connected,
+            PublishReport::Bytes(bytes) => PublishEvent::Received(&buffer[..*bytes]),
+            PublishReport::Ended => PublishEvent::Ended,
+            PublishReport::Failed(failure) => PublishEvent::Failed(failure),
         }
     }
 }
@@ -40,18 +41,18 @@ impl Report {
 /// What is open for one media server.
 pub struct TargetIo {
     connection_token: Token,
-    link: Option<Link>,
+    link: Option<PublishLink>,
     resolver: Resolver,
 }
 
 /// A connection, and how far it has come.
-struct Link {
-    connection: Connection,
-    state: State,
+struct PublishLink {
+    connection: TcpLink,
+    state: LinkState,
 }
 
 #[derive(PartialEq, Eq)]
-enum State {
+enum LinkState {
     Connecting,
     Connected,
     /// The peer sends no more.
@@ -66,18 +67,24 @@ impl TargetIo {
     }
 
     /// Does what the core wants.
-    pub fn execute(&mut self, command: Command, registry: &Registry) -> Option<Report> {
+    pub fn execute(
+        &mut self,
+        command: PublishCommand,
+        registry: &Registry,
+    ) -> Option<PublishReport> {
         match command {
-            Command::Resolve(name) => self.resolver.start(name).err().map(Report::Failed),
-            Command::Connect(peer) => self.connect(peer, registry).err().map(failed),
-            Command::ConnectElsewhere(peer) => {
+            PublishCommand::Resolve(name) => {
+                self.resolver.start(name).err().map(PublishReport::Failed)
+            }
+            PublishCommand::Connect(peer) => self.connect(peer, registry).err().map(failed),
+            PublishCommand::ConnectElsewhere(peer) => {
                 self.connect_elsewhere(peer, registry).err().map(failed)
             }
-            Command::Send(bytes) => {
+            PublishCommand::Send(bytes) => {
                 self.link.as_mut()?.connection.push(bytes);
                 self.flush()
             }
-            Command::Close => {
+            PublishCommand::Close => {
                 self.link = None;
                 self.resolver.give_up();
                 None
@@ -86,18 +93,18 @@ impl TargetIo {
     }
 
     /// After word that the connection can be written: whether it is made, or broken.
-    pub fn write(&mut self) -> Option<Report> {
+    pub fn write(&mut self) -> Option<PublishReport> {
         let link = self.link.as_mut()?;
-        if link.state != State::Connecting {
+        if link.state != LinkState::Connecting {
             return self.flush();
         }
         match link.connection.is_made() {
             // Word of a connection that was given up, which had the same token.
             Ok(false) => None,
             Ok(true) => {
-                link.state = State::Connected;
+                link.state = LinkState::Connected;
                 // Nothing is sent before, so that it fails here at the earliest.
-                self.flush().or(Some(Report::Connected))
+                self.flush().or(Some(PublishReport::Connected))
             }
             Err(error) => {
                 self.link = None;
@@ -107,15 +114,15 @@ impl TargetIo {
     }
 
     /// After word that the connection can be read: what there is next, until there is nothing more for now.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Option<Report> {
-        let link = self.link.as_mut().filter(|link| link.state == State::Connected)?;
+    pub fn read(&mut self, buffer: &mut [u8]) -> Option<PublishReport> {
+        let link = self.link.as_mut().filter(|link| link.state == LinkState::Connected)?;
         loop {
             match link.connection.read(buffer) {
                 Ok(0) => {
-                    link.state = State::Ended;
-                    return Some(Report::Ended);
+                    link.state = LinkState::Ended;
+                    return Some(PublishReport::Ended);
                 }
-                Ok(bytes) => return Some(Report::Bytes(bytes)),
+                Ok(bytes) => return Some(PublishReport::Bytes(bytes)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => return Some(self.fail(&error)),
@@ -124,10 +131,10 @@ impl TargetIo {
     }
 
     /// After the waker: the result of the lookup, once it has returned.
-    pub fn take_lookup(&mut self) -> Option<Report> {
+    pub fn take_lookup(&mut self) -> Option<PublishReport> {
         Some(match self.resolver.take()? {
-            Ok(addresses) => Report::Resolved(addresses),
-            Err(failure) => Report::Failed(failure),
+            Ok(addresses) => PublishReport::Resolved(addresses),
+            Err(failure) => PublishReport::Failed(failure),
         })
     }
 
@@ -136,10 +143,10 @@ impl TargetIo {
         self.link.is_some()
     }
 
-    fn connect(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), Cause> {
+    fn connect(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), PublishCause> {
         self.link = None;
         let mut connection = loop {
-            match Connection::connect(peer) {
+            match TcpLink::connect(peer) {
                 Ok(connection) => break connection,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(why_not_made(&error)),
@@ -147,47 +154,51 @@ impl TargetIo {
         };
         let registered = connection.register(registry, self.connection_token);
         registered.map_err(|error| why_not_made(&error))?;
-        self.link = Some(Link { connection, state: State::Connecting });
+        self.link = Some(PublishLink { connection, state: LinkState::Connecting });
         Ok(())
     }
 
-    fn connect_elsewhere(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), Cause> {
+    fn connect_elsewhere(
+        &mut self,
+        peer: SocketAddr,
+        registry: &Registry,
+    ) -> Result<(), PublishCause> {
         match is_of_this_device(peer) {
             Ok(false) => self.connect(peer, registry),
-            Ok(true) => Err(Cause::LeadsToThisDevice),
+            Ok(true) => Err(PublishCause::LeadsToThisDevice),
             Err(error) => Err(why_not_made(&error)),
         }
     }
 
     /// Writes what the kernel takes, once the connection is made.
-    fn flush(&mut self) -> Option<Report> {
-        let link = self.link.as_mut().filter(|link| link.state != State::Connecting)?;
+    fn flush(&mut self) -> Option<PublishReport> {
+        let link = self.link.as_mut().filter(|link| link.state != LinkState::Connecting)?;
         let error = link.connection.flush().err()?;
         Some(self.fail(&error))
     }
 
     /// Lets go of a connection that was made and is broken.
-    fn fail(&mut self, error: &io::Error) -> Report {
+    fn fail(&mut self, error: &io::Error) -> PublishReport {
         self.link = None;
         failed(match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-                Cause::ConnectionReset
+                PublishCause::ConnectionReset
             }
-            ErrorKind::TimedOut => Cause::ConnectionSilent,
-            _ => Cause::ConnectionBroken(error.into()),
+            ErrorKind::TimedOut => PublishCause::ConnectionSilent,
+            _ => PublishCause::ConnectionBroken(error.into()),
         })
     }
 }
 
-fn failed(cause: Cause) -> Report {
-    Report::Failed(cause.into())
+fn failed(cause: PublishCause) -> PublishReport {
+    PublishReport::Failed(cause.into())
 }
 
-fn why_not_made(error: &io::Error) -> Cause {
+fn why_not_made(error: &io::Error) -> PublishCause {
     match error.kind() {
-        ErrorKind::ConnectionRefused => Cause::ConnectionRefused,
-        ErrorKind::TimedOut => Cause::ConnectionTimedOut,
-        _ => Cause::Unreachable(error.into()),
+        ErrorKind::ConnectionRefused => PublishCause::ConnectionRefused,
+        ErrorKind::TimedOut => PublishCause::ConnectionTimedOut,
+        _ => PublishCause::Unreachable(error.into()),
     }
 }
 

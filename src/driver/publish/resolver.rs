@@ -16,11 +16,11 @@ use std::thread;
 use mio::Waker;
 
 use crate::foreign::Foreign;
-use crate::publish::{Cause, Failure, MAX_ADDRESSES};
+use crate::publish::{MAX_ADDRESSES, PublishCause, PublishFailure};
 
 const REASON_MAX_CHARS: usize = 200;
 
-type Resolved = Result<Vec<IpAddr>, Failure>;
+type Resolved = Result<Vec<IpAddr>, PublishFailure>;
 
 /// The lookups of one target: at most one thread at a time.
 pub struct Resolver {
@@ -46,7 +46,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The system starts no thread, or a lookup of another name that was given up has not returned.
-    pub fn start(&mut self, name: String) -> Result<(), Failure> {
+    pub fn start(&mut self, name: String) -> Result<(), PublishFailure> {
         self.start_with(name, look_up)
     }
 
@@ -70,7 +70,7 @@ impl Resolver {
         &mut self,
         name: String,
         look_up: impl FnOnce(&str) -> Resolved + Send + 'static,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), PublishFailure> {
         self.give_up();
         match &mut self.lookup {
             Some(lookup) if lookup.name == name => lookup.is_wanted = true,
@@ -92,8 +92,11 @@ impl Resolver {
     }
 }
 
-fn unresolved(reason: &str) -> Failure {
-    Failure { cause: Cause::NameUnknown, words: Foreign::new(reason, REASON_MAX_CHARS) }
+fn unresolved(reason: &str) -> PublishFailure {
+    PublishFailure {
+        cause: PublishCause::NameUnknown,
+        words: Foreign::new(reason, REASON_MAX_CHARS),
+    }
 }
 
 /// Blocks for as long as the system's resolver does. The best address is first.
@@ -141,7 +144,7 @@ mod tests {
     }
 
     /// Starts a lookup that returns when it is sent a result.
-    fn start(resolver: &mut Resolver, name: &str) -> Result<Sender<Resolved>, Failure> {
+    fn start(resolver: &mut Resolver, name: &str) -> Result<Sender<Resolved>, PublishFailure> {
         let (sender, results) = channel();
         let look_up = move |_: &str| results.recv_timeout(LIMIT).unwrap();
         resolver.start_with(name.into(), look_up).map(|()| sender)

@@ -1,6 +1,6 @@
 //! The client's side: one request and its response, on one TCP connection of its own.
 //!
-//! The caller connects, sends [`Request::to_bytes`], and tells an [`Exchange`] what comes back and
+//! The caller connects, sends [`ClientRequest::to_bytes`], and tells an [`Exchange`] what comes back and
 //! what time it is, until [`Exchange::poll_timeout`] is `None`: then there is an outcome, and the
 //! connection can be dropped.
 //!
@@ -40,7 +40,7 @@ pub const RESPONSE_BODY_TIME: Duration = Duration::from_secs(5);
 
 /// A request with any method but HEAD, whose response an [`Exchange`] would read wrongly.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct ClientRequest<'a> {
     pub method: Method,
     pub url: &'a Url,
     /// Beside Host, User-Agent, Connection and Content-Length, in the order they are sent. Control
@@ -52,15 +52,15 @@ pub struct Request<'a> {
 /// From a request to the outcome. See the [module](self) for the contract.
 #[derive(Debug)]
 pub struct Exchange {
-    phase: Phase,
+    phase: ExchangePhase,
     deadline: Instant,
     head: Option<ResponseHead>,
-    outcome: Option<Result<Response, ExchangeError>>,
+    outcome: Option<Result<ClientResponse, ExchangeError>>,
 }
 
 /// One final response, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
+pub struct ClientResponse {
     pub head: ResponseHead,
     /// At most [`BODY_MAX_BYTES`], free of chunks.
     pub body: Vec<u8>,
@@ -99,13 +99,13 @@ pub enum ExchangeError {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ExchangePhase {
     Head { lines: LineReader, interim_count: usize },
     Body(BodyReader),
     Over,
 }
 
-impl Request<'_> {
+impl ClientRequest<'_> {
     /// The whole request, for a connection that serves it alone.
     pub fn to_bytes(&self) -> Bytes {
         debug_assert!(self.method != Method::Head, "a response without the body that it announces");
@@ -136,7 +136,7 @@ impl Exchange {
     /// The request is sent at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
-            phase: Phase::Head { lines: LineReader::for_head(), interim_count: 0 },
+            phase: ExchangePhase::Head { lines: LineReader::for_head(), interim_count: 0 },
             deadline: now + RESPONSE_HEAD_TIME,
             head: None,
             outcome: None,
@@ -155,9 +155,9 @@ impl Exchange {
     /// The peer sends no more, or the connection is gone. Ignored once it is over.
     pub fn closed(&mut self) {
         match &mut self.phase {
-            Phase::Over => {}
-            Phase::Head { .. } => self.fail(ExchangeError::Closed),
-            Phase::Body(reader) => match reader.take_body_at_close() {
+            ExchangePhase::Over => {}
+            ExchangePhase::Head { .. } => self.fail(ExchangeError::Closed),
+            ExchangePhase::Body(reader) => match reader.take_body_at_close() {
                 Some(body) => self.finish(body),
                 None => self.fail(ExchangeError::Closed),
             },
@@ -170,15 +170,15 @@ impl Exchange {
             return;
         }
         match self.phase {
-            Phase::Over => {}
-            Phase::Head { .. } => self.fail(ExchangeError::HeadLate),
-            Phase::Body(_) => self.fail(ExchangeError::BodyLate),
+            ExchangePhase::Over => {}
+            ExchangePhase::Head { .. } => self.fail(ExchangeError::HeadLate),
+            ExchangePhase::Body(_) => self.fail(ExchangeError::BodyLate),
         }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` once it is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!matches!(self.phase, Phase::Over)).then_some(self.deadline)
+        (!matches!(self.phase, ExchangePhase::Over)).then_some(self.deadline)
     }
 
     /// The final response's head, as soon as it is complete, and whatever becomes of the body: a
@@ -188,13 +188,13 @@ impl Exchange {
     }
 
     /// How it ended: given once, when it is over.
-    pub fn take_outcome(&mut self) -> Option<Result<Response, ExchangeError>> {
+    pub fn take_outcome(&mut self) -> Option<Result<ClientResponse, ExchangeError>> {
         self.outcome.take()
     }
 
     /// Returns the body once it is whole.
     fn read(&mut self, now: Instant, mut bytes: &[u8]) -> Result<Option<Vec<u8>>, ExchangeError> {
-        while let Phase::Head { lines, interim_count } = &mut self.phase {
+        while let ExchangePhase::Head { lines, interim_count } = &mut self.phase {
             let Some(rest) = lines.read(bytes)? else {
                 return Ok(None);
             };
@@ -211,24 +211,24 @@ impl Exchange {
                 }
                 _ => {
                     let head = self.head.insert(head);
-                    self.phase = Phase::Body(BodyReader::new(head)?);
+                    self.phase = ExchangePhase::Body(BodyReader::new(head)?);
                     self.deadline = now + RESPONSE_BODY_TIME;
                 }
             }
         }
         match &mut self.phase {
-            Phase::Body(reader) => reader.read(bytes),
+            ExchangePhase::Body(reader) => reader.read(bytes),
             _ => Ok(None),
         }
     }
 
     fn finish(&mut self, body: Vec<u8>) {
-        self.phase = Phase::Over;
-        self.outcome = self.head.clone().map(|head| Ok(Response { head, body }));
+        self.phase = ExchangePhase::Over;
+        self.outcome = self.head.clone().map(|head| Ok(ClientResponse { head, body }));
     }
 
     fn fail(&mut self, error: ExchangeError) {
-        self.phase = Phase::Over;
+        self.phase = ExchangePhase::Over;
         self.outcome = Some(Err(error));
     }
 }

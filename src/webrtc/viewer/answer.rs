@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use str0m::RtcError;
 
-use super::{Connection, Viewer, ice, transport};
+use super::{Viewer, ViewerConnection, ice, transport};
 use crate::containment::contain;
-use crate::sdp::offer::{Format, Offer, OfferError};
+use crate::sdp::offer::{Offer, OfferError, PayloadFormat};
 use crate::webrtc::config::{self, LocalParameters};
 use crate::webrtc::local_side::LocalSide;
 use crate::webrtc::playout_delay;
@@ -30,7 +30,7 @@ impl Viewer {
     }
 
     fn build(offer: &Offer, local: LocalParameters, now: Instant) -> Result<Viewer, OfferError> {
-        let Format { codec, payload_type, rtx, .. } = offer.format;
+        let PayloadFormat { codec, payload_type, rtx, .. } = offer.format;
         let params = config::payload_params(codec, payload_type, rtx);
         let playout_delay = offer.playout_delay.map(|it| (it.number, playout_delay::none()));
         let is_ice_lite = !offer.peer.is_checkable();
@@ -41,7 +41,7 @@ impl Viewer {
         let is_dtls_client = transport::set_peer(&mut rtc, &offer.peer, false).map_err(failed)?;
         let format = transport::declare_media(&mut rtc, &local, payload_type, rtx);
         transport::declare_stream(&mut rtc, &format);
-        let connection = Connection {
+        let connection = ViewerConnection {
             codec,
             format,
             local: LocalSide { is_dtls_client, is_ice_lite, ..ice::local_side(&mut rtc, &local) },

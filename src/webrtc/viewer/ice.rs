@@ -11,10 +11,10 @@ use super::{Viewer, receive};
 use crate::sdp::ice::CHECKED_UFRAG_BYTES;
 use crate::webrtc::AddressPair;
 use crate::webrtc::config::LocalParameters;
-use crate::webrtc::effect::Effect;
-use crate::webrtc::learnt_addresses::Admission;
+use crate::webrtc::effect::ViewerEffect;
+use crate::webrtc::learnt_addresses::AddressVerdict;
 use crate::webrtc::local_side::{Candidates, LocalSide};
-use crate::webrtc::state::State;
+use crate::webrtc::state::ViewerState;
 
 impl Viewer {
     /// Whether a STUN message is for this viewer and authentic: by its integrity (RFC 8489, section
@@ -32,13 +32,13 @@ impl Viewer {
     /// time, and new ones now and then.
     pub fn admits_address(&mut self, now: Instant, remote: SocketAddr) -> bool {
         match self.learnt_addresses.admit(now, remote, self.remote()) {
-            Admission::Known | Admission::New(None) => true,
-            Admission::New(Some(dropped)) => {
-                self.effects.push(Effect::AddressDropped(dropped));
+            AddressVerdict::Known | AddressVerdict::New(None) => true,
+            AddressVerdict::New(Some(dropped)) => {
+                self.effects.push(ViewerEffect::AddressDropped(dropped));
                 self.discard_candidate(now, dropped);
                 true
             }
-            Admission::TooMany => false,
+            AddressVerdict::TooMany => false,
         }
     }
 
@@ -61,9 +61,9 @@ impl Viewer {
     /// Takes in a STUN message that it authenticates.
     pub fn handle_stun(&mut self, now: Instant, pair: AddressPair, message: &[u8]) {
         let interrupted = self.activity.note_stun(now, pair);
-        if interrupted && self.state == State::Live {
+        if interrupted && self.state == ViewerState::Live {
             // More was lost than can be resent, and Chromium would ask after 3 s only.
-            self.effects.push(Effect::KeyframeRequested);
+            self.effects.push(ViewerEffect::KeyframeRequested);
         }
         self.wake(now);
         // Our end of the pair that media went through is gone. The browser will nominate another,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::{Input, Rtc, RtcError};
 
-use super::{Connection, Viewer, ice, transport};
+use super::{Viewer, ViewerConnection, ice, transport};
 use crate::containment::contain;
 use crate::media::Codec;
 use crate::sdp::h264_profile::Profile;
@@ -119,7 +119,7 @@ impl Invitation {
             let candidate = ice::remote_candidate(*address, *priority, "host");
             rtc.add_remote_candidate(candidate.map_err(failed)?);
         }
-        let connection = Connection {
+        let connection = ViewerConnection {
             rtc,
             codec,
             format,

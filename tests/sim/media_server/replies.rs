@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ballcast::http::Url;
-use ballcast::publish::Cause;
+use ballcast::publish::PublishCause;
 
 use super::reply::Response;
 use super::{Head, MediaServer, Reply, Request, SECRET_MARK, Told};
@@ -307,7 +307,7 @@ impl MediaServer {
                 let cut = bytes[..self.rng.usize(..bytes.len())].to_vec();
                 let end = match self.rng.bool() {
                     true => Told::Ended,
-                    false => Told::Failed(Cause::ConnectionReset.into()),
+                    false => Told::Failed(PublishCause::ConnectionReset.into()),
                 };
                 let told = vec![(wait, Told::Bytes(cut)), (wait, end)];
                 Reply { told: told.into_iter().filter(|it| !is_empty(&it.1)).collect(), head }

@@ -28,11 +28,12 @@ impl Rules {
         if known != stream {
             return;
         }
-        if self.feed.as_ref().is_some_and(|feed| feed.passes_on()) {
+        if self.source.as_ref().is_some_and(|source| source.passes_on()) {
             // The answer is the group, if it is kept, and was not given just now.
             let lately =
                 self.last_keyframe.get(&viewer).is_some_and(|at| now < *at + GROUP_INTERVAL);
-            let kept = self.feed.as_ref().is_some_and(|feed| feed.group_kept_since(now).is_some());
+            let kept =
+                self.source.as_ref().is_some_and(|source| source.group_kept_since(now).is_some());
             if lately || !kept || codec != Codec::H264 {
                 return;
             }
@@ -53,13 +54,13 @@ impl Rules {
     /// and pictures take turns, or for requests, of which two per second are granted.
     pub fn forced_keyframe(&mut self, codec: Codec, now: Instant) -> RuleResult {
         self.forced_keyframes.push((codec, now));
-        let period = if self.feed.is_some() { WORDS_PERIOD } else { self.period };
+        let period = if self.source.is_some() { WORDS_PERIOD } else { self.period };
         let margin = WINDOW + period * 2;
         let joins = self.connected_at.values().filter(|at| **at + margin > now).count();
-        let turns = self.feed.iter().flat_map(|feed| &feed.begun_again);
+        let turns = self.source.iter().flat_map(|source| &source.begun_again);
         let joins = joins + turns.filter(|at| **at + margin > now).count();
         // One more may be left of a turn when nobody watched.
-        let joins = joins + usize::from(self.feed.is_some());
+        let joins = joins + usize::from(self.source.is_some());
         let forced = self.forced_since(codec, now - WINDOW);
         rule!(forced <= 2 + joins, "L2: {forced} key frames in a second, with {joins} joins");
         Ok(())
@@ -78,11 +79,11 @@ impl Rules {
 
     /// The limits of time of key frames.
     pub(super) fn check_keyframes(&self, now: Instant) -> RuleResult {
-        let Some(feed) = &self.feed else { return self.check_keyframes_of_clock(now) };
-        if feed.passes_on() {
-            let Some(kept_since) = feed.group_kept_since(now) else { return Ok(()) };
+        let Some(source) = &self.source else { return self.check_keyframes_of_clock(now) };
+        if source.passes_on() {
+            let Some(kept_since) = source.group_kept_since(now) else { return Ok(()) };
             let later =
-                |since: Instant| since.max(kept_since).max(feed.changed_at().unwrap_or(since));
+                |since: Instant| since.max(kept_since).max(source.changed_at().unwrap_or(since));
             for (viewer, since) in &self.awaiting_first_keyframe {
                 let waits = now.saturating_duration_since(later(*since));
                 let is_h264 = self.codecs.get(viewer) == Some(&Codec::H264);
@@ -93,10 +94,10 @@ impl Rules {
                 let waits = now.saturating_duration_since(later(*since));
                 rule!(waits <= AT_ONCE, "L2: {viewer} waits {waits:?} for the group it asked for");
             }
-        } else if !feed.is_running() && !feed.failed_encode {
+        } else if !source.is_running() && !source.failed_encode {
             for (viewer, since) in &self.awaiting_first_keyframe {
                 // Who was there before waits for the next words.
-                let turned = feed.changed_at().filter(|at| *at >= *since);
+                let turned = source.changed_at().filter(|at| *at >= *since);
                 let turned = turned.max(self.excused_at);
                 let limit = turned.map_or(*since + AT_ONCE, |at| at + WORDS_PERIOD + AT_ONCE);
                 let limit = limit.max(*since + AT_ONCE);

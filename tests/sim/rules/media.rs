@@ -133,7 +133,7 @@ impl Rules {
         let last = self.streams.get(&ssrc).filter(|stream| stream.timestamp == timestamp);
         let Some(number) = frame.or(last.and_then(|stream| stream.frame)) else {
             // Parameter sets, of which the slices follow, or a picture that was cut off before its number.
-            rule!(self.feed.is_some(), "S1: media that belongs to no frame");
+            rule!(self.source.is_some(), "S1: media that belongs to no frame");
             return self.note_packet(packet, None, tally);
         };
         let frame = self.frames.get(&(number, codec)).copied();
@@ -238,7 +238,7 @@ impl Rules {
                 rule!(!stream.send_failed, "S2: a delta frame follows a failed send to {to}");
             }
         }
-        let most = if self.feed.is_some() { MAX_SINGLE_OF_GROUP } else { MAX_SINGLE };
+        let most = if self.source.is_some() { MAX_SINGLE_OF_GROUP } else { MAX_SINGLE };
         let Some(stream) = self.streams.get_mut(&ssrc) else { return Ok(()) };
         if begins && frame.is_some() {
             stream.send_failed = false;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ballcast::http::Url;
-use ballcast::publish::Command;
+use ballcast::publish::PublishCommand;
 use ballcast::server::stats::TargetStatistics;
 
 use super::{RuleResult, rule};
@@ -140,9 +140,14 @@ impl TargetRules {
     }
 
     /// The core wants something to be done to the connection.
-    pub fn executed(&mut self, now: Instant, command: &Command, tally: &mut Tally) -> RuleResult {
+    pub fn executed(
+        &mut self,
+        now: Instant,
+        command: &PublishCommand,
+        tally: &mut Tally,
+    ) -> RuleResult {
         match command {
-            Command::Resolve(name) => {
+            PublishCommand::Resolve(name) => {
                 let free = self.connection == Connection::Closed;
                 rule!(
                     free,
@@ -154,7 +159,7 @@ impl TargetRules {
                 rule!(name == expected, "S22: {name} is looked up, not {expected}");
                 self.connection = Connection::Resolving;
             }
-            Command::Connect(address) | Command::ConnectElsewhere(address) => {
+            PublishCommand::Connect(address) | PublishCommand::ConnectElsewhere(address) => {
                 let free = matches!(
                     self.connection,
                     Connection::Closed | Connection::Resolved | Connection::Failed
@@ -168,7 +173,7 @@ impl TargetRules {
                 let mut known = resolved.copied().chain(url.authority.name.parse().ok());
                 let is_known = known.any(|ip| ip == address.ip()) && address.port() == url.port();
                 rule!(is_known, "S22: connects to {address}, which is not of {}", url.authority);
-                let is_elsewhere = matches!(command, Command::ConnectElsewhere(_));
+                let is_elsewhere = matches!(command, PublishCommand::ConnectElsewhere(_));
                 let expected = self.is_elsewhere;
                 rule!(is_elsewhere == expected, "S26: elsewhere is {expected} for {address}");
                 let is_inside = match address.ip().to_canonical() {
@@ -178,13 +183,13 @@ impl TargetRules {
                 rule!(!is_inside, "S26: a redirect leads to {address}");
                 self.connection = Connection::Connecting;
             }
-            Command::Send(bytes) => {
+            PublishCommand::Send(bytes) => {
                 let open = self.connection == Connection::Open;
                 rule!(open, "S22: sends, and the connection is {:?}", self.connection);
                 self.connection = Connection::Sent;
                 self.check_secrets(bytes)?;
             }
-            Command::Close => {
+            PublishCommand::Close => {
                 self.connection = Connection::Closed;
                 self.closed_at = Some(now);
             }

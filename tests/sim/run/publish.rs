@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use ballcast::http::Url;
 use ballcast::media::Codec;
-use ballcast::publish::{Command, Event as PublishEvent, TargetId};
+use ballcast::publish::{PublishCommand, PublishEvent, TargetId};
 use ballcast::server::Input;
 
 use super::{Event, Run, Script};
-use crate::feed::Format;
 use crate::link::Arrival;
 use crate::media_server::{Head, MediaServer, Request, TargetOptions, Told};
 use crate::rules::publish::{INSPECTION_INTERVAL, TargetRules, check_text};
 use crate::rules::{RuleResult, rule};
+use crate::source::Format;
 use crate::tally::Happening;
 use crate::wire::{self, Wire};
 
@@ -68,7 +68,7 @@ impl Run {
     }
 
     /// The core wants something to be done to the connection to a media server.
-    pub(super) fn execute_publish(&mut self, id: TargetId, command: Command) -> RuleResult {
+    pub(super) fn execute_publish(&mut self, id: TargetId, command: PublishCommand) -> RuleResult {
         self.add_to_trace(&format!("{id:?} {command:?}"));
         let now = self.now;
         let Some(target) = self.publishing.get_mut(id.0) else {
@@ -76,19 +76,21 @@ impl Run {
         };
         target.rules.executed(now, &command, &mut self.tally)?;
         let next = match command {
-            Command::Resolve(name) => {
+            PublishCommand::Resolve(name) => {
                 target.connection += 1;
                 let told = target.server.resolve(&name, &mut self.tally);
                 told.map(|(wait, told)| (wait, Step::Told(told)))
             }
-            Command::Connect(address) | Command::ConnectElsewhere(address) => {
+            PublishCommand::Connect(address) | PublishCommand::ConnectElsewhere(address) => {
                 target.connection += 1;
                 (target.received, target.head, target.unread) = (0, None, 0);
                 let told = target.server.connect(now, address, &mut self.tally);
                 told.map(|(wait, told)| (wait, Step::Told(told)))
             }
-            Command::Send(bytes) => Some((Duration::from_millis(5), Step::Request(bytes.to_vec()))),
-            Command::Close => {
+            PublishCommand::Send(bytes) => {
+                Some((Duration::from_millis(5), Step::Request(bytes.to_vec())))
+            }
+            PublishCommand::Close => {
                 target.connection += 1;
                 None
             }
@@ -244,7 +246,7 @@ impl Run {
             let Some(removed) = removed else { continue };
             // What it decodes may be left of a session that the device has given up.
             let has_picture = shown.state == "live" && self.media_server_has_picture(index);
-            let is_h264 = self.options.feed.as_ref().is_some_and(|it| it.format == Format::H264);
+            let is_h264 = self.options.source.as_ref().is_some_and(|it| it.format == Format::H264);
             let target = &mut self.publishing[index];
             let may_turn = is_h264 && target.server.options.is_vp8;
             let rules = &mut target.rules;

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::feed::Event as FeedEvent;
 use ballcast::media::{Codec, Frame};
-use ballcast::publish::Event as PublishEvent;
+use ballcast::publish::PublishEvent;
 use ballcast::server::{ConnId, Input, Output};
+use ballcast::source::SourceEvent;
 use ballcast::work::steps_of;
 use is::stun::StunMessage;
 
-use super::feed::Pending;
+use super::source::Pending;
 use super::{Event, Run};
 use crate::crypto::{FINISHED, HELLO, REPLY};
-use crate::feed::stream::{DELTA, IDR};
 use crate::link::Arrival;
 use crate::rules::{Origin, RuleResult, SentFrame, rule};
+use crate::source::stream::{DELTA, IDR};
 use crate::tally::{Fault, Happening};
 use crate::viewer::Viewer;
 use crate::wire::{self, Wire};
@@ -133,7 +133,7 @@ impl Run {
             (_, Some((_, bytes))) => bytes,
             (Input::Datagram { contents, .. }, _) => contents.len() as u64,
             (Input::Publish(id, PublishEvent::Received(_)), _) => self.publishing[id.0].unread,
-            (Input::Feed(FeedEvent::Bytes(bytes)), _) => {
+            (Input::Source(SourceEvent::Bytes(bytes)), _) => {
                 most_steps += STREAM_STEPS;
                 STREAM_STEPS_PER_BYTE * bytes.len() as u64
             }
@@ -148,7 +148,7 @@ impl Run {
             steps <= most_steps + bytes,
             "S14: {steps} steps of work for an input of {bytes} bytes"
         );
-        self.check_feed_state()?;
+        self.check_source_state()?;
         if let Some((id, _)) = received
             && let Some(connection) = self.connections.get_mut(&id)
         {
@@ -197,14 +197,14 @@ impl Run {
                     self.keyframe_forced |= codec == Codec::H264;
                     self.rules.forced_keyframe(codec, self.now)?;
                 }
-                Output::Feed(command) => self.pending.push_back(Pending::Execute(command)),
+                Output::Source(command) => self.pending.push_back(Pending::Execute(command)),
                 Output::Publish(id, command) => self.execute_publish(id, command)?,
                 Output::KeepSession(id, session) => self.keep_session(id, session.as_ref())?,
                 Output::Encode { picture, captured, codecs, is_reported } => {
                     self.want_encode(picture, captured, codecs, is_reported)?;
                 }
                 Output::Capture(codecs) => {
-                    rule!(self.options.feed.is_none(), "S11: the ball, in place of a stream");
+                    rule!(self.options.source.is_none(), "S11: the ball, in place of a stream");
                     rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
                     capture = Some(codecs);
@@ -248,7 +248,7 @@ impl Run {
                 self.input(Input::CaptureFailed)?;
             }
         }
-        self.serve_feed()
+        self.serve_source()
     }
 
     /// Each codec's frame of a picture that was taken at this time.
@@ -273,7 +273,7 @@ impl Run {
                 Codec::Vp8 => (true, self.vp8_frame(huge)),
             };
             let last = self.last_encoded.insert(*codec, self.frames);
-            let previous = match self.options.feed {
+            let previous = match self.options.source {
                 Some(_) => last,
                 None => self.frames.checked_sub(1),
             };
@@ -293,7 +293,7 @@ impl Run {
         }
         // Pictures from outside may come so soon after each other that one has not left yet.
         let soon = before.is_some_and(|at| self.now < at + LEAVES_WITHIN);
-        if soon && self.options.feed.is_some() { Ok(()) } else { self.check_healthy_viewer() }
+        if soon && self.options.source.is_some() { Ok(()) } else { self.check_healthy_viewer() }
     }
 
     /// Whether it is a key frame, and its bytes.

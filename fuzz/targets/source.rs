@@ -1,6 +1,0 @@
-//! What a camera sends, through the decoder and the encoders. See `ballcast_fuzz::source`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    ballcast_fuzz::source::run(data);
-});

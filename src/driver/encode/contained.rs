@@ -1,0 +1,162 @@
+//! The containment of all foreign code that reads a source's pictures: decoders, converters, scalers
+//! and encoders.
+//!
+//! The driver reaches a [`EncodePictures`] through [`ContainedEncoder`] alone, so that whatever decoder or encoder a
+//! source calls is inside by construction. What panics there is one damaged picture: the call fails, and
+//! the source, with all its decoders and encoders, is made anew.
+
+use std::io;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::{EncodePictures, PictureError};
+use crate::containment::contain;
+use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
+
+/// A source whose panics are errors.
+pub struct ContainedEncoder<S> {
+    source: S,
+    renewals: u64,
+}
+
+impl<S: EncodePictures> ContainedEncoder<S> {
+    pub fn new(source: S) -> ContainedEncoder<S> {
+        ContainedEncoder { source, renewals: 0 }
+    }
+
+    /// How often the source has panicked, and was made anew.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
+    }
+
+    /// See [`EncodePictures::capture`].
+    pub fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        self.contain(|source| source.capture(now, wall)).map_err(io::Error::other)?
+    }
+
+    /// See [`EncodePictures::show`].
+    pub fn show(&mut self, picture: SourcePicture, captured: Instant) -> Result<(), PictureError> {
+        self.contain(|source| source.show(picture, captured))
+    }
+
+    /// See [`EncodePictures::encode`].
+    pub fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
+        self.contain(|source| source.encode(codec))?
+    }
+
+    /// See [`EncodePictures::snapshot`].
+    ///
+    /// # Errors
+    /// Also [`SnapshotError::Damaged`], if the source has panicked.
+    pub fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
+        let made = self.contain(|source| source.snapshot(width));
+        made.unwrap_or_else(|error| Err(SnapshotError::Damaged(error.damage)))
+    }
+
+    /// See [`EncodePictures::force_keyframe`].
+    pub fn force_keyframe(&mut self, codec: Codec) {
+        // A source that is made anew begins with a key frame.
+        let _ = self.contain(|source| source.force_keyframe(codec));
+    }
+
+    /// Calls the source. After a panic, another takes its place.
+    fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> Result<T, PictureError> {
+        contain(|| call(&mut self.source)).map_err(|message| {
+            self.renewals += 1;
+            let renewed = self.source.renewed();
+            let broken = std::mem::replace(&mut self.source, renewed);
+            // What it has left behind may not even be freed.
+            let _ = contain(|| drop(broken));
+            PictureError::new(Damage::Panic, format_args!("panic: {message}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Colour, Picture, Size};
+
+    const SIZE: Size = Size { width: 64, height: 48 };
+
+    /// Panics in its first call and all that follow, and again when it is freed.
+    struct Fragile {
+        name: &'static str,
+        is_new: bool,
+        is_broken: bool,
+    }
+
+    impl Fragile {
+        fn touch(&mut self) {
+            self.is_broken |= !self.is_new;
+            assert!(!self.is_broken, "a planted\npanic");
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            assert!(!self.is_broken, "a planted panic in drop");
+        }
+    }
+
+    impl EncodePictures for Fragile {
+        fn renewed(&self) -> Fragile {
+            Fragile { name: self.name, is_new: true, is_broken: false }
+        }
+
+        fn capture(&mut self, _: Instant, _: SystemTime) -> io::Result<()> {
+            self.touch();
+            Ok(())
+        }
+
+        fn show(&mut self, _: SourcePicture, _: Instant) {
+            self.touch();
+        }
+
+        fn encode(&mut self, _: Codec) -> Result<Frame, PictureError> {
+            self.touch();
+            Ok(Frame::h264(vec![0, 0, 0, 1, 0x65], Instant::now()))
+        }
+
+        fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {
+            self.touch();
+            Ok(Bytes::new())
+        }
+
+        fn force_keyframe(&mut self, _: Codec) {
+            self.touch();
+        }
+    }
+
+    #[test]
+    fn a_panic_in_any_call_is_an_error_after_which_the_source_is_another() {
+        type Call = fn(&mut ContainedEncoder<Fragile>) -> Option<String>;
+        let calls: [Call; 5] = [
+            |source| source.capture(Instant::now(), SystemTime::now()).err().map(|e| e.to_string()),
+            |source| {
+                let picture = SourcePicture::Picture(Picture::filled(SIZE, Colour::BLACK));
+                source.show(picture, Instant::now()).err().map(|e| e.to_string())
+            },
+            |source| source.encode(Codec::H264).err().map(|e| e.to_string()),
+            |source| source.snapshot(None).err().map(|e| format!("{e:?}")),
+            |source| {
+                source.force_keyframe(Codec::H264);
+                (source.renewals == 0).then(String::new)
+            },
+        ];
+        for (index, call) in calls.into_iter().enumerate() {
+            let fragile = Fragile { name: "its settings", is_new: false, is_broken: false };
+            let mut source = ContainedEncoder::new(fragile);
+            let failure = call(&mut source);
+            match index {
+                0..=2 => assert_eq!(failure.as_deref(), Some("panic: a planted panic")),
+                3 => assert_eq!(failure.as_deref(), Some("Damaged(Panic)")),
+                _ => assert_eq!(failure, None),
+            }
+            assert_eq!((source.renewals(), source.source.name), (1, "its settings"));
+            assert_eq!(call(&mut source), None, "the next picture is a good one");
+            assert_eq!(source.renewals(), 1);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Key frames of H.264 to pictures, with openh264's decoder, for files of a stream that is encoded
+//! already.
+//!
+//! The decoder is C++, and a panic is not the worst that it can do. Its bytes are those of the source
+//! that the operator has named, never of the network, and the parser has bounded their size and has
+//! found the parameter sets to be what browsers decode.
+
+use std::io;
+
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
+
+use crate::media::h264::{NAL_SPS, nal_units};
+use crate::media::{Picture, Samples, Size};
+use crate::source::parse::Sps;
+
+const PIXELS_MAX: usize = 3840 * 2160;
+
+/// The picture of a key frame, which has its parameter sets in front. Of an odd number of columns or
+/// rows, the last is left out.
+///
+/// # Errors
+/// It is damaged, or of a kind that the decoder does not decode.
+pub fn decode(keyframe: &[u8]) -> io::Result<Picture> {
+    let failed = |what: &str| io::Error::other(format!("H.264: {what}"));
+    let sps = nal_units(keyframe).find(|unit| unit[0] & 0x1f == NAL_SPS).and_then(Sps::parse);
+    let format = sps.ok_or_else(|| failed("no parameter sets"))?.pixel_format();
+    // One for each: it keeps the memory of its pictures.
+    let mut decoder = Decoder::new().map_err(io::Error::other)?;
+    let decoded = decoder.decode(keyframe).map_err(io::Error::other)?;
+    let decoded = decoded.ok_or_else(|| failed("no picture"))?;
+    let (width, height) = decoded.dimensions();
+    let size = Size { width: width & !1, height: height & !1 };
+    if size.width == 0 || size.height == 0 || size.width * size.height > PIXELS_MAX {
+        return Err(failed("no picture of a size that is shown"));
+    }
+    let strides = decoded.strides();
+    let plane = |samples: &[u8], stride: usize, width: usize, height: usize| {
+        let rows = samples.chunks(stride).take(height);
+        rows.flat_map(|row| &row[..width]).copied().collect::<Vec<u8>>()
+    };
+    let (half_width, half_height) = (size.width / 2, size.height / 2);
+    let planes = [
+        plane(decoded.y(), strides.0, size.width, size.height),
+        plane(decoded.u(), strides.1, half_width, half_height),
+        plane(decoded.v(), strides.2, half_width, half_height),
+    ];
+    if planes.each_ref().map(Vec::len) != format.layout.plane_bytes(size) {
+        return Err(failed("its picture lacks rows"));
+    }
+    Ok(Samples { size, format, planes }.into_picture())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::driver::encode::codec::{Quality, encoder};
+    use crate::media::{Ball, Codec, Colour};
+
+    /// A key frame of the ball, and what it shows.
+    fn keyframe(size: Size) -> (Vec<u8>, Picture) {
+        let mut picture = Picture::filled(size, Colour::BLACK);
+        Ball::new(size).draw(&mut picture);
+        let mut encoder = encoder(Codec::H264, 30, Quality::Constant).unwrap();
+        let frame = encoder.encode(&picture, Instant::now()).unwrap();
+        (frame.data().to_vec(), picture)
+    }
+
+    #[test]
+    fn a_key_frame_shows_what_was_encoded() {
+        for (width, height) in [(640, 480), (320, 242), (130, 98), (1280, 720)] {
+            let size = Size { width, height };
+            let (frame, picture) = keyframe(size);
+            let decoded = decode(&frame).unwrap();
+            assert_eq!(decoded.size(), size);
+            for (is, should) in
+                [(&decoded.y, &picture.y), (&decoded.u, &picture.u), (&decoded.v, &picture.v)]
+            {
+                let mut pairs = is.samples.iter().zip(&should.samples);
+                assert!(pairs.all(|(is, should)| is.abs_diff(*should) <= 12), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_an_error() {
+        let (frame, _) = keyframe(Size { width: 320, height: 240 });
+        for length in [0, 5, 40, frame.len() / 2] {
+            assert!(decode(&frame[..length]).is_err(), "{length} of {}", frame.len());
+        }
+    }
+
+    #[test]
+    fn the_smallest_picture_is_encoded_and_decoded() {
+        let (frame, _) = keyframe(Size { width: 64, height: 64 });
+        assert!(decode(&frame).is_ok());
+        let small = |width, height| {
+            let picture = Picture::filled(Size { width, height }, Colour::GREEN);
+            encoder(Codec::H264, 30, Quality::Constant).unwrap().encode(&picture, Instant::now())
+        };
+        assert!(decode(small(16, 16).unwrap().data()).is_ok());
+        assert!(small(14, 16).is_err() && small(16, 14).is_err(), "as the parser has it");
+    }
+}

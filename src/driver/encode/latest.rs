@@ -1,0 +1,95 @@
+//! The picture that was taken last, checked and decoded when that is first needed: without viewers it
+//! never is.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{PictureError, decode_h264, jpeg};
+use crate::media::{Damage, Frame, Picture, Samples, Size, SourcePicture};
+use crate::source::parse::check_jpeg;
+
+pub struct Latest {
+    picture: Option<Picture>,
+    origin: Undecoded,
+    pub captured: Instant,
+}
+
+/// What the picture is made from.
+enum Undecoded {
+    Nothing,
+    Samples(Samples),
+    Keyframe(Frame),
+    /// It is kept: whoever asks for a file is given it.
+    Jpeg {
+        file: Bytes,
+        size: Size,
+        is_whole: bool,
+    },
+}
+
+impl Latest {
+    pub fn new(picture: SourcePicture, captured: Instant) -> Latest {
+        let (picture, origin) = match picture {
+            SourcePicture::Picture(picture) => (Some(picture), Undecoded::Nothing),
+            SourcePicture::Samples(samples) => (None, Undecoded::Samples(samples)),
+            SourcePicture::Keyframe(frame) => (None, Undecoded::Keyframe(frame)),
+            SourcePicture::Jpeg(jpeg) => {
+                let file = jpeg.data.into();
+                (None, Undecoded::Jpeg { file, size: jpeg.size, is_whole: false })
+            }
+        };
+        Latest { picture, origin, captured }
+    }
+
+    /// Finds out whether a JPEG file is whole, unless that is known. Viewers of the file would see what
+    /// is missing in grey.
+    pub fn check(&mut self) -> Result<(), PictureError> {
+        if let Undecoded::Jpeg { file, is_whole, .. } = &mut self.origin
+            && !*is_whole
+        {
+            let failed = |fault| PictureError::new(Damage::Decode, format_args!("JPEG: {fault}"));
+            check_jpeg(file).map_err(failed)?;
+            *is_whole = true;
+        }
+        Ok(())
+    }
+
+    /// Decodes the picture, unless it is decoded.
+    pub fn decode(&mut self) -> Result<(), PictureError> {
+        if self.picture.is_some() {
+            return Ok(());
+        }
+        self.check()?;
+        self.picture = match std::mem::replace(&mut self.origin, Undecoded::Nothing) {
+            Undecoded::Nothing => None,
+            Undecoded::Samples(samples) => Some(samples.into_picture()),
+            Undecoded::Keyframe(frame) => {
+                let failed = |error| PictureError::new(Damage::DecodeKeyframe, error);
+                Some(decode_h264::decode(frame.data()).map_err(failed)?)
+            }
+            Undecoded::Jpeg { file, size, is_whole } => {
+                let failed = |error| PictureError::new(Damage::Decode, error);
+                let picture = jpeg::decode(&file).map_err(failed)?;
+                self.origin = Undecoded::Jpeg { file, size, is_whole };
+                Some(picture)
+            }
+        };
+        Ok(())
+    }
+
+    /// The picture, if it is decoded.
+    pub fn picture(&self) -> Option<&Picture> {
+        self.picture.as_ref()
+    }
+
+    pub fn into_picture(self) -> Option<Picture> {
+        self.picture
+    }
+
+    /// The camera's own file, if it is as wide as is asked for.
+    pub fn file(&self, width: Option<usize>) -> Option<Bytes> {
+        let Undecoded::Jpeg { file, size, .. } = &self.origin else { return None };
+        width.is_none_or(|width| width == size.width).then(|| file.clone())
+    }
+}

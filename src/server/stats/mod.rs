@@ -1,0 +1,357 @@
+//! What `/stats` tells: a plain struct, and its JSON.
+
+pub mod metrics;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::foreign::Foreign;
+use crate::media::Frame;
+use crate::publish::{PublisherStatus, TargetId};
+use crate::refusal::Reason;
+use crate::server::publish::TargetEntry;
+use crate::server::viewers::ViewerEntry;
+use crate::server::{Server, limits::admission};
+use crate::source::parse::{self, Info, StreamFormat};
+use crate::source::{NoSignal, Source};
+use crate::webrtc::viewer::Viewer;
+use crate::webrtc::{EndReason, Reception, ViewerCounters, ViewerId};
+
+/// What has been counted since the start.
+#[derive(Debug, Default, Clone)]
+pub struct Counters {
+    /// Encoded frames, those of each codec.
+    pub frames: u64,
+    pub keyframes: u64,
+    /// Pictures that were due, or came, while another was being encoded.
+    pub frames_left_out: u64,
+    /// Pictures that could not be decoded or encoded.
+    pub pictures_damaged: u64,
+    /// Time for rendering and encoding.
+    pub encode_total: Duration,
+    pub encode_max: Duration,
+    pub jpegs_made: u64,
+    /// Answers with one picture, and pictures of streams.
+    pub snapshots_sent: u64,
+    pub mjpeg_parts_sent: u64,
+    /// Viewers that have connected.
+    pub viewers_served: u64,
+    pub datagrams_dropped: u64,
+    pub transmits_failed: u64,
+    pub refusals: BTreeMap<Reason, u64>,
+    /// Viewers that have ended, by why.
+    pub ended: BTreeMap<EndReason, u64>,
+    /// What they were sent.
+    pub sent_to_ended: ViewerCounters,
+}
+
+impl Counters {
+    pub fn count_frame(&mut self, frame: &Frame) {
+        self.frames += 1;
+        self.keyframes += u64::from(frame.is_keyframe());
+        self.encode_total += frame.cost;
+        self.encode_max = self.encode_max.max(frame.cost);
+    }
+
+    pub fn count_end(&mut self, reason: EndReason, sent: ViewerCounters) {
+        *self.ended.entry(reason).or_default() += 1;
+        self.sent_to_ended += sent;
+    }
+
+    pub fn count_refusal(&mut self, reason: Reason) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+}
+
+/// Who may read the statistics, and with that the words of others: of a command, a media server, a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// There is no token.
+    Everybody,
+    TokenHolders,
+}
+
+/// The state of everything at one moment.
+#[derive(Debug)]
+pub struct Statistics {
+    pub uptime: Duration,
+    pub stamped: bool,
+    /// Of the ball, if it is the source.
+    pub frames_per_second: Option<u32>,
+    pub counters: Counters,
+    /// What all viewers that have asked were sent, also those that have ended.
+    pub sent: ViewerCounters,
+    /// Why there is no picture, if there is none.
+    pub problem: Option<String>,
+    pub viewers: Vec<ViewerStatistics>,
+    pub connections: usize,
+    /// Connections with a stream of pictures.
+    pub mjpeg_clients: usize,
+    /// The stream from outside, if there is one.
+    pub source: Option<SourceStatistics>,
+    /// The media servers that are published to.
+    pub targets: Vec<TargetStatistics>,
+}
+
+#[derive(Debug)]
+pub struct SourceStatistics {
+    /// See [`source::Status::name`](crate::source::SourceStatus::name).
+    pub state: &'static str,
+    /// Why there is nothing to show.
+    pub missing: Option<NoSignal>,
+    pub info: Info,
+    /// From one picture to the next, and from one key frame to the next.
+    pub period: Option<Duration>,
+    pub group_length: Option<Duration>,
+    pub counters: parse::ParserCounters,
+    /// Pictures that came whole, and could not be decoded or encoded.
+    pub undecodable: u64,
+    pub restarts: u64,
+}
+
+impl SourceStatistics {
+    fn new(source: &Source, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
+        let mut missing = source.missing(now);
+        if readers == Readers::Everybody
+            && let Some(missing) = &mut missing
+        {
+            missing.detail = None;
+        }
+        SourceStatistics {
+            state: source.status().name(),
+            missing,
+            info: source.info().clone(),
+            period: source.period(),
+            group_length: source.group_length(),
+            counters: source.counters(),
+            undecodable,
+            restarts: source.restarts(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let SourceStatistics { info, counters, missing, .. } = self;
+        let retry_in = missing.as_ref().and_then(|missing| missing.retry_in);
+        json!({
+            "state": self.state,
+            "sentence": missing.as_ref().map(|missing| &missing.sentence),
+            "detail": missing.as_ref().and_then(|missing| missing.detail.as_ref()),
+            "missing_s": missing.as_ref().map(|missing| missing.duration.as_secs_f64()),
+            "retry_in_s": retry_in.map(|wait| wait.as_secs_f64()),
+            "format": info.format.map(StreamFormat::name),
+            "size": info.size.map(|size| size.to_string()),
+            "frames_per_second": self.period.map(|period| 1.0 / period.as_secs_f64()),
+            "group_s": self.group_length.map(|length| length.as_secs_f64()),
+            "frames_in": counters.items,
+            "bytes_in": counters.bytes,
+            "frames_skipped": counters.skipped,
+            "frames_damaged": counters.damaged + counters.oversized + self.undecodable,
+            "restarts": self.restarts,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct TargetStatistics {
+    /// Host and port, or the place on the command line, from 1, where everybody may read this.
+    pub server: String,
+    /// See [`publish::Status`](crate::publish::PublisherStatus).
+    pub state: &'static str,
+    pub live: Option<Duration>,
+    /// Why it has no picture: sentences in our own words, and with those of others, if there may be any.
+    pub sentence: Option<String>,
+    pub detail: Option<String>,
+    pub retry_in: Option<Duration>,
+    /// Sessions that were live, and what was sent in all of them.
+    pub sessions: u64,
+    pub counters: ViewerCounters,
+    /// Of the session that is live.
+    pub reception: Reception,
+}
+
+impl TargetStatistics {
+    fn new(
+        id: TargetId,
+        entry: &TargetEntry,
+        viewer: Option<&Viewer>,
+        readers: Readers,
+        now: Instant,
+    ) -> TargetStatistics {
+        let PublisherStatus { state, live_since, problem, retry_at } = entry.publisher.status();
+        let server = match readers {
+            Readers::Everybody => format!("media server {}", id.0 + 1),
+            Readers::TokenHolders => entry.name(),
+        };
+        let sentence = |why: String| format!("{server} has no picture: {why}.");
+        let detail = problem.as_ref().filter(|_| readers == Readers::TokenHolders);
+        let mut counters = entry.sent;
+        counters += viewer.map(|viewer| viewer.stream().counters).unwrap_or_default();
+        TargetStatistics {
+            state,
+            live: live_since.map(|since| now.saturating_duration_since(since)),
+            detail: detail.map(|problem| sentence(problem.detail())),
+            sentence: problem.map(|problem| sentence(problem.cause.to_string())),
+            server,
+            retry_in: retry_at.map(|at| at.saturating_duration_since(now)),
+            sessions: entry.publisher.sessions,
+            counters,
+            reception: viewer.map(|viewer| viewer.stream().reception).unwrap_or_default(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let TargetStatistics { server, counters, reception, .. } = self;
+        json!({
+            "server": server,
+            "state": self.state,
+            "live_s": self.live.map(|live| live.as_secs_f64()),
+            "sentence": self.sentence,
+            "detail": self.detail,
+            "retry_in_s": self.retry_in.map(|wait| wait.as_secs_f64()),
+            "sessions": self.sessions,
+            "frames_sent": counters.frames,
+            "packets_sent": counters.packets,
+            "bytes_sent": counters.bytes,
+            "keyframes_sent": counters.keyframes,
+            "keyframe_requests": counters.keyframe_requests,
+            "packets_resent": counters.resends,
+            "drops": counters.drops,
+            "round_trip_ms": reception.round_trip.map(milliseconds),
+            "loss": reception.loss,
+            "jitter_ms": reception.jitter.map(milliseconds),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct ViewerStatistics {
+    pub id: ViewerId,
+    pub state: &'static str,
+    pub codec: &'static str,
+    pub address: String,
+    pub age: Duration,
+    pub counters: ViewerCounters,
+    pub reception: Reception,
+    /// What has gone wrong with its connection last.
+    pub failure: Option<Foreign>,
+}
+
+impl ViewerStatistics {
+    fn new(id: ViewerId, entry: &ViewerEntry, now: Instant) -> ViewerStatistics {
+        let viewer = &entry.viewer;
+        ViewerStatistics {
+            id,
+            state: viewer.state().name(),
+            codec: viewer.codec().name(),
+            address: entry.address(),
+            age: viewer.age(now),
+            counters: viewer.stream().counters,
+            reception: viewer.stream().reception,
+            failure: viewer.failure().cloned(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let ViewerStatistics { counters, reception, .. } = self;
+        json!({
+            "id": self.id.0,
+            "state": self.state,
+            "codec": self.codec,
+            "address": self.address,
+            "age_s": self.age.as_secs_f64(),
+            "frames_sent": counters.frames,
+            "packets_sent": counters.packets,
+            "keyframes_sent": counters.keyframes,
+            "keyframe_requests": counters.keyframe_requests,
+            "packets_resent": counters.resends,
+            "packets_repeated": counters.repeats,
+            "drops": counters.drops,
+            "round_trip_ms": reception.round_trip.map(milliseconds),
+            "loss": reception.loss,
+            "jitter_ms": reception.jitter.map(milliseconds),
+            "failure": self.failure.as_ref().map(Foreign::to_string),
+        })
+    }
+}
+
+impl Statistics {
+    pub fn to_json(&self) -> Value {
+        let counters = &self.counters;
+        let frames = counters.frames.max(1) as f64;
+        let refusals = counters.refusals.iter().map(|(reason, count)| (reason.name(), count));
+        let ended = counters.ended.iter().map(|(reason, count)| (reason.name(), count));
+        json!({
+            "uptime_s": self.uptime.as_secs_f64(),
+            "stamp": self.stamped,
+            "frames_per_second": self.frames_per_second,
+            "frames": counters.frames,
+            "keyframes": counters.keyframes,
+            "frames_left_out": counters.frames_left_out,
+            "encode_mean_ms": milliseconds(counters.encode_total) / frames,
+            "encode_max_ms": milliseconds(counters.encode_max),
+            "jpegs_made": counters.jpegs_made,
+            "snapshots_sent": counters.snapshots_sent,
+            "mjpeg_parts_sent": counters.mjpeg_parts_sent,
+            "mjpeg_clients": self.mjpeg_clients,
+            "source": self.source.as_ref().map(SourceStatistics::to_json),
+            "targets": self.targets.iter().map(TargetStatistics::to_json).collect::<Vec<_>>(),
+            "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
+            "viewers_served": counters.viewers_served,
+            "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
+            "connections": self.connections,
+            "datagrams_dropped": counters.datagrams_dropped,
+            "transmits_failed": counters.transmits_failed,
+            "refusals": refusals.collect::<BTreeMap<_, _>>(),
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+impl Server {
+    /// How many viewers have asked, have connected and are still there.
+    pub fn watching(&self) -> usize {
+        self.viewers.counts().all_watching() - self.published()
+    }
+
+    /// Why there is no picture to show, if there is none, for everybody: in our own words.
+    pub fn problem(&self, now: Instant) -> Option<String> {
+        match &self.source {
+            Some(source) => source.missing(now).map(|missing| missing.sentence),
+            None => self.source_has_failed(now).then(|| admission::NO_PICTURE.to_owned()),
+        }
+    }
+
+    pub fn statistics(&self, now: Instant) -> Statistics {
+        let viewers = || self.viewers.iter().filter(|(_, entry)| entry.asked().is_some());
+        let mut sent = self.counters.sent_to_ended;
+        viewers().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
+        let readers = match self.config.token {
+            Some(_) => Readers::TokenHolders,
+            None => Readers::Everybody,
+        };
+        let target = |(id, target): (TargetId, &TargetEntry)| {
+            let viewer = target.viewer.and_then(|id| self.viewers.get(id));
+            TargetStatistics::new(id, target, viewer.map(|entry| &entry.viewer), readers, now)
+        };
+        Statistics {
+            sent,
+            problem: self.problem(now),
+            uptime: now.saturating_duration_since(self.started),
+            stamped: self.config.stamped,
+            frames_per_second: self.source.is_none().then_some(self.config.frames_per_second),
+            counters: self.counters.clone(),
+            viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
+            connections: self.connections.len() + self.in_service,
+            mjpeg_clients: self.snapshots.mjpeg_clients(),
+            source: self.source.as_ref().map(|source| {
+                SourceStatistics::new(source, self.counters.pictures_damaged, readers, now)
+            }),
+            targets: self.targets.iter().map(target).collect(),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Why there is nothing to show, in words of our own.
+
+use std::fmt;
+
+use super::SourceKind;
+use crate::media::Damage;
+use crate::os_error::OsError;
+use crate::source::parse::StreamError;
+
+/// What could not be done to the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFailure {
+    Open(OsError),
+    /// Of a command: start it.
+    Start(OsError),
+    /// Of a command: start it, as the former one is still there.
+    StartAgain,
+    /// Wait for bytes.
+    Wait(OsError),
+    Read(OsError),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Status(i32),
+    /// A signal by its number, and its name if it has one.
+    Signal(i32, Option<&'static str>),
+    /// Its shell did not begin.
+    NotStarted(OsError),
+    Unknown,
+}
+
+/// Why there is nothing to show. Displays as a sentence that everybody may read: it has our own words and
+/// numbers only, no word of a command and no name of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceCause {
+    /// What comes of it cannot be shown.
+    Stream(StreamError),
+    Failed(SourceKind, SourceFailure),
+    /// The command is gone.
+    Exited(Exit),
+    /// The command runs, and nothing comes of it.
+    Hangs,
+    /// Standard input has ended.
+    StdinEnded,
+    /// Bytes come, and no whole picture.
+    Fruitless,
+    /// Pictures come, and nearly all of them are left out.
+    LeftOut(LeftOut),
+    /// Pictures come, and cannot be decoded or encoded.
+    Damaged(Damage),
+    /// More pictures come than this in one second.
+    TooMany(u32),
+}
+
+/// Why pictures are left out before they are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Pictures of H.264 that refer to others which were left out.
+    Skipped,
+    Damaged,
+    Oversized,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // What a shell exits with (POSIX, Shell Command Language, 2.8.2).
+            Exit::Status(126) => {
+                f.write_str("it ended with status 126: a program in it cannot be run")
+            }
+            Exit::Status(127) => {
+                f.write_str("it ended with status 127: a program in it was not found")
+            }
+            Exit::Status(status) => write!(f, "it ended with status {status}"),
+            Exit::Signal(_, Some(name)) => write!(f, "it was ended by signal {name}"),
+            Exit::Signal(number, None) => write!(f, "it was ended by signal {number}"),
+            Exit::NotStarted(error) => write!(f, "its shell cannot be started: {error}"),
+            Exit::Unknown => f.write_str("its supervisor has ended"),
+        }
+    }
+}
+
+impl fmt::Display for SourceCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceCause::Stream(error) => error.fmt(f),
+            SourceCause::Failed(kind, failure) => {
+                let (what, error) = match failure {
+                    SourceFailure::StartAgain => return f.write_str("The command is still running."),
+                    SourceFailure::Open(error) => ("opened", error),
+                    SourceFailure::Start(error) => ("started", error),
+                    SourceFailure::Wait(error) => ("waited for", error),
+                    SourceFailure::Read(error) => ("read", error),
+                };
+                write!(f, "{} cannot be {what}: {error}.", kind.name())
+            }
+            SourceCause::Exited(exit) => write!(f, "The command is gone: {exit}."),
+            SourceCause::Hangs => f.write_str("The command runs and shows no picture: it is ended."),
+            SourceCause::StdinEnded => f.write_str("The stream on standard input has ended."),
+            SourceCause::Fruitless => f.write_str(
+                "The stream brings bytes, and no whole picture. Run the command that makes it alone, \
+                 and see what it writes.",
+            ),
+            SourceCause::LeftOut(left_out) => left_out.fmt(f),
+            SourceCause::Damaged(damage) => write_damaged(f, *damage),
+            SourceCause::TooMany(most) => write!(
+                f,
+                "The stream has more than {most} pictures a second, which are not shown. A video that \
+                 was recorded needs its own pace: ffmpeg -re -i …; a camera fewer pictures: ffmpeg -r \
+                 30, or rpicam-vid --framerate 30."
+            ),
+        }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeftOut::Skipped => {
+                "Nearly all pictures of the H.264 are left out, as they refer to others that are \
+                 damaged or missing. Nothing else may write to the stream; more key frames are made \
+                 by ffmpeg -g 30, or rpicam-vid --intra 30."
+            }
+            LeftOut::Damaged => {
+                "Nearly all pictures of the stream are damaged, and are left out. Nothing else may \
+                 write to it, and nothing may be lost on its way: a pipe or TCP, not UDP."
+            }
+            LeftOut::Oversized => {
+                "Nearly all pictures of the stream are larger than 4 MiB, and are left out. Lower the \
+                 quality: ffmpeg -b:v 2M, or -q:v 5 for MJPEG; rpicam-vid -b 2500000."
+            }
+        })
+    }
+}
+
+fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
+    match damage {
+        Damage::Decode => f.write_str(
+            "The pictures of the stream cannot be decoded: their JPEG data is damaged. If other \
+             programs show them, let ffmpeg decode them: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
+        ),
+        Damage::DecodeKeyframe => f.write_str(
+            "The key frames of the stream cannot be decoded on this device. Let ffmpeg make others: \
+             ffmpeg … -c:v libx264 -profile:v baseline -pix_fmt yuv420p -f h264 -.",
+        ),
+        Damage::Unsupported(what) => write!(
+            f,
+            "The pictures of the stream have {what}, which is not decoded. Let ffmpeg decode them: \
+             ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -."
+        ),
+        Damage::Encode(_) | Damage::EncodeJpeg => f.write_str(
+            "The pictures of the stream cannot be encoded on this device. Try another size: ffmpeg -vf \
+             scale=1280:-2.",
+        ),
+        Damage::Panic => f.write_str(
+            "Ballcast failed to convert the pictures of the stream, which is a bug: please report it \
+             with the command that makes the stream.",
+        ),
+    }
+}
+
+impl SourceKind {
+    /// At the beginning of a sentence.
+    fn name(self) -> &'static str {
+        match self {
+            SourceKind::Stdin => "Standard input",
+            SourceKind::Fifo => "The named pipe",
+            SourceKind::File => "The file",
+            SourceKind::Command => "The command",
+        }
+    }
+}

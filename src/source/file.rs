@@ -1,0 +1,71 @@
+//! A file, which is read as fast as it is played, over and over.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{Attempt, Source, SourceCommand, SourceKind};
+use crate::source::parse;
+
+/// A file is played at this rate where it does not say one.
+const DEFAULT_FILE_RATE: u32 = 25;
+/// Reads that follow each other at once, 1 MiB: there may be no picture in a whole film.
+const READS_AT_ONCE: usize = 16;
+/// And then something else may happen.
+const READ_PAUSE: Duration = Duration::from_millis(1);
+
+/// A file is read as fast as it is played.
+#[derive(Default)]
+pub struct Playback {
+    pub ready: VecDeque<parse::ParsedItem>,
+    pub next_at: Option<Instant>,
+    pub is_reading: bool,
+    /// When it is read on, after a pause.
+    pub read_at: Option<Instant>,
+    /// Since the last pause.
+    pub reads: usize,
+}
+
+impl Source {
+    pub(crate) fn play_file(&mut self, now: Instant) {
+        if self.config.kind != SourceKind::File {
+            return;
+        }
+        while self.file.next_at.is_none_or(|at| at <= now)
+            && let Some(item) = self.file.ready.pop_front()
+        {
+            let period = self.file_period();
+            let due = self.file.next_at.filter(|at| now < *at + period).unwrap_or(now);
+            self.file.next_at = Some(due + period);
+            self.deliver(now, item);
+        }
+        if self.file.ready.is_empty() && !self.file.is_reading && self.open_at.is_none() {
+            match self.attempt {
+                Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(now),
+                // Once more, or a pause where nothing came of it, or an error ended it.
+                Attempt { last_item: Some(_), failed: false, .. } => {
+                    self.attempt = Attempt::default();
+                    self.commands.push_back(SourceCommand::Open);
+                }
+                Attempt { ended_at: Some(_), .. } => self.try_again(now),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn read_on(&mut self, now: Instant) {
+        if self.file.read_at.is_some() {
+            return;
+        }
+        if self.file.reads == READS_AT_ONCE {
+            self.file.read_at = Some(now + READ_PAUSE);
+            return;
+        }
+        self.file.reads += 1;
+        self.file.is_reading = true;
+        self.commands.push_back(SourceCommand::Read);
+    }
+
+    fn file_period(&self) -> Duration {
+        self.told_period().unwrap_or(Duration::from_secs(1) / DEFAULT_FILE_RATE)
+    }
+}

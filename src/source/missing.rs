@@ -1,0 +1,52 @@
+//! What viewers are told while there is no picture.
+
+use std::time::{Duration, Instant};
+
+use super::{Source, SourceKind, SourceStatus};
+
+/// What is missing, for how long, and when it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoSignal {
+    /// For everybody: in our own words.
+    pub sentence: String,
+    /// The same with the words of others, where there are any: not for who has no token.
+    pub detail: Option<String>,
+    pub duration: Duration,
+    pub retry_in: Option<Duration>,
+}
+
+impl NoSignal {
+    /// The words in the picture.
+    pub fn lines(&self) -> [String; 3] {
+        let retry = self.retry_in.map(|wait| format!("Next try in {} s.", wait.as_secs() + 1));
+        let duration = format!("For {} s.", self.duration.as_secs());
+        [self.sentence.clone(), duration, retry.unwrap_or_default()]
+    }
+}
+
+impl Source {
+    /// Why there is no picture; `None` while there is one.
+    pub fn missing(&self, now: Instant) -> Option<NoSignal> {
+        Some(NoSignal {
+            sentence: self.sentence()?,
+            detail: self.status.detail(),
+            duration: now.saturating_duration_since(self.status_since),
+            retry_in: self.open_at.map(|at| at.saturating_duration_since(now)),
+        })
+    }
+
+    /// The same in one sentence: of the page, the picture, the log, and all that programs read.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        Some(match (&self.status, self.config.kind) {
+            (SourceStatus::Running, _) => return None,
+            (SourceStatus::Failed { cause, .. }, _) => cause.to_string(),
+            (SourceStatus::Silent, SourceKind::Command) => "The command sends no pictures.".into(),
+            (SourceStatus::Silent, _) => "What writes to the stream sends no pictures.".into(),
+            (SourceStatus::Starting, SourceKind::Command) => "The command is starting.".into(),
+            (SourceStatus::Starting, SourceKind::File) => "The file is being opened.".into(),
+            (SourceStatus::Starting, SourceKind::Stdin | SourceKind::Fifo) => {
+                "Waiting for something to write a picture.".into()
+            }
+        })
+    }
+}

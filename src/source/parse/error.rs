@@ -1,0 +1,262 @@
+//! Why a stream cannot be shown.
+
+use std::fmt;
+
+use super::StreamFormat;
+use crate::foreign::Foreign;
+
+/// The most that is shown of what a stream says.
+const WORDS_MAX_CHARS: usize = 100;
+
+/// Why a stream cannot be shown. The text is for the person who wrote the command that makes the
+/// stream: it names the flag that mends it. It has our own words and numbers only, as everybody may read
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamError {
+    /// Sound alone, in a format of this name.
+    Sound(&'static str),
+    /// A container, or a codec, of this name.
+    Container(&'static str),
+    /// MJPEG as web servers send it, with a header before each JPEG.
+    Multipart,
+    /// None of the formats; the first bytes.
+    UnknownFormat(Vec<u8>),
+    /// Text, and no video behind it; its first line.
+    Text(Vec<u8>),
+    /// The stream ended before its first byte.
+    Empty,
+    /// H.264 with B slices.
+    BFrames,
+    /// Fields instead of pictures, or both.
+    Interlaced,
+    /// Samples other than 4:2:0 with 8 bits: what they are.
+    PixelFormat(&'static str),
+    /// A profile of H.264: its profile_idc.
+    Profile(u8),
+    /// No pixels, or more of them than are encoded and decoded.
+    Size(u64, u64),
+    /// A side is shorter than the encoder takes.
+    TooSmall(u64, u64),
+    /// Width or height is odd.
+    OddSize(u64, u64),
+    /// JPEGs of a kind that is not decoded: what they have.
+    Jpeg(&'static str),
+    /// What is said to be pictures without headers begins with that of this format.
+    NotRaw(StreamFormat),
+    /// A header of yuv4mpeg2: what is wrong with it.
+    Header(&'static str),
+    /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
+    /// waited long enough for what [`Parser::lacks`](super::Parser::lacks) says.
+    Lacks(Lack),
+    /// The parser has panicked, which is a bug of ours.
+    Panicked,
+}
+
+/// What has to come in a stream before its next picture can be shown. Displays as a sentence that
+/// names the option for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// An SPS and a PPS, which pictures refer to.
+    ParameterSets,
+    /// A key frame (IDR picture). Pictures have come that refer to one before them.
+    KeyFrame,
+    /// A key frame that is not damaged, as the last one was.
+    IntactKeyFrame,
+    /// A key frame within [`ACCESS_UNIT_MAX_BYTES`](super::ACCESS_UNIT_MAX_BYTES), unlike the last.
+    SmallerKeyFrame,
+    /// Any picture. Other NAL units have come.
+    Picture,
+    /// Anything in a known format.
+    Format {
+        /// The stream begins with text.
+        after_text: bool,
+    },
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamError::NotRaw(format) => write!(
+                f,
+                "The stream is {}, and --raw is for pictures without headers: leave --raw out, or \
+                 write such pictures: rpicam-vid --codec yuv420, ffmpeg -pix_fmt yuv420p -f rawvideo.",
+                format.name()
+            ),
+            StreamError::Sound(name) => {
+                write!(f, "The stream is {name}, which is sound and has no pictures.")
+            }
+            StreamError::Container(name) => write!(
+                f,
+                "The stream is {name}, which is not read. Take the pictures out of it: ffmpeg -i … \
+                 -pix_fmt yuv420p -f yuv4mpegpipe - (with -re before the -i of a film; -c:v copy \
+                 -bsf:v dump_extra=freq=keyframe -f h264 - if it is H.264 without B-frames already), \
+                 or rpicam-vid --libav-format h264."
+            ),
+            StreamError::Multipart => f.write_str(
+                "The stream is multipart, as web cameras send MJPEG over HTTP. Take the JPEGs out \
+                 of it: ffmpeg -f mpjpeg -i … -c:v copy -f mjpeg -.",
+            ),
+            StreamError::UnknownFormat(_) => Lack::Format { after_text: false }.fmt(f),
+            StreamError::Text(_) => Lack::Format { after_text: true }.fmt(f),
+            StreamError::Empty => f.write_str(
+                "The stream ended before its first picture. Run the command that makes it alone, \
+                 and see what it says.",
+            ),
+            StreamError::BFrames => f.write_str(
+                "The H.264 has B-frames, which browsers do not put in order. Make it without: \
+                 rpicam-vid --low-latency, or ffmpeg -bf 0.",
+            ),
+            StreamError::Interlaced => f.write_str(
+                "The video is interlaced, which browsers do not show. Make it progressive: ffmpeg \
+                 -vf yadif (with libx264, no -flags +ildct).",
+            ),
+            StreamError::PixelFormat(what) => write!(
+                f,
+                "The video is {what}, and browsers decode 4:2:0 with 8 bits only: ffmpeg -pix_fmt \
+                 yuv420p."
+            ),
+            StreamError::Profile(profile) => write!(
+                f,
+                "The H.264 has profile {profile}, and browsers decode baseline (66), main (77) and \
+                 high (100): ffmpeg -profile:v baseline, or rpicam-vid --profile baseline."
+            ),
+            StreamError::Size(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and at most 3840x2160 or 2160x3840 is shown: ffmpeg \
+                 -vf scale=1920:-2, or rpicam-vid --width 1920 --height 1080."
+            ),
+            StreamError::TooSmall(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and the smallest that is encoded is 16x16: ffmpeg \
+                 -vf scale=64:-2, or -vf pad=64:64."
+            ),
+            StreamError::OddSize(width, height) => write!(
+                f,
+                "The video is {width}x{height}, and width and height must be even: ffmpeg -vf \
+                 scale={}:{}, or rpicam-vid --width and --height.",
+                width & !1,
+                height & !1
+            ),
+            StreamError::Lacks(lack) => lack.fmt(f),
+            StreamError::Panicked => f.write_str(
+                "Ballcast failed to read the stream, which is a bug: please report it with the \
+                 command that makes the stream.",
+            ),
+            StreamError::Jpeg(what) => write!(
+                f,
+                "The JPEGs have {what}, and only YCbCr, RGB and grey with Huffman coding, 8 bits and \
+                 4:2:0, 4:2:2 or 4:4:4 are shown: ffmpeg … -c:v mjpeg -pix_fmt yuvj420p -f mjpeg -."
+            ),
+            StreamError::Header(what) => write!(
+                f,
+                "The yuv4mpeg2 stream is damaged: {what}. Nothing else may write to it: ffmpeg … \
+                 -pix_fmt yuv420p -f yuv4mpegpipe - writes one, with its messages on stderr."
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lack::ParameterSets => {
+                "The H.264 has no SPS and PPS, without which no picture can be decoded. Make the \
+                 encoder repeat them: rpicam-vid --inline, or ffmpeg -bsf:v dump_extra."
+            }
+            Lack::KeyFrame => {
+                "The H.264 has no key frame (IDR picture), which a viewer has to begin with. Make \
+                 one each second: ffmpeg -g 30 (without intra-refresh), or rpicam-vid --intra 30."
+            }
+            Lack::IntactKeyFrame => {
+                "The last key frame of the H.264 is damaged, and nothing can be shown until the \
+                 next one. Nothing else may write to the stream; more key frames are made by \
+                 ffmpeg -g 30, or rpicam-vid --intra 30."
+            }
+            Lack::SmallerKeyFrame => {
+                "The key frames of the H.264 are larger than 4 MiB, and are not shown. Lower the \
+                 quality: ffmpeg -b:v 2M -maxrate 2M -bufsize 2M, or rpicam-vid -b 2500000."
+            }
+            Lack::Picture => {
+                "The stream has NAL units of H.264, and no picture among them. Run the command \
+                 that makes it alone, and see what it says."
+            }
+            Lack::Format { after_text: true } => {
+                "The stream begins with text, and no video follows: another program writes to this \
+                 pipe. Keep messages out of it: gst-launch-1.0 -q, or print(…, file=sys.stderr) in \
+                 Python."
+            }
+            Lack::Format { after_text: false } => {
+                "The stream is none of H.264 (Annex B), yuv4mpeg2 and MJPEG. Name the format: ffmpeg … \
+                 -f h264 -, or -pix_fmt yuv420p -f yuv4mpegpipe -; pictures without a header need \
+                 --raw and their size."
+            }
+        })
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+impl StreamError {
+    /// What the stream itself says, for those who may read it: the bytes or the text that it begins
+    /// with.
+    pub fn words(&self) -> Option<Foreign> {
+        match self {
+            StreamError::Text(line) => {
+                Foreign::new(&String::from_utf8_lossy(line), WORDS_MAX_CHARS)
+            }
+            StreamError::UnknownFormat(first) => {
+                let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
+                let text = String::from_utf8_lossy(first);
+                Foreign::new(&format!("{} \"{text}\"", bytes.join(" ")), WORDS_MAX_CHARS)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sentence_names_what_mends_it() {
+        let cases = [
+            (StreamError::Container("MPEG-TS"), "-f h264"),
+            (StreamError::Multipart, "-f mjpeg"),
+            (StreamError::UnknownFormat(vec![1]), "Name the format: ffmpeg … -f h264 -"),
+            (StreamError::UnknownFormat(vec![1]), "--raw"),
+            (StreamError::Text(b"s3cret".to_vec()), "gst-launch-1.0 -q"),
+            (StreamError::BFrames, "--low-latency, or ffmpeg -bf 0"),
+            (StreamError::Interlaced, "-vf yadif"),
+            (StreamError::PixelFormat("4:2:2"), "-pix_fmt yuv420p"),
+            (StreamError::Profile(88), "-profile:v baseline"),
+            (StreamError::Size(7680, 4320), "-vf scale"),
+            (StreamError::TooSmall(8, 8), "smallest that is encoded is 16x16: ffmpeg -vf scale="),
+            (StreamError::Jpeg("arithmetic coding"), "arithmetic coding, and only YCbCr"),
+            (StreamError::Jpeg("arithmetic coding"), "-c:v mjpeg -pix_fmt yuvj420p"),
+            (StreamError::OddSize(641, 481), "-vf scale=640:480, or rpicam-vid --width"),
+            (StreamError::Header("it has no width"), "-f yuv4mpegpipe"),
+            (StreamError::Lacks(Lack::ParameterSets), "--inline, or ffmpeg -bsf:v dump_extra"),
+            (StreamError::Lacks(Lack::KeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::IntactKeyFrame), "-g 30"),
+            (StreamError::Lacks(Lack::SmallerKeyFrame), "-b:v 2M"),
+        ];
+        for (error, flag) in cases {
+            let sentence = error.to_string();
+            assert!(sentence.contains(flag), "{sentence}");
+            assert!(sentence.ends_with('.') && !sentence.contains("  "), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_stream_are_in_no_sentence_and_words_of_their_own() {
+        let error = StreamError::UnknownFormat(b"s3cret\x1b".to_vec());
+        assert!(!error.to_string().contains("s3cret") && !error.to_string().contains("73 33"));
+        let expected = "73 33 63 72 65 74 1b \"s3cret\\u{1b}\"";
+        assert_eq!(error.words().unwrap().to_string(), expected);
+        let error = StreamError::Text(b"s3cret".to_vec());
+        assert!(!error.to_string().contains("s3cret"));
+        assert_eq!(error.words().unwrap().to_string(), "s3cret");
+        assert_eq!(StreamError::BFrames.words(), None);
+    }
+}
