@@ -191,7 +191,10 @@ fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_pic
     world.run(SECOND);
     let answer = snapshot(&mut world);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("The program that writes to the stream sends no pictures."), "{answer}");
+    assert!(
+        answer.contains("The program that writes to the stream sends no pictures."),
+        "{answer}"
+    );
     assert!(answer.contains("\r\nRetry-After: "), "{answer}");
 }
 
