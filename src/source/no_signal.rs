@@ -18,7 +18,7 @@ pub struct NoSignal {
 impl NoSignal {
     /// The lines of text in the picture.
     pub fn lines(&self) -> [String; 3] {
-        let retry = self.retry_in.map(|wait| format!("Next try in {} s.", wait.as_secs() + 1));
+        let retry = self.retry_in.map(|wait| format!("Next attempt in {} s.", wait.as_secs() + 1));
         let duration = format!("For {} s.", self.duration.as_secs());
         [self.sentence.clone(), duration, retry.unwrap_or_default()]
     }
