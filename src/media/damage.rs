@@ -1,4 +1,4 @@
-//! Why a complete picture cannot be shown.
+//! Why a complete picture cannot be shown, and why there is no snapshot of one.
 
 use std::fmt;
 
@@ -20,6 +20,19 @@ pub enum Damage {
     EncodeJpeg,
     /// A decoder, converter or encoder has panicked.
     Panic,
+}
+
+/// Why there is no JPEG file of the newest picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// There is no picture now: the source has failed, or has not delivered one yet.
+    NoPicture,
+    /// The picture cannot be decoded or encoded.
+    Damaged(Damage),
+    /// There is never a picture, as the source delivers encoded frames.
+    NoPictures,
+    /// The picture is only this wide, and is not scaled up.
+    TooWide { picture_width: usize },
 }
 
 impl fmt::Display for Damage {

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::h264::AccessUnit;
-use super::vp8;
+
+/// The start code of a key frame of VP8, after the three bytes of its tag (RFC 6386, section 9.1).
+const VP8_START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
+const VP8_INTER_FRAME: u8 = 0x01;
 
 /// The codec of a viewer. A picture is encoded once for each codec in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,7 @@ impl Frame {
 
     /// A frame of VP8 (RFC 6386, section 9).
     pub fn vp8(data: Vec<u8>, captured: Instant) -> Frame {
-        let keyframe = vp8::is_keyframe(&data);
+        let keyframe = is_vp8_keyframe(&data);
         Frame { content: FrameContent::Vp8(data), keyframe, captured, cost: Duration::ZERO }
     }
 
@@ -96,5 +99,24 @@ impl Frame {
 
     pub fn is_empty(&self) -> bool {
         self.data().is_empty()
+    }
+}
+
+/// Whether a frame of VP8 is a key frame (RFC 6386, section 9.1).
+fn is_vp8_keyframe(data: &[u8]) -> bool {
+    data.first().is_some_and(|tag| tag & VP8_INTER_FRAME == 0)
+        && data.get(3..6) == Some(&VP8_START_CODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_frame_of_vp8_has_its_tag_and_its_start_code() {
+        assert!(is_vp8_keyframe(&[0xb0, 0x44, 0, 0x9d, 0x01, 0x2a, 0x80, 2]));
+        assert!(!is_vp8_keyframe(&[0xb1, 0x44, 0, 0x9d, 0x01, 0x2a]));
+        assert!(!is_vp8_keyframe(&[0xb0, 0x44, 0, 0x9d, 0x01]));
+        assert!(!is_vp8_keyframe(&[]));
     }
 }

@@ -144,7 +144,8 @@ impl fmt::Display for LeftOut {
 fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
     match damage {
         Damage::Decode => f.write_str(
-            "The pictures of the stream cannot be decoded: their JPEG data is damaged. If other programs show them, decode them with ffmpeg: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
+            "The pictures of the stream cannot be decoded: their JPEG data is damaged. If other \
+             programs show them, let ffmpeg decode them: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
         ),
         Damage::DecodeKeyframe => f.write_str(
             "The key frames of the stream cannot be decoded on this device. Let ffmpeg encode them \

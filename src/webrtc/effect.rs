@@ -23,8 +23,7 @@ pub enum ViewerEffect {
     AddressDropped(SocketAddr),
 }
 
-/// A queue of effects. It keeps no memory while it is empty: the allocator hands out the same memory for the
-/// next viewer, which is then in the cache.
+/// A queue of effects. It keeps no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Effects(VecDeque<ViewerEffect>);
 

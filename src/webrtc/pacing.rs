@@ -20,12 +20,9 @@ const STEP: Duration = Duration::from_millis(1);
 /// The frames that have not been sent completely to one viewer, in order.
 #[derive(Debug, Default)]
 pub struct Pacing {
-    /// The frame under way. Most frames leave at once, and touch no queue.
-    first: Option<Arc<Packets>>,
-    /// How many of its packets have left.
+    frames: VecDeque<Arc<Packets>>,
+    /// How many packets of the first frame have left.
     sent: usize,
-    /// The frames after it.
-    later: VecDeque<Arc<Packets>>,
     /// How many packets of all frames have not left.
     unsent: usize,
     /// How many packets may leave now.
@@ -59,12 +56,11 @@ impl Pacing {
     /// nothing was sent.
     pub fn push(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         if frame.keyframe {
-            self.later.clear();
-            self.first.take_if(|_| self.sent == 0);
-            let rest = self.first.as_ref().map_or(0, |frame| frame.payloads.len());
+            self.frames.truncate(usize::from(self.sent > 0));
+            let rest = self.frames.front().map_or(0, |frame| frame.payloads.len());
             self.unsent = rest - self.sent;
         }
-        if self.first.is_none() {
+        if self.frames.is_empty() {
             if self.allowed_at.is_none_or(|at| at + STEP <= now) {
                 self.allow(now, BURST);
             }
@@ -72,10 +68,7 @@ impl Pacing {
         }
         self.leave_by = self.leave_by.max(Some(now + within));
         self.unsent += frame.payloads.len();
-        match &self.first {
-            None => self.first = Some(Arc::clone(frame)),
-            Some(_) => self.later.push_back(Arc::clone(frame)),
-        }
+        self.frames.push_back(Arc::clone(frame));
     }
 
     /// Allows more packets if a step is due.
@@ -96,7 +89,7 @@ impl Pacing {
 
     /// The next packets that may leave now.
     pub fn next_slice(&mut self) -> Option<Slice> {
-        let frame = self.first.as_ref()?;
+        let frame = self.frames.front()?;
         let rest = frame.payloads.len() - self.sent;
         let count = rest.min(self.allowed);
         if count == 0 && rest > 0 {
@@ -108,10 +101,10 @@ impl Pacing {
         self.unsent -= count;
         self.allowed -= count;
         if self.sent == frame.payloads.len() {
-            self.first = self.later.pop_front();
+            self.frames.pop_front();
             self.sent = 0;
         }
-        if self.first.is_none() {
+        if self.frames.is_empty() {
             self.next_step = None;
         }
         Some(Slice { frame, packets })
@@ -124,8 +117,7 @@ impl Pacing {
 
     /// Drops everything that has not left.
     pub fn clear(&mut self) {
-        self.first = None;
-        self.later.clear();
+        self.frames.clear();
         (self.sent, self.unsent) = (0, 0);
         self.next_step = None;
     }

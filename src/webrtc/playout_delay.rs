@@ -1,7 +1,6 @@
 //! The RTP header extension `playout-delay`
 //! (<http://www.webrtc.org/experiments/rtp-hdrext/playout-delay>).
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,41 +16,22 @@ const NO_DELAY: [u8; 3] = [0; 3];
 ///
 /// str0m supports it, but the fields for its values are hidden. Serializers are public API.
 pub fn none() -> Extension {
-    Extension::with_serializer(PLAYOUT_DELAY, NoDelay(Always))
+    none_if(Arc::new(true.into()))
 }
 
 /// The same, in packets while `is_taken`: for an offer, whose answer tells whether the peer takes it.
 pub fn none_if(is_taken: Arc<AtomicBool>) -> Extension {
-    Extension::with_serializer(PLAYOUT_DELAY, NoDelay(is_taken))
+    Extension::with_serializer(PLAYOUT_DELAY, NoDelay { is_taken })
 }
 
-/// Writes the extension while the condition holds.
 #[derive(Debug)]
-struct NoDelay<C>(C);
-
-/// Nothing to look up in each packet.
-#[derive(Debug)]
-struct Always;
-
-trait Condition: Debug + Send + Sync + 'static {
-    fn holds(&self) -> bool;
+struct NoDelay {
+    is_taken: Arc<AtomicBool>,
 }
 
-impl Condition for Always {
-    fn holds(&self) -> bool {
-        true
-    }
-}
-
-impl Condition for Arc<AtomicBool> {
-    fn holds(&self) -> bool {
-        self.load(Ordering::Relaxed)
-    }
-}
-
-impl<C: Condition> ExtensionSerializer for NoDelay<C> {
+impl ExtensionSerializer for NoDelay {
     fn write_to(&self, buffer: &mut [u8], _: &ExtensionValues) -> usize {
-        if !self.0.holds() {
+        if !self.is_taken.load(Ordering::Relaxed) {
             return 0;
         }
         buffer[..NO_DELAY.len()].copy_from_slice(&NO_DELAY);

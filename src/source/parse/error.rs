@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sentence_names_the_fix() {
+    fn each_sentence_names_what_mends_it() {
         let cases = [
             (StreamError::Container("MPEG-TS"), "-f h264"),
             (StreamError::Multipart, "-f mjpeg"),
