@@ -1,6 +1,7 @@
-//! What the package says about the program agrees with the program.
+//! What the package and the pages for readers say agrees with the program.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ballcast::cli::Flags;
@@ -11,7 +12,7 @@ fn file(name: &str) -> String {
 }
 
 /// Options of other programs that the READMEs name by themselves.
-const OF_OTHERS: [&str; 3] = ["--flush", "--intra", "--network"];
+const OF_OTHERS: [&str; 2] = ["--flush", "--intra"];
 
 /// The option at the start of a text, without its value.
 fn option(text: &str) -> Option<&str> {
@@ -36,13 +37,18 @@ fn every_option_that_a_readme_names_exists() {
     let exist: BTreeSet<&str> = summary.split([' ', '\n']).filter_map(option).collect();
     assert!(exist.contains("--port") && OF_OTHERS.iter().all(|name| !exist.contains(name)));
     let root = env!("CARGO_MANIFEST_DIR");
-    for readme in ["README.md", "packaging/README.md"] {
-        let text = std::fs::read_to_string(format!("{root}/{readme}")).unwrap();
-        let named = options(&text);
-        assert!(named.contains("--publish"), "{named:?}");
-        let unknown: Vec<_> = named.difference(&exist).collect();
-        assert!(unknown.is_empty(), "{readme}: {unknown:?}");
+    let others =
+        std::fs::read_dir(format!("{root}/packaging")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = others.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut named = BTreeSet::new();
+    for page in pages.chain([format!("{root}/README.md").into()]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let options = options(&text);
+        let unknown: Vec<_> = options.difference(&exist).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.display());
+        named.extend(options.into_iter().map(str::to_owned));
     }
+    assert!(named.contains("--publish") && named.contains("--token-file"), "{named:?}");
     let text = "`--nonsense X`, or `ballcast --exec 'camera --flush' --wrong | cat --not`\n";
     assert_eq!(options(text), BTreeSet::from(["--nonsense", "--exec", "--wrong"]));
 }
@@ -138,4 +144,69 @@ fn the_newest_entry_of_the_changelog_is_this_version() {
     parsed.args(["--utc", "+%F", "--date", entry.split("  ").nth(1).unwrap()]);
     let expected = String::from_utf8(parsed.output().unwrap().stdout).unwrap();
     assert_eq!(date, expected.trim_end(), "the date of the manual page");
+}
+
+/// Every page for readers, with its path.
+fn pages() -> Vec<(PathBuf, String)> {
+    let folders = ["", "packaging", "tests", "fuzz", "benches"];
+    let nested = ["tests/media_servers", "tests/offers", "tests/players"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    for folder in folders.into_iter().chain(nested) {
+        for entry in root.join(folder).read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                pages.push((path, text));
+            }
+        }
+    }
+    pages
+}
+
+/// The headings of a page, in the form in which a link names them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.replace(' ', "-"))
+        .map(|heading| heading.replace(|c: char| !c.is_alphanumeric() && c != '-', ""))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
+    let pages = pages();
+    let mut links = 0;
+    for (path, page) in &pages {
+        let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            assert!(linked.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let linked = if linked.is_dir() { linked.join("README.md") } else { linked };
+                let text = std::fs::read_to_string(&linked).unwrap();
+                assert!(anchors(&text).contains(heading), "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(pages.len() > 10 && links > 40, "{} pages, {links} links", pages.len());
+}
+
+#[test]
+fn the_options_in_the_readme_take_what_the_help_says() {
+    let summary = CliText::Summary.render();
+    let readme = include_str!("../README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let options: Vec<String> =
+        rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();
+    assert_eq!(options.len(), 6, "{options:?}");
+    for usage in &options {
+        assert!(summary.contains(&format!("\n  {usage}  ")), "{usage}");
+    }
 }

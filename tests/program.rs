@@ -143,7 +143,10 @@ fn an_address_of_another_host_is_left_out_and_no_address_is_an_error() {
     let output = run(&["--bind", "192.0.2.77", "--port", "0"]);
     assert_eq!(output.status.code(), Some(1));
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(log.contains("192.0.2.77 is left out") && log.contains("no address"), "{log}");
+    assert!(
+        log.contains("skipping 192.0.2.77: bind failed") && log.contains("no address"),
+        "{log}"
+    );
 
     let server = Server::start_on("127.0.0.1", 0, &["--bind", "192.0.2.77"]);
     assert_eq!(request(server.address, "GET", "/", &[], b"").status, 200);
@@ -368,7 +371,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let answer = response.json()["sdp"].as_str().unwrap().to_owned();
     server.stats();
     let log = server.log().join("\n");
-    assert!(log.contains("asks from"), "{log}");
+    assert!(log.contains("offer from"), "{log}");
     for secret in ["a=ice-pwd:", "a=ice-ufrag:"] {
         for sdp in [&sdp, &answer] {
             let value = sdp.lines().find_map(|line| line.strip_prefix(secret)).unwrap().trim();
@@ -391,7 +394,7 @@ fn health_is_asked_for_with_an_exit_code() {
     assert_eq!(check(&healthy.url()), (Some(0), String::new()));
     let (code, sentence) = check(&failing.url());
     assert_eq!(code, Some(1));
-    assert!(sentence.starts_with("ballcast: The command is gone"), "{sentence}");
+    assert!(sentence.starts_with("ballcast: The command exited"), "{sentence}");
     drop(healthy);
     let (code, sentence) = check("http://127.0.0.1:1/");
     assert_eq!(code, Some(1));
@@ -476,7 +479,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
         (
             &[][..],
             401,
-            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+            "token-missing (open the URL with #token=TOKEN in a browser; send Authorization",
         ),
         (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
     ] {
@@ -489,7 +492,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     }
     let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, unknown).status, 421);
-    server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+    server.wait_for_log("host-unknown (--allow-host NAME adds a name for this server)");
 }
 
 /// In namespaces of its own, whose host name and resolver change while it runs.

@@ -241,7 +241,7 @@ impl<S: EncodePictures> Driver<S> {
             return Err(error);
         }
         if !is_of_one(&error) {
-            self.warnings.warn(&error, "the kernel cannot wait for events; it is asked again");
+            self.warnings.warn(&error, "waiting for events failed, retrying");
         }
         // A signal interrupts a wait now and then, and then there is something to do.
         self.failed_waits += 1;
@@ -272,7 +272,7 @@ impl<S: EncodePictures> Driver<S> {
     }
 
     fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
-        log::info!("ending: closing all viewers");
+        log::info!("shutting down: closing all viewers");
         self.service.tell_stopping();
         let start = Instant::now();
         // The core has no more say in it.
@@ -391,7 +391,7 @@ impl<S: EncodePictures> Driver<S> {
                 }
                 Output::KeepSession(id, session) => {
                     if let Err(error) = self.sessions.keep(id, session) {
-                        let what = "sessions at media servers are not kept for the next start";
+                        let what = "sessions at media servers cannot be stored for the next start";
                         self.warnings.warn(&error, what);
                     }
                 }
@@ -424,7 +424,7 @@ impl<S: EncodePictures> Driver<S> {
                 }
                 Err(error) if is_of_one(&error) => failures += 1,
                 Err(error) => {
-                    self.warnings.warn(&error, "a socket cannot be read; it is tried again");
+                    self.warnings.warn(&error, "reading a socket failed, retrying");
                     return self.read_later(token);
                 }
             }
@@ -463,7 +463,7 @@ impl<S: EncodePictures> Driver<S> {
             let failed = |to, error: io::Error| {
                 log::debug!("to {to}: {error}");
                 if !is_of_one(&error) {
-                    warnings.warn(&error, "datagrams cannot be sent");
+                    warnings.warn(&error, "sending datagrams failed");
                 }
                 self.pending.push_back(Pending::TransmitFailed(to));
             };
