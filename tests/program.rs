@@ -85,17 +85,17 @@ fn the_journal_is_given_priorities_and_no_time() {
     let priorities: Vec<&str> = log.lines().map(|line| &line[..3]).collect();
     assert_eq!(priorities, ["<6>", "<4>"], "{log}");
     assert!(log.starts_with("<6>viewers need the token"), "{log}");
-    assert!(log_where(true, &["--fps", "0"]).starts_with("<3>--fps cannot be"));
+    assert!(log_where(true, &["--fps", "0"]).starts_with("<3>invalid value"));
 
     let log = log_where(false, &arguments);
     assert!(log.lines().count() == 2 && log.lines().all(|line| line.starts_with("[2")), "{log}");
-    assert!(log_where(false, &["--fps", "0"]).starts_with("ballcast: --fps cannot be"));
+    assert!(log_where(false, &["--fps", "0"]).starts_with("ballcast: invalid value"));
 }
 
 #[test]
 fn standard_input_that_brings_no_video_is_one_sentence_and_exit_code_2() {
     // The one end of a pseudoterminal is a terminal, too.
-    for (path, words) in [("/dev/ptmx", "is the terminal"), ("/dev/null", "neither a pipe nor")] {
+    for (path, words) in [("/dev/ptmx", "is a terminal"), ("/dev/null", "neither a pipe nor")] {
         let stdin = std::fs::File::open(path).unwrap();
         let output =
             Command::new(env!("CARGO_BIN_EXE_ballcast")).arg("-").stdin(stdin).output().unwrap();
@@ -543,7 +543,7 @@ fn a_lookup_that_hangs_takes_one_thread_and_holds_up_nothing() {
     let mut server = Server::start_command(command, "127.0.0.1", 0, &publish);
     let lookups = || threads(server.pid(), "lookup");
     wait_until("the name is looked up", || lookups() == 1);
-    let given_up = "not resolved within 6 s; tried again";
+    let given_up = "not resolved within 6 s; next attempt";
     server.wait_for_log(given_up);
     let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, health).status, 200);
