@@ -98,7 +98,6 @@ pub struct Driver<S> {
     service: Service,
     server: Server,
     encoder: ContainedEncoder<S>,
-    /// Dropped before the stream, whose end reaps all children.
     targets: TargetLinks,
     sessions: Sessions,
     /// The stream from outside.
@@ -121,6 +120,7 @@ impl<S: EncodePictures> Driver<S> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
         let signals = signals::listen(poll.registry())?;
+        let targets = TargetLinks::new(poll.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
         let mut driver = Driver {
@@ -142,7 +142,7 @@ impl<S: EncodePictures> Driver<S> {
             service: Service::default(),
             server: make_server(addresses, now, wall),
             encoder: ContainedEncoder::new(source),
-            targets: TargetLinks::new(),
+            targets,
             sessions: Sessions::default(),
             source: None,
             transmits: Vec::with_capacity(udp::BATCH),
@@ -205,7 +205,7 @@ impl<S: EncodePictures> Driver<S> {
                 Owner::Source => self.read_stream(),
                 Owner::SourceStderr => self.read_stderr(),
                 Owner::Target => self.read_target(token),
-                Owner::Signals | Owner::Watch | Owner::Connection => {}
+                Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
             }
         }
         self.serve_connections();
@@ -285,8 +285,6 @@ impl<S: EncodePictures> Driver<S> {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
             self.turn(events)?;
         }
-        // Lookups are ended and reaped here.
-        self.targets = TargetLinks::new();
         let Some(mut stream) = stream else { return Ok(()) };
         stream.end(start);
         match stream.gave_up {
@@ -305,15 +303,10 @@ impl<S: EncodePictures> Driver<S> {
 
     /// Reaps children that have ended, and looks whether the command is gone.
     fn check_children(&mut self) {
-        let targets = &mut self.targets;
-        match &mut self.source {
-            // The first process of a container adopts all that lose their parents.
-            Some(stream) => children::reap(|pid, status| {
-                targets.note_reaped(pid);
-                stream.note_reaped(pid, status);
-            }),
-            // Others of this process are not ours.
-            None => targets.reap(),
+        // Without a command, the children of this process are not ours. With one, the first process of a
+        // container adopts all that lose their parents.
+        if let Some(stream) = &mut self.source {
+            children::reap(|pid, status| stream.note_reaped(pid, status));
         }
         self.check_command();
     }
@@ -323,6 +316,7 @@ impl<S: EncodePictures> Driver<S> {
         match owner(token) {
             Owner::Signals => return,
             Owner::Watch => return self.follow_addresses(),
+            Owner::Lookups => return self.take_lookups(),
             Owner::Target if event.is_writable() => self.write_target(token),
             Owner::Connection if event.is_writable() => self.write(token),
             _ => {}

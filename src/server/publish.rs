@@ -22,7 +22,7 @@ pub(crate) struct Publishing {
 pub(crate) struct TargetEntry {
     publisher: Publisher,
     /// Until the server answers it.
-    pending_offer: Option<PendingOffer>,
+    offer: Option<PendingOffer>,
     viewer: Option<ViewerId>,
     /// Its session as the driver keeps it.
     kept: Option<Url>,
@@ -77,7 +77,7 @@ impl Publishing {
             outbox.set_timer(Timer::Target(TargetId(index)), publisher.poll_timeout());
             TargetEntry {
                 publisher,
-                pending_offer: None,
+                offer: None,
                 viewer: None,
                 kept: left,
                 sent: ViewerCounters::default(),
@@ -194,10 +194,16 @@ impl Publishing {
     }
 
     /// Has an offer posted.
-    pub(crate) fn post(&mut self, now: Instant, id: TargetId, offer: PendingOffer, sdp: String) {
+    pub(crate) fn post(
+        &mut self,
+        now: Instant,
+        id: TargetId,
+        pending: PendingOffer,
+        offer: String,
+    ) {
         if let Some(entry) = self.targets.get_mut(id.0) {
-            entry.pending_offer = Some(offer);
-            entry.publisher.post(now, sdp);
+            entry.offer = Some(pending);
+            entry.publisher.post(now, offer);
         }
     }
 
@@ -205,7 +211,7 @@ impl Publishing {
     /// the publisher's problem.
     pub(crate) fn accept(&mut self, now: Instant, id: TargetId, answer: &str) -> Option<Viewer> {
         let entry = self.targets.get_mut(id.0)?;
-        match entry.pending_offer.take()?.accept(answer, now) {
+        match entry.offer.take()?.accept(answer, now) {
             Ok(viewer) => Some(viewer),
             Err(error) => {
                 entry.publisher.connect_failed(now, PublishCause::Answer(error));

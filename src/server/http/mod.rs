@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 pub(crate) use self::connections::HeldFor;
-use self::connections::{ConnectionEntry, Connections};
+use self::connections::{ConnectionEntry, ConnectionTable};
 use self::snapshots::Snapshots;
 use super::limits::admission::Limits;
 use super::limits::client::{Client, oldest_of_largest};
@@ -35,7 +35,7 @@ pub(crate) enum HttpAsk {
 }
 
 pub(crate) struct Http {
-    connections: Connections,
+    connections: ConnectionTable,
     pub(crate) snapshots: Snapshots,
     /// The wall clock and the moment it was read.
     wall_clock: (SystemTime, Instant),
@@ -44,7 +44,7 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(wall_clock: SystemTime, now: Instant) -> Http {
         Http {
-            connections: Connections::default(),
+            connections: ConnectionTable::default(),
             snapshots: Snapshots::default(),
             wall_clock: (wall_clock, now),
         }

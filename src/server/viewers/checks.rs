@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use is::stun::TransId;
+use crate::webrtc::TransId;
 
 use crate::webrtc::ViewerId;
 
@@ -82,30 +82,27 @@ mod tests {
 
     #[test]
     fn a_response_counts_only_from_where_the_check_went() {
-        let mut checks = Checks::default();
-        let [transaction, unknown] = [TransId::new(), TransId::new()];
-        checks.add(VIEWER, transaction, address(1));
-        assert_eq!(checks.viewer_of(transaction, address(2)), None);
-        assert_eq!(checks.viewer_of(unknown, address(1)), None);
-        assert_eq!(checks.viewer_of(transaction, address(1)), Some(VIEWER));
-        assert_eq!(checks.complete(transaction), Some((VIEWER, address(1))));
-        assert_eq!(checks.complete(transaction), None);
+        let (mut checks, [check, other]) = (Checks::default(), [TransId::new(), TransId::new()]);
+        checks.add(VIEWER, check, address(1));
+        assert_eq!(checks.viewer_of(check, address(2)), None);
+        assert_eq!(checks.viewer_of(other, address(1)), None);
+        assert_eq!(checks.viewer_of(check, address(1)), Some(VIEWER));
+        assert_eq!(checks.complete(check), Some((VIEWER, address(1))));
+        assert_eq!(checks.complete(check), None);
     }
 
     #[test]
     fn the_oldest_check_of_a_viewer_makes_room() {
         let mut checks = Checks::default();
+        let sent: Vec<TransId> = (0..=CHECKS_PER_VIEWER).map(|_| TransId::new()).collect();
         let of_another = TransId::new();
         checks.add(ViewerId(2), of_another, address(2));
-        let transactions: Vec<TransId> = (0..=CHECKS_PER_VIEWER).map(|_| TransId::new()).collect();
-        for transaction in &transactions {
-            checks.add(VIEWER, *transaction, address(1));
-        }
+        sent.iter().for_each(|check| checks.add(VIEWER, *check, address(1)));
         checks.check_invariants(|_| true);
-        assert_eq!(checks.viewer_of(transactions[0], address(1)), None);
-        assert_eq!(checks.viewer_of(transactions[1], address(1)), Some(VIEWER));
+        assert_eq!(checks.viewer_of(sent[0], address(1)), None);
+        assert_eq!(checks.viewer_of(sent[1], address(1)), Some(VIEWER));
         checks.forget(VIEWER);
-        assert_eq!(checks.viewer_of(transactions[1], address(1)), None);
+        assert_eq!(checks.viewer_of(sent[1], address(1)), None);
         assert_eq!(checks.viewer_of(of_another, address(2)), Some(ViewerId(2)));
         checks.check_invariants(|id| id == ViewerId(2));
     }
