@@ -1,4 +1,4 @@
-//! The program: flags, sockets, secrets and the source are put together here, then the driver runs.
+//! The program: reads the command line, binds sockets, draws secrets, and runs the driver.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -55,40 +55,40 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until a signal. An error is a sentence for the operator.
+/// Serves until a signal asks the program to exit. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
     cli::log::begin();
     panics::limit_reports();
 
     if !assembly::is_there() {
         log::warn!(
-            "this program was built without nasm, so that encoding takes two to three times as long: \
-             install nasm, then cargo clean and build it again"
+            "built without nasm: encoding takes two to three times as long; install nasm, run cargo \
+             clean, and build again"
         );
     }
     if let Some(token) = &flags.token {
-        log::info!("viewers need the token: the URLs with #token= and the token at their end");
+        log::info!("viewers need the token: append #token= and the token to a URL");
         if token.is_short() {
             log::warn!(
-                "the token has fewer than 16 characters and can be guessed: make one with \
+                "the token has fewer than 16 characters and can be guessed: create one with \
                  openssl rand -hex 16"
             );
         }
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
-    let source =
+    let encoder =
         PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
-            "this looks like a container with a network of its own, whose addresses a browser on \
-             another machine may not reach: give it the host's network (--network host), or the \
-             host's address with --announce and its port, TCP and UDP"
+            "this looks like a container with its own network, which browsers on other machines may \
+             not reach: use the host's network (--network host), or publish the port for TCP and UDP \
+             and pass the host's address with --announce"
         );
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
     let sessions = sessions.unwrap_or_default();
-    let secrets = ShownSecrets::draw()?;
+    let secrets = Secrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
             entropy: secrets.entropy,
@@ -121,8 +121,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
         };
         Server::new(config, now)
     };
-    let mut driver = Driver::new(endpoints, make_server, source)
-        .map_err(|error| format!("The event loop does not start: {error}."))?;
+    let mut driver = Driver::new(endpoints, make_server, encoder)
+        .map_err(|error| format!("The event loop cannot be started: {error}."))?;
     if let SourceChoice::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
@@ -136,30 +136,31 @@ fn serve(flags: &Flags) -> Result<(), String> {
     driver.run().map_err(|error| error.to_string())
 }
 
-/// What must not be guessed, from the operating system's generator.
-struct ShownSecrets {
+/// Values that must be unpredictable, from the operating system's generator.
+struct Secrets {
     entropy: [u8; 32],
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
 }
 
-impl ShownSecrets {
-    fn draw() -> Result<ShownSecrets, String> {
-        let failed = |error| format!("The operating system gives no random numbers: {error}.");
+impl Secrets {
+    fn draw() -> Result<Secrets, String> {
+        let failed = |error| format!("The operating system provides no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
-        // ICE draws its tie-breakers and transaction ids from this generator, which would otherwise
-        // be seeded from the clock.
+        // str0m draws ICE tie-breakers and transaction ids from this generator, which is otherwise seeded
+        // from the clock.
         fastrand::seed(getrandom::u64().map_err(failed)?);
         let crypto = str0m::crypto::from_feature_flags();
         let certificate = crypto
             .dtls_provider
             .generate_certificate()
-            .ok_or("The certificate for DTLS cannot be made.")?;
-        Ok(ShownSecrets { entropy, crypto: Arc::new(crypto), certificate })
+            .ok_or("The DTLS certificate cannot be generated.")?;
+        Ok(Secrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
 
+/// A URL per line, those of the network first.
 fn urls(addresses: &[SocketAddr]) -> String {
     let (local, network): (Vec<&SocketAddr>, Vec<&SocketAddr>) =
         addresses.iter().partition(|address| is_loopback(address.ip()));
@@ -171,12 +172,12 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Prints to standard output. A reader that has gone away is no failure.
+/// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("Standard output cannot be written: {error}."))
+            Err(format!("Cannot write to standard output: {error}."))
         }
         _ => Ok(()),
     }

@@ -435,7 +435,7 @@ fn a_picture_that_breaks_the_decoder_is_damaged_and_the_viewer_sees_the_next_one
         (&"running".into(), &1.into())
     );
     let log = server.log();
-    assert!(log.iter().filter(|line| line.contains("left out:")).count() == 1, "{log:#?}");
+    assert!(log.iter().filter(|line| line.contains("dropped a picture:")).count() == 1, "{log:#?}");
     assert!(log.iter().filter(|line| line.contains("panicked")).count() <= 1, "{log:#?}");
 }
 

@@ -60,7 +60,7 @@ fn tell(world: &mut World, event: PublishEvent) {
 }
 
 fn fail(world: &mut World, cause: PublishCause) {
-    tell(world, PublishEvent::Failed(&cause.into()));
+    tell(world, PublishEvent::Failed(cause.into()));
 }
 
 /// The connection of the target is made as it asks for it: the request.
@@ -69,7 +69,7 @@ fn connect(world: &mut World) -> String {
         let next = commands(world).into_iter().rfind(|command| *command != PublishCommand::Close);
         match next.expect("a request is under way") {
             PublishCommand::Resolve(_) => {
-                tell(world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]))
+                tell(world, PublishEvent::Resolved(vec![IpAddr::from([10, 9, 9, 9])]))
             }
             PublishCommand::Connect(_) | PublishCommand::ConnectElsewhere(_) => {
                 tell(world, PublishEvent::Connected)
@@ -115,7 +115,7 @@ fn stats_with_token(world: &mut World) -> Value {
 fn a_media_server_gets_the_stream_from_a_key_frame_on() {
     let mut world = publishing(URL);
     assert_eq!(commands(&mut world), [PublishCommand::Resolve("media.example".into())]);
-    tell(&mut world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]));
+    tell(&mut world, PublishEvent::Resolved(vec![IpAddr::from([10, 9, 9, 9])]));
     assert_eq!(commands(&mut world), [PublishCommand::Connect("10.9.9.9:8889".parse().unwrap())]);
     tell(&mut world, PublishEvent::Connected);
     let request = connect(&mut world);
@@ -356,7 +356,7 @@ fn redirects_are_followed_and_not_in_a_circle() {
     // The host that it leads to is another one, and its addresses, too.
     let mut world = publishing(URL);
     let two = ["10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&two));
+    tell(&mut world, PublishEvent::Resolved(two.to_vec()));
     redirect(&mut world, "307", "http://edge.example/whip");
     let resolve = PublishCommand::Resolve("edge.example".into());
     assert_eq!(commands(&mut world), [PublishCommand::Close, resolve]);
@@ -450,7 +450,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             redirect(&mut world, "307", &to);
             let mut made = commands(&mut world);
             if made.contains(&PublishCommand::Resolve("inside.example".into())) {
-                tell(&mut world, PublishEvent::Resolved(&[ip]));
+                tell(&mut world, PublishEvent::Resolved(vec![ip]));
                 made = commands(&mut world);
             }
             assert!(made.iter().all(|command| *command == PublishCommand::Close), "{to}: {made:?}");
@@ -469,7 +469,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             loop {
                 match commands(&mut world).into_iter().rfind(|it| *it != PublishCommand::Close) {
                     Some(PublishCommand::Resolve(name)) if name == "inside.example" => {
-                        tell(&mut world, PublishEvent::Resolved(&[ip]));
+                        tell(&mut world, PublishEvent::Resolved(vec![ip]));
                     }
                     Some(PublishCommand::Resolve(name)) => break assert_eq!(name, "media.example"),
                     other => panic!("{to}: {other:?}"),
@@ -483,7 +483,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
     redirect(&mut world, "307", "http://edge.example/whip");
     commands(&mut world);
     let both = ["127.0.0.1", "10.9.9.7"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&both));
+    tell(&mut world, PublishEvent::Resolved(both.to_vec()));
     let elsewhere = PublishCommand::ConnectElsewhere("10.9.9.7:80".parse().unwrap());
     assert_eq!(commands(&mut world), [elsewhere]);
 
@@ -518,7 +518,7 @@ fn the_words_of_a_server_that_a_redirect_leads_to_are_shown_to_nobody() {
 fn the_addresses_of_a_host_are_tried_in_turn() {
     let mut world = publishing_with_token(URL);
     let addresses = ["fd00::9", "10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&addresses));
+    tell(&mut world, PublishEvent::Resolved(addresses.to_vec()));
     let to = |address: &str| PublishCommand::Connect(address.parse().unwrap());
     assert_eq!(commands(&mut world)[1..], [to("[fd00::9]:8889")]);
     fail(&mut world, PublishCause::Unreachable(OsError::Number(113)));

@@ -59,7 +59,7 @@ pub enum SourceKind {
 }
 
 /// What has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceEvent<'a> {
     /// [`SourceCommand::Open`] is done.
     Opened,
@@ -72,7 +72,7 @@ pub enum SourceEvent<'a> {
     /// It could not be opened or read.
     Failed(SourceFailure),
     /// No process of the command is left: how it ended, and what it wrote to standard error.
-    Exited(Exit, Option<&'a Foreign>),
+    Exited(Exit, Option<Foreign>),
 }
 
 /// What is to be done to the stream.
@@ -375,7 +375,7 @@ impl Source {
         }
     }
 
-    fn exited(&mut self, now: Instant, exit: Exit, words: Option<&Foreign>) {
+    fn exited(&mut self, now: Instant, exit: Exit, words: Option<Foreign>) {
         self.has_process = false;
         let is_as_usual = self.ending.take().is_some() || exit == Exit::Status(0);
         if self.attempt.ended_at.is_none() {
@@ -384,7 +384,7 @@ impl Source {
         self.end_fruitless(now);
         let is_said = self.attempt.failed || self.attempt.is_blamed && is_as_usual;
         if !is_said {
-            self.fail(now, SourceCause::Exited(exit), words.cloned());
+            self.fail(now, SourceCause::Exited(exit), words);
         }
         self.try_again(now);
     }

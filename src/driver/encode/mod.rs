@@ -8,7 +8,7 @@ mod h264;
 pub mod jpeg;
 mod latest;
 mod picture_encoder;
-mod pictures;
+pub(crate) mod pictures;
 mod snapshot;
 mod vp8;
 
