@@ -171,7 +171,7 @@ mod tests {
     fn jpeg(is_damaged: bool) -> SourcePicture {
         let file = snapshot(Some(&Picture::filled(SIZE, Colour::GREEN)), None).unwrap();
         let data = match is_damaged {
-            // Without the end of its data.
+            // Truncated, with an EOI marker.
             true => [&file[..file.len() - 20], &[0xff, 0xd9]].concat(),
             false => file.to_vec(),
         };
