@@ -1,6 +1,7 @@
-//! What the package says about the program agrees with the program.
+//! What the package and the pages for readers say agrees with the program.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ballcast::cli::{Flags, HELP};
@@ -128,4 +129,71 @@ fn avahi_announces_the_port_that_the_service_takes() {
 fn the_newest_entry_of_the_changelog_is_this_version() {
     let first = format!("ballcast ({}-1) ", env!("CARGO_PKG_VERSION"));
     assert!(file("debian/changelog").starts_with(&first));
+}
+
+/// Every page for readers, with its path.
+fn pages() -> Vec<(PathBuf, String)> {
+    let folders = ["", "packaging", "tests", "fuzz", "benches"];
+    let nested = ["tests/media_servers", "tests/offers", "tests/players"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    for folder in folders.into_iter().chain(nested) {
+        for entry in root.join(folder).read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                pages.push((path, text));
+            }
+        }
+    }
+    pages
+}
+
+/// The headings of a page, in the form in which a link names them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.replace(' ', "-"))
+        .map(|heading| heading.replace(|c: char| !c.is_alphanumeric() && c != '-', ""))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
+    let pages = pages();
+    let mut links = 0;
+    for (path, page) in &pages {
+        let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            assert!(linked.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let linked = if linked.is_dir() { linked.join("README.md") } else { linked };
+                let text = std::fs::read_to_string(&linked).unwrap();
+                assert!(anchors(&text).contains(heading), "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(pages.len() > 10 && links > 40, "{} pages, {links} links", pages.len());
+}
+
+#[test]
+fn the_options_in_the_readme_take_what_the_help_says() {
+    let readme = include_str!("../README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let options: Vec<String> =
+        rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();
+    assert_eq!(options.len(), 6, "{options:?}");
+    for usage in &options {
+        let is_this = |line: &str| {
+            line.strip_prefix(&**usage).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        assert!(lines_of_the_help().any(is_this), "{usage}");
+    }
 }

@@ -367,7 +367,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let answer = response.json()["sdp"].as_str().unwrap().to_owned();
     server.stats();
     let log = server.log().join("\n");
-    assert!(log.contains("asks from"), "{log}");
+    assert!(log.contains("offer from"), "{log}");
     for secret in ["a=ice-pwd:", "a=ice-ufrag:"] {
         for sdp in [&sdp, &answer] {
             let value = sdp.lines().find_map(|line| line.strip_prefix(secret)).unwrap().trim();
@@ -390,7 +390,7 @@ fn health_is_asked_for_with_an_exit_code() {
     assert_eq!(check(&healthy.url()), (Some(0), String::new()));
     let (code, sentence) = check(&failing.url());
     assert_eq!(code, Some(1));
-    assert!(sentence.starts_with("ballcast: The command is gone"), "{sentence}");
+    assert!(sentence.starts_with("ballcast: The command exited"), "{sentence}");
     drop(healthy);
     let (code, sentence) = check("http://127.0.0.1:1/");
     assert_eq!(code, Some(1));
@@ -475,7 +475,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
         (
             &[][..],
             401,
-            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+            "token-missing (open the URL with #token=TOKEN in a browser; send Authorization",
         ),
         (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
     ] {
@@ -488,7 +488,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     }
     let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, unknown).status, 421);
-    server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+    server.wait_for_log("host-unknown (--allow-host NAME adds a name for this server)");
 }
 
 /// In namespaces of its own, whose host name and resolver change while it runs.

@@ -274,7 +274,7 @@ fn who_has_the_token_reads_why_without_what_is_in_urls() {
     let command = format!("{WORDS} exit 3");
     let planted = start(&["--exec", &command], true, &media_server, "detail");
     let stats = planted.wait_until_failed();
-    assert_eq!(stats["source"]["sentence"], "The command is gone: it ended with status 3.");
+    assert_eq!(stats["source"]["sentence"], "The command exited with status 3.");
     let detail = stats["source"]["detail"].as_str().unwrap();
     println!("{detail}");
     assert!(!detail.contains(MARK), "{detail}");
@@ -322,10 +322,7 @@ fn the_picture_says_why_in_words_of_our_own() {
     };
     let exited = SourceEvent::Exited(Exit::Status(127), words);
     let (sentence, detail) = shown(SourceKind::Command, exited);
-    assert_eq!(
-        sentence,
-        "The command is gone: it ended with status 127: a program in it was not found."
-    );
+    assert_eq!(sentence, "The command exited with status 127: a program in it was not found.");
     assert_eq!(detail, Some(format!("{sentence} It wrote: {MARK}.")));
     let missing = SourceFailure::Open(OsError::Number(2));
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Failed(missing));

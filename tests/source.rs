@@ -148,7 +148,7 @@ fn a_command_that_does_not_exist_names_itself() {
     command.open();
     assert_eq!(command.next(), SourceEvent::Ended);
     let SourceEvent::Exited(exit, Some(words)) = command.next() else { panic!() };
-    assert_eq!(exit.to_string(), "it ended with status 127: a program in it was not found");
+    assert_eq!(exit.to_string(), "exited with status 127: a program in it was not found");
     let words = words.to_string();
     assert!(words.contains("no-such-camera") && words.contains("not found"), "{words}");
 }

@@ -406,7 +406,7 @@ fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
     world.input(Input::Source(KILLED));
     let stats = world.stats();
     assert_eq!(stats["source"]["state"], "failed");
-    assert_eq!(stats["source"]["sentence"], "The command is gone: it was ended by signal SIGKILL.");
+    assert_eq!(stats["source"]["sentence"], "The command was killed by signal SIGKILL.");
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn how_a_command_ends_is_what_viewers_are_told() {
     world.input(Input::Source(SourceEvent::Exited(Exit::Status(3), None)));
     world.input(Input::Source(SourceEvent::Dry));
     let source = &world.stats()["source"];
-    assert_eq!(source["sentence"], "The command is gone: it ended with status 3.");
+    assert_eq!(source["sentence"], "The command exited with status 3.");
     assert_eq!((&source["missing_s"], &source["retry_in_s"]), (&0.0.into(), &1.0.into()));
 }
 

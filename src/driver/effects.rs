@@ -97,7 +97,10 @@ impl<S: EncodePictures> Driver<S> {
             }
             Output::KeepSession(id, session) => {
                 if let Err(error) = self.targets.keep_session(id, session) {
-                    self.warnings.warn(&error, "cannot save the sessions at media servers");
+                    self.warnings.warn(
+                        &error,
+                        "sessions at media servers cannot be stored for the next start",
+                    );
                 }
             }
             Output::Timeout(deadline) => {
@@ -134,7 +137,7 @@ impl<S: EncodePictures> Driver<S> {
             if let Some(error) = error {
                 log::debug!("to {destination}: {error}");
                 if !is_transient(&error) {
-                    warnings.warn(&error, "cannot send datagrams");
+                    warnings.warn(&error, "sending datagrams failed");
                 }
             }
             facts.push_back(Input::TransmitFailed { destination });

@@ -189,7 +189,7 @@ impl<S: EncodePictures> Driver<S> {
             return Err(error);
         }
         if !is_transient(&error) {
-            self.warnings.warn(&error, "cannot wait for events; retrying");
+            self.warnings.warn(&error, "waiting for events failed, retrying");
         }
         // A single failure is a signal that has interrupted the wait and is to be handled.
         self.failed_waits += 1;
@@ -241,7 +241,7 @@ impl<S: EncodePictures> Driver<S> {
     }
 
     fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
-        log::info!("shutting down: disconnecting all viewers");
+        log::info!("shutting down: closing all viewers");
         self.service.tell_stopping();
         let start = Instant::now();
         // The core no longer controls the source.

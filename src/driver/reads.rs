@@ -85,7 +85,7 @@ impl<S: EncodePictures> Driver<S> {
                 }
                 Err(error) if is_transient(&error) => failures += 1,
                 Err(error) => {
-                    self.warnings.warn(&error, "cannot read a socket; retrying");
+                    self.warnings.warn(&error, "reading a socket failed, retrying");
                     return self.ready.postpone(token, Instant::now());
                 }
             }

@@ -66,7 +66,7 @@ refusals! {
     /// RFC 9112 section 6.3: without a final `chunked` the body has no end that can be relied on. A
     /// coding beside it is as little understood, and what to do about it is the same.
     CODING_UNKNOWN = 400 CodingUnknown
-        "Send the body as it is, with Content-Length and without Transfer-Encoding.";
+        "Send the body unencoded, with Content-Length and without Transfer-Encoding.";
     /// RFC 9112 section 3.2. Asked of HTTP/1.0 too: who the client believes we are is what guards
     /// against DNS rebinding.
     HOST_MISSING = 400 HostMissing
@@ -79,16 +79,16 @@ refusals! {
         "Send the whole request before closing the connection.";
     /// RFC 9110 section 15.5.9.
     HEAD_LATE = 408 HeadLate
-        "Send the request again, its whole head within 5 seconds.";
+        "Send the request again, with its whole head within 5 seconds.";
     /// RFC 9110 section 15.5.9.
     BODY_LATE = 408 BodyLate
-        "Send the request again, its whole body within 5 seconds of the head.";
+        "Send the request again, with its whole body within 5 seconds of the head.";
     /// RFC 9110 section 15.5.12.
     LENGTH_MISSING = 411 LengthMissing
-        "Say with Content-Length how long the body is.";
+        "State the length of the body with Content-Length.";
     /// RFC 9112 section 6.3 lets a server answer 411 instead of decoding.
     CHUNKED = 411 Chunked
-        "Send the body with Content-Length: this server does not take chunked bodies.";
+        "Send the body with Content-Length: this server does not accept chunked bodies.";
     /// RFC 9110 section 15.5.14.
     BODY_TOO_LARGE = 413 BodyTooLarge
         "Send at most 65536 bytes of body.";

@@ -27,9 +27,9 @@ impl fmt::Display for Damage {
         match self {
             Damage::Decode => f.write_str("its JPEG data is damaged"),
             Damage::DecodeKeyframe => f.write_str("its key frame cannot be decoded"),
-            Damage::Unsupported(what) => write!(f, "it has {what}, which is not decoded"),
-            Damage::Encode(codec) => write!(f, "the {} encoder fails at it", codec.name()),
-            Damage::EncodeJpeg => f.write_str("the JPEG encoder fails at it"),
+            Damage::Unsupported(what) => write!(f, "it has {what}, which Ballcast cannot decode"),
+            Damage::Encode(codec) => write!(f, "the {} encoder failed on it", codec.name()),
+            Damage::EncodeJpeg => f.write_str("the JPEG encoder failed on it"),
             Damage::Panic => f.write_str("Ballcast failed to convert it, which is a bug"),
         }
     }

@@ -9,12 +9,14 @@ use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use super::limits::admission::Limits;
+use super::limits::client::Client;
 use super::paths::addresses_towards;
 use crate::http::Url;
 use crate::publish::{Target, TargetId};
 use crate::source;
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
+use crate::web::proxies::Visitor;
 use crate::webrtc::{LocalParameters, resend_packets};
 
 /// What the server is made of.
@@ -57,6 +59,16 @@ impl Config {
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         let bound = self.addresses.iter().map(SocketAddr::ip);
         bound.chain(self.announced.iter().copied()).collect()
+    }
+
+    /// The client that the limits count a peer as.
+    pub(crate) fn client_at(&self, peer: IpAddr) -> Client {
+        let own = self.addresses.iter().map(SocketAddr::ip);
+        Client::at(peer, own).of_many(self.access.proxies.trusts(peer))
+    }
+
+    pub(crate) fn client_of(&self, visitor: &Visitor) -> Client {
+        self.client_at(visitor.address).of_many(!visitor.is_told)
     }
 
     /// Our end of a new connection with a peer at this address, if it is known.

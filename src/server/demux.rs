@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use is::stun::StunMessage;
 
-use super::viewers::TransactionId;
+use super::checks::TransactionId;
 use crate::server::Server;
 use crate::webrtc::AddressPair;
 use crate::webrtc::ViewerId;
@@ -27,7 +27,7 @@ impl Server {
             _ => None,
         };
         if recipient.is_none() {
-            self.counters.datagrams_dropped += 1;
+            self.datagrams.dropped += 1;
         }
     }
 
@@ -73,11 +73,11 @@ impl Server {
     }
 
     pub(crate) fn transmit_failed(&mut self, destination: SocketAddr) {
-        self.counters.transmits_failed += 1;
+        self.datagrams.failed += 1;
         let id = self.viewers.at(destination);
         if let Some(entry) = id.and_then(|id| self.viewers.get_mut(id)) {
             entry.viewer.shut_gate();
-            self.keyframes[entry.viewer.codec() as usize].request();
+            self.video.request_keyframe(entry.viewer.codec());
         }
     }
 }

@@ -1,97 +1,95 @@
 //! The table of viewers: one struct owns the entries and everything that they are found by.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::Output;
+use super::checks::{Checks, TransactionId};
+use super::demux::check_of;
+use super::limits::admission::Limits;
 use super::limits::client::{Client, oldest_of_largest};
+use super::outbox::{Outbox, Timer};
 use crate::media::Codec;
 use crate::publish::TargetId;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::viewer::Viewer;
-use crate::webrtc::{MAX_ADDRESSES, ViewerId, ViewerState};
-
-/// The checks of one viewer that may be under way, the latest ones: one for each of its addresses
-/// and each of ours, and some that are repeated.
-const CHECKS_PER_VIEWER: usize = 64;
-
-/// A STUN transaction id (RFC 8489, section 6).
-pub type TransactionId = [u8; 12];
+use crate::webrtc::{
+    EndReason, MAX_ADDRESSES, ViewerCounters, ViewerEffect, ViewerId, ViewerState,
+};
 
 pub struct ViewerEntry {
     pub viewer: Viewer,
-    pub origin: ViewerRole,
+    pub role: ViewerRole,
     /// Our own ICE user fragment.
     ufrag: String,
-    /// The addresses that it owns.
+    /// The addresses that it has proved to be at.
     addresses: Vec<SocketAddr>,
-    /// Our connectivity checks that may still be answered, oldest first.
-    checks: VecDeque<TransactionId>,
-    /// When it was given all frames since a key frame.
+    /// When it was sent all frames since a key frame.
     pub group_sent_at: Option<Instant>,
     /// Its timer, as it was set last.
     pub deadline: Option<Instant>,
 }
 
-/// Whose offer has made a viewer.
+/// What a viewer is.
 pub enum ViewerRole {
-    /// Its own: it has asked to watch.
-    Asked(Asked),
-    /// Ours: it is the media server of this target.
-    Invited(TargetId),
+    /// A browser or player, from its own offer.
+    Viewer(Watcher),
+    /// The media server of this target, from our offer.
+    Publish(TargetId),
 }
 
-/// A viewer that has asked.
-pub struct Asked {
+/// A browser or player that watches.
+pub struct Watcher {
     /// Where its offer came from.
     pub peer: IpAddr,
-    /// Whom the limits count it for.
+    /// The client that the limits count it for.
     pub client: Client,
-    /// As a resource of WHEP, if it came that way.
+    /// As a resource of WHEP, if it is one.
     pub whep: Option<WhepSession>,
-    /// The id of the page that it is.
+    /// The id of its page, if it is one.
     client_id: Option<String>,
-    /// Whose offers are its own.
+    /// What further offers of the same connection have in common.
     session_key: SessionKey,
 }
 
-impl Asked {
-    pub fn new(peer: IpAddr, client: Client, session_key: SessionKey) -> Asked {
-        Asked { peer, client, whep: None, client_id: None, session_key }
+impl Watcher {
+    pub fn new(peer: IpAddr, client: Client, session_key: SessionKey) -> Watcher {
+        Watcher { peer, client, whep: None, client_id: None, session_key }
     }
 }
 
 impl ViewerEntry {
-    /// Where a viewer gets its media, or where its offer came from as long as that is not known.
+    /// Where its media goes, or where its offer came from while that is unknown.
     pub fn address(&self) -> String {
-        match (self.viewer.remote(), &self.origin) {
+        match (self.viewer.remote(), &self.role) {
             (Some(address), _) => address.to_string(),
-            (None, ViewerRole::Asked(asked)) => asked.peer.to_string(),
-            (None, ViewerRole::Invited(_)) => "an unknown address".to_owned(),
+            (None, ViewerRole::Viewer(asked)) => asked.peer.to_string(),
+            (None, ViewerRole::Publish(_)) => "an unknown address".to_owned(),
         }
     }
 
-    /// `None` if it was invited.
-    pub fn asked(&self) -> Option<&Asked> {
-        match &self.origin {
-            ViewerRole::Asked(asked) => Some(asked),
-            ViewerRole::Invited(_) => None,
+    /// `None` for a media server.
+    pub fn watcher(&self) -> Option<&Watcher> {
+        match &self.role {
+            ViewerRole::Viewer(watcher) => Some(watcher),
+            ViewerRole::Publish(_) => None,
         }
     }
 
-    pub fn asked_mut(&mut self) -> Option<&mut Asked> {
-        match &mut self.origin {
-            ViewerRole::Asked(asked) => Some(asked),
-            ViewerRole::Invited(_) => None,
+    pub fn watcher_mut(&mut self) -> Option<&mut Watcher> {
+        match &mut self.role {
+            ViewerRole::Viewer(watcher) => Some(watcher),
+            ViewerRole::Publish(_) => None,
         }
     }
 
-    /// `None` if it has asked.
+    /// The media server that it is, if it is one.
     pub fn target(&self) -> Option<TargetId> {
-        match self.origin {
-            ViewerRole::Asked(_) => None,
-            ViewerRole::Invited(target) => Some(target),
+        match self.role {
+            ViewerRole::Viewer(_) => None,
+            ViewerRole::Publish(target) => Some(target),
         }
     }
 }
@@ -106,7 +104,7 @@ pub struct WhepSession {
     pub mid: Option<String>,
 }
 
-/// How many viewers watch, so that nobody has to look at all of them.
+/// How many viewers watch, kept so that nothing has to walk the table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ViewerCounts {
     /// By codec.
@@ -135,36 +133,83 @@ impl ViewerCounts {
     }
 }
 
+/// What a change of a viewer means to the rest of the server.
+#[derive(Debug)]
+pub(crate) struct ViewerChange {
+    pub(crate) codec: Codec,
+    /// The media server that it is.
+    pub(crate) target: Option<TargetId>,
+    /// ICE and DTLS are up: it has nothing to decode yet.
+    pub(crate) has_connected: bool,
+    /// It has lost its picture.
+    pub(crate) requests_keyframe: bool,
+    /// It has shown that it has no certificate of ECDSA.
+    pub(crate) lacks_certificate: bool,
+    /// It watches, or watches no more.
+    pub(crate) changes_audience: bool,
+    /// It is no longer in the table.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// The end of a viewer.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) reason: EndReason,
+    pub(crate) sent: ViewerCounters,
+}
+
 #[derive(Default)]
 pub struct ViewerTable {
     entries: BTreeMap<ViewerId, ViewerEntry>,
     counts: ViewerCounts,
     /// How many viewers have been in the table.
     admitted: u64,
-    /// How many viewers there are that have asked.
-    asked: usize,
+    /// How many of them are no media servers.
+    watchers: usize,
     /// How many of them each client has.
     by_client: BTreeMap<Client, usize>,
     /// Those of them that are half-open.
     half_open: BTreeMap<ViewerId, Client>,
     by_address: BTreeMap<SocketAddr, ViewerId>,
-    /// Whose a check is, and where it was sent.
-    by_check: BTreeMap<TransactionId, (ViewerId, SocketAddr)>,
+    checks: Checks,
     by_ufrag: BTreeMap<String, ViewerId>,
     by_whep_key: BTreeMap<String, ViewerId>,
     by_client_id: BTreeMap<String, ViewerId>,
     by_session_key: BTreeMap<SessionKey, ViewerId>,
+    /// How many have connected, how many have ended and why, and what those were sent. Without media
+    /// servers.
+    served: u64,
+    ended: BTreeMap<EndReason, u64>,
+    sent_to_ended: ViewerCounters,
 }
 
 impl ViewerTable {
-    /// How many there are, those that were invited included.
+    /// How many there are, media servers included.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many have asked.
-    pub fn asked(&self) -> usize {
-        self.asked
+    /// How many there are without media servers.
+    pub fn watchers(&self) -> usize {
+        self.watchers
+    }
+
+    /// How many have connected since the start, without media servers.
+    pub(crate) fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// How many have ended, by why, without media servers.
+    pub(crate) fn ended(&self) -> &BTreeMap<EndReason, u64> {
+        &self.ended
+    }
+
+    /// What all viewers were sent, also those that have ended, without media servers.
+    pub(crate) fn sent(&self) -> ViewerCounters {
+        let mut sent = self.sent_to_ended;
+        let watchers = self.entries.values().filter(|entry| entry.watcher().is_some());
+        watchers.for_each(|entry| sent += entry.viewer.stream().counters);
+        sent
     }
 
     pub fn counts(&self) -> &ViewerCounts {
@@ -198,7 +243,7 @@ impl ViewerTable {
         self.by_client.get(&client).copied().unwrap_or(0)
     }
 
-    /// How many viewers have asked, have an answer, and are not connected.
+    /// How many of them have an answer but are not connected, without media servers.
     pub fn half_open(&self) -> usize {
         self.half_open.len()
     }
@@ -210,14 +255,12 @@ impl ViewerTable {
         oldest_of_largest(half_open).map(|(_, id)| id)
     }
 
-    /// Whose check a STUN response from `source` answers: it comes from where the check went (RFC
-    /// 8445, section 7.2.5.2.1), or its sender could name any address.
+    /// The viewer whose connectivity check a STUN response from `source` answers.
     pub fn with_check(&self, transaction: &TransactionId, source: SocketAddr) -> Option<ViewerId> {
-        let (id, destination) = self.by_check.get(transaction)?;
-        (*destination == source).then_some(*id)
+        self.checks.viewer_of(transaction, source)
     }
 
-    /// Who owns an address.
+    /// The viewer that owns a validated remote address.
     pub fn at(&self, address: SocketAddr) -> Option<ViewerId> {
         self.by_address.get(&address).copied()
     }
@@ -242,24 +285,23 @@ impl ViewerTable {
     ///
     /// A session key that another viewer has stays that one's: whoever has read an offer can send
     /// it, too.
-    pub fn add_viewer(&mut self, viewer: Viewer, origin: ViewerRole) -> ViewerId {
+    pub fn add_viewer(&mut self, viewer: Viewer, role: ViewerRole) -> ViewerId {
         self.admitted += 1;
         let id = ViewerId(self.admitted);
         let ufrag = viewer.local().credentials.ufrag.clone();
         self.counts.add(&viewer);
         self.by_ufrag.insert(ufrag.clone(), id);
-        if let ViewerRole::Asked(Asked { client, session_key, .. }) = &origin {
-            self.asked += 1;
+        if let ViewerRole::Viewer(Watcher { client, session_key, .. }) = &role {
+            self.watchers += 1;
             *self.by_client.entry(*client).or_default() += 1;
             self.by_session_key.entry(session_key.clone()).or_insert(id);
             self.half_open.insert(id, *client);
         }
         let entry = ViewerEntry {
             viewer,
-            origin,
+            role,
             ufrag,
             addresses: Vec::new(),
-            checks: VecDeque::new(),
             group_sent_at: None,
             deadline: None,
         };
@@ -267,13 +309,15 @@ impl ViewerTable {
         id
     }
 
-    /// Changes a viewer, and keeps what it is counted by. Returns whether it was watching before,
-    /// too.
-    pub fn change(
+    /// Changes a viewer, writes what it wants to the outbox, and sets its timer. A viewer that has ended
+    /// is removed.
+    pub(crate) fn change(
         &mut self,
+        now: Instant,
         id: ViewerId,
+        outbox: &mut Outbox,
         change: impl FnOnce(&mut Viewer),
-    ) -> Option<(bool, &mut ViewerEntry)> {
+    ) -> Option<ViewerChange> {
         let entry = self.entries.get_mut(&id)?;
         let watched = entry.viewer.is_watching();
         let was_half_open = entry.viewer.state() == ViewerState::HalfOpen;
@@ -283,7 +327,62 @@ impl ViewerTable {
         if was_half_open && entry.viewer.state() != ViewerState::HalfOpen {
             self.half_open.remove(&id);
         }
-        Some((watched, entry))
+        let watches = entry.viewer.is_watching();
+        let mut change = ViewerChange {
+            codec: entry.viewer.codec(),
+            target: entry.target(),
+            has_connected: false,
+            requests_keyframe: false,
+            lacks_certificate: false,
+            changes_audience: watched != watches,
+            ended: None,
+        };
+        let mut dropped_addresses = Vec::new();
+        while let Some(effect) = entry.viewer.poll_effect() {
+            match effect {
+                ViewerEffect::Transmit(transmit) => {
+                    if let Some(check) = check_of(&transmit.contents) {
+                        self.checks.add(id, check, transmit.destination);
+                    }
+                    outbox.push(Output::Transmit(transmit));
+                }
+                ViewerEffect::Connected => change.has_connected = true,
+                ViewerEffect::CertificateUnusable => change.lacks_certificate = true,
+                ViewerEffect::KeyframeRequested => change.requests_keyframe = true,
+                ViewerEffect::AddressDropped(address) => dropped_addresses.push(address),
+            }
+        }
+        let end_reason = entry.viewer.end_reason();
+        if change.has_connected {
+            log::info!("{id} is live at {}", entry.address());
+            self.served += u64::from(change.target.is_none());
+        } else if watches && !watched {
+            log::info!("{id}: media resumed");
+            change.requests_keyframe = true;
+        } else if watched && !watches && end_reason.is_none() {
+            log::info!("{id} is silent, media paused");
+        }
+        if change.lacks_certificate {
+            log::warn!("{id} at {} cannot connect: {}", entry.address(), EndReason::Certificate);
+        }
+        // A frame changes no deadline, and comes to many viewers.
+        let deadline = entry.viewer.poll_timeout();
+        if deadline != entry.deadline {
+            entry.deadline = deadline;
+            outbox.set_timer(Timer::Viewer(id), deadline);
+        }
+        for address in dropped_addresses {
+            self.release_address(address, id);
+        }
+        change.ended = end_reason.and_then(|reason| self.remove(now, id, reason, outbox));
+        Some(change)
+    }
+
+    /// The viewer's timer has fired: its deadline is to be set again.
+    pub(crate) fn note_timer_fired(&mut self, id: ViewerId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.deadline = None;
+        }
     }
 
     /// Finds a viewer by its new ICE user fragment after an ICE restart, and no longer by the old
@@ -297,21 +396,21 @@ impl ViewerTable {
     }
 
     pub fn set_whep(&mut self, id: ViewerId, session: WhepSession) {
-        let Some(asked) = self.asked_mut(id) else { return };
+        let Some(watcher) = self.watcher_mut(id) else { return };
         let key = session.key.clone();
-        asked.whep = Some(session);
+        watcher.whep = Some(session);
         self.by_whep_key.insert(key, id);
     }
 
     /// The id that a page has drawn; no other viewer has it.
     pub fn set_client_id(&mut self, id: ViewerId, client_id: &str) {
-        let Some(asked) = self.asked_mut(id) else { return };
-        asked.client_id = Some(client_id.to_owned());
+        let Some(watcher) = self.watcher_mut(id) else { return };
+        watcher.client_id = Some(client_id.to_owned());
         self.by_client_id.insert(client_id.to_owned(), id);
     }
 
-    fn asked_mut(&mut self, id: ViewerId) -> Option<&mut Asked> {
-        self.entries.get_mut(&id)?.asked_mut()
+    fn watcher_mut(&mut self, id: ViewerId) -> Option<&mut Watcher> {
+        self.entries.get_mut(&id)?.watcher_mut()
     }
 
     /// A viewer with authentic checks is at an address that nobody owns. A request may come with a
@@ -328,10 +427,7 @@ impl ViewerTable {
     /// A check is answered, and its viewer owns the address that it was sent to, whoever claimed it
     /// before.
     pub fn complete_check(&mut self, transaction: &TransactionId) {
-        let Some((id, address)) = self.by_check.remove(transaction) else { return };
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.checks.retain(|check| check != transaction);
-        }
+        let Some((id, address)) = self.checks.complete(transaction) else { return };
         if let Some(owner) = self.at(address).filter(|owner| *owner != id) {
             self.release_address(address, owner);
         }
@@ -348,50 +444,54 @@ impl ViewerTable {
         }
     }
 
-    /// A connectivity check of ours is on its way for a viewer.
-    pub fn add_check(&mut self, id: ViewerId, transaction: TransactionId, to: SocketAddr) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if self.by_check.insert(transaction, (id, to)).is_some() {
-            return;
-        }
-        entry.checks.push_back(transaction);
-        if entry.checks.len() > CHECKS_PER_VIEWER
-            && let Some(oldest) = entry.checks.pop_front()
-        {
-            self.by_check.remove(&oldest);
-        }
-    }
-
-    pub fn remove(&mut self, id: ViewerId) -> Option<ViewerEntry> {
+    fn remove(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        reason: EndReason,
+        outbox: &mut Outbox,
+    ) -> Option<Ended> {
+        outbox.set_timer(Timer::Viewer(id), None);
         let entry = self.entries.remove(&id)?;
         self.counts.remove(&entry.viewer);
         self.half_open.remove(&id);
         self.by_ufrag.remove(&entry.ufrag);
-        if let ViewerRole::Asked(asked) = &entry.origin {
-            self.forget_asked(id, asked);
-        }
+        self.checks.forget(id);
         for address in &entry.addresses {
             self.by_address.remove(address);
         }
-        for transaction in &entry.checks {
-            self.by_check.remove(transaction);
+        let sent = entry.viewer.stream().counters;
+        if let ViewerRole::Viewer(watcher) = &entry.role {
+            self.forget_watcher(id, watcher);
+            *self.ended.entry(reason).or_default() += 1;
+            self.sent_to_ended += sent;
         }
-        Some(entry)
+        let failed = matches!(reason, EndReason::Failed | EndReason::ConnectTimeout);
+        let failure = entry.viewer.failure().filter(|_| failed);
+        log::info!(
+            "{id} at {} left after {:.1} s and {} frames: {reason}{}{}",
+            entry.address(),
+            entry.viewer.age(now).as_secs_f32(),
+            sent.frames,
+            failure.map_or(String::new(), |failure| format!(": {failure}")),
+            entry.viewer.stream().reception
+        );
+        Some(Ended { reason, sent })
     }
 
-    fn forget_asked(&mut self, id: ViewerId, asked: &Asked) {
-        self.asked -= 1;
-        if let Some(session) = &asked.whep {
+    fn forget_watcher(&mut self, id: ViewerId, watcher: &Watcher) {
+        self.watchers -= 1;
+        if let Some(session) = &watcher.whep {
             self.by_whep_key.remove(&session.key);
         }
-        if let Some(client_id) = &asked.client_id {
+        if let Some(client_id) = &watcher.client_id {
             self.by_client_id.remove(client_id);
         }
         // An earlier viewer may have the same key.
-        if self.by_session_key.get(&asked.session_key) == Some(&id) {
-            self.by_session_key.remove(&asked.session_key);
+        if self.by_session_key.get(&watcher.session_key) == Some(&id) {
+            self.by_session_key.remove(&watcher.session_key);
         }
-        if let Entry::Occupied(mut count) = self.by_client.entry(asked.client) {
+        if let Entry::Occupied(mut count) = self.by_client.entry(watcher.client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -403,21 +503,23 @@ impl ViewerTable {
     ///
     /// # Panics
     /// If it does not, which is a bug of ours.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self, limits: &Limits) {
+        assert!(self.watchers() <= limits.viewers);
+        assert!(self.half_open() <= limits.half_open);
         let entries = &self.entries;
         let mut counts = ViewerCounts::default();
         entries.values().for_each(|entry| counts.add(&entry.viewer));
         assert_eq!(self.counts, counts);
-        let asked = || entries.values().filter_map(ViewerEntry::asked);
-        assert_eq!(asked().count(), self.asked);
-        assert_eq!(self.by_client.values().sum::<usize>(), self.asked);
+        let watchers = || entries.values().filter_map(ViewerEntry::watcher);
+        assert_eq!(watchers().count(), self.watchers);
+        assert_eq!(self.by_client.values().sum::<usize>(), self.watchers);
         assert_eq!(self.by_ufrag.len(), entries.len());
         for (ufrag, id) in &self.by_ufrag {
             assert_eq!(entries[id].viewer.local().credentials.ufrag, *ufrag);
         }
-        let whep = asked().filter(|asked| asked.whep.is_some()).count();
+        let whep = watchers().filter(|watcher| watcher.whep.is_some()).count();
         assert_eq!(self.by_whep_key.len(), whep);
-        let pages = asked().filter(|asked| asked.client_id.is_some()).count();
+        let pages = watchers().filter(|watcher| watcher.client_id.is_some()).count();
         assert_eq!(self.by_client_id.len(), pages, "one page is one viewer");
         assert!(self.by_session_key.values().all(|id| entries.contains_key(id)));
         let known = entries.values().map(|entry| entry.addresses.len()).sum::<usize>();
@@ -426,11 +528,9 @@ impl ViewerTable {
             assert!(entries[id].addresses.contains(address));
         }
         assert!(entries.values().all(|entry| entry.addresses.len() <= MAX_ADDRESSES));
-        assert!(entries.values().all(|entry| entry.checks.len() <= CHECKS_PER_VIEWER));
-        let checks = entries.values().map(|entry| entry.checks.len()).sum::<usize>();
-        assert_eq!(self.by_check.len(), checks);
+        self.checks.check_invariants(|id| entries.contains_key(&id));
         let is_half_open = |entry: &ViewerEntry| entry.viewer.state() == ViewerState::HalfOpen;
-        let half_open = entries.iter().filter(|(_, e)| e.asked().is_some() && is_half_open(e));
+        let half_open = entries.iter().filter(|(_, e)| e.watcher().is_some() && is_half_open(e));
         assert!(half_open.map(|(id, _)| id).eq(self.half_open.keys()));
         assert!(entries.values().all(|entry| entry.viewer.end_reason().is_none()));
     }

@@ -22,8 +22,8 @@ impl Groups {
         } else if so_far.is_some_and(|length| length > LONG) && !self.warned {
             self.warned = true;
             log::warn!(
-                "key frames are more than {} s apart, so that some viewers wait for their first \
-                 picture: rpicam-vid --intra 30, or ffmpeg -g 30",
+                "key frames are more than {} s apart, so some viewers wait for their first picture: \
+                 use rpicam-vid --intra 30, or ffmpeg -g 30",
                 LONG.as_secs()
             );
         }

@@ -18,7 +18,7 @@ pub struct NoSignal {
 impl NoSignal {
     /// The words in the picture.
     pub fn lines(&self) -> [String; 3] {
-        let retry = self.retry_in.map(|wait| format!("Next try in {} s.", wait.as_secs() + 1));
+        let retry = self.retry_in.map(|wait| format!("Next attempt in {} s.", wait.as_secs() + 1));
         let duration = format!("For {} s.", self.duration.as_secs());
         [self.sentence.clone(), duration, retry.unwrap_or_default()]
     }
@@ -41,11 +41,13 @@ impl Source {
             (SourceStatus::Running, _) => return None,
             (SourceStatus::Failed { cause, .. }, _) => cause.to_string(),
             (SourceStatus::Silent, SourceKind::Command) => "The command sends no pictures.".into(),
-            (SourceStatus::Silent, _) => "What writes to the stream sends no pictures.".into(),
+            (SourceStatus::Silent, _) => {
+                "The program that writes to the stream sends no pictures.".into()
+            }
             (SourceStatus::Starting, SourceKind::Command) => "The command is starting.".into(),
             (SourceStatus::Starting, SourceKind::File) => "The file is being opened.".into(),
             (SourceStatus::Starting, SourceKind::Stdin | SourceKind::Fifo) => {
-                "Waiting for something to write a picture.".into()
+                "Waiting for a program to write a picture.".into()
             }
         })
     }

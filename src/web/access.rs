@@ -41,7 +41,7 @@ impl AccessPolicy {
         };
         self.admit_local_host(host)?;
         let Some(forwarded_hosts) = forwarded_hosts else {
-            let sentence = "The proxy forwards a host that is no host name. Open the server by one of \
+            let sentence = "The proxy forwards a host that is not a host name. Open the server by one of \
                             its addresses or names.";
             return Err(Response::problem(421, Reason::HostUnknown, sentence));
         };
@@ -50,8 +50,8 @@ impl AccessPolicy {
             None => Ok(()),
             Some(host) if is_loopback(&host.name) => {
                 let sentence = format!(
-                    "The proxy asks for {host}, which is no name of this server. It has to forward \
-                     the Host that the browser sent it: an address or a name of the server."
+                    "The proxy uses the name {host}, which is not a name of this server. It has to \
+                     forward the Host that the browser sent: an address or a name of the server."
                 );
                 Err(Response::problem(421, Reason::HostUnknown, &sentence))
             }
@@ -76,8 +76,8 @@ impl AccessPolicy {
         if is_welcome {
             return Ok(());
         }
-        let sentence = "Another site's page may not connect here. Open this server's own page, or \
-                        ask its operator to let that site in.";
+        let sentence = "Pages of other sites may not connect here. Open this server's own page, or \
+                        ask its operator to allow that site.";
         Err(Response::problem(403, Reason::ForeignOrigin, sentence))
     }
 

@@ -69,15 +69,15 @@ pub fn refusal(error: &OfferError) -> Response {
 
 /// A further offer of a connection asks for the video in another format than it has.
 pub fn format_changed() -> Response {
-    let sentence = "A connection keeps the format that its video began with. Close it, and offer \
-                    the other format in a new RTCPeerConnection.";
+    let sentence = "A connection cannot change the format of its video. Close it, and offer the \
+                    other format in a new RTCPeerConnection.";
     Response::problem(409, Reason::FormatChanged, sentence)
 }
 
 /// An ICE restart has a user fragment that the connection's agent cannot write into its checks.
 pub fn ufrag_changed() -> Response {
-    let sentence = "A connection whose ICE user fragment was short takes no long one in an ICE \
-                    restart. Close it, and offer a new RTCPeerConnection.";
+    let sentence = "An ICE restart cannot replace a short ICE user fragment by a long one. Close \
+                    the connection, and send the offer of a new RTCPeerConnection.";
     Response::problem(409, Reason::FormatChanged, sentence)
 }
 

@@ -126,7 +126,7 @@ pub fn route(head: &Head) -> Result<Route<'_>, Response> {
     if allowed.split(", ").any(|method| method == head.method.as_str()) {
         return Ok(route);
     }
-    let sentence = format!("This path takes {allowed} only.");
+    let sentence = format!("This path accepts only {allowed}.");
     Err(Response::problem(405, Reason::MethodNotAllowed, &sentence).with_header("Allow", allowed))
 }
 

@@ -126,8 +126,8 @@ pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
             no_picture(&format!("The newest picture cannot be shown: {damage}."), wait)
         }
         SnapshotError::NoPictures => {
-            let sentence = "This stream is encoded video, of which there are single pictures only, at \
-                            /snapshot.jpg. Watch it on the page at /.";
+            let sentence = "The source sends H.264, so there is no stream of JPEGs. Use /snapshot.jpg, or \
+                            watch the video at /.";
             Response::problem(501, Reason::NoPictures, sentence)
         }
         SnapshotError::TooWide { picture_width } => {

@@ -65,7 +65,7 @@ pub fn created(session: &str, etag: &str, sdp: String) -> Response {
 }
 
 pub fn no_session() -> Response {
-    let sentence = "There is no such session (any more). Post a new offer to /whep.";
+    let sentence = "There is no such session, or it has ended. Post a new offer to /whep.";
     Response::problem(404, Reason::NoSession, sentence)
 }
 
@@ -80,7 +80,7 @@ pub fn check_match(head: &Head, etag: &str) -> Result<(), Response> {
     if tags.any(|tag| tag == "*" || tag == "\"*\"" || tag == etag) {
         return Ok(());
     }
-    let sentence = "If-Match is not the session's ETag: it has changed since.";
+    let sentence = "If-Match is not the session's current ETag.";
     Err(Response::problem(412, Reason::IfMatchStale, sentence))
 }
 

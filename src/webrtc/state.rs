@@ -49,12 +49,12 @@ impl fmt::Display for EndReason {
             EndReason::Certificate => {
                 "its DTLS certificate is RSA, as in GStreamer, or missing, and only ECDSA works here"
             }
-            EndReason::Silent => "nothing authentic came from it any more",
+            EndReason::Silent => "it stopped sending authenticated messages",
             EndReason::Failed => "the connection failed",
-            EndReason::Displaced => "it had not connected when another needed its place",
+            EndReason::Displaced => "it had not connected when another viewer needed its place",
             EndReason::NoCodec => "the stream is H.264, which it does not offer",
-            EndReason::Panicked => "something that it sent made its connection panic",
-            EndReason::Shutdown => "the server ended",
+            EndReason::Panicked => "its connection panicked on something that it sent",
+            EndReason::Shutdown => "the server shut down",
         })
     }
 }

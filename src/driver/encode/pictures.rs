@@ -11,7 +11,7 @@ use crate::media::{Codec, Damage, SnapshotError, SourcePicture};
 use crate::server::Input;
 
 /// The log line of a picture that cannot be decoded or encoded.
-const DROPPED: &str = "dropped a picture";
+const SKIPPED: &str = "skipping a picture";
 
 /// The encoder, and the request that it works on.
 ///
@@ -136,7 +136,7 @@ impl<S: EncodePictures> Pictures<S> {
 
     fn damaged(&mut self, error: PictureError, is_reported: bool) {
         let damage: Damage = error.damage;
-        self.warnings.warn(&io::Error::other(error), DROPPED);
+        self.warnings.warn(&io::Error::other(error), SKIPPED);
         if is_reported {
             self.facts.push_back(Input::PictureDamaged(damage));
         }

@@ -148,7 +148,7 @@ impl Endpoints {
         match watch {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => {
-                log::warn!("cannot watch the host's addresses; restart to use new ones: {error}");
+                log::warn!("cannot follow address changes; new addresses need a restart: {error}");
             }
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Endpoints {
             let ip = endpoint.address.ip();
             let is_wanted = wanted.contains(&ip);
             if !is_wanted {
-                log::info!("address {ip} is gone");
+                log::info!("no longer serving on {ip}: the address was removed");
                 self.tokens.put_back(*token);
                 closed.extend([*token, datagrams_of(*token)]);
             }

@@ -265,7 +265,7 @@ impl SourceReader {
                 let sentence = SourceCause::Failed(self.origin.kind(), *failure).to_string();
                 sentence.trim_end_matches('.').to_owned()
             }
-            SourceEvent::Exited(exit, _) => format!("{name} is gone: {exit}"),
+            SourceEvent::Exited(exit, _) => format!("{name} {exit}"),
         };
         event
     }
