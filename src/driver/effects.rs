@@ -91,7 +91,7 @@ impl<S: EncodePictures> Driver<S> {
             Output::Snapshot { width } => self.pictures.snapshot(width),
             Output::Source(command) => self.command_source(command),
             Output::Publish(id, command) => {
-                if let Some(fact) = self.targets.execute(id, command, self.poll.registry()) {
+                if let Some(fact) = self.targets.execute(id, command, self.poller.registry()) {
                     self.input(fact);
                 }
             }
@@ -147,7 +147,7 @@ impl<S: EncodePictures> Driver<S> {
     fn command_source(&mut self, command: SourceCommand) {
         let Some(source) = &mut self.source else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let event = source.execute(command, self.poll.registry(), &mut buffer);
+        let event = source.execute(command, self.poller.registry(), &mut buffer);
         if event == Some(SourceEvent::Opened) {
             // Bytes that came before the registration may cause no event.
             self.ready.insert(SOURCE);

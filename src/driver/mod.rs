@@ -20,6 +20,7 @@ pub mod encode;
 mod errors;
 pub mod net;
 pub mod panics;
+mod poller;
 mod process;
 pub mod publish;
 mod reads;
@@ -36,21 +37,22 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::{Events, Poll};
+use mio::Events;
 
 use self::children::PROGRAM;
 use self::clock::WallClock;
 use self::encode::EncodePictures;
 use self::encode::pictures::Pictures;
 pub use self::errors::RunError;
-use self::errors::{Warnings, is_permanent, is_transient};
+use self::errors::Warnings;
 use self::net::connections::Connections;
 pub use self::net::endpoints::{BindError, Endpoints};
 use self::net::names::HostNames;
+use self::poller::Poller;
 use self::process::Signals;
 use self::publish::sessions::Sessions;
 use self::publish::targets::Targets;
-use self::ready::{RETRY_AFTER, Ready};
+use self::ready::Ready;
 use self::service::Service;
 pub use self::source::SourceOrigin;
 use self::source::SourceReader;
@@ -64,9 +66,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(100);
 
 /// The loop, its parts, and the core. `S` makes pictures and encodes them.
 pub struct Driver<S> {
-    poll: Poll,
-    /// Consecutive waits that failed.
-    failed_waits: u32,
+    poller: Poller,
     signals: Signals,
     ready: Ready,
     warnings: Warnings,
@@ -101,13 +101,12 @@ impl<S: EncodePictures> Driver<S> {
         encoder: S,
     ) -> io::Result<Driver<S>> {
         process::raise_file_limit();
-        let poll = Poll::new()?;
-        let signals = Signals::register(poll.registry())?;
-        endpoints.register(poll.registry())?;
+        let poller = Poller::new()?;
+        let signals = Signals::register(poller.registry())?;
+        endpoints.register(poller.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         Ok(Driver {
-            poll,
-            failed_waits: 0,
+            poller,
             signals,
             ready: Ready::default(),
             warnings: Warnings::default(),
@@ -180,23 +179,8 @@ impl<S: EncodePictures> Driver<S> {
         let deadlines = [self.deadline, self.ready.retry_at(), self.check_at()];
         let next = deadlines.into_iter().flatten().min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = if self.ready.is_empty() { until } else { Some(Duration::ZERO) };
-        let Err(error) = self.poll.poll(events, timeout) else {
-            self.failed_waits = 0;
-            return Ok(());
-        };
-        if is_permanent(&error) {
-            return Err(error);
-        }
-        if !is_transient(&error) {
-            self.warnings.warn(&error, "waiting for events failed, retrying");
-        }
-        // A single failure is a signal that has interrupted the wait and is to be handled.
-        self.failed_waits += 1;
-        if self.failed_waits > 1 {
-            std::thread::sleep(RETRY_AFTER);
-        }
-        Ok(())
+        let limit = if self.ready.is_empty() { until } else { Some(Duration::ZERO) };
+        self.poller.wait(events, limit, &mut self.warnings)
     }
 
     /// Tells the core a fact and drains it, then tells it the facts that the drain brought about.

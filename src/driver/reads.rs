@@ -112,7 +112,7 @@ impl<S: EncodePictures> Driver<S> {
             self.input(Input::WallClock(wall));
         }
         self.input(Input::Connected(id, peer));
-        let registered = self.connections.register(id, self.poll.registry());
+        let registered = self.connections.register(id, self.poller.registry());
         if registered.is_err() {
             self.close(id);
             self.input(Input::Disconnected(id));
@@ -182,7 +182,7 @@ impl<S: EncodePictures> Driver<S> {
 
     /// Follows the host's addresses, and tells the core if they have changed.
     fn follow_addresses(&mut self) {
-        let Some(closed) = self.endpoints.follow_host(self.poll.registry()) else { return };
+        let Some(closed) = self.endpoints.follow_host(self.poller.registry()) else { return };
         closed.into_iter().for_each(|token| self.ready.forget(token));
         self.input(Input::Addresses(&self.endpoints.addresses()));
         self.work();
