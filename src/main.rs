@@ -12,7 +12,6 @@ use ballcast::driver::encode::assembly;
 use ballcast::driver::encode::codec::Quality;
 use ballcast::driver::net::addresses;
 use ballcast::driver::panics;
-use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::source::supervisor;
 use ballcast::driver::{Driver, Endpoints};
@@ -39,11 +38,9 @@ fn main() -> ExitCode {
         }
     };
     let done = match command {
-        CliCommand::Help => print(cli::HELP),
+        CliCommand::Print(text) => print(&text.render()),
         CliCommand::CheckHealth(server) => cli::health::check(&server),
         CliCommand::Supervise => supervisor::supervise(),
-        CliCommand::Resolve(name) => resolver::resolve(&name).and_then(|lines| print(&lines)),
-        CliCommand::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         CliCommand::Serve(flags) => serve(&flags),
     };
     match done {
@@ -57,20 +54,20 @@ fn main() -> ExitCode {
 
 /// Serves until a signal asks the program to exit. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
-    cli::log::begin();
+    cli::log::start();
     panics::limit_reports();
 
     if !assembly::is_there() {
         log::warn!(
-            "built without nasm: encoding takes two to three times as long; install nasm, run cargo \
+            "built without nasm, which makes encoding two to three times slower: install nasm, run cargo \
              clean, and build again"
         );
     }
     if let Some(token) = &flags.token {
-        log::info!("viewers need the token: append #token= and the token to a URL");
+        log::info!("viewers need the token: add #token=TOKEN to the URL");
         if token.is_short() {
             log::warn!(
-                "the token has fewer than 16 characters and can be guessed: create one with \
+                "the token has fewer than 16 characters and can be guessed: generate one with \
                  openssl rand -hex 16"
             );
         }
@@ -81,9 +78,9 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
-            "this looks like a container with its own network, which browsers on other machines may \
-             not reach: use the host's network (--network host), or publish the port for TCP and UDP \
-             and pass the host's address with --announce"
+            "this looks like a container with its own network, which browsers on other machines may not \
+             reach: run it in the host's network (--network host), or publish the port for TCP and UDP and \
+             pass the host's address with --announce"
         );
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
@@ -122,7 +119,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
         Server::new(config, now)
     };
     let mut driver = Driver::new(endpoints, make_server, encoder)
-        .map_err(|error| format!("The event loop cannot be started: {error}."))?;
+        .map_err(|error| format!("The event loop cannot start: {error}."))?;
     if let SourceChoice::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
@@ -145,7 +142,7 @@ struct Secrets {
 
 impl Secrets {
     fn draw() -> Result<Secrets, String> {
-        let failed = |error| format!("The operating system provides no random numbers: {error}.");
+        let failed = |error| format!("The operating system returns no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
         // str0m draws ICE tie-breakers and transaction ids from this generator, which is otherwise seeded

@@ -315,7 +315,7 @@ fn the_picture_says_why_in_words_of_our_own() {
         source.handle_timeout(now);
         source.handle_event(now, SourceEvent::Opened);
         source.handle_event(now, event);
-        let missing = source.missing(now).unwrap();
+        let missing = source.no_signal(now).unwrap();
         let lines = missing.lines().join(" ");
         assert!(!lines.contains(MARK), "{lines}");
         (missing.sentence, missing.detail)
@@ -331,12 +331,12 @@ fn the_picture_says_why_in_words_of_our_own() {
     assert_eq!(detail, None);
     let text = b"s3cret, no picture at all\n".repeat(200);
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&text));
-    assert!(sentence.contains("begins with text"), "{sentence}");
-    assert!(detail.unwrap().contains("It begins with: s3cret, no picture at all"));
+    assert!(sentence.contains("starts with text"), "{sentence}");
+    assert!(detail.unwrap().contains("It starts with: s3cret, no picture at all"));
     let garbage = [&b"s3cret"[..], &vec![0x90; 1 << 20]].concat();
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&garbage));
     assert!(sentence.contains("Name the format"), "{sentence}");
-    assert!(detail.unwrap().contains("It begins with: 73"));
+    assert!(detail.unwrap().contains("It starts with: 73"));
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn without_bytes(event: SourceEvent) -> SourceEvent<'static> {
     match event {
         SourceEvent::Opened => SourceEvent::Opened,
         SourceEvent::Bytes(bytes) => panic!("{bytes:?}"),
-        SourceEvent::Dry => SourceEvent::Dry,
+        SourceEvent::Paused => SourceEvent::Paused,
         SourceEvent::Ended => SourceEvent::Ended,
         SourceEvent::Failed(failure) => SourceEvent::Failed(failure),
         SourceEvent::Exited(exit, words) => SourceEvent::Exited(exit, words),

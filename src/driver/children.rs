@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 /// The path of this program, even if its file was replaced.
 pub const PROGRAM: &str = "/proc/self/exe";
@@ -24,9 +24,4 @@ pub fn reap(mut note_reaped: impl FnMut(Pid, WaitStatus)) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         note_reaped(pid, status);
     }
-}
-
-/// Reaps this child if it has ended. Returns whether it has.
-pub fn reap_one(pid: Pid) -> bool {
-    matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
 }

@@ -83,7 +83,6 @@ pub struct Driver<S> {
     names: HostNames,
     wall_clock: WallClock,
     pictures: Pictures<S>,
-    /// Dropped before the source, which reaps all children when it is dropped.
     targets: Targets,
     source: Option<SourceReader>,
     /// What is read lies here until the core was told.
@@ -104,6 +103,7 @@ impl<S: EncodePictures> Driver<S> {
         let poller = Poller::new()?;
         let signals = Signals::register(poller.registry())?;
         endpoints.register(poller.registry())?;
+        let targets = Targets::new(poller.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         Ok(Driver {
             poller,
@@ -120,7 +120,7 @@ impl<S: EncodePictures> Driver<S> {
             names: HostNames::new(now),
             wall_clock: WallClock::new(now, wall),
             pictures: Pictures::new(encoder),
-            targets: Targets::new(),
+            targets,
             source: None,
             buffer: vec![0; source::READ_BYTES],
         })
@@ -204,17 +204,11 @@ impl<S: EncodePictures> Driver<S> {
 
     /// Reaps children that have ended, and checks the source's command.
     fn check_children(&mut self) {
-        let targets = &mut self.targets;
-        match &mut self.source {
-            // The first process of a container (PID 1) adopts all orphans.
-            Some(source) => children::reap(|pid, status| {
-                targets.note_reaped(pid);
-                source.note_reaped(pid, status);
-            }),
-            // Other children of this process are not ours.
-            None => targets.reap(),
-        }
-        if self.source.as_mut().is_some_and(|source| source.check_child(Instant::now())) {
+        // Without a command, the children of this process are not ours. With one, the first process of a container
+        // (PID 1) adopts all orphans.
+        let Some(source) = &mut self.source else { return };
+        children::reap(|pid, status| source.note_reaped(pid, status));
+        if source.check_child(Instant::now()) {
             self.ready.insert(SOURCE);
         }
     }
@@ -239,7 +233,6 @@ impl<S: EncodePictures> Driver<S> {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
             self.turn(events)?;
         }
-        self.targets.close();
         let Some(mut source) = source else { return Ok(()) };
         source.end(start);
         match source.has_given_up() {

@@ -27,6 +27,7 @@ impl<S: EncodePictures> Driver<S> {
         let fact = match owner(token) {
             Owner::Signals => return,
             Owner::Watch => return self.follow_addresses(),
+            Owner::Lookups => return self.take_lookups(),
             Owner::Target if event.is_writable() => self.targets.write(token),
             Owner::Connection if event.is_writable() => {
                 self.connections.id(token).and_then(|id| self.flush(id))
@@ -50,7 +51,7 @@ impl<S: EncodePictures> Driver<S> {
             Owner::Source => self.read_source(),
             Owner::SourceStderr => self.read_stderr(),
             Owner::Target => self.read_target(token),
-            Owner::Signals | Owner::Watch | Owner::Connection => {}
+            Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
         }
     }
 
@@ -148,15 +149,15 @@ impl<S: EncodePictures> Driver<S> {
         for _ in 0..SOURCE_READS.reads {
             let Some(source) = &mut self.source else { return self.ready.remove(SOURCE) };
             let mut buffer = std::mem::take(&mut self.buffer);
-            let event = source.read(&mut buffer).unwrap_or(SourceEvent::Dry);
-            let is_dry = event == SourceEvent::Dry;
-            if is_dry {
+            let event = source.read(&mut buffer).unwrap_or(SourceEvent::Paused);
+            let is_paused = event == SourceEvent::Paused;
+            if is_paused {
                 self.ready.remove(SOURCE);
             }
             self.input(Input::Source(event));
             self.buffer = buffer;
             self.work();
-            if is_dry || Instant::now() >= end {
+            if is_paused || Instant::now() >= end {
                 return;
             }
         }
@@ -169,7 +170,7 @@ impl<S: EncodePictures> Driver<S> {
         }
     }
 
-    /// Reads once from a media server, or from a lookup of its name.
+    /// Reads once from a media server.
     fn read_target(&mut self, token: Token) {
         let mut buffer = std::mem::take(&mut self.buffer);
         match self.targets.read(token, &mut buffer[..TCP_READ_BYTES]) {
@@ -177,6 +178,14 @@ impl<S: EncodePictures> Driver<S> {
             None => self.ready.remove(token),
         }
         self.buffer = buffer;
+        self.work();
+    }
+
+    /// Tells the core the results of lookups that have returned.
+    fn take_lookups(&mut self) {
+        while let Some(fact) = self.targets.take_lookup() {
+            self.input(fact);
+        }
         self.work();
     }
 

@@ -5,7 +5,7 @@
 //! connection ([`PublishEvent`]), that time has passed, and what has become of the media connection, and says
 //! what it wants ([`PublisherEffect`]). It has one TCP connection at a time, for one request each; names are
 //! resolved, and sockets opened, by the driver. The media connection is a viewer's
-//! ([`Invitation`](crate::webrtc::viewer::Invitation)).
+//! ([`PendingOffer`](crate::webrtc::viewer::PendingOffer)).
 //!
 //! ```text
 //!             .------- a failure: a pause of 1 to 30 s -------.

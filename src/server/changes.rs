@@ -3,27 +3,87 @@
 //! Each `with_…` changes one thing, lets its part settle, and passes on what the part tells of it. This is
 //! the only place where parts meet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use is::stun::StunMessage;
 
-use super::http::{Http, HttpAsk};
+use super::demux::{self, Datagram};
+use super::http::Http;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
 use super::publish::PublishingEvent;
 use super::requests::shutting_down;
 use super::video::{Audience, Captured, FanOut, Recipient, VideoEvent};
 use super::viewers::{ViewerChange, ViewerRole};
-use super::{ConnId, Output, Server};
-use crate::containment::contain;
-use crate::http::{HttpConnection, Response};
-use crate::media::{Codec, SnapshotError, SourcePicture};
+use super::{Output, Server};
+use crate::media::{Codec, Damage, SnapshotError, SourcePicture};
 use crate::publish::{Publisher, PublisherStatus, TargetId};
-use crate::refusal::Reason;
 use crate::web::snapshot;
-use crate::webrtc::viewer::{Invitation, Viewer, formats};
-use crate::webrtc::{EndReason, ViewerId};
+use crate::webrtc::viewer::{PendingOffer, Viewer, formats};
+use crate::webrtc::{AddressPair, EndReason, StreamNumbers, ViewerId};
+
+/// Datagrams.
+impl Server {
+    /// Hands a datagram to its viewer. Drops and counts one that belongs to no viewer.
+    pub(super) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
+        let is_taken = match demux::find(&self.viewers, pair, contents) {
+            Some((id, Datagram::Stun(message))) => {
+                self.handle_stun(now, id, pair, &message, contents).is_some()
+            }
+            Some((id, Datagram::Other)) => {
+                self.with_viewer(now, id, |viewer| viewer.handle_datagram(now, pair, contents));
+                true
+            }
+            None => false,
+        };
+        self.datagrams.dropped += u64::from(!is_taken);
+    }
+
+    /// Returns `None` if the message is not authentic, or not for this viewer at this address.
+    fn handle_stun(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        pair: AddressPair,
+        message: &StunMessage,
+        contents: &[u8],
+    ) -> Option<()> {
+        let is_response = message.is_successful_binding_response();
+        let entry = self.viewers.get_mut(id)?;
+        let authentic = entry.viewer.authenticate(now, pair, contents)?;
+        if is_response {
+            if !entry.viewer.admits_response(now, pair.remote, message.mapped_address()?) {
+                return None;
+            }
+            if entry.viewer.has_moved(now, pair.remote) {
+                self.with_viewer(now, id, |viewer| viewer.drop_selected_pair(now));
+            }
+            self.viewers.complete_check(message.trans_id());
+        } else {
+            let mut is_admitted = false;
+            self.with_viewer(now, id, |viewer| {
+                is_admitted = viewer.admits_address(now, pair.remote);
+            });
+            if !is_admitted {
+                return None;
+            }
+            self.viewers.claim_address(pair.remote, id);
+        }
+        self.with_viewer(now, id, |viewer| viewer.handle_stun(now, authentic, is_response));
+        Some(())
+    }
+
+    pub(super) fn note_transmit_failed(&mut self, destination: SocketAddr) {
+        self.datagrams.failed += 1;
+        let id = self.viewers.at(destination);
+        if let Some(entry) = id.and_then(|id| self.viewers.get_mut(id)) {
+            entry.viewer.shut_gate();
+            self.video.request_keyframe(entry.viewer.codec());
+        }
+    }
+}
 
 /// Viewers.
 impl Server {
@@ -126,6 +186,14 @@ impl Server {
         Audience {
             codecs: Codec::ALL.map(|codec| counts.watching(codec) > 0),
             streams: self.http.snapshots.any_streams(),
+        }
+    }
+
+    /// The first stream of pictures may have begun, or the last one ended.
+    pub(super) fn update_clock(&mut self, now: Instant) {
+        let audience = self.audience();
+        if !self.video.clock_suits(audience) {
+            self.video.update_clock(now, audience, &mut self.outbox);
         }
     }
 
@@ -232,6 +300,12 @@ impl Server {
         self.request_files(now);
     }
 
+    /// A picture of the source was encoded, or could not be.
+    pub(super) fn note_outcome(&mut self, now: Instant, damage: Option<Damage>) {
+        self.video.note_outcome(now, damage, &mut self.outbox);
+        self.follow_video(now);
+    }
+
     /// A picture was made a file, or could not be. That is how a source is known to be good while nobody
     /// watches the video.
     fn note_file(&mut self, now: Instant, error: Option<SnapshotError>) {
@@ -243,8 +317,7 @@ impl Server {
         if self.viewers.counts().any_watching() {
             self.video.count_outcome(damage);
         } else {
-            self.video.note_outcome(now, damage, &mut self.outbox);
-            self.follow_video(now);
+            self.note_outcome(now, damage);
         }
     }
 }
@@ -254,90 +327,6 @@ fn show_keyframe(http: &mut Http, outbox: &mut Outbox) {
     let Some(frame) = http.snapshots.keyframe_to_show() else { return };
     let (captured, picture) = (frame.captured, SourcePicture::Keyframe(frame));
     outbox.push(Output::Encode { picture, captured, codecs: Vec::new(), is_reported: false });
-}
-
-/// Connections.
-impl Server {
-    pub(super) fn connect(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
-        let client = self.config.client_at(peer.ip());
-        let limits = self.admission.limits();
-        let connected = self.http.connect(now, id, peer, client, limits, &mut self.outbox);
-        self.update_clock(now);
-        if let Err(reason) = connected {
-            self.count_refusal(now, reason, peer.ip());
-            let sentence = "Too many connections. Close some tabs, or try again in a moment.";
-            let refusal = Response::problem(503, reason, sentence).retry_after(RETRY_AFTER);
-            self.http.refuse(now, id, refusal, &mut self.outbox);
-        }
-    }
-
-    pub(super) fn disconnect(&mut self, now: Instant, id: ConnId) {
-        self.http.forget(id, &mut self.outbox);
-        self.update_clock(now);
-    }
-
-    /// Changes a connection, then answers what it asks.
-    pub(super) fn with_connection(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        change: impl FnOnce(&mut HttpConnection),
-    ) {
-        let Some(connection) = self.http.get_mut(id) else { return };
-        let peer = connection.peer.ip();
-        let served = contain(|| {
-            if let Some(connection) = self.http.get_mut(id) {
-                connection.change(now, change);
-            }
-            self.answer(now, id, peer);
-        });
-        match served {
-            Ok(()) => self.http.settle(id, &mut self.outbox),
-            Err(_) => {
-                self.http.forget(id, &mut self.outbox);
-                self.count_refusal(now, Reason::Internal, peer);
-                let sentence =
-                    "The server failed on this request. Its log says more; please report it.";
-                let refusal = Response::problem(500, Reason::Internal, sentence);
-                self.http.refuse(now, id, refusal, &mut self.outbox);
-                self.recover(now);
-            }
-        }
-        self.update_clock(now);
-    }
-
-    fn answer(&mut self, now: Instant, id: ConnId, peer: IpAddr) {
-        while let Some(ask) = self.http.poll(now, id, &mut self.outbox) {
-            match ask {
-                HttpAsk::Head(head) => {
-                    let verdict = self.judge(now, id, &head);
-                    self.http.judge(now, id, head, verdict);
-                }
-                HttpAsk::Request(request) => {
-                    let visitor = self.config.access.visitor(peer, &request.head);
-                    if let Some(response) = self.respond(now, id, &visitor, &request) {
-                        self.http.respond(id, response);
-                    }
-                }
-                HttpAsk::Refused(reason) => self.count_refusal(now, reason, peer),
-            }
-        }
-    }
-
-    /// The first stream of pictures may have begun, or the last one ended.
-    fn update_clock(&mut self, now: Instant) {
-        let audience = self.audience();
-        if !self.video.clock_suits(audience) {
-            self.video.update_clock(now, audience, &mut self.outbox);
-        }
-    }
-
-    fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {
-        if self.admission.note_refusal(reason, self.config.client_at(peer), now) {
-            let remedy = reason.remedy().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
-            log::info!("refused {peer}: {reason}{remedy}");
-        }
-    }
 }
 
 /// Media servers.
@@ -378,11 +367,12 @@ impl Server {
             Some(source) => formats(source.info().profile_level_id, false),
             None => formats(None, true),
         };
-        let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
+        let credentials = self.secrets.ice_credentials();
+        let numbers = StreamNumbers::new(self.secrets.numbers());
         let peer = self.publishing.address_of(id);
-        let local = self.config.local_parameters(peer, credentials, random);
-        let (invitation, offer) = Invitation::offer(formats, local, now);
-        self.publishing.post(now, id, invitation, offer);
+        let local = self.config.local_parameters(peer, credentials, numbers);
+        let (pending, offer) = PendingOffer::new(formats, local, now);
+        self.publishing.post(now, id, pending, offer);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::source;
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
 use crate::web::proxies::Visitor;
-use crate::webrtc::{LocalParameters, resend_packets};
+use crate::webrtc::{LocalParameters, StreamNumbers, resend_packets};
 
 /// What the server is made of.
 pub struct Config {
@@ -76,7 +76,7 @@ impl Config {
         &self,
         peer: Option<IpAddr>,
         credentials: IceCreds,
-        random: [u32; 6],
+        numbers: StreamNumbers,
     ) -> LocalParameters<'_> {
         LocalParameters {
             crypto: &self.crypto,
@@ -84,7 +84,7 @@ impl Config {
             credentials,
             addresses: addresses_towards(peer, &self.addresses),
             announced: &self.announced,
-            random,
+            numbers,
             resend_packets: resend_packets(self.bitrate.unwrap_or(0)),
         }
     }

@@ -11,7 +11,7 @@
 //! | room | noun |
 //! |---|---|
 //! | [`video`] | a frame: when it is due, when it is a key frame, who gets it, when there are too many |
-//! | `viewers`, `checks` | the table of viewers and everything that they are found by; connectivity checks in flight |
+//! | `viewers` | the table of viewers, everything that they are found by, and their checks in flight |
 //! | `http` | TCP connections, and pictures as files |
 //! | `publish` | the media servers that the stream is published to |
 //! | [`limits`] | limits and rates, and the client that they count for |
@@ -20,7 +20,6 @@
 //! | `outbox`, `timers`, `secrets`, [`stats`] | effects and deadlines; credentials; what is counted |
 
 mod changes;
-mod checks;
 mod config;
 mod contract;
 mod demux;
@@ -120,21 +119,15 @@ impl Server {
                     self.recover(now);
                 }
             }
-            Input::TransmitFailed { destination } => self.transmit_failed(destination),
+            Input::TransmitFailed { destination } => self.note_transmit_failed(destination),
             Input::Frame(frame) => self.video.handle_frame(now, &frame),
             Input::CaptureFailed => self.video.note_capture_failed(now),
             Input::Source(event) => {
                 self.video.handle_source(now, event, &mut self.outbox);
                 self.follow_video(now);
             }
-            Input::PictureShown => {
-                self.video.note_outcome(now, None, &mut self.outbox);
-                self.follow_video(now);
-            }
-            Input::PictureDamaged(damage) => {
-                self.video.note_outcome(now, Some(damage), &mut self.outbox);
-                self.follow_video(now);
-            }
+            Input::PictureShown => self.note_outcome(now, None),
+            Input::PictureDamaged(damage) => self.note_outcome(now, Some(damage)),
             Input::Publish(id, event) => {
                 self.with_target(now, id, |publisher| publisher.handle_event(now, event));
             }

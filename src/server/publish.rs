@@ -10,7 +10,7 @@ use super::outbox::{Outbox, Timer};
 use super::secrets::Secrets;
 use crate::http::Url;
 use crate::publish::{PublishCause, Publisher, PublisherEffect, PublisherStatus, Target, TargetId};
-use crate::webrtc::viewer::{Invitation, Viewer};
+use crate::webrtc::viewer::{PendingOffer, Viewer};
 use crate::webrtc::{ViewerCounters, ViewerId};
 
 /// All of them, in the order of their ids.
@@ -22,7 +22,7 @@ pub(crate) struct Publishing {
 pub(crate) struct TargetEntry {
     publisher: Publisher,
     /// Until the server answers it.
-    invitation: Option<Invitation>,
+    offer: Option<PendingOffer>,
     viewer: Option<ViewerId>,
     /// Its session as the driver keeps it.
     kept: Option<Url>,
@@ -77,7 +77,7 @@ impl Publishing {
             outbox.set_timer(Timer::Target(TargetId(index)), publisher.poll_timeout());
             TargetEntry {
                 publisher,
-                invitation: None,
+                offer: None,
                 viewer: None,
                 kept: left,
                 sent: ViewerCounters::default(),
@@ -198,11 +198,11 @@ impl Publishing {
         &mut self,
         now: Instant,
         id: TargetId,
-        invitation: Invitation,
+        pending: PendingOffer,
         offer: String,
     ) {
         if let Some(entry) = self.targets.get_mut(id.0) {
-            entry.invitation = Some(invitation);
+            entry.offer = Some(pending);
             entry.publisher.post(now, offer);
         }
     }
@@ -211,7 +211,7 @@ impl Publishing {
     /// the publisher's problem.
     pub(crate) fn accept(&mut self, now: Instant, id: TargetId, answer: &str) -> Option<Viewer> {
         let entry = self.targets.get_mut(id.0)?;
-        match entry.invitation.take()?.accept(answer, now) {
+        match entry.offer.take()?.accept(answer, now) {
             Ok(viewer) => Some(viewer),
             Err(error) => {
                 entry.publisher.connect_failed(now, PublishCause::Answer(error));

@@ -1,18 +1,21 @@
-//! What requests ask of the server: offers become viewers, sessions change and end.
+//! Connections and their requests, which are answered by all parts: offers become viewers, sessions change
+//! and end, pictures become files.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use str0m::IceCreds;
 
-use super::http::HeldFor;
 use super::http::snapshots::{Lookup, Waiting};
+use super::http::{HeldFor, HttpAsk};
 use super::limits::admission::{Occupancy, Place, RETRY_AFTER, busy};
 use super::limits::client::Client;
 use super::stats::metrics;
 use super::video::NO_PICTURE;
 use super::viewers::{ViewerRole, Watcher, WhepSession};
 use super::{ConnId, Server};
-use crate::http::{Head, Method, Request, Response, Verdict};
+use crate::containment::contain;
+use crate::http::{Head, HttpConnection, Method, Request, Response, Verdict};
 use crate::media::{Codec, SnapshotError};
 use crate::refusal::Reason;
 use crate::sdp::offer::Offer;
@@ -20,10 +23,86 @@ use crate::web::auth::{TokenCheck, TokenVerdict};
 use crate::web::proxies::Visitor;
 use crate::web::routes::{self, Route};
 use crate::web::{assets, cors, health, offer_api, snapshot, whep};
-use crate::webrtc::EndReason;
-use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
+use crate::webrtc::{EndReason, StreamNumbers, ViewerId};
 
+/// Connections.
+impl Server {
+    pub(super) fn connect(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+        let client = self.config.client_at(peer.ip());
+        let limits = self.admission.limits();
+        let connected = self.http.connect(now, id, peer, client, limits, &mut self.outbox);
+        self.update_clock(now);
+        if let Err(reason) = connected {
+            self.count_refusal(now, reason, peer.ip());
+            let sentence = "Too many connections. Close some tabs, or try again in a moment.";
+            let refusal = Response::problem(503, reason, sentence).retry_after(RETRY_AFTER);
+            self.http.refuse(now, id, refusal, &mut self.outbox);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, now: Instant, id: ConnId) {
+        self.http.forget(id, &mut self.outbox);
+        self.update_clock(now);
+    }
+
+    /// Changes a connection, then answers what it asks.
+    pub(super) fn with_connection(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        change: impl FnOnce(&mut HttpConnection),
+    ) {
+        let Some(connection) = self.http.get_mut(id) else { return };
+        let peer = connection.peer.ip();
+        let served = contain(|| {
+            if let Some(connection) = self.http.get_mut(id) {
+                connection.change(now, change);
+            }
+            self.answer(now, id, peer);
+        });
+        match served {
+            Ok(()) => self.http.settle(id, &mut self.outbox),
+            Err(_) => {
+                self.http.forget(id, &mut self.outbox);
+                self.count_refusal(now, Reason::Internal, peer);
+                let sentence =
+                    "The server failed on this request. Its log says more; please report it.";
+                let refusal = Response::problem(500, Reason::Internal, sentence);
+                self.http.refuse(now, id, refusal, &mut self.outbox);
+                self.recover(now);
+            }
+        }
+        self.update_clock(now);
+    }
+
+    fn answer(&mut self, now: Instant, id: ConnId, peer: IpAddr) {
+        while let Some(ask) = self.http.poll(now, id, &mut self.outbox) {
+            match ask {
+                HttpAsk::Head(head) => {
+                    let verdict = self.judge(now, id, &head);
+                    self.http.judge(now, id, head, verdict);
+                }
+                HttpAsk::Request(request) => {
+                    let visitor = self.config.access.visitor(peer, &request.head);
+                    if let Some(response) = self.respond(now, id, &visitor, &request) {
+                        self.http.respond(id, response);
+                    }
+                }
+                HttpAsk::Refused(reason) => self.count_refusal(now, reason, peer),
+            }
+        }
+    }
+
+    fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {
+        if self.admission.note_refusal(reason, self.config.client_at(peer), now) {
+            let remedy = reason.remedy().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+            log::info!("refused {peer}: {reason}{remedy}");
+        }
+    }
+}
+
+/// Requests.
 impl Server {
     /// Decides on the head of a request: a client that asks too often waits, and so may one whose token is
     /// to be compared.
@@ -259,8 +338,8 @@ impl Server {
         let (client, peer) = (self.config.client_of(visitor), visitor.address);
         self.admit_viewer(now, client)?;
         let credentials = self.secrets.ice_credentials();
-        let random = self.secrets.numbers();
-        let local = self.config.local_parameters(Some(peer), credentials, random);
+        let numbers = StreamNumbers::new(self.secrets.numbers());
+        let local = self.config.local_parameters(Some(peer), credentials, numbers);
         let answered = Viewer::answer(offer, local, now);
         let (viewer, sdp) = answered.map_err(|error| offer_api::refusal(&error))?;
         let watcher = Watcher::new(peer, client, offer.session_key.clone());

@@ -1,4 +1,4 @@
-//! Why there is nothing to show, in words of our own.
+//! Why there is nothing to show, in our own words.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::media::Damage;
 use crate::os_error::OsError;
 use crate::source::parse::StreamError;
 
-/// What could not be done to the stream.
+/// The operation on the stream that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceFailure {
     Open(OsError),
-    /// Of a command: start it.
+    /// Starting a command.
     Start(OsError),
-    /// Of a command: start it, as the former one is still there.
+    /// Starting a command while the previous process still runs.
     StartAgain,
-    /// Wait for bytes.
+    /// Waiting for bytes.
     Wait(OsError),
     Read(OsError),
 }
@@ -24,40 +24,40 @@ pub enum SourceFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Status(i32),
-    /// A signal by its number, and its name if it has one.
+    /// A signal: its number, and its name if known.
     Signal(i32, Option<&'static str>),
-    /// Its shell did not begin.
+    /// Its shell could not be started.
     NotStarted(OsError),
     Unknown,
 }
 
-/// Why there is nothing to show. Displays as a sentence that everybody may read: it has our own words and
-/// numbers only, no word of a command and no name of a file.
+/// Why there is nothing to show. Displays as a sentence that everybody may read: it contains only our own
+/// words and numbers, no output of a command and no file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceCause {
-    /// What comes of it cannot be shown.
+    /// The stream cannot be shown.
     Stream(StreamError),
     Failed(SourceKind, SourceFailure),
-    /// The command is gone.
+    /// The command has ended.
     Exited(Exit),
-    /// The command runs, and nothing comes of it.
+    /// The command runs, but there are no pictures.
     Hangs,
     /// Standard input has ended.
     StdinEnded,
-    /// Bytes come, and no whole picture.
+    /// Bytes come, but no complete picture.
     Fruitless,
-    /// Pictures come, and nearly all of them are left out.
+    /// Pictures come, but nearly all of them are dropped.
     LeftOut(LeftOut),
-    /// Pictures come, and cannot be decoded or encoded.
+    /// Pictures come, but cannot be decoded or encoded.
     Damaged(Damage),
-    /// More pictures come than this in one second.
+    /// More than this many pictures come in a second.
     TooMany(u32),
 }
 
-/// Why pictures are left out before they are decoded.
+/// Why pictures are dropped before they are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftOut {
-    /// Pictures of H.264 that refer to others which were left out.
+    /// Pictures of H.264 that refer to dropped pictures.
     Skipped,
     Damaged,
     Oversized,
@@ -66,7 +66,7 @@ pub enum LeftOut {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What a shell exits with (POSIX, Shell Command Language, 2.8.2).
+            // The exit status of a shell (POSIX, Shell Command Language, 2.8.2).
             Exit::Status(126) => {
                 f.write_str("exited with status 126: a program in it cannot be run")
             }
@@ -168,7 +168,7 @@ fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
 }
 
 impl SourceKind {
-    /// At the beginning of a sentence.
+    /// The subject of a sentence.
     fn name(self) -> &'static str {
         match self {
             SourceKind::Stdin => "Standard input",

@@ -71,7 +71,7 @@ fn bytes_that_came_once_are_named_too() {
     world.run(4 * SECOND);
     assert_eq!(source(&mut world)["state"], "starting");
     world.run(2 * SECOND);
-    assert_fails(&mut world, "no picture among them");
+    assert_fails(&mut world, "but no picture");
 }
 
 #[test]

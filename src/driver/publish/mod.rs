@@ -7,10 +7,9 @@ pub(crate) mod targets;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::sync::Arc;
 
-use mio::{Registry, Token};
-use rustix::process::Pid;
+use mio::{Registry, Token, Waker};
 
 use self::resolver::Resolver;
 use crate::driver::net::tcp::TcpConnection;
@@ -37,11 +36,10 @@ enum Progress {
 }
 
 impl TargetClient {
-    /// A client without a connection. The connection is registered with `connection_token`, and a lookup with
-    /// `resolver_token`. `program` is the path of this program, which runs as a child for each lookup.
-    pub fn new(program: &Path, connection_token: Token, resolver_token: Token) -> TargetClient {
-        let resolver = Resolver::new(program, resolver_token);
-        TargetClient { connection_token, connection: None, resolver }
+    /// A client without a connection. The connection is registered with this token, and a lookup that has
+    /// returned wakes the poll with this waker.
+    pub fn new(connection_token: Token, waker: Arc<Waker>) -> TargetClient {
+        TargetClient { connection_token, connection: None, resolver: Resolver::new(waker) }
     }
 
     /// Carries out a command of the core.
@@ -52,7 +50,7 @@ impl TargetClient {
     ) -> Option<PublishEvent<'static>> {
         match command {
             PublishCommand::Resolve(name) => {
-                self.resolver.start(name, registry).err().map(PublishEvent::Failed)
+                self.resolver.start(name).err().map(PublishEvent::Failed)
             }
             PublishCommand::Connect(peer) => self.connect(peer, registry).err().map(failed),
             PublishCommand::ConnectElsewhere(peer) => {
@@ -109,22 +107,12 @@ impl TargetClient {
         }
     }
 
-    /// Reads the result of the lookup. `None` while it is under way.
-    pub fn read_lookup(&mut self) -> Option<PublishEvent<'static>> {
-        Some(match self.resolver.read()? {
+    /// Takes the result of the lookup. `None` while it is under way.
+    pub fn take_lookup(&mut self) -> Option<PublishEvent<'static>> {
+        Some(match self.resolver.take()? {
             Ok(addresses) => PublishEvent::Resolved(addresses),
             Err(failure) => PublishEvent::Failed(failure),
         })
-    }
-
-    /// The children that are not reaped yet.
-    pub fn children(&self) -> impl Iterator<Item = Pid> {
-        self.resolver.children()
-    }
-
-    /// A child of this process was reaped.
-    pub fn note_reaped(&mut self, pid: Pid) {
-        self.resolver.note_reaped(pid);
     }
 
     /// Whether a connection is open or being opened.

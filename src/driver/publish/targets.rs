@@ -1,22 +1,18 @@
 //! All media servers that are published to: their clients, and their sessions.
 
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
-use mio::{Registry, Token};
-use rustix::process::Pid;
+use mio::{Registry, Token, Waker};
 
 use super::TargetClient;
 use super::sessions::Sessions;
-use crate::driver::children::{self, PROGRAM};
-use crate::driver::tokens::TARGETS;
+use crate::driver::tokens::{LOOKUPS, TARGETS};
 use crate::http::Url;
 use crate::publish::{MAX_TARGETS, PublishCommand, TargetId};
 use crate::server::Input;
 
-/// Each target has a token for its connection, and the next one for its lookups.
-const TOKENS_EACH: usize = 2;
-const _: () = assert!(TARGETS.start + MAX_TARGETS * TOKENS_EACH <= TARGETS.end);
+const _: () = assert!(TARGETS.start + MAX_TARGETS <= TARGETS.end);
 
 /// The clients of all possible targets. One that is not used has nothing open.
 pub struct Targets {
@@ -25,8 +21,14 @@ pub struct Targets {
 }
 
 impl Targets {
-    pub fn new() -> Targets {
-        Targets { clients: std::array::from_fn(client), sessions: Sessions::default() }
+    /// No client has anything open, and no session is kept.
+    ///
+    /// # Errors
+    /// The poll takes no waker.
+    pub fn new(registry: &Registry) -> io::Result<Targets> {
+        let waker = Arc::new(Waker::new(registry, LOOKUPS)?);
+        let client = |number| TargetClient::new(Token(TARGETS.start + number), waker.clone());
+        Ok(Targets { clients: std::array::from_fn(client), sessions: Sessions::default() })
     }
 
     /// Keeps sessions here.
@@ -53,64 +55,31 @@ impl Targets {
         self.sessions.keep(id, session)
     }
 
-    /// Handles a writable descriptor.
+    /// Handles a writable connection.
     pub fn write(&mut self, token: Token) -> Option<Input<'static>> {
-        let (id, Purpose::Connection) = purpose(token)? else { return None };
-        let event = self.clients[id.0].write()?;
-        Some(Input::Publish(id, event))
+        let id = target_of(token)?;
+        Some(Input::Publish(id, self.clients[id.0].write()?))
     }
 
-    /// Reads once from a readable descriptor. `None` if there is nothing more for now.
+    /// Reads once from a readable connection. `None` if there is nothing more for now.
     pub fn read<'a>(&mut self, token: Token, buffer: &'a mut [u8]) -> Option<Input<'a>> {
-        let (id, purpose) = purpose(token)?;
-        let client = &mut self.clients[id.0];
-        let event = match purpose {
-            Purpose::Connection => client.read(buffer)?,
-            Purpose::Lookup => client.read_lookup()?,
-        };
-        Some(Input::Publish(id, event))
+        let id = target_of(token)?;
+        Some(Input::Publish(id, self.clients[id.0].read(buffer)?))
     }
 
-    /// Reaps the lookups that have ended, and no other child.
-    pub fn reap(&mut self) {
-        let lookups: Vec<Pid> = self.clients.iter().flat_map(TargetClient::children).collect();
-        for pid in lookups {
-            if children::reap_one(pid) {
-                self.note_reaped(pid);
-            }
-        }
-    }
-
-    /// A child of this process was reaped.
-    pub fn note_reaped(&mut self, pid: Pid) {
-        self.clients.iter_mut().for_each(|client| client.note_reaped(pid));
-    }
-
-    /// Closes all connections, and ends and reaps all lookups.
-    pub fn close(&mut self) {
-        self.clients = std::array::from_fn(client);
+    /// Takes the result of a lookup that has returned. `None` if there is none.
+    pub fn take_lookup(&mut self) -> Option<Input<'static>> {
+        let mut clients = self.clients.iter_mut().enumerate();
+        clients.find_map(|(number, client)| {
+            Some(Input::Publish(TargetId(number), client.take_lookup()?))
+        })
     }
 }
 
-fn client(number: usize) -> TargetClient {
-    let connection = TARGETS.start + number * TOKENS_EACH;
-    TargetClient::new(Path::new(PROGRAM), Token(connection), Token(connection + 1))
-}
-
-/// What the token of a target identifies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Connection,
-    Lookup,
-}
-
-/// The target of a token, and what the token identifies.
-fn purpose(token: Token) -> Option<(TargetId, Purpose)> {
+/// The target whose connection has this token.
+fn target_of(token: Token) -> Option<TargetId> {
     let number = token.0.checked_sub(TARGETS.start)?;
-    let id = TargetId(number / TOKENS_EACH);
-    let is_lookup = number % TOKENS_EACH == 1;
-    let purpose = if is_lookup { Purpose::Lookup } else { Purpose::Connection };
-    (id.0 < MAX_TARGETS).then_some((id, purpose))
+    (number < MAX_TARGETS).then_some(TargetId(number))
 }
 
 #[cfg(test)]
@@ -122,12 +91,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_target_has_two_tokens_of_its_own() {
-        let purposes: Vec<_> = (0..20).filter_map(|token| purpose(Token(token))).collect();
-        let each =
-            |number| [(TargetId(number), Purpose::Connection), (TargetId(number), Purpose::Lookup)];
-        assert_eq!(purposes, (0..MAX_TARGETS).flat_map(each).collect::<Vec<_>>());
-        assert_eq!(purpose(Token(TARGETS.start - 1)), None);
+    fn every_target_has_a_token_of_its_own() {
+        let targets: Vec<_> = (0..20).filter_map(|token| target_of(Token(token))).collect();
+        assert_eq!(targets, (0..MAX_TARGETS).map(TargetId).collect::<Vec<_>>());
+        assert_eq!(target_of(Token(TARGETS.start - 1)), None);
     }
 
     #[test]
@@ -135,7 +102,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = PublishCommand::Connect(listener.local_addr().unwrap());
-        let mut targets = Targets::new();
+        let mut targets = Targets::new(poll.registry()).unwrap();
         let last = TargetId(MAX_TARGETS - 1);
         assert!(targets.execute(last, connect.clone(), poll.registry()).is_none());
         let unknown = TargetId(MAX_TARGETS);
@@ -148,7 +115,16 @@ mod tests {
         let fact = format!("{:?}", targets.write(token));
         assert_eq!(fact, format!("Some(Publish({last:?}, Connected))"));
         assert!(targets.read(token, &mut [0; 8]).is_none());
-        targets.close();
-        assert!(targets.write(token).is_none());
+        let unresolved = PublishCommand::Resolve("127.0.0.1".into());
+        assert!(targets.execute(TargetId(0), unresolved, poll.registry()).is_none());
+        poll.poll(&mut events, None).unwrap();
+        let fact = loop {
+            match targets.take_lookup() {
+                Some(fact) => break format!("{fact:?}"),
+                None => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(fact, "Publish(TargetId(0), Resolved([127.0.0.1]))");
+        assert!(targets.take_lookup().is_none());
     }
 }

@@ -258,7 +258,7 @@ impl SourceReader {
         let name = self.origin.name();
         self.reason = match event.as_ref()? {
             // These change nothing since it was opened.
-            SourceEvent::Bytes(_) | SourceEvent::Dry => return event,
+            SourceEvent::Bytes(_) | SourceEvent::Paused => return event,
             SourceEvent::Opened => format!("the stream from {name} cannot be shown"),
             SourceEvent::Ended => format!("{name} has ended"),
             SourceEvent::Failed(failure) => {

@@ -98,7 +98,7 @@ pub struct SourceStatistics {
 
 impl SourceStatistics {
     fn new(source: &Source, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
-        let mut missing = source.missing(now);
+        let mut missing = source.no_signal(now);
         if readers == Readers::Everybody
             && let Some(missing) = &mut missing
         {

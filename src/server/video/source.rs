@@ -147,7 +147,7 @@ impl Video {
         outbox: &mut Outbox,
     ) -> Option<Captured> {
         let source = self.source.as_ref()?;
-        let missing = source.missing(now)?;
+        let missing = source.no_signal(now)?;
         let size = source.info().size.filter(has_room_for_words).unwrap_or(NO_SIGNAL_SIZE);
         let [sentence, duration, retry] = missing.lines();
         let picture = no_signal(size, &["No signal", &sentence, &duration, &retry]);
@@ -172,7 +172,7 @@ impl Video {
     /// Why there is no picture, if there is none, for everybody: in our own words.
     pub(crate) fn problem(&self, now: Instant) -> Option<String> {
         match &self.source {
-            Some(source) => source.missing(now).map(|missing| missing.sentence),
+            Some(source) => source.no_signal(now).map(|missing| missing.sentence),
             None => self.has_failed(now).then(|| NO_PICTURE.to_owned()),
         }
     }

@@ -5,70 +5,71 @@ use std::fmt;
 use super::StreamFormat;
 use crate::foreign::Foreign;
 
-/// The most that is shown of what a stream says.
+/// The most characters that are shown of a stream.
 const WORDS_MAX_CHARS: usize = 100;
 
-/// Why a stream cannot be shown. The text is for the person who wrote the command that makes the
-/// stream: it names the flag that mends it. It has our own words and numbers only, as everybody may read
+/// Why a stream cannot be shown. Displays as a sentence for the person who wrote the command that makes the
+/// stream, with the option that fixes it. It contains only our own words and numbers, as everybody may read
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
-    /// Sound alone, in a format of this name.
+    /// Audio only, in the format of this name.
     Sound(&'static str),
-    /// A container, or a codec, of this name.
+    /// A container or codec of this name.
     Container(&'static str),
-    /// MJPEG as web servers send it, with a header before each JPEG.
+    /// MJPEG over HTTP, with a header before each JPEG.
     Multipart,
-    /// None of the formats; the first bytes.
+    /// None of the formats. With the first bytes.
     UnknownFormat(Vec<u8>),
-    /// Text, and no video behind it; its first line.
+    /// Text without video after it. With its first line.
     Text(Vec<u8>),
     /// The stream ended before its first byte.
     Empty,
     /// H.264 with B slices.
     BFrames,
-    /// Fields instead of pictures, or both.
+    /// Interlaced video.
     Interlaced,
-    /// Samples other than 4:2:0 with 8 bits: what they are.
+    /// Samples other than 8-bit 4:2:0: their description.
     PixelFormat(&'static str),
     /// A profile of H.264: its profile_idc.
     Profile(u8),
-    /// No pixels, or more of them than are encoded and decoded.
+    /// No pixels, or more than are encoded and decoded.
     Size(u64, u64),
-    /// A side is shorter than the encoder takes.
+    /// A side is too short for the encoder.
     TooSmall(u64, u64),
     /// Width or height is odd.
     OddSize(u64, u64),
-    /// JPEGs of a kind that is not decoded: what they have.
+    /// JPEGs with this unsupported feature.
     Jpeg(&'static str),
-    /// What is said to be pictures without headers begins with that of this format.
+    /// The stream was declared as raw pictures, but starts with the header of this format.
     NotRaw(StreamFormat),
-    /// A header of yuv4mpeg2: what is wrong with it.
+    /// An invalid header of yuv4mpeg2: what is wrong with it.
     Header(&'static str),
-    /// A stream of which no picture can be shown yet. No parser returns it; it is for those who have
-    /// waited long enough for what [`Parser::lacks`](super::Parser::lacks) says.
+    /// No picture can be shown yet. No parser returns this; callers use it after they have waited long
+    /// enough for [`Parser::lacks`](super::Parser::lacks).
     Lacks(Lack),
     /// The parser has panicked, which is a bug of ours.
     Panicked,
 }
 
-/// What has to come in a stream before its next picture can be shown. Displays as a sentence that
-/// names the option for it.
+/// What is missing before the next picture can be shown. Displays as a sentence with the option that fixes
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// An SPS and a PPS, which pictures refer to.
+    /// An SPS and a PPS.
     ParameterSets,
-    /// A key frame (IDR picture). Pictures have come that refer to one before them.
+    /// A key frame (IDR picture). The pictures that have come refer to an earlier one.
     KeyFrame,
-    /// A key frame that is not damaged, as the last one was.
+    /// An intact key frame. The last one was damaged.
     IntactKeyFrame,
-    /// A key frame within [`ACCESS_UNIT_MAX_BYTES`](super::ACCESS_UNIT_MAX_BYTES), unlike the last.
+    /// A key frame of at most [`ACCESS_UNIT_MAX_BYTES`](super::ACCESS_UNIT_MAX_BYTES). The last one was
+    /// larger.
     SmallerKeyFrame,
-    /// Any picture. Other NAL units have come.
+    /// Any picture. Only other NAL units have come.
     Picture,
-    /// Anything in a known format.
+    /// A known format.
     Format {
-        /// The stream begins with text.
+        /// The stream starts with text.
         after_text: bool,
     },
 }
@@ -197,8 +198,7 @@ impl fmt::Display for Lack {
 impl std::error::Error for StreamError {}
 
 impl StreamError {
-    /// What the stream itself says, for those who may read it: the bytes or the text that it begins
-    /// with.
+    /// The bytes or the text that the stream starts with, for clients that may read foreign text.
     pub fn words(&self) -> Option<Foreign> {
         match self {
             StreamError::Text(line) => {

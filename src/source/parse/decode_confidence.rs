@@ -1,15 +1,15 @@
-//! Whether something that browsers do not decode is damage, or what the stream really is.
+//! Tells a feature that browsers do not decode from damage that looks like one.
 
 use super::StreamError;
 
-/// For how long all that has come can be decoded by browsers.
+/// How long the stream has had no feature that browsers do not decode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DecodeConfidence {
     #[default]
     Unknown,
     /// Since the last key frame.
     ThisGroup,
-    /// Since the key frame before it at least.
+    /// Since the key frame before that, or longer.
     Proven,
 }
 
@@ -21,10 +21,10 @@ impl DecodeConfidence {
         };
     }
 
-    /// Something has come that browsers do not decode, or that damage has made look like it.
+    /// Handles a feature that browsers do not decode, or damage that looks like one.
     ///
     /// # Errors
-    /// It came without a whole group of pictures before it, or a second time.
+    /// There was no complete group of pictures without such a feature since the start or the last one.
     pub fn doubt(&mut self, error: StreamError) -> Result<(), StreamError> {
         if *self != DecodeConfidence::Proven {
             return Err(error);

@@ -1,22 +1,22 @@
-//! What viewers are told while there is no picture.
+//! Why there is no picture, for viewers and programs.
 
 use std::time::{Duration, Instant};
 
 use super::{Source, SourceKind, SourceStatus};
 
-/// What is missing, for how long, and when it is tried again.
+/// Why there is no picture, for how long, and when the source is opened again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoSignal {
-    /// For everybody: in our own words.
+    /// For everybody: only our own words and numbers.
     pub sentence: String,
-    /// The same with the words of others, where there are any: not for who has no token.
+    /// The same with foreign text, if there is any: only for clients that have shown the token.
     pub detail: Option<String>,
     pub duration: Duration,
     pub retry_in: Option<Duration>,
 }
 
 impl NoSignal {
-    /// The words in the picture.
+    /// The lines of text in the picture.
     pub fn lines(&self) -> [String; 3] {
         let retry = self.retry_in.map(|wait| format!("Next attempt in {} s.", wait.as_secs() + 1));
         let duration = format!("For {} s.", self.duration.as_secs());
@@ -26,7 +26,7 @@ impl NoSignal {
 
 impl Source {
     /// Why there is no picture; `None` while there is one.
-    pub fn missing(&self, now: Instant) -> Option<NoSignal> {
+    pub fn no_signal(&self, now: Instant) -> Option<NoSignal> {
         Some(NoSignal {
             sentence: self.sentence()?,
             detail: self.status.detail(),
@@ -35,7 +35,7 @@ impl Source {
         })
     }
 
-    /// The same in one sentence: of the page, the picture, the log, and all that programs read.
+    /// The reason in one sentence, the same on the page, in the picture, in the log and in all APIs.
     pub(crate) fn sentence(&self) -> Option<String> {
         Some(match (&self.status, self.config.kind) {
             (SourceStatus::Running, _) => return None,

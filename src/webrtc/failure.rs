@@ -1,12 +1,18 @@
-//! The certificate of the peer, as the DTLS handshake shows it before it is encrypted.
+//! Why a connection fails: errors of str0m, and a peer without an ECDSA certificate.
 //!
-//! dimpl takes certificates of ECDSA only, and asks for one. A client that has none of them sends an
-//! empty list of certificates (OpenSSL, and GStreamer with it) or a fatal alert (BoringSSL); a server
-//! finds no cipher suite that it has a key for and sends the same alert. All of this is in plain text,
-//! and could be anybody's: it explains why a connection does not come up, and decides nothing.
+//! dimpl takes only ECDSA certificates, and asks for one. A client that has none sends an empty list of
+//! certificates (OpenSSL, and GStreamer with it) or a fatal alert (BoringSSL). A server has no cipher
+//! suite that fits its key, and sends the same alert. All of this is plain text that anybody can forge: it
+//! explains why a connection does not come up, and decides nothing.
 
+use str0m::RtcError;
+
+use super::state::EndReason;
+use crate::foreign::Foreign;
 use crate::work;
 
+/// The most that is kept of an error of str0m, which may quote the peer.
+const ERROR_MAX_CHARS: usize = 200;
 /// The headers of a record (RFC 6347, section 4.1) and of a handshake message (section 4.2.2).
 const RECORD_HEADER_BYTES: usize = 13;
 const MESSAGE_HEADER_BYTES: usize = 12;
@@ -15,22 +21,67 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 /// `fatal` and `handshake_failure` (RFC 5246, section 7.2).
 const HANDSHAKE_FAILURE: [u8; 2] = [2, 40];
-/// The type of a message with certificates, and that of none (RFC 5246, section 7.4.2).
+/// The type of a message with certificates, and an empty list of them (RFC 5246, section 7.4.2).
 const CERTIFICATE: u8 = 11;
 const NO_CERTIFICATE: [u8; 3] = [0; 3];
 /// `rsaEncryption` of a public key, in DER (RFC 3279, section 2.3.1).
 const RSA_KEY: [u8; 11] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 
-/// Whether a datagram of a handshake shows that its sender has no certificate of ECDSA: one of RSA,
-/// an empty list, or the alert that comes in place of one.
-pub fn lacks_ecdsa_certificate(datagram: &[u8]) -> bool {
+/// What is known about why a connection fails.
+#[derive(Debug, Default)]
+pub struct Failure {
+    /// The last error of str0m, or the reason of [`connect_reason`](Self::connect_reason) once the peer
+    /// has shown that it has no ECDSA certificate.
+    last: Option<Foreign>,
+    lacks_certificate: bool,
+}
+
+impl Failure {
+    pub fn last(&self) -> Option<&Foreign> {
+        self.last.as_ref()
+    }
+
+    /// Keeps an error of str0m.
+    pub fn note_error(&mut self, error: &RtcError) {
+        let error = Foreign::new(&error.to_string(), ERROR_MAX_CHARS);
+        if let Some(error) = &error {
+            log::debug!("str0m: {error}");
+        }
+        if !self.lacks_certificate {
+            self.last = error;
+        }
+    }
+
+    /// Looks at a datagram of a handshake. Returns whether it is the first to show that the peer has no
+    /// ECDSA certificate.
+    pub fn note_handshake(&mut self, datagram: &[u8]) -> bool {
+        if self.lacks_certificate || !lacks_ecdsa_certificate(datagram) {
+            return false;
+        }
+        self.lacks_certificate = true;
+        self.last = Foreign::new(&self.connect_reason().to_string(), ERROR_MAX_CHARS);
+        true
+    }
+
+    /// Why a viewer has not connected in time.
+    pub fn connect_reason(&self) -> EndReason {
+        match self.lacks_certificate {
+            true => EndReason::Certificate,
+            false => EndReason::ConnectTimeout,
+        }
+    }
+}
+
+/// Whether a datagram of a handshake shows that its sender has no ECDSA certificate: it has an RSA
+/// certificate, an empty list, or the alert that replaces a certificate.
+fn lacks_ecdsa_certificate(datagram: &[u8]) -> bool {
     let mut rest = datagram;
     while let Some((header, contents)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() {
         work::step();
         let [content_type, _, _, epoch @ .., length_high, length_low] = header;
         let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
         let Some((contents, next)) = contents.split_at_checked(length) else { return false };
-        // The epoch is 0 as long as nothing is encrypted.
+        // The epoch is 0 until records are encrypted.
         let is_plain = epoch[..2] == [0, 0];
         if is_plain && *content_type == ALERT && contents == HANDSHAKE_FAILURE
             || is_plain && *content_type == HANDSHAKE && has_unusable_certificate(contents)
@@ -45,7 +96,7 @@ pub fn lacks_ecdsa_certificate(datagram: &[u8]) -> bool {
 fn has_unusable_certificate(mut messages: &[u8]) -> bool {
     while let Some((header, contents)) = messages.split_first_chunk::<MESSAGE_HEADER_BYTES>() {
         work::step();
-        // A fragment, as long as the last of these lengths says.
+        // A fragment, whose length is the last of the fields.
         let [kind, .., high, middle, low] = header;
         let length = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
         let Some((contents, next)) = contents.split_at_checked(length) else { return false };
@@ -91,7 +142,7 @@ mod tests {
 
     #[test]
     fn other_messages_show_nothing() {
-        // prime256v1, as every certificate of browsers has it.
+        // prime256v1, as in the certificate of every browser.
         let ecdsa = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
         let empty = message(CERTIFICATE, &NO_CERTIFICATE);
         for datagram in [

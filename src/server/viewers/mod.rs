@@ -1,13 +1,18 @@
 //! The table of viewers: one struct owns the entries and everything that they are found by.
 
+mod checks;
+mod entry;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use is::stun::TransId;
+
+use self::checks::Checks;
+pub(crate) use self::entry::{ViewerCounts, ViewerEntry, ViewerRole, Watcher, WhepSession};
 use super::Output;
-use super::checks::{Checks, TransactionId};
-use super::demux::check_of;
 use super::limits::admission::Limits;
 use super::limits::client::{Client, oldest_of_largest};
 use super::outbox::{Outbox, Timer};
@@ -18,120 +23,6 @@ use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{
     EndReason, MAX_ADDRESSES, ViewerCounters, ViewerEffect, ViewerId, ViewerState,
 };
-
-pub struct ViewerEntry {
-    pub viewer: Viewer,
-    pub role: ViewerRole,
-    /// Our own ICE user fragment.
-    ufrag: String,
-    /// The addresses that it has proved to be at.
-    addresses: Vec<SocketAddr>,
-    /// When it was sent all frames since a key frame.
-    pub group_sent_at: Option<Instant>,
-    /// Its timer, as it was set last.
-    pub deadline: Option<Instant>,
-}
-
-/// What a viewer is.
-pub enum ViewerRole {
-    /// A browser or player, from its own offer.
-    Viewer(Watcher),
-    /// The media server of this target, from our offer.
-    Publish(TargetId),
-}
-
-/// A browser or player that watches.
-pub struct Watcher {
-    /// Where its offer came from.
-    pub peer: IpAddr,
-    /// The client that the limits count it for.
-    pub client: Client,
-    /// As a resource of WHEP, if it is one.
-    pub whep: Option<WhepSession>,
-    /// The id of its page, if it is one.
-    client_id: Option<String>,
-    /// What further offers of the same connection have in common.
-    session_key: SessionKey,
-}
-
-impl Watcher {
-    pub fn new(peer: IpAddr, client: Client, session_key: SessionKey) -> Watcher {
-        Watcher { peer, client, whep: None, client_id: None, session_key }
-    }
-}
-
-impl ViewerEntry {
-    /// Where its media goes, or where its offer came from while that is unknown.
-    pub fn address(&self) -> String {
-        match (self.viewer.remote(), &self.role) {
-            (Some(address), _) => address.to_string(),
-            (None, ViewerRole::Viewer(asked)) => asked.peer.to_string(),
-            (None, ViewerRole::Publish(_)) => "an unknown address".to_owned(),
-        }
-    }
-
-    /// `None` for a media server.
-    pub fn watcher(&self) -> Option<&Watcher> {
-        match &self.role {
-            ViewerRole::Viewer(watcher) => Some(watcher),
-            ViewerRole::Publish(_) => None,
-        }
-    }
-
-    pub fn watcher_mut(&mut self) -> Option<&mut Watcher> {
-        match &mut self.role {
-            ViewerRole::Viewer(watcher) => Some(watcher),
-            ViewerRole::Publish(_) => None,
-        }
-    }
-
-    /// The media server that it is, if it is one.
-    pub fn target(&self) -> Option<TargetId> {
-        match self.role {
-            ViewerRole::Viewer(_) => None,
-            ViewerRole::Publish(target) => Some(target),
-        }
-    }
-}
-
-/// A viewer as a resource of WHEP.
-pub struct WhepSession {
-    /// What its URL ends with, 128 random bits.
-    pub key: String,
-    /// Changes with each ICE restart.
-    pub etag: String,
-    /// Of the video, if its offer has one.
-    pub mid: Option<String>,
-}
-
-/// How many viewers watch, kept so that nothing has to walk the table.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct ViewerCounts {
-    /// By codec.
-    watching: [usize; Codec::ALL.len()],
-}
-
-impl ViewerCounts {
-    fn add(&mut self, viewer: &Viewer) {
-        self.watching[viewer.codec() as usize] += usize::from(viewer.is_watching());
-    }
-
-    fn remove(&mut self, viewer: &Viewer) {
-        self.watching[viewer.codec() as usize] -= usize::from(viewer.is_watching());
-    }
-
-    pub fn watching(&self, codec: Codec) -> usize {
-        self.watching[codec as usize]
-    }
-
-    pub fn any_watching(&self) -> bool {
-        self.all_watching() > 0
-    }
-
-    pub fn all_watching(&self) -> usize {
-        self.watching.iter().sum()
-    }
-}
 
 /// What a change of a viewer means to the rest of the server.
 #[derive(Debug)]
@@ -160,7 +51,8 @@ pub(crate) struct Ended {
 
 #[derive(Default)]
 pub struct ViewerTable {
-    entries: BTreeMap<ViewerId, ViewerEntry>,
+    /// Boxed, so that a search touches little memory.
+    entries: BTreeMap<ViewerId, Box<ViewerEntry>>,
     counts: ViewerCounts,
     /// How many viewers have been in the table.
     admitted: u64,
@@ -217,15 +109,15 @@ impl ViewerTable {
     }
 
     pub fn get(&self, id: ViewerId) -> Option<&ViewerEntry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(Box::as_ref)
     }
 
     pub fn get_mut(&mut self, id: ViewerId) -> Option<&mut ViewerEntry> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(Box::as_mut)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ViewerId, &ViewerEntry)> {
-        self.entries.iter().map(|(id, entry)| (*id, entry))
+        self.entries.iter().map(|(id, entry)| (*id, &**entry))
     }
 
     pub fn ids(&self) -> Vec<ViewerId> {
@@ -256,7 +148,7 @@ impl ViewerTable {
     }
 
     /// The viewer whose connectivity check a STUN response from `source` answers.
-    pub fn with_check(&self, transaction: &TransactionId, source: SocketAddr) -> Option<ViewerId> {
+    pub fn with_check(&self, transaction: TransId, source: SocketAddr) -> Option<ViewerId> {
         self.checks.viewer_of(transaction, source)
     }
 
@@ -305,7 +197,7 @@ impl ViewerTable {
             group_sent_at: None,
             deadline: None,
         };
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         id
     }
 
@@ -341,11 +233,9 @@ impl ViewerTable {
         while let Some(effect) = entry.viewer.poll_effect() {
             match effect {
                 ViewerEffect::Transmit(transmit) => {
-                    if let Some(check) = check_of(&transmit.contents) {
-                        self.checks.add(id, check, transmit.destination);
-                    }
                     outbox.push(Output::Transmit(transmit));
                 }
+                ViewerEffect::CheckSent(transaction, to) => self.checks.add(id, transaction, to),
                 ViewerEffect::Connected => change.has_connected = true,
                 ViewerEffect::CertificateUnusable => change.lacks_certificate = true,
                 ViewerEffect::KeyframeRequested => change.requests_keyframe = true,
@@ -426,7 +316,7 @@ impl ViewerTable {
 
     /// A check is answered, and its viewer owns the address that it was sent to, whoever claimed it
     /// before.
-    pub fn complete_check(&mut self, transaction: &TransactionId) {
+    pub fn complete_check(&mut self, transaction: TransId) {
         let Some((id, address)) = self.checks.complete(transaction) else { return };
         if let Some(owner) = self.at(address).filter(|owner| *owner != id) {
             self.release_address(address, owner);
@@ -510,7 +400,7 @@ impl ViewerTable {
         let mut counts = ViewerCounts::default();
         entries.values().for_each(|entry| counts.add(&entry.viewer));
         assert_eq!(self.counts, counts);
-        let watchers = || entries.values().filter_map(ViewerEntry::watcher);
+        let watchers = || entries.values().filter_map(|entry| entry.watcher());
         assert_eq!(watchers().count(), self.watchers);
         assert_eq!(self.by_client.values().sum::<usize>(), self.watchers);
         assert_eq!(self.by_ufrag.len(), entries.len());
