@@ -59,7 +59,7 @@ fn tell(world: &mut World, event: PublishEvent) {
 }
 
 fn fail(world: &mut World, cause: PublishCause) {
-    tell(world, PublishEvent::Failed(&cause.into()));
+    tell(world, PublishEvent::Failed(cause.into()));
 }
 
 /// The connection of the target is made as it asks for it: the request.
@@ -68,7 +68,7 @@ fn connect(world: &mut World) -> String {
         let next = commands(world).into_iter().rfind(|command| *command != PublishCommand::Close);
         match next.expect("a request is under way") {
             PublishCommand::Resolve(_) => {
-                tell(world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]))
+                tell(world, PublishEvent::Resolved(vec![IpAddr::from([10, 9, 9, 9])]))
             }
             PublishCommand::Connect(_) | PublishCommand::ConnectElsewhere(_) => {
                 tell(world, PublishEvent::Connected)
@@ -114,7 +114,7 @@ fn stats_with_token(world: &mut World) -> Value {
 fn a_media_server_gets_the_stream_from_a_key_frame_on() {
     let mut world = publishing(URL);
     assert_eq!(commands(&mut world), [PublishCommand::Resolve("media.example".into())]);
-    tell(&mut world, PublishEvent::Resolved(&[IpAddr::from([10, 9, 9, 9])]));
+    tell(&mut world, PublishEvent::Resolved(vec![IpAddr::from([10, 9, 9, 9])]));
     assert_eq!(commands(&mut world), [PublishCommand::Connect("10.9.9.9:8889".parse().unwrap())]);
     tell(&mut world, PublishEvent::Connected);
     let request = connect(&mut world);
@@ -272,7 +272,7 @@ fn a_server_that_names_a_time_is_not_asked_before() {
 fn the_addresses_of_a_host_are_tried_in_turn() {
     let mut world = publishing_with_token(URL);
     let addresses = ["fd00::9", "10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&addresses));
+    tell(&mut world, PublishEvent::Resolved(addresses.to_vec()));
     let to = |address: &str| PublishCommand::Connect(address.parse().unwrap());
     assert_eq!(commands(&mut world)[1..], [to("[fd00::9]:8889")]);
     fail(&mut world, PublishCause::Unreachable(OsError::Number(113)));

@@ -299,7 +299,7 @@ fn systemd_is_told_when_the_server_is_ready_who_watches_and_when_it_stops() {
     let known = format!("{path}-known");
     let source = format!("printenv NOTIFY_SOCKET > '{known}'; exec sleep 60");
     let mut server = Server::start_command(command, "127.0.0.1", 0, &["--exec", &source]);
-    assert_eq!([told(), told()], ["READY=1", "STATUS=nobody watches"]);
+    assert_eq!([told(), told()], ["READY=1", "STATUS=no viewers"]);
     let mut viewer = SocketViewer::join(&server);
     while server.stats()["viewers_served"] != 1 {
         viewer.handle_all();

@@ -318,7 +318,7 @@ fn the_picture_says_why_in_words_of_our_own() {
         assert!(!lines.contains(MARK), "{lines}");
         (missing.sentence, missing.detail)
     };
-    let exited = SourceEvent::Exited(Exit::Status(127), words.as_ref());
+    let exited = SourceEvent::Exited(Exit::Status(127), words);
     let (sentence, detail) = shown(SourceKind::Command, exited);
     assert_eq!(sentence, "The command exited with status 127: a program in it was not found.");
     assert_eq!(detail, Some(format!("{sentence} It wrote: {MARK}.")));

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use crate::support::process::{Server, binary, wait_until};
 use crate::support::processes::{alone, children, descriptors, is_running, marked, processes};
 use ballcast::driver::children::reap;
-use ballcast::driver::source::{READ_BYTES, SourceIo, SourceOrigin, SourceReport};
+use ballcast::driver::source::{READ_BYTES, SourceOrigin, SourceReader};
 use ballcast::os_error::OsError;
-use ballcast::source::{Exit, Signal, SourceCommand, SourceFailure};
+use ballcast::source::{Exit, Signal, SourceCommand, SourceEvent, SourceFailure};
 use mio::{Events, Poll, Token};
 use rustix::process::Signal as KernelSignal;
 
@@ -25,7 +25,7 @@ const HOLD: &str = "BALLCAST_TEST_HOLD";
 
 /// One stream, and a loop that does for it what the driver's does.
 struct Loop {
-    io: SourceIo,
+    source: SourceReader,
     poll: Poll,
     buffer: Vec<u8>,
     /// The kernel has told of bytes, or of an end.
@@ -36,7 +36,7 @@ struct Loop {
 impl Loop {
     fn new(origin: SourceOrigin) -> Loop {
         Loop {
-            io: SourceIo::new(origin, &binary(), BYTES, STDERR),
+            source: SourceReader::new(origin, &binary(), BYTES, STDERR),
             poll: Poll::new().unwrap(),
             buffer: vec![0; READ_BYTES],
             readable: false,
@@ -48,16 +48,16 @@ impl Loop {
         Loop::new(SourceOrigin::Command(line.into()))
     }
 
-    fn execute(&mut self, command: SourceCommand) -> Option<SourceReport> {
-        self.io.execute(command, self.poll.registry(), &mut self.buffer)
+    fn execute(&mut self, command: SourceCommand) -> Option<SourceEvent<'_>> {
+        self.source.execute(command, self.poll.registry(), &mut self.buffer)
     }
 
     fn open(&mut self) {
-        assert_eq!(self.execute(SourceCommand::Open), Some(SourceReport::Opened));
+        assert_eq!(self.execute(SourceCommand::Open), Some(SourceEvent::Opened));
     }
 
     /// What happens next but bytes, which are kept. `None` if nothing does for this long.
-    fn next_within(&mut self, limit: Duration) -> Option<SourceReport> {
+    fn next_within(&mut self, limit: Duration) -> Option<SourceEvent<'static>> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             let mut events = Events::with_capacity(8);
@@ -65,15 +65,15 @@ impl Loop {
             for event in &events {
                 match event.token() {
                     BYTES => self.readable = true,
-                    _ => self.io.read_stderr(Instant::now()),
+                    _ => self.source.read_stderr(Instant::now()),
                 }
             }
-            reap(|pid, status| self.io.note_reaped(pid, status));
-            self.readable |= self.io.check_child(Instant::now());
+            reap(|pid, status| self.source.note_reaped(pid, status));
+            self.readable |= self.source.check_child(Instant::now());
             while self.readable {
-                match self.io.read(&mut self.buffer) {
-                    Some(SourceReport::Bytes(bytes)) => self.bytes.extend(&self.buffer[..bytes]),
-                    Some(report) => return Some(report),
+                match self.source.read(&mut self.buffer) {
+                    Some(SourceEvent::Bytes(bytes)) => self.bytes.extend(bytes),
+                    Some(event) => return Some(without_bytes(event)),
                     None => self.readable = false,
                 }
             }
@@ -81,7 +81,7 @@ impl Loop {
         None
     }
 
-    fn next(&mut self) -> SourceReport {
+    fn next(&mut self) -> SourceEvent<'static> {
         self.next_within(WAIT_LIMIT).expect("something happens")
     }
 
@@ -98,6 +98,18 @@ impl Loop {
     fn pids(&self) -> Vec<i32> {
         let text = String::from_utf8_lossy(&self.bytes);
         text.split_whitespace().map(|word| word.parse().unwrap()).collect()
+    }
+}
+
+/// An event that borrows nothing.
+fn without_bytes(event: SourceEvent) -> SourceEvent<'static> {
+    match event {
+        SourceEvent::Opened => SourceEvent::Opened,
+        SourceEvent::Bytes(bytes) => panic!("{bytes:?}"),
+        SourceEvent::Paused => SourceEvent::Paused,
+        SourceEvent::Ended => SourceEvent::Ended,
+        SourceEvent::Failed(failure) => SourceEvent::Failed(failure),
+        SourceEvent::Exited(exit, words) => SourceEvent::Exited(exit, words),
     }
 }
 
@@ -120,9 +132,9 @@ fn all_that_a_command_writes_comes_then_the_end_of_the_stream_then_its_own() {
     let mut command =
         Loop::command("head -c 3000000 /dev/zero; echo the camera is busy. >&2; exit 3");
     command.open();
-    assert_eq!(command.next(), SourceReport::Ended);
+    assert_eq!(command.next(), SourceEvent::Ended);
     assert_eq!(command.bytes.len(), 3_000_000);
-    let SourceReport::Exited(Exit::Status(3), words) = command.next() else { panic!() };
+    let SourceEvent::Exited(Exit::Status(3), words) = command.next() else { panic!() };
     assert_eq!(words.unwrap().to_string(), "the camera is busy.");
     assert_eq!(command.next_within(Duration::from_millis(50)), None, "each is told once");
 }
@@ -132,8 +144,8 @@ fn a_command_that_does_not_exist_names_itself() {
     let _alone = alone();
     let mut command = Loop::command("no-such-camera --width 640");
     command.open();
-    assert_eq!(command.next(), SourceReport::Ended);
-    let SourceReport::Exited(exit, Some(words)) = command.next() else { panic!() };
+    assert_eq!(command.next(), SourceEvent::Ended);
+    let SourceEvent::Exited(exit, Some(words)) = command.next() else { panic!() };
     assert_eq!(exit.to_string(), "exited with status 127: a program in it was not found");
     let words = words.to_string();
     assert!(words.contains("no-such-camera") && words.contains("not found"), "{words}");
@@ -144,8 +156,8 @@ fn the_first_and_the_last_lines_of_standard_error_are_kept_however_many_there_ar
     let _alone = alone();
     let mut command = Loop::command("seq 40000 >&2");
     command.open();
-    assert_eq!(command.next(), SourceReport::Ended);
-    let SourceReport::Exited(Exit::Status(0), Some(words)) = command.next() else { panic!() };
+    assert_eq!(command.next(), SourceEvent::Ended);
+    let SourceEvent::Exited(Exit::Status(0), Some(words)) = command.next() else { panic!() };
     let expected = "1 / 2 / 3 … 39996 / 39997 / 39998 / 39999 / 40000";
     assert_eq!(words.to_string(), expected);
 }
@@ -155,7 +167,7 @@ fn a_command_has_no_standard_input_no_token_and_none_of_our_descriptors() {
     let _alone = alone();
     let mut command = Loop::command("readlink /proc/self/fd/0; ls /proc/self/fd; env");
     command.open();
-    assert_eq!(command.next(), SourceReport::Ended);
+    assert_eq!(command.next(), SourceEvent::Ended);
     let text = String::from_utf8(std::mem::take(&mut command.bytes)).unwrap();
     // Those that the test itself was started with are not ours.
     let list = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
@@ -184,8 +196,8 @@ fn a_command_that_ignores_signals_is_killed_with_all_its_processes() {
         assert!(pids.iter().all(|pid| is_running(*pid)));
     }
     command.execute(SourceCommand::Kill(Signal::Kill));
-    assert_eq!(command.next(), SourceReport::Ended);
-    assert_eq!(command.next(), SourceReport::Exited(Exit::Signal(9, Some("SIGKILL")), None));
+    assert_eq!(command.next(), SourceEvent::Ended);
+    assert_eq!(command.next(), SourceEvent::Exited(Exit::Signal(9, Some("SIGKILL")), None));
     assert!(!pids.iter().any(|pid| is_running(*pid)));
 }
 
@@ -195,9 +207,9 @@ fn a_command_is_gone_when_the_last_of_its_processes_is() {
     let mut command = Loop::command("sleep 0.4 >/dev/null 2>&1 & exit 1");
     let started = Instant::now();
     command.open();
-    assert_eq!(command.next(), SourceReport::Ended);
+    assert_eq!(command.next(), SourceEvent::Ended);
     assert!(started.elapsed() < Duration::from_millis(300));
-    assert_eq!(command.next(), SourceReport::Exited(Exit::Status(1), None));
+    assert_eq!(command.next(), SourceEvent::Exited(Exit::Status(1), None));
     assert!(started.elapsed() >= Duration::from_millis(400));
 }
 
@@ -207,18 +219,18 @@ fn processes_that_have_left_the_session_are_waited_for_and_sent_signals() {
     let mut command = Loop::command(&format!("{} exec >&-", crate::support::processes::DAEMONS));
     command.open();
     let (end, daemons) = (command.next(), command.pids());
-    assert_eq!((end, daemons.len()), (SourceReport::Ended, 3));
+    assert_eq!((end, daemons.len()), (SourceEvent::Ended, 3));
     for signal in [Signal::Interrupt, Signal::Terminate] {
         command.execute(SourceCommand::Kill(signal));
         assert_eq!(command.next_within(Duration::from_millis(100)), None, "{signal:?}");
         assert!(daemons.iter().all(|pid| is_running(*pid)), "they ignore it");
     }
     command.execute(SourceCommand::Kill(Signal::Kill));
-    assert_eq!(command.next(), SourceReport::Exited(Exit::Status(0), None));
+    assert_eq!(command.next(), SourceEvent::Exited(Exit::Status(0), None));
     assert!(!daemons.iter().any(|pid| is_running(*pid)));
     assert_eq!(
         command.execute(SourceCommand::Open),
-        Some(SourceReport::Opened),
+        Some(SourceEvent::Opened),
         "it is free for the next"
     );
 }
@@ -230,8 +242,8 @@ fn a_command_that_stops_its_supervisor_ends_all_the_same() {
     command.open();
     command.wait_for_bytes(2);
     command.execute(SourceCommand::Kill(Signal::Terminate));
-    assert_eq!(command.next(), SourceReport::Ended);
-    assert_eq!(command.next(), SourceReport::Exited(Exit::Signal(15, Some("SIGTERM")), None));
+    assert_eq!(command.next(), SourceEvent::Ended);
+    assert_eq!(command.next(), SourceEvent::Exited(Exit::Signal(15, Some("SIGTERM")), None));
 }
 
 #[test]
@@ -243,8 +255,8 @@ fn a_command_that_starts_processes_faster_than_they_are_killed_ends() {
     command.open();
     wait_until("there are many", || marked(&mark).len() > 100);
     command.execute(SourceCommand::Kill(Signal::Kill));
-    assert_eq!(command.next(), SourceReport::Ended);
-    assert_eq!(command.next(), SourceReport::Exited(Exit::Signal(9, Some("SIGKILL")), None));
+    assert_eq!(command.next(), SourceEvent::Ended);
+    assert_eq!(command.next(), SourceEvent::Exited(Exit::Signal(9, Some("SIGKILL")), None));
     assert_eq!(marked(&mark), [0; 0]);
 }
 
@@ -272,8 +284,8 @@ fn a_hundred_restarts_leave_no_zombie_and_no_descriptor() {
     };
     for _ in 0..100 {
         command.execute(SourceCommand::Kill(Signal::Terminate));
-        assert_eq!(command.next(), SourceReport::Ended);
-        assert_eq!(command.next(), SourceReport::Exited(Exit::Signal(15, Some("SIGTERM")), None));
+        assert_eq!(command.next(), SourceEvent::Ended);
+        assert_eq!(command.next(), SourceEvent::Exited(Exit::Signal(15, Some("SIGTERM")), None));
         command.execute(SourceCommand::Close);
         assert_eq!(children(), children_before);
         command.bytes.clear();
@@ -290,7 +302,7 @@ fn a_second_command_is_not_started_while_one_runs() {
     let _alone = alone();
     let mut command = Loop::command("sleep 1000");
     command.open();
-    let refused = SourceReport::Failed(SourceFailure::StartAgain);
+    let refused = SourceEvent::Failed(SourceFailure::StartAgain);
     assert_eq!(command.execute(SourceCommand::Open), Some(refused));
 }
 
@@ -393,7 +405,7 @@ fn writers_of_a_named_pipe_come_and_go() {
         stream.wait_for_bytes(7 * (round + 1));
         assert_eq!(stream.next_within(Duration::from_millis(50)), None, "the writer is there");
         drop(writer);
-        assert_eq!(stream.next(), SourceReport::Ended);
+        assert_eq!(stream.next(), SourceEvent::Ended);
         assert_eq!(stream.next_within(Duration::from_millis(50)), None, "the end is told once");
         stream.execute(SourceCommand::Close);
         stream.open();
@@ -404,7 +416,7 @@ fn writers_of_a_named_pipe_come_and_go() {
     let missing = OsError::Number(libc::ENOENT);
     assert_eq!(
         stream.execute(SourceCommand::Open),
-        Some(SourceReport::Failed(SourceFailure::Open(missing)))
+        Some(SourceEvent::Failed(SourceFailure::Open(missing)))
     );
 }
 
@@ -418,9 +430,9 @@ fn a_file_is_read_when_it_is_asked_for_and_begins_again() {
         stream.open();
         stream.readable = true;
         assert_eq!(stream.next_within(Duration::from_millis(20)), None, "nobody has asked");
-        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceReport::Bytes(READ_BYTES)));
-        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceReport::Bytes(5)));
-        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceReport::Ended));
+        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceEvent::Bytes(&[7; READ_BYTES])));
+        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceEvent::Bytes(&[7; 5])));
+        assert_eq!(stream.execute(SourceCommand::Read), Some(SourceEvent::Ended));
         assert_eq!(stream.execute(SourceCommand::Read), None);
     }
     std::fs::remove_file(path).unwrap();
@@ -435,7 +447,7 @@ fn read_standard_input() {
     let mut stream = Loop::new(SourceOrigin::Stdin);
     stream.open();
     stream.readable = true;
-    assert_eq!(stream.next(), SourceReport::Ended);
+    assert_eq!(stream.next(), SourceEvent::Ended);
     println!("read {} bytes", stream.bytes.len());
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::processes::{alone, descriptors, threads};
-use ballcast::driver::publish::{PublishReport, TargetIo};
+use ballcast::driver::publish::TargetClient;
 use ballcast::os_error::OsError;
-use ballcast::publish::{PublishCause, PublishCommand, PublishFailure};
+use ballcast::publish::{PublishCause, PublishCommand, PublishEvent, PublishFailure};
 use bytes::Bytes;
 use mio::{Events, Poll, Token, Waker};
 use rustix::net::sockopt::set_socket_linger;
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is open for one target, and a loop that does for it what the driver's does.
 struct Loop {
-    io: TargetIo,
+    client: TargetClient,
     poll: Poll,
     buffer: Vec<u8>,
     writable: bool,
@@ -37,7 +37,7 @@ impl Loop {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), LOOKUP).unwrap());
         Loop {
-            io: TargetIo::new(CONNECTION, waker),
+            client: TargetClient::new(CONNECTION, waker),
             poll,
             buffer: vec![0; 16 * 1_024],
             writable: false,
@@ -47,11 +47,11 @@ impl Loop {
         }
     }
 
-    fn execute(&mut self, command: PublishCommand) -> Option<PublishReport> {
-        self.io.execute(command, self.poll.registry())
+    fn execute(&mut self, command: PublishCommand) -> Option<PublishEvent<'static>> {
+        self.client.execute(command, self.poll.registry())
     }
 
-    fn resolve(&mut self, name: &str) -> Option<PublishReport> {
+    fn resolve(&mut self, name: &str) -> Option<PublishEvent<'static>> {
         self.execute(PublishCommand::Resolve(name.into()))
     }
 
@@ -68,7 +68,7 @@ impl Loop {
     }
 
     /// What happens next but bytes, which are kept. `None` if nothing does for this long.
-    fn next_within(&mut self, limit: Duration) -> Option<PublishReport> {
+    fn next_within(&mut self, limit: Duration) -> Option<PublishEvent<'static>> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             let mut events = Events::with_capacity(8);
@@ -80,33 +80,33 @@ impl Loop {
                 self.readable |= event.is_readable() || event.is_read_closed();
             }
             if std::mem::take(&mut self.writable)
-                && let Some(report) = self.io.write()
+                && let Some(event) = self.client.write()
             {
-                return Some(report);
+                return Some(event);
             }
             while self.readable {
-                match self.io.read(&mut self.buffer) {
-                    Some(PublishReport::Bytes(bytes)) => self.bytes.extend(&self.buffer[..bytes]),
-                    Some(report) => return Some(report),
+                match self.client.read(&mut self.buffer) {
+                    Some(PublishEvent::Received(bytes)) => self.bytes.extend(bytes),
+                    Some(event) => return Some(without_bytes(event)),
                     None => self.readable = false,
                 }
             }
             if std::mem::take(&mut self.lookup)
-                && let Some(report) = self.io.take_lookup()
+                && let Some(event) = self.client.take_lookup()
             {
-                return Some(report);
+                return Some(event);
             }
         }
         None
     }
 
-    fn next(&mut self) -> PublishReport {
+    fn next(&mut self) -> PublishEvent<'static> {
         self.next_within(WAIT_LIMIT).expect("something happens")
     }
 
     fn failure(&mut self) -> PublishFailure {
         match self.next() {
-            PublishReport::Failed(failure) => failure,
+            PublishEvent::Failed(failure) => failure,
             other => panic!("{other:?}"),
         }
     }
@@ -121,6 +121,17 @@ impl Loop {
     }
 }
 
+/// An event that borrows nothing.
+fn without_bytes(event: PublishEvent) -> PublishEvent<'static> {
+    match event {
+        PublishEvent::Resolved(addresses) => PublishEvent::Resolved(addresses),
+        PublishEvent::Connected => PublishEvent::Connected,
+        PublishEvent::Received(bytes) => panic!("{bytes:?}"),
+        PublishEvent::Ended => PublishEvent::Ended,
+        PublishEvent::Failed(failure) => PublishEvent::Failed(failure),
+    }
+}
+
 fn lookup_threads() -> usize {
     threads(std::process::id(), "lookup")
 }
@@ -130,7 +141,7 @@ fn connected() -> (Loop, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut target = Loop::new();
     target.connect(listener.local_addr().unwrap());
-    assert_eq!(target.next(), PublishReport::Connected);
+    assert_eq!(target.next(), PublishEvent::Connected);
     let (peer, _) = listener.accept().unwrap();
     (target, peer)
 }
@@ -153,7 +164,7 @@ fn a_name_that_the_host_knows_is_resolved_to_its_addresses() {
     let _alone = alone();
     let mut target = Loop::new();
     assert_eq!(target.resolve("localhost"), None);
-    let PublishReport::Resolved(addresses) = target.next() else { panic!() };
+    let PublishEvent::Resolved(addresses) = target.next() else { panic!() };
     assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
@@ -180,7 +191,7 @@ fn a_lookup_that_is_given_up_tells_nothing() {
     target.wait_until("its thread ends", |_| lookup_threads() == 0);
     // The next lookup is not mistaken for it.
     assert_eq!(target.resolve("localhost"), None);
-    assert!(matches!(target.next(), PublishReport::Resolved(_)));
+    assert!(matches!(target.next(), PublishEvent::Resolved(_)));
 }
 
 #[test]
@@ -193,11 +204,11 @@ fn a_hundred_lookups_and_connections_leave_no_thread_and_no_descriptor() {
     for round in 0..100 {
         assert_eq!(target.resolve("localhost"), None);
         if round % 2 == 0 {
-            assert!(matches!(target.next(), PublishReport::Resolved(_)));
+            assert!(matches!(target.next(), PublishEvent::Resolved(_)));
         }
         target.connect(address);
         // The lookup that was not waited for is told of, too, as it was not given up.
-        while target.next() != PublishReport::Connected {}
+        while target.next() != PublishEvent::Connected {}
         target.close();
         listener.accept().unwrap();
         target.wait_until("all is let go of", |_| descriptors() == before && lookup_threads() == 0);
@@ -216,7 +227,7 @@ fn a_connection_is_made_written_read_and_ended() {
     peer.write_all(b"HTTP/1.1 201 Created\r\n").unwrap();
     target.wait_until("an answer", |target| target.bytes.len() == 22);
     drop(peer);
-    assert_eq!(target.next(), PublishReport::Ended);
+    assert_eq!(target.next(), PublishEvent::Ended);
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
 
@@ -242,7 +253,7 @@ fn the_peer_may_send_no_more_and_still_read() {
     let (mut target, mut peer) = connected();
     peer.write_all(b"last").unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(target.next(), PublishReport::Ended);
+    assert_eq!(target.next(), PublishEvent::Ended);
     assert_eq!(target.bytes, b"last");
     target.send("DELETE");
     let mut request = [0; 6];
@@ -257,7 +268,7 @@ fn a_connection_that_is_reset_has_failed_once() {
     set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
     drop(peer);
     assert_eq!(target.failure().cause, PublishCause::ConnectionReset);
-    assert!(!target.io.has_connection());
+    assert!(!target.client.has_connection());
     target.send("too late");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
@@ -271,14 +282,14 @@ fn a_connection_that_cannot_be_made_has_a_reason() {
     let mut target = Loop::new();
     let report = target.execute(PublishCommand::Connect(address));
     let failure = match report {
-        Some(PublishReport::Failed(failure)) => failure,
+        Some(PublishEvent::Failed(failure)) => failure,
         _ => target.failure(),
     };
     assert_eq!(failure.cause, PublishCause::ConnectionRefused);
-    assert!(!target.io.has_connection());
+    assert!(!target.client.has_connection());
     // Which interface is meant?
     let nowhere = "[fe80::1]:80".parse().unwrap();
-    let Some(PublishReport::Failed(failure)) = target.execute(PublishCommand::Connect(nowhere))
+    let Some(PublishEvent::Failed(failure)) = target.execute(PublishCommand::Connect(nowhere))
     else {
         panic!()
     };
@@ -296,20 +307,20 @@ fn an_address_of_this_device_is_only_connected_to_if_the_command_line_leads_ther
         let report = target.execute(PublishCommand::ConnectElsewhere(address));
         assert_eq!(
             report,
-            Some(PublishReport::Failed(PublishCause::LeadsToThisDevice.into())),
+            Some(PublishEvent::Failed(PublishCause::LeadsToThisDevice.into())),
             "{address}"
         );
-        assert!(!target.io.has_connection());
+        assert!(!target.client.has_connection());
         listener.set_nonblocking(true).unwrap();
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{address}");
         target.connect(address);
-        assert_eq!(target.next(), PublishReport::Connected);
+        assert_eq!(target.next(), PublishEvent::Connected);
     }
     // An address of documentation (RFC 5737) is nobody's; whether there is a way to it does not matter.
     let mut target = Loop::new();
     let elsewhere = PublishCommand::ConnectElsewhere("192.0.2.1:80".parse().unwrap());
     let report = target.execute(elsewhere);
-    assert_ne!(report, Some(PublishReport::Failed(PublishCause::LeadsToThisDevice.into())));
+    assert_ne!(report, Some(PublishEvent::Failed(PublishCause::LeadsToThisDevice.into())));
 }
 
 #[test]
@@ -321,7 +332,7 @@ fn a_connection_may_be_given_up_while_it_is_made() {
     let mut target = Loop::new();
     target.connect(silent);
     assert_eq!(target.next_within(PAUSE), None, "nobody accepts it");
-    assert!(target.io.has_connection());
+    assert!(target.client.has_connection());
     // What is sent now would wait for it.
     target.send("POST");
     target.close();
@@ -332,7 +343,7 @@ fn a_connection_may_be_given_up_while_it_is_made() {
     assert_eq!(target.next_within(PAUSE), None, "this one is not made");
     target.close();
     target.connect(listener.local_addr().unwrap());
-    assert_eq!(target.next(), PublishReport::Connected);
+    assert_eq!(target.next(), PublishEvent::Connected);
     drop((target, listener));
     assert_eq!(descriptors(), before);
 }
@@ -346,7 +357,7 @@ fn word_of_an_old_connection_does_not_harm_the_next_one() {
     target.close();
     target.connect(listener.local_addr().unwrap());
     (target.writable, target.readable, target.lookup) = (true, true, true);
-    assert_eq!(target.next(), PublishReport::Connected);
+    assert_eq!(target.next(), PublishEvent::Connected);
     let (mut peer, _) = listener.accept().unwrap();
     (target.writable, target.readable, target.lookup) = (true, true, true);
     assert_eq!(target.next_within(PAUSE), None);

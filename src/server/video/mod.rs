@@ -10,8 +10,6 @@ mod group;
 mod keyframes;
 mod overload;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -342,3 +340,6 @@ impl Video {
         (since_start.as_nanos() * RTP_CLOCK_HZ / 1_000_000_000) as u32
     }
 }
+
+#[cfg(test)]
+mod tests;

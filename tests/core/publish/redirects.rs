@@ -34,7 +34,7 @@ fn redirects_are_followed_and_not_in_a_circle() {
     // The host that it leads to is another one, and its addresses, too.
     let mut world = publishing(URL);
     let two = ["10.9.9.8", "10.9.9.9"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&two));
+    tell(&mut world, PublishEvent::Resolved(two.to_vec()));
     redirect(&mut world, "307", "http://edge.example/whip");
     let resolve = PublishCommand::Resolve("edge.example".into());
     assert_eq!(commands(&mut world), [PublishCommand::Close, resolve]);
@@ -128,7 +128,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             redirect(&mut world, "307", &to);
             let mut made = commands(&mut world);
             if made.contains(&PublishCommand::Resolve("inside.example".into())) {
-                tell(&mut world, PublishEvent::Resolved(&[ip]));
+                tell(&mut world, PublishEvent::Resolved(vec![ip]));
                 made = commands(&mut world);
             }
             assert!(made.iter().all(|command| *command == PublishCommand::Close), "{to}: {made:?}");
@@ -147,7 +147,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
             loop {
                 match commands(&mut world).into_iter().rfind(|it| *it != PublishCommand::Close) {
                     Some(PublishCommand::Resolve(name)) if name == "inside.example" => {
-                        tell(&mut world, PublishEvent::Resolved(&[ip]));
+                        tell(&mut world, PublishEvent::Resolved(vec![ip]));
                     }
                     Some(PublishCommand::Resolve(name)) => break assert_eq!(name, "media.example"),
                     other => panic!("{to}: {other:?}"),
@@ -161,7 +161,7 @@ fn a_redirect_or_a_session_never_leads_to_this_device_or_its_link() {
     redirect(&mut world, "307", "http://edge.example/whip");
     commands(&mut world);
     let both = ["127.0.0.1", "10.9.9.7"].map(|it| it.parse::<IpAddr>().unwrap());
-    tell(&mut world, PublishEvent::Resolved(&both));
+    tell(&mut world, PublishEvent::Resolved(both.to_vec()));
     let elsewhere = PublishCommand::ConnectElsewhere("10.9.9.7:80".parse().unwrap());
     assert_eq!(commands(&mut world), [elsewhere]);
 
