@@ -263,7 +263,7 @@ impl Core {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

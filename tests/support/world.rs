@@ -158,7 +158,7 @@ impl World {
             },
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,
