@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ballcast::driver::children::reap;
+use ballcast::driver::process::reap;
 use ballcast::driver::source::{READ_BYTES, SourceOrigin, SourceReader};
 use ballcast::os_error::OsError;
 use ballcast::source::{Exit, Signal, SourceCommand, SourceEvent, SourceFailure};
