@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::{Server, binary, wait_until};
 use crate::support::processes::{alone, children, descriptors, is_running, marked, processes};
-use ballcast::driver::children::reap;
+use ballcast::driver::process::reap;
 use ballcast::driver::source::{READ_BYTES, SourceOrigin, SourceReader};
 use ballcast::os_error::OsError;
 use ballcast::source::{Exit, Signal, SourceCommand, SourceEvent, SourceFailure};
