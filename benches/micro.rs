@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::driver::encode::codec::{Quality, encoder};
+use ballcast::driver::encode::{codec::Quality, encoder};
 use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
 use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};

@@ -38,18 +38,18 @@ pub const MAX_ADDRESSES: usize = 8;
 pub struct TargetId(pub usize);
 
 /// What has happened to the one connection to a media server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishEvent<'a> {
     /// [`PublishCommand::Resolve`] is done: these addresses, the best first, at least one. Of more than
     /// [`MAX_ADDRESSES`], the first are used.
-    Resolved(&'a [IpAddr]),
+    Resolved(Vec<IpAddr>),
     /// [`PublishCommand::Connect`] is done.
     Connected,
     Received(&'a [u8]),
     /// The peer sends no more.
     Ended,
     /// The name cannot be resolved, or the connection cannot be made, or it is broken.
-    Failed(&'a PublishFailure),
+    Failed(PublishFailure),
 }
 
 /// What is to be done to the one connection to a media server.
