@@ -225,7 +225,7 @@ impl Reply {
     }
 
     fn closes(&self) -> bool {
-        self.header("HttpConnection") == Some("close")
+        self.header("Connection") == Some("close")
     }
 
     fn reason(&self) -> Option<String> {
@@ -442,15 +442,15 @@ fn well_formed_requests_are_answered() {
 #[test]
 fn connections_close_when_the_client_asks_for_it() {
     check(vec![
-        closed("asked to close", get("HttpConnection: close\r\n"), &[200]),
-        closed("asked to close in a list", get("HttpConnection: TE,\tClose\r\n"), &[200]),
+        closed("asked to close", get("Connection: close\r\n"), &[200]),
+        closed("asked to close in a list", get("Connection: TE,\tClose\r\n"), &[200]),
         closed(
             "asked to close in two lines",
-            get("HttpConnection: TE\r\nConnection: close\r\n"),
+            get("Connection: TE\r\nConnection: close\r\n"),
             &[200],
         ),
-        kept("not asked to close", get("HttpConnection: closed, keep-alive\r\n"), &[200]),
-        closed("nothing after it is answered", get("HttpConnection: close\r\n") + &get(""), &[200]),
+        kept("not asked to close", get("Connection: closed, keep-alive\r\n"), &[200]),
+        closed("nothing after it is answered", get("Connection: close\r\n") + &get(""), &[200]),
         closed("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", &[200]),
         closed(
             "HTTP/1.0 keep-alive",
@@ -752,7 +752,7 @@ fn a_request_that_is_not_admitted_keeps_the_connection_open_if_its_body_is_small
         ),
         refused(
             "asked to close",
-            forbidden(200, "HttpConnection: close\r\n"),
+            forbidden(200, "Connection: close\r\n"),
             &[403],
             "foreign-origin",
         ),
@@ -858,7 +858,7 @@ fn head_gets_the_same_headers_as_get_and_no_body() {
     let refused = sent(&Peer::new().send("HEAD / HTTP/1.1\r\n\r\n"));
     assert!(
         refused.starts_with(b"HTTP/1.1 400 ")
-            && refused.ends_with(b"HttpConnection: close\r\n\r\n")
+            && refused.ends_with(b"Connection: close\r\n\r\n")
     );
 }
 

@@ -446,7 +446,7 @@ impl<'a> AnswerChecker<'a> {
                 assert_eq!(
                     self.events.next(),
                     Some(&HttpEvent::Finish),
-                    "HttpConnection: close, and it stays open"
+                    "Connection: close, and it stays open"
                 );
                 return self.finish();
             }
@@ -625,7 +625,7 @@ impl<'a> Reply<'a> {
     }
 
     fn closes(&self) -> bool {
-        self.header("HttpConnection").inspect(|option| assert_eq!(*option, "close")).is_some()
+        self.header("Connection").inspect(|option| assert_eq!(*option, "close")).is_some()
     }
 
     /// Checks what must hold for every response.
@@ -783,7 +783,7 @@ mod tests {
         assert!(is_violated(GET, |record| record.events.insert(2, HttpEvent::Finish)));
         assert!(is_violated(GET, |record| record.admissions.clear()));
         assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
-            replace(record, "HttpConnection: close\r\n", "");
+            replace(record, "Connection: close\r\n", "");
         }));
         assert!(is_violated(b"GET / HTTP/1.1\r\n\r\n", |record| {
             replace(record, "host-missing", "host-malformed");

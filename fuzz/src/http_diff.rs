@@ -103,7 +103,7 @@ impl Reading {
                 Some((_, status)) => *status = status_code(&bytes),
                 None => {
                     assert!(matches!(status_code(&bytes), 200 | 403), "neither 200 nor 403");
-                    self.closed = bytes.windows(17).any(|part| part == b"HttpConnection: close");
+                    self.closed = bytes.windows(17).any(|part| part == b"Connection: close");
                 }
             },
             HttpEvent::Finish | HttpEvent::Close => {}
