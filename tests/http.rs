@@ -10,11 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ballcast::http::{
     ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Context, DISCARD_MAX_BYTES,
-    HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpEvent, IDLE_TIME,
-    INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
+    HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpError, HttpEvent,
+    IDLE_TIME, INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
     TARGET_MAX_BYTES, Verdict,
 };
-use ballcast::refusal::Reason;
+use ballcast::web::headers::COMMON_HEADERS;
+use ballcast::web::malformed;
+use ballcast::web::reason::Reason;
+use ballcast::web::refusal::Refusal;
 
 const LARGE_ASSET: &[u8] = &[b'x'; 100 * 1024];
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -116,11 +119,11 @@ impl Peer {
 
     fn poll(&mut self) -> Option<HttpEvent> {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        poll(&mut self.connection, Context { now: self.now, date })
+        poll(&mut self.connection, Context { now: self.now, date, common_headers: COMMON_HEADERS })
     }
 }
 
-/// The next event but for heads, which are judged.
+/// The next event but for heads, which are judged. Errors are answered.
 fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> {
     loop {
         match connection.poll(&context)? {
@@ -128,7 +131,14 @@ fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> 
                 let verdict = verdict(&head);
                 connection.judge(head, verdict, context.now);
             }
-            event => return Some(event),
+            event => {
+                if let HttpEvent::Error(error) = event
+                    && let Some(refusal) = malformed::refusal(error)
+                {
+                    connection.respond(refusal.into_response(false));
+                }
+                return Some(event);
+            }
         }
     }
 }
@@ -137,7 +147,7 @@ fn verdict(head: &Head) -> Verdict {
     match head.path.as_str() {
         "/forbidden" => {
             let sentence = "This path is forbidden.";
-            Verdict::Reject(Response::problem(403, Reason::ForeignOrigin, sentence))
+            Verdict::Reject(Refusal::new(403, Reason::ForeignOrigin, sentence).into_response(false))
         }
         _ => Verdict::Accept,
     }
@@ -148,8 +158,9 @@ fn answer(head: &Head, body: &[u8]) -> Response {
         "/large" => Response::new(200).with_body("text/plain", LARGE_ASSET),
         "/known" => Response::new(304).with_header("ETag", "\"1\""),
         "/empty" => Response::new(204),
-        "/busy" => Response::problem(503, Reason::Viewers, "Try again soon.")
-            .retry_after(Duration::from_millis(6001)),
+        "/busy" => Refusal::new(503, Reason::Viewers, "Try again soon.")
+            .retry_after(Duration::from_millis(6001))
+            .into_response(false),
         "/split" => Response::new(200).with_header("X-Echo", "a\r\nX-Evil: 1\u{0}"),
         path => {
             let query = head.query.as_deref().unwrap_or("-");
@@ -188,9 +199,9 @@ fn sent(events: &[HttpEvent]) -> Vec<u8> {
     sends.collect::<Vec<_>>().concat()
 }
 
-fn refusals(events: &[HttpEvent]) -> Vec<&'static str> {
+fn errors(events: &[HttpEvent]) -> Vec<&'static str> {
     let reasons = events.iter().filter_map(|event| match event {
-        HttpEvent::Refused(reason) => Some(reason.name()),
+        HttpEvent::Error(error) => Some(error.name()),
         _ => None,
     });
     reasons.collect()
@@ -317,8 +328,9 @@ fn check(rows: Vec<Row>) {
         assert_eq!(statuses, row.statuses, "{name}: {replies:#?}");
         let last = replies.last().expect("an answer");
         assert_eq!(last.reason().as_deref(), row.reason, "{name}");
-        let reasons: Vec<String> = replies.iter().filter_map(Reply::reason).collect();
-        assert_eq!(refusals(&events), reasons, "{name}");
+        let mut reasons: Vec<String> = replies.iter().filter_map(Reply::reason).collect();
+        reasons.retain(|reason| HttpError::ALL.iter().any(|error| error.name() == reason));
+        assert_eq!(errors(&events), reasons, "{name}");
         assert_eq!(last.closes(), row.closes, "{name}");
         assert!(replies.iter().rev().skip(1).all(|reply| !reply.closes()), "{name}: closes once");
         assert_eq!(
@@ -857,8 +869,7 @@ fn head_gets_the_same_headers_as_get_and_no_body() {
     }
     let refused = sent(&Peer::new().send("HEAD / HTTP/1.1\r\n\r\n"));
     assert!(
-        refused.starts_with(b"HTTP/1.1 400 ")
-            && refused.ends_with(b"Connection: close\r\n\r\n")
+        refused.starts_with(b"HTTP/1.1 400 ") && refused.ends_with(b"Connection: close\r\n\r\n")
     );
 }
 
@@ -866,13 +877,13 @@ fn head_gets_the_same_headers_as_get_and_no_body() {
 fn a_refusal_says_what_to_do() {
     let mut peer = Peer::new();
     let events = peer.send(post("", ""));
-    assert_eq!(events[0], HttpEvent::Refused(Reason::LengthMissing));
+    assert_eq!(events[0], HttpEvent::Error(HttpError::LengthMissing));
     let reply = reply(&events);
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"));
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     let expected = serde_json::json!({
         "type": "about:blank", "title": "Length Required", "status": 411, "reason": "length-missing",
-        "detail": "Say with Content-Length how long the body is.",
+        "detail": "Send the length of the body in Content-Length.",
     });
     assert_eq!(problem, expected);
 }
@@ -881,7 +892,7 @@ fn a_refusal_says_what_to_do() {
 fn a_busy_server_sends_retry_after_and_keeps_the_connection_open() {
     let mut peer = Peer::new();
     let events = peer.send(line("GET /busy HTTP/1.1"));
-    assert_eq!(refusals(&events), ["viewers"]);
+    assert_eq!(reply(&events).reason().as_deref(), Some("viewers"));
     assert_eq!(reply(&events).header("Retry-After"), Some("7"));
     assert_eq!(reply(&peer.send(get(""))).status, 200);
 }
@@ -903,7 +914,7 @@ fn a_clock_out_of_range_is_clamped() {
         let now = Instant::now();
         let mut connection = HttpConnection::new(now);
         connection.receive(b"\n");
-        let context = Context { now, date };
+        let context = Context { now, date, common_headers: COMMON_HEADERS };
         let events: Vec<HttpEvent> =
             std::iter::from_fn(|| poll(&mut connection, context)).collect();
         assert_eq!(reply(&events).header("Date"), Some(text));
@@ -967,7 +978,7 @@ fn a_request_that_expects_100_continue_is_answered_the_same_however_it_is_split(
 #[test]
 fn a_head_is_reported_once_and_before_the_body() {
     let now = Instant::now();
-    let context = Context { now, date: SystemTime::UNIX_EPOCH };
+    let context = Context { now, date: SystemTime::UNIX_EPOCH, common_headers: COMMON_HEADERS };
     let mut connection = HttpConnection::new(now);
     connection.receive(post("Content-Length: 5\r\n", "").as_bytes());
     let Some(HttpEvent::Head(head)) = connection.poll(&context) else { panic!("no head") };
@@ -981,7 +992,8 @@ fn a_head_is_reported_once_and_before_the_body() {
 #[test]
 fn a_request_that_is_held_is_reported_again_in_its_turn_and_then_answered() {
     let start = Instant::now();
-    let context = |now| Context { now, date: SystemTime::UNIX_EPOCH };
+    let context =
+        |now| Context { now, date: SystemTime::UNIX_EPOCH, common_headers: COMMON_HEADERS };
     let turn = start + Duration::from_millis(10);
     let mut connection = HttpConnection::new(start);
     connection.receive(get("").repeat(2).as_bytes());
@@ -1001,7 +1013,7 @@ fn a_request_that_is_held_is_reported_again_in_its_turn_and_then_answered() {
 #[test]
 fn a_client_that_sends_too_much_while_it_is_held_is_cut_off() {
     let now = Instant::now();
-    let context = Context { now, date: SystemTime::UNIX_EPOCH };
+    let context = Context { now, date: SystemTime::UNIX_EPOCH, common_headers: COMMON_HEADERS };
     let mut connection = HttpConnection::new(now);
     connection.receive(get("").as_bytes());
     let Some(HttpEvent::Head(head)) = connection.poll(&context) else { panic!("no head") };
@@ -1009,7 +1021,7 @@ fn a_client_that_sends_too_much_while_it_is_held_is_cut_off() {
     connection.receive(&vec![b'x'; INPUT_MAX_BYTES]);
     assert_eq!(connection.poll(&context), None);
     connection.receive(b"x");
-    assert_eq!(connection.poll(&context), Some(HttpEvent::Refused(Reason::InputOverflow)));
+    assert_eq!(connection.poll(&context), Some(HttpEvent::Error(HttpError::InputOverflow)));
     assert_eq!(connection.poll(&context), Some(HttpEvent::Finish));
 }
 
@@ -1053,7 +1065,7 @@ fn a_head_must_be_complete_five_seconds_after_its_first_byte() {
     assert_eq!(peer.pass(HEAD_TIME - TICK), []);
     assert_eq!(peer.send("ET / HTTP/1.1\r\nX: more bytes do not extend it"), []);
     let events = peer.pass(TICK);
-    assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["head-late"]));
+    assert_eq!((reply(&events).status, errors(&events)), (408, vec!["head-late"]));
     assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
@@ -1065,7 +1077,7 @@ fn a_body_must_be_complete_five_seconds_after_the_head() {
     peer.send(&post("Content-Length: 5\r\n", "hell")[1..]);
     assert_eq!(peer.pass(BODY_TIME - TICK), []);
     let events = peer.pass(TICK);
-    assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["body-late"]));
+    assert_eq!((reply(&events).status, errors(&events)), (408, vec!["body-late"]));
     assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
@@ -1075,7 +1087,7 @@ fn reading_the_100_late_does_not_extend_the_time_for_the_body() {
     peer.send(post("Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
     peer.pass(BODY_TIME - TICK);
     peer.flush();
-    assert_eq!(refusals(&peer.pass(TICK)), ["body-late"]);
+    assert_eq!(errors(&peer.pass(TICK)), ["body-late"]);
 }
 
 #[test]
@@ -1113,7 +1125,7 @@ fn an_answer_that_is_not_read_ends_the_connection() {
     assert_eq!(reply(&peer.send(get(""))).status, 200);
     assert!(!peer.connection.is_idle());
     assert_eq!(peer.pass(ANSWER_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Error(HttpError::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]
@@ -1122,7 +1134,7 @@ fn another_request_does_not_extend_the_time_for_the_first_answer() {
     peer.send(get(""));
     peer.pass(ANSWER_TIME - TICK);
     peer.send(get(""));
-    assert_eq!(refusals(&peer.pass(TICK)), ["answer-late"]);
+    assert_eq!(errors(&peer.pass(TICK)), ["answer-late"]);
 }
 
 #[test]
@@ -1233,7 +1245,7 @@ fn a_client_that_only_sends_is_cut_off() {
     let mut peer = Peer::not_reading();
     peer.send(line("GET /large HTTP/1.1"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
-    assert_eq!(peer.send("x"), [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
+    assert_eq!(peer.send("x"), [HttpEvent::Error(HttpError::InputOverflow), HttpEvent::Finish]);
 }
 
 #[test]
@@ -1306,7 +1318,7 @@ fn an_answer_that_is_not_ready_in_ten_seconds_is_503_and_the_connection_stays_op
     peer.send(late_get("/late"));
     assert_eq!(peer.pass(RESPOND_TIME - Duration::from_millis(1)), []);
     let events = peer.pass(Duration::from_millis(1));
-    assert_eq!(refusals(&events), ["not-ready"]);
+    assert_eq!(errors(&events), ["not-ready"]);
     let answer = reply(&events);
     assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
     assert!(!answer.closes());
@@ -1330,7 +1342,7 @@ fn a_client_that_sends_too_much_while_it_waits_is_cut_off() {
     peer.send(late_get("/late"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
     let events = peer.send("x");
-    assert_eq!(events, [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
+    assert_eq!(events, [HttpEvent::Error(HttpError::InputOverflow), HttpEvent::Finish]);
     assert!(!peer.connection.awaits_response());
 }
 
@@ -1377,7 +1389,7 @@ fn a_stream_gives_no_part_to_a_peer_that_has_not_taken_the_last() {
     peer.drain();
     assert!(!peer.connection.takes_part());
     let events = peer.pass(ANSWER_TIME);
-    assert_eq!(events, [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
+    assert_eq!(events, [HttpEvent::Error(HttpError::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]

@@ -556,10 +556,10 @@ fn errors_are_clauses_about_a_media_server() {
     assert_eq!(ExchangeError::HeadLate.to_string(), "does not answer within 10 s");
     assert_eq!(
         ExchangeError::Closed.to_string(),
-        "closes the connection before its answer is whole"
+        "closes the connection before its answer is complete"
     );
     assert_eq!(
         ExchangeError::NotHttp.to_string(),
-        "sends something else than HTTP/1.0 or HTTP/1.1"
+        "sends something other than HTTP/1.0 or HTTP/1.1"
     );
 }

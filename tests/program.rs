@@ -465,7 +465,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     for flag in ["--max-viewers", "--max-viewers-per-address", "--max-offers-per-second"] {
         let (server, sentence) = limits(flag);
         assert!(!sentence.contains("--"), "{sentence}");
-        server.wait_for_log(&format!("({flag} is the limit)"));
+        server.wait_for_log(&format!("({flag} sets the limit)"));
     }
     let server = Server::start(&["--token", "open-sesame"]);
     for (headers, status, words) in [

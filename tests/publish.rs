@@ -278,14 +278,14 @@ fn a_refusal_becomes_a_sentence_and_is_tried_again() {
     let cases = [
         (
             "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
-            "status 401: it wants another token",
+            "status 401: it needs another token",
         ),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nIn use", "says \"In use\"."),
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "nothing at the path"),
-        ("HTTP/1.1 406 X\r\nContent-Length: 0\r\n\r\n", "does not take WHIP"),
+        ("HTTP/1.1 406 X\r\nContent-Length: 0\r\n\r\n", "does not accept WHIP"),
         ("HTTP/1.1 418 X\r\nContent-Length: 0\r\n\r\n", "refuses the offer"),
         ("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", "not able to"),
-        ("HTTP/1.1 301 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "no answer to an offer"),
+        ("HTTP/1.1 301 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "does not answer an offer"),
         ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=0\n", "its answer"),
         ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=", "10.9.9.9:8889"),
         ("SSH-2.0-OpenSSH_9.2\r\n", "10.9.9.9:8889"),
@@ -564,12 +564,14 @@ fn every_step_has_its_time() {
 fn an_answer_that_is_of_no_use_is_said_to_be() {
     type Change = fn(String) -> String;
     let wrong: [(&str, Change); 8] = [
-        ("does not take the video", |sdp| {
+        ("does not accept the video", |sdp| {
             sdp.replace("m=video 9", "m=video 0").replace("BUNDLE", "X")
         }),
-        ("does not take the video", |sdp| sdp.replace("a=recvonly", "a=inactive")),
-        ("does not take the video", |sdp| sdp.replace("m=video", "m=audio")),
-        ("takes none of the codecs", |sdp| sdp.replace("H264", "AV1").replace("VP8", "AV1")),
+        ("does not accept the video", |sdp| sdp.replace("a=recvonly", "a=inactive")),
+        ("does not accept the video", |sdp| sdp.replace("m=video", "m=audio")),
+        ("accepts none of the offered codecs", |sdp| {
+            sdp.replace("H264", "AV1").replace("VP8", "AV1")
+        }),
         ("ice-pwd", |sdp| sdp.replace("a=ice-pwd", "a=x")),
         // Longer than what str0m can write into a check.
         ("ice-ufrag", |sdp| {

@@ -6,11 +6,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ballcast::http::Response;
 use ballcast::media::SnapshotError;
-use ballcast::refusal::Reason;
 use ballcast::server::stats::{Counters, Statistics};
 use ballcast::web::auth::Token;
+use ballcast::web::reason::Reason;
+use ballcast::web::refusal::Refusal;
 use serde_json::Value;
 use support::world::World;
 
@@ -21,8 +21,8 @@ fn read(file: &str) -> String {
 #[test]
 fn the_readme_names_each_reason() {
     let readme = read("README.md");
-    let is_missing = |reason: &&Reason| !readme.contains(&format!("`{}`", reason.name()));
-    let missing: Vec<&Reason> = Reason::ALL.iter().filter(is_missing).collect();
+    let is_missing = |reason: &Reason| !readme.contains(&format!("`{}`", reason.name()));
+    let missing: Vec<Reason> = Reason::all().filter(is_missing).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -30,25 +30,24 @@ fn the_readme_names_each_reason() {
 fn the_page_shows_the_sentence_of_each_reason_and_knows_no_others() {
     let page = read("static/ballcast.js");
     assert!(page.contains("problem.detail"), "the page shows the sentence of an answer");
-    let names: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    let names: BTreeSet<&str> = Reason::all().map(Reason::name).collect();
     let compared = page.split("reason === '").skip(1);
     let compared: Vec<&str> = compared.filter_map(|rest| rest.split('\'').next()).collect();
     assert!(!compared.is_empty(), "the page treats some reasons in particular");
     assert!(compared.iter().all(|name| names.contains(name)), "{compared:?}");
-    for reason in Reason::ALL {
-        let answer = Response::problem(400, *reason, "What to do.");
+    for reason in Reason::all() {
+        let answer = Refusal::new(400, reason, "What to do.").into_response(false);
         let problem: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(problem["reason"], reason.name());
         assert_eq!(problem["detail"], "What to do.");
-        assert_eq!(answer.refusal, Some(*reason));
     }
 }
 
 #[test]
 fn the_statistics_count_each_reason_by_its_name() {
     let mut counters = Counters::default();
-    for (index, reason) in Reason::ALL.iter().enumerate() {
-        (0..=index).for_each(|_| counters.count_refusal(*reason));
+    for (index, reason) in Reason::all().enumerate() {
+        (0..=index).for_each(|_| counters.count_refusal(reason));
     }
     let json = Statistics {
         uptime: Default::default(),
@@ -65,8 +64,8 @@ fn the_statistics_count_each_reason_by_its_name() {
     }
     .to_json();
     let counted = json["refusals"].as_object().unwrap();
-    assert_eq!(counted.len(), Reason::ALL.len(), "names are unique");
-    for (index, reason) in Reason::ALL.iter().enumerate() {
+    assert_eq!(counted.len(), Reason::all().count(), "names are unique");
+    for (index, reason) in Reason::all().enumerate() {
         assert_eq!(counted[reason.name()], index + 1, "{reason}");
     }
 }
@@ -120,8 +119,8 @@ fn a_person_reads_a_page_with_one_sentence_and_a_program_gets_a_problem_document
 /// A sentence may repeat what a request has said.
 #[test]
 fn a_page_has_no_markup_of_others() {
-    let refusal = Response::problem(400, Reason::OfferMalformed, "No <b> & no <script>.");
-    let page = String::from_utf8(refusal.for_reader(true).body.to_vec()).unwrap();
+    let refusal = Refusal::new(400, Reason::OfferMalformed, "No <b> & no <script>.");
+    let page = String::from_utf8(refusal.into_response(true).body.to_vec()).unwrap();
     assert!(page.contains("<p>No &lt;b> &amp; no &lt;script>.</p>"), "{page}");
 }
 

@@ -420,10 +420,12 @@ impl Server {
         self.end_targets(now);
         let connections: Vec<ConnId> = self.connections.keys().copied().collect();
         for id in connections {
-            let refusal = self.shutting_down();
+            let Some(entry) = self.connections.get(&id) else { continue };
+            let awaiting = entry.http.awaits_response().then(|| entry.peer());
+            let refusal = awaiting.map(|peer| self.refuse(now, peer, false, self.shutting_down()));
             self.with_connection(now, id, |http| {
                 http.shutdown(now);
-                if http.awaits_response() {
+                if let Some(refusal) = refusal {
                     http.respond(refusal);
                 }
             });

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::Signal;
+use crate::backoff::Backoff;
 
 /// From one signal to the next, firmer one.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Before the first attempt after a failure, the second, and so on; the last one holds for all that
-/// follow.
+/// In seconds, after the first failure, the second, and so on.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 10];
 /// Before a named pipe is opened again: after a good writer, and the most after others. Who writes into it
 /// next may have to wait for so long.
@@ -17,24 +17,25 @@ const WRITER_PAUSE_MAX: Duration = Duration::from_secs(1);
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 
 /// The pauses between attempts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restarts {
-    failures: usize,
+    backoff: Backoff,
     /// Writers of a named pipe in a row that were no good.
     bad_writers: u32,
     pub count: u64,
 }
 
+impl Default for Restarts {
+    fn default() -> Restarts {
+        Restarts { backoff: Backoff::new(&PAUSES, GOOD_AFTER), bad_writers: 0, count: 0 }
+    }
+}
+
 impl Restarts {
     /// An attempt has failed, after pictures for so long: how long until the next one.
     pub fn pause_after(&mut self, good_for: Duration) -> Duration {
-        if good_for >= GOOD_AFTER {
-            self.failures = 0;
-        }
-        let pause = PAUSES[self.failures.min(PAUSES.len() - 1)];
-        self.failures += 1;
         self.count += 1;
-        Duration::from_secs(pause)
+        self.backoff.pause_after(good_for)
     }
 
     /// The writer of a named pipe has gone: how long until it is opened for the next one.

@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::sdp::remote_answer::MAX_CANDIDATES;
 use crate::work;
 
 /// The addresses of one viewer at a time: some for each of its interfaces.
 pub const MAX_ADDRESSES: usize = 16;
+/// There is room for every candidate of a media server.
+const _: () = assert!(MAX_CANDIDATES <= MAX_ADDRESSES);
 /// New addresses that are taken at once, and how long until one more is. A browser brings its
 /// addresses at once, a phone that moves about a new one each time.
 const BURST: u32 = MAX_ADDRESSES as u32;

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::containment::contain;
 use crate::http::{self, Head, Response, Verdict};
-use crate::refusal::Reason;
 use crate::server::limits::admission::RETRY_AFTER;
 use crate::server::limits::client::{Client, oldest_of_largest};
 use crate::server::{ConnId, Output, Server, Timer};
-use crate::web::auth::{TokenCheck, TokenVerdict};
-use crate::web::routes;
+use crate::web::auth::TokenVerdict;
+use crate::web::endpoints::{self, Endpoint};
+use crate::web::proxies::Visitor;
+use crate::web::reason::Reason;
+use crate::web::refusal::{Refusal, wants_page};
+use crate::web::{cors, guards, headers, malformed};
 use crate::work;
 
 pub(crate) struct ConnectionEntry {
@@ -24,6 +27,14 @@ pub(crate) struct ConnectionEntry {
     /// Whether the driver reads it.
     is_read: bool,
     held_for: Option<HeldFor>,
+    /// The request whose head has come, until it is answered.
+    request: Option<CurrentRequest>,
+}
+
+/// What the head of a request says, read once.
+struct CurrentRequest {
+    visitor: Visitor,
+    endpoint: Option<&'static Endpoint>,
 }
 
 /// What a request that is held has got, once its time has come.
@@ -49,6 +60,10 @@ enum Stage {
 }
 
 impl ConnectionEntry {
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
     fn stage(&self) -> Stage {
         match &self.http {
             http if http.is_idle() && self.has_asked => Stage::Idle,
@@ -73,8 +88,7 @@ impl Server {
         if too_many || full && !self.make_room(now) {
             self.count_refusal(now, Reason::Connections, peer.ip());
             let sentence = "Too many connections. Close some tabs, or try again in a moment.";
-            let refusal =
-                Response::problem(503, Reason::Connections, sentence).retry_after(RETRY_AFTER);
+            let refusal = Refusal::new(503, Reason::Connections, sentence).retry_after(RETRY_AFTER);
             return self.refuse_connection(now, id, refusal);
         }
         let http = http::HttpConnection::new(now);
@@ -87,13 +101,14 @@ impl Server {
             has_asked: false,
             is_read: true,
             held_for: None,
+            request: None,
         };
         self.connections.insert(id, connection);
     }
 
     /// Answers on a connection that is in the table no more, or never was, and ends it.
-    fn refuse_connection(&mut self, now: Instant, id: ConnId, refusal: Response) {
-        let bytes = refusal.into_closing_bytes(self.date(now));
+    fn refuse_connection(&mut self, now: Instant, id: ConnId, refusal: Refusal) {
+        let bytes = refusal.into_response(false).into_closing_bytes(&self.http_context(now));
         self.outbox.extend([Output::Send(id, bytes), Output::Finish(id), Output::Close(id)]);
     }
 
@@ -170,7 +185,7 @@ impl Server {
                 self.count_refusal(now, Reason::Internal, peer);
                 let sentence = "The server failed on this request. Its log says more; please \
                                 report it.";
-                let refusal = Response::problem(500, Reason::Internal, sentence);
+                let refusal = Refusal::new(500, Reason::Internal, sentence);
                 self.refuse_connection(now, id, refusal);
                 self.recover(now);
             }
@@ -181,7 +196,7 @@ impl Server {
     /// Answers what a connection asks and does what it wants; whether it is still open.
     fn serve(&mut self, now: Instant, id: ConnId, connection: &mut ConnectionEntry) -> bool {
         let peer = connection.peer.ip();
-        let context = http::Context { now, date: self.date(now) };
+        let context = self.http_context(now);
         while let Some(event) = connection.http.poll(&context) {
             match event {
                 http::HttpEvent::Head(head) => {
@@ -189,12 +204,28 @@ impl Server {
                     connection.http.judge(head, verdict, now);
                 }
                 http::HttpEvent::Request(request) => {
-                    let visitor = self.config.access.visitor(peer, &request.head);
-                    if let Some(response) = self.respond(now, id, &visitor, &request) {
-                        connection.http.respond(response);
+                    let Some(CurrentRequest { visitor, endpoint: Some(endpoint) }) =
+                        connection.request.take()
+                    else {
+                        debug_assert!(false, "a request without an admitted head");
+                        continue;
+                    };
+                    let head = &request.head;
+                    let mut response = match self.respond(now, id, &visitor, endpoint, &request) {
+                        Ok(Some(response)) => response,
+                        Ok(None) => continue,
+                        Err(refusal) => self.refuse(now, peer, wants_page(head), refusal),
+                    };
+                    let access = &self.config.access;
+                    response.headers.extend(cors::headers(head, Some(endpoint), &visitor, access));
+                    connection.http.respond(response);
+                }
+                http::HttpEvent::Error(error) => {
+                    self.count_refusal(now, Reason::Http(error), peer);
+                    if let Some(refusal) = malformed::refusal(error) {
+                        connection.http.respond(refusal.into_response(false));
                     }
                 }
-                http::HttpEvent::Refused(reason) => self.count_refusal(now, reason, peer),
                 http::HttpEvent::Send(bytes) => self.outbox.push_back(Output::Send(id, bytes)),
                 http::HttpEvent::Finish => self.outbox.push_back(Output::Finish(id)),
                 http::HttpEvent::Close => {
@@ -209,8 +240,13 @@ impl Server {
     /// Decides on the head of a request: a client that asks too often waits, and so may one whose token
     /// is to be compared.
     fn judge(&mut self, now: Instant, connection: &mut ConnectionEntry, head: &Head) -> Verdict {
-        let visitor = self.config.access.visitor(connection.peer.ip(), head);
-        let client = self.client_of(&visitor);
+        let peer = connection.peer();
+        let request = connection.request.take().unwrap_or_else(|| CurrentRequest {
+            visitor: self.config.access.visitor(peer, head),
+            endpoint: endpoints::find(head),
+        });
+        let (endpoint, visitor) = (request.endpoint, &request.visitor);
+        let client = self.client_of(visitor);
         connection.client = client;
         let held_for = connection.held_for.take();
         if held_for.is_none() {
@@ -220,26 +256,57 @@ impl Server {
                 // turns behind, and take none from whoever stays.
                 Ok(wait) | Err(wait) => {
                     connection.held_for = Some(HeldFor::Turn);
+                    connection.request = Some(request);
                     return Verdict::Hold(now + wait);
                 }
             }
         }
-        let waited = held_for == Some(HeldFor::Comparison);
-        let guesses = &mut self.guesses;
-        let mut turn = |place| guesses.turn(client, place, waited, now);
-        let token = self.config.token.as_ref();
-        let check = token.map(|token| TokenCheck { token, turn: &mut turn });
-        let (token, admitted) = routes::admit(head, &visitor, &self.config.access, check);
-        if let TokenVerdict::Postponed(at) = token {
+        let checked = guards::check(head, endpoint, visitor, &self.config.access);
+        let admitted = checked.and_then(|(endpoint, credential)| {
+            let waited = held_for == Some(HeldFor::Comparison);
+            let token = self.config.token.as_ref();
+            let verdict = token.map_or(TokenVerdict::NotNeeded, |token| {
+                self.guesses.judge(client, token, &credential, waited, now)
+            });
+            match verdict {
+                TokenVerdict::Postponed(_) => Ok(verdict),
+                _ => guards::admit(head, endpoint, verdict).map(|()| verdict),
+            }
+        });
+        if let Ok(TokenVerdict::Postponed(at)) = admitted {
             connection.held_for = Some(HeldFor::Comparison);
+            connection.request = Some(request);
             return Verdict::Hold(at);
         }
         connection.has_asked = true;
-        self.guesses.note(client, token, waited, now);
         match admitted {
-            Ok(()) => Verdict::Accept,
-            Err(refusal) => Verdict::Reject(refusal.for_reader(head.wants_page())),
+            Ok(_) => {
+                connection.request = Some(request);
+                Verdict::Accept
+            }
+            Err(refusal) => {
+                let cors = cors::headers(head, endpoint, visitor, &self.config.access);
+                let mut response = self.refuse(now, peer, wants_page(head), refusal);
+                response.headers.extend(cors);
+                Verdict::Reject(response)
+            }
         }
+    }
+
+    /// Counts a refusal of a request from this peer, and makes its response.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        peer: IpAddr,
+        wants_page: bool,
+        refusal: Refusal,
+    ) -> Response {
+        self.count_refusal(now, refusal.reason, peer);
+        refusal.into_response(wants_page)
+    }
+
+    fn http_context(&self, now: Instant) -> http::Context {
+        http::Context { now, date: self.date(now), common_headers: headers::COMMON_HEADERS }
     }
 
     fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {

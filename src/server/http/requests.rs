@@ -10,9 +10,10 @@ use crate::sdp::offer::Offer;
 use crate::server::limits::client::Client;
 use crate::server::viewers::{Asked, ViewerRole, WhepSession};
 use crate::server::{ConnId, Server, stats::metrics};
+use crate::web::endpoints::{Endpoint, Route};
 use crate::web::proxies::Visitor;
-use crate::web::routes::{self, Route};
-use crate::web::{assets, cors, health, offer_api, whep};
+use crate::web::refusal::Refusal;
+use crate::web::{health, offer_api, whep};
 use crate::webrtc::EndReason;
 use crate::webrtc::ViewerId;
 use crate::webrtc::viewer::Viewer;
@@ -24,36 +25,28 @@ impl Server {
         now: Instant,
         id: ConnId,
         visitor: &Visitor,
+        endpoint: &'static Endpoint,
         request: &Request,
-    ) -> Option<Response> {
-        let access = &self.config.access;
-        let answered = match routes::route(&request.head) {
-            Ok(Route::Asset(asset)) => {
-                Ok(assets::respond(asset, &self.page, &request.head, visitor, access))
-            }
-            Ok(Route::Offer) if request.head.method == Method::Options => Ok(offer_api::options()),
-            Ok(Route::Offer) => self.offer(now, visitor, request),
-            Ok(Route::Whep) => self.whep(now, visitor, request),
-            Ok(Route::WhepSession(key)) => self.whep_session(now, visitor, key, request),
-            Ok(Route::Health) => Ok(health::answer(self.problem(now))),
-            Ok(Route::Metrics) => Ok(Response::new(200)
+    ) -> Result<Option<Response>, Refusal> {
+        let (head, access) = (&request.head, &self.config.access);
+        let response = match endpoint.route {
+            Route::WhepSession => self.whep_session(now, visitor, endpoint, request)?,
+            _ if head.method == Method::Options => endpoint.options(),
+            Route::Page => self.page.respond(head, visitor, access),
+            Route::Asset(asset) => asset.respond(head, visitor, access),
+            Route::Offer => self.offer(now, visitor, request)?,
+            Route::Whep => self.whep(now, visitor, request)?,
+            Route::Health => health::answer(self.problem(now)),
+            Route::Metrics => Response::new(200)
                 .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
-                .with_header("Cache-Control", "no-store")),
-            Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
-            Ok(route @ (Route::Snapshot | Route::MotionJpeg)) => {
-                let is_for_stream = route == Route::MotionJpeg;
-                match self.show_picture(now, id, visitor, &request.head, is_for_stream) {
-                    Ok(None) => return None,
-                    Ok(Some(response)) => Ok(response),
-                    Err(refusal) => Err(refusal),
-                }
+                .with_header("Cache-Control", "no-store"),
+            Route::Stats => offer_api::json(&self.statistics(now).to_json()),
+            Route::Snapshot | Route::MotionJpeg => {
+                return self.show_picture(now, id, visitor, endpoint, head);
             }
-            Ok(Route::Server) => Ok(routes::server_options()),
-            Err(refusal) => Err(refusal),
+            Route::Server => endpoint.options(),
         };
-        let response = answered.unwrap_or_else(|refusal| refusal);
-        let response = response.for_reader(request.head.wants_page());
-        Some(cors::add_cors_headers(&request.head, visitor, &self.config.access, response))
+        Ok(Some(response))
     }
 
     /// The page's offer. A page that sends its id, and offers a new connection, has given up the
@@ -63,7 +56,7 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         request: &Request,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         self.admit_offer(now, self.client_of(visitor))?;
         let mut offer = offer_api::read(&request.body)?;
         let client_id = offer_api::client_id(&request.head);
@@ -100,7 +93,7 @@ impl Server {
         now: Instant,
         id: ViewerId,
         offer: &mut Offer,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
         offer.prefer_payload_type(entry.viewer.stream().format.payload_type);
         if !entry.viewer.matches_format(offer) {
@@ -121,11 +114,9 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         request: &Request,
-    ) -> Result<Response, Response> {
-        match request.head.method {
-            Method::Post => {}
-            Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
-            _ => return Ok(whep::presence()),
+    ) -> Result<Response, Refusal> {
+        if request.head.method != Method::Post {
+            return Ok(whep::presence());
         }
         self.admit_offer(now, self.client_of(visitor))?;
         let mut offer = whep::read_offer(&request.body)?;
@@ -141,17 +132,19 @@ impl Server {
         &mut self,
         now: Instant,
         visitor: &Visitor,
-        key: &str,
+        endpoint: &Endpoint,
         request: &Request,
-    ) -> Result<Response, Response> {
-        let id = self.viewers.with_whep_key(key).ok_or_else(whep::no_session)?;
+    ) -> Result<Response, Refusal> {
+        let key = whep::session_key(&request.head);
+        let id = key.and_then(|key| self.viewers.with_whep_key(key));
+        let id = id.ok_or_else(whep::no_session)?;
         match request.head.method {
             Method::Patch => self.change_session(now, visitor, id, request),
             Method::Delete => {
                 self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
                 Ok(Response::new(200))
             }
-            Method::Options => Ok(whep::options(whep::SESSION_METHODS)),
+            Method::Options => Ok(endpoint.options()),
             _ => Ok(whep::presence()),
         }
     }
@@ -163,7 +156,7 @@ impl Server {
         visitor: &Visitor,
         id: ViewerId,
         request: &Request,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
         let session = entry.asked().and_then(|asked| asked.whep.as_ref());
         let session = session.ok_or_else(whep::no_session)?;
@@ -202,7 +195,7 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         offer: &mut Offer,
-    ) -> Result<(ViewerId, String), Response> {
+    ) -> Result<(ViewerId, String), Refusal> {
         if let Some(source) = self.source.as_ref().filter(|source| source.is_encoded()) {
             if offer.format.codec != Codec::H264 {
                 return Err(offer_api::refusal(&offer.lacks_h264()));

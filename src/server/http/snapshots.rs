@@ -5,6 +5,7 @@
 //! than its [share](FileShare) of time allows: the widths that are asked for wait in line, that of the
 //! streams among them, and each is of the picture that is the newest at its turn.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,14 @@ use super::connections::ConnectionEntry;
 use super::file_share::FileShare;
 use crate::http::{self, Head, Response};
 use crate::media::{Codec, Frame, SnapshotError, SourcePicture};
-use crate::refusal::Reason;
 use crate::server::limits::admission::{RETRY_AFTER, busy};
 use crate::server::limits::client::{Client, oldest_of_largest};
 use crate::server::{ConnId, Output, Server, Timer};
 use crate::source::Source;
+use crate::web::endpoints::{Endpoint, Route};
 use crate::web::proxies::Visitor;
+use crate::web::reason::Reason;
+use crate::web::refusal::{Refusal, wants_page};
 use crate::web::{cors, snapshot};
 
 /// Whoever would wait longer for a file is refused, and told when to ask again.
@@ -91,8 +94,8 @@ struct Waiting {
     is_for_stream: bool,
     /// A refusal is read by a person.
     wants_page: bool,
-    /// An answer with nothing but what a page of an allowed origin needs.
-    cors: Response,
+    /// The headers for pages of other sites.
+    cors: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Snapshots {
@@ -223,9 +226,10 @@ impl Server {
         now: Instant,
         id: ConnId,
         visitor: &Visitor,
+        endpoint: &Endpoint,
         head: &Head,
-        is_for_stream: bool,
-    ) -> Result<Option<Response>, Response> {
+    ) -> Result<Option<Response>, Refusal> {
+        let is_for_stream = endpoint.route == Route::MotionJpeg;
         let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
         let width = asked_width.map(snapshot::width_of_file);
         self.admit_picture(now, is_for_stream)?;
@@ -243,8 +247,8 @@ impl Server {
                 self.snapshots.want_file(width);
             }
         }
-        let cors = cors::add_cors_headers(head, visitor, &self.config.access, Response::new(200));
-        let wants_page = head.wants_page();
+        let cors = cors::headers(head, Some(endpoint), visitor, &self.config.access);
+        let wants_page = wants_page(head);
         let waiting = Waiting { width, asked_width, is_for_stream, wants_page, cors };
         self.snapshots.waiting.insert(id, waiting);
         self.request_files(now);
@@ -256,7 +260,7 @@ impl Server {
         self.source.is_none() && self.clock.can_tick_alone(now)
     }
 
-    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Response> {
+    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Refusal> {
         if self.shutting_down {
             return Err(self.shutting_down());
         }
@@ -271,9 +275,9 @@ impl Server {
 
     /// There is no picture while [`health`](crate::web::health) says so: the last one may be of yesterday.
     /// Streams show the words that viewers see.
-    fn check_problem(&self, now: Instant) -> Result<(), Response> {
+    fn check_problem(&self, now: Instant) -> Result<(), Refusal> {
         let problem = self.problem(now);
-        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(&sentence, RETRY_AFTER)))
+        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(sentence, RETRY_AFTER)))
     }
 
     /// Whether the newest picture is one of a stream whose pictures could not be shown.
@@ -285,7 +289,7 @@ impl Server {
     /// Whether there is a place for a stream more. Where there is none, the oldest stream of the client
     /// that has most of them makes room for a client that has fewer then: nobody gains a place by asking
     /// again.
-    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         let most = self.config.limits.mjpeg_clients;
         if self.snapshots.mjpeg_clients() < most {
             return Ok(());
@@ -294,22 +298,25 @@ impl Server {
             let sentence = format!(
                 "{most} streams of pictures are watched already. Watch the video at /, or close one."
             );
-            busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
+            busy(Reason::MjpegClients, RETRY_AFTER, sentence)
         };
         let ids = self.snapshots.stream_ids();
         let clients = ids.iter().filter_map(|id| Some((*id, self.connections.get(id)?.client)));
         let own = clients.clone().filter(|(_, other)| *other == client).count();
         let largest = oldest_of_largest(clients).filter(|(count, _)| own + 1 < *count);
         let Some((_, oldest)) = largest else { return Err(refusal()) };
-        self.with_connection(now, oldest, |http| match http.awaits_response() {
-            true => http.respond(refusal()),
-            false => http.shutdown(now),
-        });
+        match self.connections.get(&oldest) {
+            Some(entry) if entry.http.awaits_response() => {
+                let response = self.refuse(now, entry.peer(), false, refusal());
+                self.with_connection(now, oldest, |http| http.respond(response));
+            }
+            _ => self.with_connection(now, oldest, |http| http.shutdown(now)),
+        }
         Ok(())
     }
 
     /// Whether a file more may be made.
-    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         self.admission.take_snapshot(client, now).map_err(|wait| {
             let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
             busy(Reason::SnapshotRate, wait, sentence)
@@ -418,19 +425,22 @@ impl Server {
         }
         let problem = self.check_problem(now);
         for (id, waiting) in self.snapshots.take_waiting(width) {
-            let mut response = match &made {
+            let answer = match &made {
                 Ok(jpeg) => match problem.clone().err().filter(|_| !waiting.is_for_stream) {
-                    Some(refusal) => refusal.for_reader(waiting.wants_page),
-                    None => self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream),
+                    Some(refusal) => Err(refusal),
+                    None => Ok(self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream)),
                 },
                 Err(error) => {
                     let refusal = snapshot::refusal(*error, RETRY_AFTER);
                     let is_asked_wrongly = matches!(error, SnapshotError::TooWide { .. });
                     let known = problem.clone().err().filter(|_| !is_asked_wrongly);
-                    known.unwrap_or(refusal).for_reader(waiting.wants_page)
+                    Err(known.unwrap_or(refusal))
                 }
             };
-            response.headers.extend(waiting.cors.headers);
+            let Some(peer) = self.connections.get(&id).map(ConnectionEntry::peer) else { continue };
+            let mut response = answer
+                .unwrap_or_else(|refusal| self.refuse(now, peer, waiting.wants_page, refusal));
+            response.headers.extend(waiting.cors);
             self.with_connection(now, id, |http| http.respond(response));
         }
         if let Ok(jpeg) = made {

@@ -1,12 +1,14 @@
 //! Who may come in: everything that has a limit.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::rate_limit::RateLimit;
-use crate::http::Response;
-use crate::refusal::Reason;
 use crate::server::Server;
+use crate::web::reason::Reason;
+use crate::web::refusal::Refusal;
+use crate::web::snapshot::NO_PICTURE;
 use crate::webrtc::EndReason;
 
 /// How long a source that has failed is taken for failed. A viewer has to watch for it to be tried
@@ -14,8 +16,6 @@ use crate::webrtc::EndReason;
 const SOURCE_RETRY: Duration = Duration::from_secs(2);
 /// What a refused client is told to wait when it is not known better.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
-pub(crate) const NO_PICTURE: &str =
-    "There is no picture: the camera or the encoder on the device has failed. Its log says why.";
 /// Refusals of one client that are logged; all are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
 /// Requests that are served for one client, a second, and twice as many at once; those beyond wait.
@@ -107,18 +107,22 @@ impl Admission {
 }
 
 /// An answer to what would be welcome at another time.
-pub(crate) fn busy(reason: Reason, wait: Duration, sentence: &str) -> Response {
-    Response::problem(503, reason, sentence).retry_after(wait)
+pub(crate) fn busy(
+    reason: Reason,
+    wait: Duration,
+    sentence: impl Into<Cow<'static, str>>,
+) -> Refusal {
+    Refusal::new(503, reason, sentence).retry_after(wait)
 }
 
 impl Server {
-    pub(crate) fn shutting_down(&self) -> Response {
+    pub(crate) fn shutting_down(&self) -> Refusal {
         busy(Reason::ShuttingDown, RETRY_AFTER, "The server is about to end.")
     }
 
     /// Whether an offer of this client is read at all, or an ICE restart made. Charged before
     /// anything is parsed.
-    pub(crate) fn admit_offer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    pub(crate) fn admit_offer(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         if self.shutting_down {
             return Err(self.shutting_down());
         }
@@ -135,9 +139,9 @@ impl Server {
 
     /// Whether there is room for one more viewer of this client. Where too many are connecting, one of
     /// those makes room.
-    pub(crate) fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    pub(crate) fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         if self.source_has_failed(now) {
-            let refusal = Response::problem(409, Reason::NoSource, NO_PICTURE);
+            let refusal = Refusal::new(409, Reason::NoSource, NO_PICTURE);
             return Err(refusal.retry_after(RETRY_AFTER));
         }
         let limits = &self.config.limits;
@@ -148,12 +152,12 @@ impl Server {
                 "Your address has {most_of_client} viewers already. Close a tab that shows this \
                  picture.",
             );
-            return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));
+            return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, sentence));
         }
         if self.viewers.asked() >= most {
             let sentence =
                 format!("All places ({most}) are taken. Try again when a viewer has left.");
-            return Err(busy(Reason::Viewers, RETRY_AFTER, &sentence));
+            return Err(busy(Reason::Viewers, RETRY_AFTER, sentence));
         }
         if self.viewers.half_open() >= most_half_open
             && let Some(id) = self.viewers.half_open_to_end()

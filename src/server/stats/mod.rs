@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use crate::foreign::Foreign;
 use crate::media::Frame;
 use crate::publish::{PublisherStatus, TargetId};
-use crate::refusal::Reason;
+use crate::server::Server;
 use crate::server::publish::TargetEntry;
 use crate::server::viewers::ViewerEntry;
-use crate::server::{Server, limits::admission};
 use crate::source::parse::{self, Info, StreamFormat};
 use crate::source::{NoSignal, Source};
+use crate::web::reason::Reason;
+use crate::web::snapshot::NO_PICTURE;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, Reception, ViewerCounters, ViewerId};
 
@@ -322,7 +323,7 @@ impl Server {
     pub fn problem(&self, now: Instant) -> Option<String> {
         match &self.source {
             Some(source) => source.missing(now).map(|missing| missing.sentence),
-            None => self.source_has_failed(now).then(|| admission::NO_PICTURE.to_owned()),
+            None => self.source_has_failed(now).then(|| NO_PICTURE.to_owned()),
         }
     }
 
