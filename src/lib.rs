@@ -43,7 +43,7 @@
 //! | folder | holds | side |
 //! |---|---|---|
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
-//! | [`web`] | which requests are accepted, and what pages and players are told | core |
+//! | [`web`] | which requests are served, and what pages and players are told; why others are refused | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time; the client side too | core |
 //! | [`sdp`] | offers and answers, read and written | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
@@ -51,7 +51,7 @@
 //! | [`publish`] | the stream to media servers: requests, sessions, retries | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
 //! | [`foreign`], [`os_error`] | text from others and system errors, made fit to be shown | core |
-//! | [`refusal`] | every reason for which a request is refused | core |
+//! | `backoff` | the pauses between attempts that fail | core |
 //! | [`containment`] | keeps a panic to the input that caused it | core |
 //! | [`work`] | counts the work that an input takes, for the tests | core |
 //! | [`driver`] | the mio loop; `net`: sockets, addresses; `source`: descriptors and processes; `encode`: codecs; `publish`: connections to media servers | I/O |
@@ -72,13 +72,13 @@ pub mod cli;
 #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod driver;
 
+mod backoff;
 pub mod containment;
 pub mod foreign;
 pub mod http;
 pub mod media;
 pub mod os_error;
 pub mod publish;
-pub mod refusal;
 pub mod sdp;
 pub mod server;
 pub mod source;

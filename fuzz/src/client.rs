@@ -208,7 +208,7 @@ fn check_request(url: &Url) {
     let request =
         ClientRequest { method: Method::Delete, url, headers: &[("If-Match", "*")], body: b"" };
     connection.receive(&request.to_bytes());
-    let context = Context { now, date: UNIX_EPOCH };
+    let context = Context { now, date: UNIX_EPOCH, common_headers: &[] };
     if let Some(HttpEvent::Head(head)) = connection.poll(&context) {
         connection.judge(head, Verdict::Accept, now);
     }
