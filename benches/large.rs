@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ballcast::cli::{self, CliCommand, Environment};
-use ballcast::driver::encode::{EncodePictures, PictureError};
-use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
-use ballcast::server::{Config, Server};
-use ballcast::web::access::AccessPolicy;
+use ballcast::testing::cli::{self, CliCommand, Environment};
+use ballcast::testing::driver::encode::{EncodePictures, PictureError};
+use ballcast::testing::driver::{Driver, Endpoints};
+use ballcast::testing::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
+use ballcast::testing::server::{Config, Server};
+use ballcast::testing::web::access::AccessPolicy;
 use bytes::Bytes;
 
 /// The first argument with which this executable is that server. The others are ballcast's flags.

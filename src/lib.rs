@@ -67,21 +67,43 @@
 
 #[cfg(feature = "driver")]
 #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod cli;
+mod cli;
 #[cfg(feature = "driver")]
 #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod driver;
+mod driver;
 
 mod backoff;
-pub mod containment;
-pub mod foreign;
-pub mod http;
-pub mod media;
-pub mod os_error;
-pub mod publish;
-pub mod sdp;
-pub mod server;
-pub mod source;
-pub mod web;
-pub mod webrtc;
-pub mod work;
+mod containment;
+mod foreign;
+mod http;
+mod media;
+mod os_error;
+mod publish;
+mod sdp;
+mod server;
+mod source;
+mod web;
+mod webrtc;
+mod work;
+
+#[cfg(feature = "driver")]
+pub use cli::run::run;
+
+/// The rooms, for tests, benchmarks and fuzzers. They are private otherwise, so that the compiler finds what
+/// nothing uses.
+#[cfg(feature = "testing")]
+pub mod testing {
+    macro_rules! rooms {
+        ($($room:ident)*) => {
+            $(pub mod $room {
+                pub use crate::$room::*;
+            })*
+        };
+    }
+
+    rooms! {
+        containment foreign http media os_error publish sdp server source web webrtc work
+    }
+    #[cfg(feature = "driver")]
+    rooms! { cli driver }
+}

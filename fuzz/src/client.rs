@@ -15,11 +15,11 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::client::{
+use ballcast::testing::http::client::{
     ClientRequest, ClientResponse, Exchange, ExchangeError, RESPONSE_BODY_TIME, RESPONSE_HEAD_TIME,
     ResponseHead,
 };
-use ballcast::http::{
+use ballcast::testing::http::{
     BODY_MAX_BYTES, Context, HttpConnection, HttpEvent, Method, TARGET_MAX_BYTES, Url, Verdict,
 };
 

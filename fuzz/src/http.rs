@@ -19,20 +19,20 @@ use std::slice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ballcast::http::{
+use ballcast::testing::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Context, DISCARD_MAX_BYTES, HEADERS_MAX_BYTES,
     Head, HttpConnection, HttpError, HttpEvent, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES,
     Request, Response, Verdict,
 };
-use ballcast::media::SnapshotError;
-use ballcast::web::access::AccessPolicy;
-use ballcast::web::assets;
-use ballcast::web::auth::TokenVerdict;
-use ballcast::web::endpoints::{self, Route};
-use ballcast::web::headers::COMMON_HEADERS;
-use ballcast::web::reason::Reason;
-use ballcast::web::refusal::Refusal;
-use ballcast::web::{cors, guards, health, malformed, snapshot, whep};
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::web::access::AccessPolicy;
+use ballcast::testing::web::assets;
+use ballcast::testing::web::auth::TokenVerdict;
+use ballcast::testing::web::endpoints::{self, Route};
+use ballcast::testing::web::headers::COMMON_HEADERS;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
+use ballcast::testing::web::{cors, guards, health, malformed, snapshot, whep};
 use serde_json::Value;
 
 use crate::Outcomes;

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::{Context, HttpConnection, HttpError, HttpEvent, Request, Response, Verdict};
+use ballcast::testing::http::{
+    Context, HttpConnection, HttpError, HttpEvent, Request, Response, Verdict,
+};
 
 use crate::Outcomes;
 use crate::http_reference::{self as reference, End, Stream};

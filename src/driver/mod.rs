@@ -44,7 +44,7 @@ use self::encode::pictures::Pictures;
 pub use self::errors::RunError;
 use self::errors::Warnings;
 use self::net::connections::Connections;
-pub use self::net::endpoints::{BindError, Endpoints};
+pub use self::net::endpoints::Endpoints;
 use self::net::names::HostNames;
 use self::poller::Poller;
 use self::process::{PROGRAM, Signals};

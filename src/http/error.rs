@@ -12,6 +12,7 @@ macro_rules! errors {
         }
 
         impl HttpError {
+            #[cfg(feature = "testing")]
             pub const ALL: &[HttpError] = &[$(HttpError::$variant,)*];
 
             /// A short, stable name.

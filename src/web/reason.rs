@@ -19,6 +19,7 @@ macro_rules! reasons {
 
         impl Reason {
             /// The reasons that are not errors of HTTP.
+            #[cfg(feature = "testing")]
             const OWN: &[Reason] = &[$(Reason::$variant,)*];
 
             /// The name in answers and in `/stats`.
@@ -76,6 +77,7 @@ reasons! {
 
 impl Reason {
     /// Every reason, once.
+    #[cfg(feature = "testing")]
     pub fn all() -> impl Iterator<Item = Reason> {
         let of_http = HttpError::ALL.iter().map(|error| Reason::Http(*error));
         of_http.chain(Reason::OWN.iter().copied())

@@ -10,16 +10,16 @@ mod time;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ballcast::http::{
+use ballcast::testing::http::{
     ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Context, DISCARD_MAX_BYTES,
     HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpError, HttpEvent,
     IDLE_TIME, INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
     TARGET_MAX_BYTES, Verdict,
 };
-use ballcast::web::headers::COMMON_HEADERS;
-use ballcast::web::malformed;
-use ballcast::web::reason::Reason;
-use ballcast::web::refusal::Refusal;
+use ballcast::testing::web::headers::COMMON_HEADERS;
+use ballcast::testing::web::malformed;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
 
 use crate::support::cuts;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::world::World;
-use ballcast::media::SnapshotError;
-use ballcast::server::stats::Statistics;
-use ballcast::web::auth::Token;
-use ballcast::web::reason::Reason;
-use ballcast::web::refusal::Refusal;
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::server::stats::Statistics;
+use ballcast::testing::web::auth::Token;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
 use serde_json::Value;
 
 fn read(file: &str) -> String {

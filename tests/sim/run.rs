@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::media::Codec;
-use ballcast::publish::TargetId;
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Server};
-use ballcast::web::access::AccessPolicy;
+use ballcast::testing::media::Codec;
+use ballcast::testing::publish::TargetId;
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{Config, ConnId, Input, Server};
+use ballcast::testing::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 

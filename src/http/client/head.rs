@@ -27,6 +27,7 @@ impl ResponseHead {
     }
 
     /// Whether Content-Type names this media type, whatever its parameters.
+    #[cfg(feature = "testing")]
     pub fn has_media_type(&self, media_type: &str) -> bool {
         self.headers.have_media_type(media_type)
     }

@@ -106,7 +106,7 @@ enum ExchangePhase {
 
 impl ClientRequest<'_> {
     /// The bytes of the request, for a connection of its own.
-    pub fn to_bytes(&self) -> Bytes {
+    pub fn to_bytes(self) -> Bytes {
         debug_assert!(self.method != Method::Head, "a response without the body that it announces");
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method.as_str(), self.url.target);
         let mut add = |name: &str, value: &str| {
