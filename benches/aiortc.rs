@@ -16,7 +16,7 @@ const PROGRAM: &str = include_str!("original.py");
 
 pub fn measure(mode: Mode, report: &mut Report) {
     let Some(version) = version() else {
-        return report.skip("python3 has no aiortc and NumPy (pip install aiortc numpy)".into());
+        return report.skip("python3 lacks aiortc or NumPy (pip install aiortc numpy)".into());
     };
     say(&format!("aiortc {version}"));
     let program = report::directory().join("original.py");

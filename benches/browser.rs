@@ -30,7 +30,7 @@ pub fn measure_first_frame(mode: Mode, report: &mut Report) {
     let p50 = first_frames.median;
     report.add("browser-first-frame-p50", "of these, the median", p50, "ms");
     let p95 = first_frames.quantile(0.95);
-    report.add("browser-first-frame-p95", "of these, the 95th percentile", p95, "ms");
+    report.add("browser-first-frame-p95", "the same, 95th percentile", p95, "ms");
 }
 
 fn first_frame_ms(chromium: &mut Chromium, server: &Server) -> f64 {
@@ -58,13 +58,13 @@ pub fn measure_latency(mode: Mode, report: &mut Report) {
     std::thread::sleep(window);
     let shown = chromium.evaluate(&tab, frames).as_f64().unwrap() - shown_before;
     let latencies = Spread::of(latencies(&mut chromium, &tab)[before..].to_vec());
-    let figure = format!("capture to presented, {} s", window.as_secs());
+    let figure = format!("capture to presentation, {} s", window.as_secs());
     report.add_distribution("browser-latency", &figure, &latencies, "ms");
     report.add("browser-latency-p50", "of these, the median", latencies.median, "ms");
     let p99 = latencies.quantile(0.99);
-    report.add("browser-latency-p99", "of these, the 99th percentile", p99, "ms");
+    report.add("browser-latency-p99", "the same, 99th percentile", p99, "ms");
     let rate = shown / window.as_secs_f64();
-    report.add("browser-frames", "frames presented a second", rate, "/s");
+    report.add("browser-frames", "frames presented per second", rate, "/s");
 }
 
 fn open(chromium: &mut Chromium, server: &Server) -> Tab {

@@ -46,9 +46,9 @@ pub fn measure(mode: Mode, report: &mut Report) {
     say(&format!("{:.3} ms per viewer and second", costs.median));
     drop(sink.stdin.take());
     sink.wait().unwrap();
-    let figure = format!("CPU per viewer and second of the kernel alone, {viewers} viewers");
+    let figure = format!("CPU per viewer and second, kernel only, {viewers} viewers");
     report.add_spread("floor", &figure, &costs, "ms");
-    report.note("a bare sendmmsg loop, one datagram of 230 bytes a frame".into());
+    report.note("a bare sendmmsg loop, one datagram of 230 bytes per frame".into());
 }
 
 /// Sends a datagram to each address for each frame, and returns the CPU time.

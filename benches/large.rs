@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use ballcast::cli::{self, CliCommand, Environment};
 use ballcast::driver::encode::{EncodePictures, PictureError};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame, SnapshotError, SourcePicture};
+use ballcast::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
 use ballcast::server::{Config, Server};
 use ballcast::web::access::AccessPolicy;
 use bytes::Bytes;
@@ -90,7 +90,7 @@ impl FixedSizeSource {
                 *byte = 0xb0 | digit;
             }
         }
-        Frame::h264(data, now)
+        Frame::h264(AccessUnit::parse(&data), now)
     }
 }
 

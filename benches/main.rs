@@ -102,7 +102,9 @@ fn main() -> ExitCode {
             // Cargo adds this one.
             "--bench" => {}
             flag if flag.starts_with('-') => {
-                eprintln!("bench: {flag} is none of --quick, --list and words that name parts");
+                eprintln!(
+                    "bench: unknown option {flag}: expected --quick, --list or names of parts"
+                );
                 return ExitCode::from(2);
             }
             word => words.push(word.to_owned()),
@@ -120,13 +122,13 @@ fn run_parts(mode: Mode, words: &[String]) -> ExitCode {
     let wanted = |part: &&Part| words.is_empty() || words.iter().any(|w| part.name.contains(w));
     let parts: Vec<&Part> = PARTS.iter().filter(wanted).collect();
     if parts.is_empty() {
-        eprintln!("bench: no part is called that; see --list");
+        eprintln!("bench: no part matches; --list prints their names");
         return ExitCode::from(2);
     }
     let files = machine::raise_open_files();
     let total: Duration = parts.iter().map(|part| part.full).sum();
     let time = mode.pick(format!("about {} minutes", total.as_secs().div_ceil(60)), "quick".into());
-    eprintln!("bench: {} parts, {time}; {files} files may be open", parts.len());
+    eprintln!("bench: {} parts, {time}; limit of open files {files}", parts.len());
 
     let mut report = Report::new(machine::description(), mode == Mode::Quick);
     for part in parts {
@@ -143,7 +145,7 @@ fn run_parts(mode: Mode, words: &[String]) -> ExitCode {
     println!("\n{}", report.table());
     match report.write() {
         Ok(path) => println!("Machine-readable results: {}", path.display()),
-        Err(error) => report.fail(format!("the results cannot be written: {error}")),
+        Err(error) => report.fail(format!("cannot write the results: {error}")),
     }
     if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

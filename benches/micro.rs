@@ -42,7 +42,7 @@ const FIGURES: [(&str, &str, &str); 14] = [
     ("tick-many-large", "micro-tick-many-large", "a tick of 8.3 kB in the core, all viewers"),
     ("http", "micro-http", "HTTP request for the page"),
     ("offer", "micro-offer", "offer to answer"),
-    ("offer-hostile", "micro-offer-hostile", "the dearest of the hostile offers of 64 kB"),
+    ("offer-hostile", "micro-offer-hostile", "the most expensive hostile offer of 64 kB"),
     ("datagram-stranger", "micro-stranger", "demultiplex: a datagram from an unknown address"),
     ("datagram-forged", "micro-forged", "demultiplex: a forged check, known USERNAME"),
     ("datagram-check", "micro-check", "demultiplex and answer a viewer's check"),
@@ -61,7 +61,7 @@ pub fn measure(mode: Mode, report: &mut Report) {
     pictures(&mut group);
     packets(&mut group);
     requests(&mut group);
-    say(&format!("{viewers} viewers connect to the core"));
+    say(&format!("connecting {viewers} viewers to the core"));
     let core = RefCell::new(Core::with_viewers(viewers));
     ticks(&mut group, &core);
     datagrams(&mut group, &core);

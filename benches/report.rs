@@ -73,9 +73,9 @@ impl Report {
         spread: &Spread,
         unit: &'static str,
     ) {
-        let quantiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("most", 1.0)];
+        let quantiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
         let text = quantiles.map(|(name, q)| format!("{name} {}", short(spread.quantile(q))));
-        let figure = format!("{figure} ({} of them)", spread.count());
+        let figure = format!("{figure} ({} samples)", spread.count());
         self.push(key, &figure, spread, spread.quantile(0.95), text.join(", "), unit);
     }
 

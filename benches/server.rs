@@ -181,7 +181,7 @@ impl Sweep {
     /// The conditions of the measurement: how busy the cores were.
     fn conditions(&self) -> String {
         format!(
-            "generator {:.0} % of its core, server waited {:.1} % for its own",
+            "generator at {:.0} % of its core, server waited {:.1} % for its own",
             self.last("own_cpu").median * 100.0,
             self.waited * 100.0
         )
@@ -201,32 +201,27 @@ pub fn measure_ball(mode: Mode, report: &mut Report) {
     add_slopes(report, &sweep, ["ball-cpu", "ball-memory"], "the ball");
     if let Some(floor) = report.value("floor") {
         let times = sweep.cpu_slope_ms().median / floor;
-        report.add(
-            "ball-over-floor",
-            "the same as a multiple of the kernel's floor",
-            times,
-            "times",
-        );
+        report.add("ball-over-floor", "the same, relative to the kernel floor", times, "times");
     }
     let most = sweep.cpu.last().map_or(0, |(viewers, _)| *viewers);
     for (key, name, figure) in [
         ("ball-late-p50", "late_p50_ms", "p50"),
         ("ball-late-p99", "late_p99_ms", "p99"),
-        ("ball-late-most", "late_most_ms", "most"),
+        ("ball-late-most", "late_most_ms", "max"),
     ] {
         let figure = format!("last packet of a frame after its tick, {most} viewers, {figure}");
         report.add_spread(key, &figure, &sweep.last(name), "ms");
     }
     for (key, name, figure) in [
         ("ball-lost", "lost", "packets lost"),
-        ("ball-skipped", "skipped", "frames not made because a tick was late, sum of all viewers"),
-        ("ball-late", "later_than_period", "frames a period late or more, sum of all viewers"),
+        ("ball-skipped", "skipped", "frames skipped by late ticks, sum over viewers"),
+        ("ball-late", "later_than_period", "frames late by a period or more, sum over viewers"),
     ] {
         report.add_spread(key, &format!("{figure}, {most} viewers"), &sweep.last(name), "");
     }
     report.note(sweep.flaws.join("; "));
     let rates = sweep.last.iter().map(|window| window.load.least_frame_rate()).collect();
-    let figure = "frames a second, the viewer with fewest";
+    let figure = "frames per second, slowest viewer";
     report.add_spread("ball-rate", figure, &Spread::of(rates), "/s");
     let stats = server.stats();
     for (key, name, figure) in [
@@ -254,7 +249,7 @@ pub fn measure_large(mode: Mode, report: &mut Report) {
         };
         let next = steps.get(index + 1).copied().unwrap_or(viewers);
         if share * next as f64 / viewers as f64 > CORE_IS_FULL {
-            say(&format!("{next} would not fit on a core"));
+            say(&format!("{next} would exceed one core"));
             break;
         }
     }
@@ -293,9 +288,14 @@ pub fn measure_join(mode: Mode, report: &mut Report) {
     let window = mode.pick(Duration::from_secs(10), SETTLE / 3);
     let Measurement { share, waited, load: after } = measure_window(&server, &mut load, window);
     let up = count["with_frames"].as_f64().unwrap_or(0.0);
-    report.add("large-join-up", &format!("of {viewers} at {per_second} a second are up"), up, "");
+    report.add(
+        "large-join-up",
+        &format!("viewers connected, of {viewers} that join at {per_second} per second"),
+        up,
+        "",
+    );
     report.note(format!(
-        "then server {:.0} % of its core (waited {:.1} % for it), generator {:.0} %",
+        "then server at {:.0} % of its core (waited {:.1} % for it), generator at {:.0} %",
         share * 100.0,
         waited * 100.0,
         after.number("own_cpu") * 100.0
@@ -303,13 +303,13 @@ pub fn measure_join(mode: Mode, report: &mut Report) {
     let connect = joined.spread("connect_ms");
     report.add_distribution("large-join-connect", "join to connected", &connect, "ms");
     let p95 = connect.quantile(0.95);
-    report.add("large-join-connect-p95", "of these, the 95th percentile", p95, "ms");
+    report.add("large-join-connect-p95", "the same, 95th percentile", p95, "ms");
     let first = joined.spread("first_frame_ms");
     report.add_distribution("large-join-first-frame", "join to first frame", &first, "ms");
     let rate = after.least_frame_rate();
-    report.add("large-join-rate", "frames a second, the viewer with fewest", rate, "/s");
+    report.add("large-join-rate", "frames per second, slowest viewer", rate, "/s");
     let lost = joined.number("lost") + after.number("lost");
-    report.add("large-join-lost", "packets lost, joining and after", lost, "");
+    report.add("large-join-lost", "packets lost, while joining and after", lost, "");
     report.note(after.flaws().unwrap_or_default());
 }
 
@@ -329,7 +329,7 @@ pub fn measure_storm(mode: Mode, report: &mut Report) {
         std::thread::sleep(mode.pick(SETTLE, SETTLE / 6));
         let seen = load.report();
         say(&format!(
-            "longest gap {:.0} ms, first frame p95 {:.0} ms, generator {:.0} %",
+            "longest gap {:.0} ms, first frame p95 {:.0} ms, generator at {:.0} %",
             seen.number("longest_gap_ms"),
             seen.spread("first_frame_ms").quantile(0.95),
             seen.number("own_cpu") * 100.0
@@ -338,17 +338,18 @@ pub fn measure_storm(mode: Mode, report: &mut Report) {
         lost.push(seen.number("lost"));
         first_frames.extend(seen.spread("first_frame_ms").values());
     }
-    let figure = format!("longest gap of {watching} viewers while {joining} more join in a second");
+    let figure =
+        format!("longest gap for {watching} viewers while {joining} more join within a second");
     report.add_spread("storm-gap", &figure, &Spread::of(gaps), "ms");
     let first_frames = Spread::of(first_frames);
     report.add_distribution(
         "storm-first-frame",
-        "join to first frame, the viewers that join",
+        "join to first frame, joining viewers",
         &first_frames,
         "ms",
     );
     let p95 = first_frames.quantile(0.95);
-    report.add("storm-first-frame-p95", "of these, the 95th percentile", p95, "ms");
+    report.add("storm-first-frame-p95", "the same, 95th percentile", p95, "ms");
     report.add_spread("storm-lost", "packets lost", &Spread::of(lost), "");
 }
 
@@ -361,7 +362,7 @@ pub fn measure_soak(mode: Mode, report: &mut Report) {
     let seconds = churn(&server, total, at_once);
     let after = Usage::of(server.pid());
     let grown = after.resident_kb as f64 - before.resident_kb as f64;
-    let figure = format!("resident memory that {total} joins and leaves added");
+    let figure = format!("resident memory added by {total} joins and leaves");
     report.add("soak-memory", &figure, grown, "kB");
     report.note(format!(
         "{} kB after {warm_up}, {} kB after {total} more",
@@ -369,10 +370,10 @@ pub fn measure_soak(mode: Mode, report: &mut Report) {
         short(after.resident_kb as f64)
     ));
     let descriptors = after.descriptors as f64 - before.descriptors as f64;
-    report.add("soak-descriptors", "descriptors that they added", descriptors, "");
+    report.add("soak-descriptors", "descriptors added by them", descriptors, "");
     let cpu_ms = (after.cpu_s - before.cpu_s) * 1e3 / total as f64;
     report.add("soak-cpu", "CPU per viewer that joins, gets a frame and leaves", cpu_ms, "ms");
-    report.note(format!("{:.0} a second", total as f64 / seconds));
+    report.note(format!("{:.0} per second", total as f64 / seconds));
 }
 
 /// `total` viewers join, receive a frame and leave. Returns how many seconds that took.
@@ -470,7 +471,7 @@ pub fn measure_capacity(mode: Mode, report: &mut Report) {
     let server = ball();
     let mut load = Load::start(server.address, FRAMES_PER_SECOND);
     let mut capacity = 0;
-    let mut limit = String::from("no higher number was tried");
+    let mut limit = String::from("no larger number was tried");
     let mut costs: Vec<(usize, f64)> = Vec::new();
     for &viewers in steps {
         let current = load.count()["viewers"].as_u64().unwrap_or(0) as usize;
@@ -505,8 +506,8 @@ pub fn measure_capacity(mode: Mode, report: &mut Report) {
     if let (Some(first), Some(last)) = (costs.first(), costs.last()) {
         let at = |viewers| costs.iter().find(|(n, _)| *n == viewers);
         let (few, many) = (at(500).unwrap_or(first), at(5_000).unwrap_or(last));
-        let figure = format!("cost per viewer, {} against {}", many.0, few.0);
+        let figure = format!("cost per viewer, {} relative to {} viewers", many.0, few.0);
         report.add("capacity-ratio", &figure, many.1 / few.1, "times");
-        report.note(format!("{} ms against {} ms a second", short(many.1), short(few.1)));
+        report.note(format!("{} ms and {} ms per second", short(many.1), short(few.1)));
     }
 }

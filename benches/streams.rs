@@ -38,7 +38,7 @@ fn with_ffmpeg(report: &mut Report, measure: impl FnOnce(&mut Report)) {
     if pipes::can_make() {
         measure(report);
     } else {
-        report.skip("there is no ffmpeg with libx264".into());
+        report.skip("ffmpeg with libx264 is not installed".into());
     }
 }
 
@@ -119,7 +119,7 @@ fn latencies(load: &mut Load, writer: &Writer, window: Duration) -> Latencies {
     });
     let [first, last, last_of_keyframes] = [first, last, last_of_keyframes].map(Spread::of);
     say(&format!(
-        "written to first packet p50 {} p99 {}, to last p50 {} p99 {}, of key frames p50 {} ms",
+        "write to first packet p50 {} p99 {}, to last p50 {} p99 {}, of key frames p50 {} ms",
         short(first.median),
         short(first.quantile(0.99)),
         short(last.median),
@@ -146,20 +146,25 @@ fn measure_latency(mode: Mode, report: &mut Report, h264: &[u8]) {
             |value: &dyn Fn(&Latencies) -> f64| Spread::of(windows.iter().map(value).collect());
         let keyframes = of(&|w| w.last_of_keyframes.median);
         if delimited {
-            let figure = "the same, each with the next one's delimiter, p50";
+            let figure = "the same, each written with the next delimiter, p50";
             report.add_spread("pipe-delimited-p50", figure, &of(&|w| w.last.median), "ms");
-            let figure = "of these, p99";
+            let figure = "the same, p99";
             report.add_spread("pipe-delimited-p99", figure, &of(&|w| w.last.quantile(0.99)), "ms");
             report.note(format!("key frames p50 {}", short(keyframes.median)));
             return;
         }
-        let figure = format!("picture written to its last packet, {VIEWERS} viewers, p50");
+        let figure = format!("picture written to last packet received, {VIEWERS} viewers, p50");
         report.add_spread("pipe-late-p50", &figure, &of(&|w| w.last.median), "ms");
-        let figure = "of these, p99";
+        let figure = "the same, p99";
         report.add_spread("pipe-late-p99", figure, &of(&|w| w.last.quantile(0.99)), "ms");
         report.note(format!("key frames p50 {}", short(keyframes.median)));
-        report.add_spread("pipe-first-p50", "to its first, p50", &of(&|w| w.first.median), "ms");
-        let figure = "of these, p99";
+        report.add_spread(
+            "pipe-first-p50",
+            "picture written to first packet received, p50",
+            &of(&|w| w.first.median),
+            "ms",
+        );
+        let figure = "the same, p99";
         report.add_spread("pipe-first-p99", figure, &of(&|w| w.first.quantile(0.99)), "ms");
         report.add_spread("pipe-lost", "packets lost", &of(&|w| w.lost), "");
         let resident = Usage::of(server.pid()).resident_kb as f64 / 1e3;
@@ -221,11 +226,11 @@ fn measure_newcomers(mode: Mode, report: &mut Report, h264: &[u8]) {
     let figure = format!("join to first frame from a pipe with groups of {group} s");
     report.add_distribution("pipe-first-frame", &figure, &of_pipe, "ms");
     report.add_distribution("pipe-ball-first-frame", "the same with the ball", &of_ball, "ms");
-    let figure = "of these, pipe against ball, p50";
+    let figure = "the same, pipe relative to ball, p50";
     report.add_spread("pipe-first-frame-ratio", figure, &Spread::of(ratios), "times");
-    report.add_distribution("pipe-up-to-date", "join to up to date", &up_to_date, "ms");
+    report.add_distribution("pipe-up-to-date", "join to caught up", &up_to_date, "ms");
     let lost = Spread::of(lost);
-    let figure = "packets that a newcomer lost, in the burst and after";
+    let figure = "packets lost by a new viewer, in the burst and after";
     report.add_spread("pipe-join-lost", figure, &lost, "");
 }
 
@@ -252,18 +257,18 @@ fn measure_encoding(mode: Mode, report: &mut Report, y4m: &[u8]) {
             })
         };
         let own = spawn_on(Core::Measured, encode);
-        say(&format!("{} ms of CPU a picture, {} of them encoding", short(cost), short(own)));
+        say(&format!("{} ms of CPU per picture, {} ms of it encoding", short(cost), short(own)));
         costs.push(cost);
         alone.push(own);
         ratios.push(cost / own);
     }
-    let figure = "CPU a picture, yuv4mpeg2 of 1280x720 at 30/s, 1 viewer";
+    let figure = "CPU per picture, yuv4mpeg2 of 1280x720 at 30/s, 1 viewer";
     report.add_spread("y4m-cpu", figure, &Spread::of(costs), "ms");
-    let figure = "encoding alone, the same pictures at their times";
+    let figure = "encoding only, same pictures and timing";
     report.add_spread("y4m-encode", figure, &Spread::of(alone), "ms");
     report.add_spread(
         "y4m-ratio",
-        "of these, the first against the second",
+        "the first relative to the second",
         &Spread::of(ratios),
         "times",
     );

@@ -1,20 +1,19 @@
-//! What keeps a panic to its cause.
+//! Limits the effect of a panic.
 //!
-//! Hostile input has caused panics in the libraries that read it, and could in our own parsers. Whatever
-//! reads bytes of others runs inside [`contain`]: one picture, datagram, request or stream is given up,
-//! and everything else goes on. A panic is all that can be contained: a crash of C code ends the process.
+//! Hostile input has caused panics in libraries, and may do so in our own parsers. All code that reads bytes
+//! from outside runs inside [`contain`], so that a panic costs one picture, datagram, request or stream. Only
+//! panics can be contained: a crash of C code ends the process.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How much of a panic's message is kept.
+/// The most characters of a panic's message that are kept.
 const MESSAGE_MAX_CHARS: usize = 200;
 
-/// Returns what `act` returns. What it has changed may be half done if it panics: the caller discards it or
-/// makes it whole.
+/// Calls `act`. If it panics, its changes may be incomplete: the caller has to discard or repair them.
 ///
 /// # Errors
-/// It has panicked: the message, without control characters.
+/// The message of the panic, without control characters.
 pub fn contain<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|panic| message(&*panic))
 }

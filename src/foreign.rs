@@ -1,39 +1,38 @@
-//! Text that others wrote: a command, a media server, a resolver, a browser.
+//! Foreign text: of a command, a media server, a resolver, a browser.
 //!
-//! All of it passes through [`Foreign`] before anybody reads it. What everybody may read is not made of
-//! it at all: reasons are enums whose sentences are our own.
+//! All of it passes through [`Foreign`] before anybody reads it. Text for everybody contains none of it:
+//! reasons are enums with our own sentences.
 
 use std::fmt::{self, Write};
 
-/// The most of a text that is looked at. A URL that does not end before that is cut with its host.
+/// The most bytes of a text that are read. A URL that does not end before that loses its host, too.
 const READ_MAX_BYTES: usize = 4_096;
-/// In place of what is left out.
+/// Replaces omitted text.
 const CUT: &str = "…";
-/// What follows the scheme of a URL, also as JSON writes it.
+/// The characters after the scheme of a URL, plain and escaped in JSON.
 const AFTER_SCHEME: [&str; 2] = ["://", ":\\/\\/"];
-/// Names of secrets contain one of these, in lower case.
+/// A name that contains one of these, ignoring case, is that of a secret.
 const SECRET_NAMES: [&str; 8] =
     ["pass", "pwd", "token", "secret", "auth", "credential", "cookie", "signature"];
-/// Or end with this one: `keyint` is no secret.
+/// And one that ends with this: `keyint` is no secret.
 const SECRET_ENDING: &str = "key";
-/// Letters without a glyph (Unicode's Default_Ignorable_Code_Point) that Rust takes for printable.
+/// Letters without a glyph (Unicode's Default_Ignorable_Code_Point) that Rust considers printable.
 const FILLERS: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
 
-/// Text that somebody else wrote, on one line and of limited length. It is for the operator and for
-/// viewers who have shown the token, never for everybody.
+/// Foreign text on one line, of limited length. Only the operator and viewers who have shown the token may
+/// read it.
 ///
-/// - Characters that are invisible, have no width, or change the direction or the place of others are
-///   escapes such as `\u{202e}`. White space is one space.
-/// - A URL is `scheme://host:port/…`: cameras take passwords in the user information, in the path and in
-///   the query. Where the host is not certain, as with a `/` or an `@` in a password, it is left out, too.
-/// - The value after a name such as `password=` is left out. That is a precaution, and knows no secret
-///   that has no such name.
+/// - Characters that are invisible, have no width, or change the direction or position of others become
+///   escapes such as `\u{202e}`. White space becomes one space.
+/// - A URL becomes `scheme://host:port/…`: cameras take passwords in the user information, in the path and in
+///   the query. An ambiguous host, as with a `/` or an `@` in a password, is omitted, too.
+/// - The value after a name such as `password=` is omitted. This is a precaution, which misses secrets
+///   without such a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign(String);
 
 impl Foreign {
-    /// Shows at most `max_chars` characters, each escape counted as one. `None` if there is nothing to be
-    /// seen.
+    /// Keeps at most `max_chars` characters, each escape counted as one. `None` if nothing is visible.
     pub fn new(text: &str, max_chars: usize) -> Option<Foreign> {
         let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
         let read = &text[..ends.take_while(|end| *end <= READ_MAX_BYTES).last().unwrap_or(0)];
@@ -45,7 +44,7 @@ impl Foreign {
         (!shown.is_empty()).then_some(Foreign(shown))
     }
 
-    /// This text, and another one after it.
+    /// Appends another text.
     pub fn and(self, separator: &'static str, next: &Foreign) -> Foreign {
         Foreign(self.0 + separator + &next.0)
     }
@@ -57,9 +56,8 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// Writes a character so that it can be seen, and changes nothing that is around it: control and format
-/// characters (bidirectional, zero-width, tags), separators, marks that combine with the character
-/// before, and what is not assigned are escapes.
+/// Writes a character so that it is visible, and has no effect on its neighbours: escapes control and format
+/// characters (bidirectional, zero-width, tags), separators, combining marks and unassigned characters.
 fn push_escaped(shown: &mut String, c: char) {
     let quotes = matches!(c, '\'' | '"' | '\\');
     // Writing to a string cannot fail.
@@ -70,7 +68,7 @@ fn push_escaped(shown: &mut String, c: char) {
     };
 }
 
-/// The words of a text with one space between, without the secrets that can be told from the rest.
+/// The words of a text, separated by one space, without the secrets that can be recognised.
 fn without_secrets(text: &str, is_whole: bool) -> String {
     let mut shown = String::new();
     let mut words = text.split_whitespace().peekable();
@@ -91,7 +89,7 @@ fn without_secrets(text: &str, is_whole: bool) -> String {
 #[derive(PartialEq, Eq)]
 enum NextToken {
     IsText,
-    /// The word names a secret whose value may be the rest of the line.
+    /// The word is the name of a secret, whose value may be the rest of the line.
     IsSecret,
 }
 
@@ -128,7 +126,7 @@ fn push_word(shown: &mut String, word: &str, ends: bool) -> NextToken {
         }
         None => shown.push_str(word),
     }
-    // An option whose value is the next word.
+    // An option with its value in the next word.
     if word.starts_with('-') && is_secret_name(word) {
         NextToken::IsSecret
     } else {
@@ -136,8 +134,7 @@ fn push_word(shown: &mut String, word: &str, ends: bool) -> NextToken {
     }
 }
 
-/// Where the value of a secret begins in a word, if it has one: after the `=` or `:` that follows its
-/// name.
+/// Returns the start of the value of a secret in a word: after the `=` or `:` that follows its name.
 fn secret_value(word: &str) -> Option<usize> {
     let mut name = 0;
     for (at, c) in word.char_indices() {
@@ -158,11 +155,11 @@ fn is_secret_name(name: &str) -> bool {
 /// The host of a URL, with its port.
 struct Host<'a> {
     host: &'a str,
-    /// There is nothing else.
+    /// Nothing follows the host.
     is_all: bool,
 }
 
-/// The host and the port of a URL, by what follows the scheme, if it is certain that they are.
+/// The host and port at the start of `after_scheme`, unless they are ambiguous.
 fn host(after_scheme: &str) -> Option<Host<'_>> {
     let end = after_scheme.find(|c: char| "/?#\\\"'<>()".contains(c)).unwrap_or(after_scheme.len());
     let (authority, rest) = after_scheme.split_at(end);

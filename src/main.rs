@@ -1,4 +1,4 @@
-//! The program: flags, sockets, secrets and the source are put together here, then the driver runs.
+//! The program: puts options, sockets, secrets and the source together, and runs the driver.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,6 @@ use ballcast::driver::encode::assembly;
 use ballcast::driver::encode::codec::Quality;
 use ballcast::driver::net::addresses;
 use ballcast::driver::panics;
-use ballcast::driver::publish::resolver;
 use ballcast::driver::publish::sessions::Sessions;
 use ballcast::driver::source::supervisor;
 use ballcast::driver::{Driver, Endpoints};
@@ -39,11 +38,9 @@ fn main() -> ExitCode {
         }
     };
     let done = match command {
-        CliCommand::Help => print(cli::HELP),
+        CliCommand::Print(text) => print(&text.render()),
         CliCommand::CheckHealth(server) => cli::health::check(&server),
         CliCommand::Supervise => supervisor::supervise(),
-        CliCommand::Resolve(name) => resolver::resolve(&name).and_then(|lines| print(&lines)),
-        CliCommand::Version => print(concat!("ballcast ", env!("CARGO_PKG_VERSION"), "\n")),
         CliCommand::Serve(flags) => serve(&flags),
     };
     match done {
@@ -57,20 +54,20 @@ fn main() -> ExitCode {
 
 /// Serves until a signal. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
-    cli::log::begin();
+    cli::log::start();
     panics::limit_reports();
 
     if !assembly::is_there() {
         log::warn!(
-            "this program was built without nasm, so that encoding takes two to three times as long: \
-             install nasm, then cargo clean and build it again"
+            "built without nasm, which makes encoding two to three times slower: install nasm, run cargo \
+             clean, and build again"
         );
     }
     if let Some(token) = &flags.token {
-        log::info!("viewers need the token: the URLs with #token= and the token at their end");
+        log::info!("viewers need the token: add #token=TOKEN to the URL");
         if token.is_short() {
             log::warn!(
-                "the token has fewer than 16 characters and can be guessed: make one with \
+                "the token has fewer than 16 characters and can be guessed: generate one with \
                  openssl rand -hex 16"
             );
         }
@@ -81,9 +78,9 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
-            "this looks like a container with a network of its own, whose addresses a browser on \
-             another machine may not reach: give it the host's network (--network host), or the \
-             host's address with --announce and its port, TCP and UDP"
+            "this looks like a container with its own network, which browsers on other machines may not \
+             reach: run it in the host's network (--network host), or publish the port for TCP and UDP and \
+             pass the host's address with --announce"
         );
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
@@ -122,7 +119,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
         Server::new(config, now)
     };
     let mut driver = Driver::new(endpoints, make_server, source)
-        .map_err(|error| format!("The event loop does not start: {error}."))?;
+        .map_err(|error| format!("The event loop cannot start: {error}."))?;
     if let SourceChoice::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
     }
@@ -136,7 +133,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     driver.run().map_err(|error| error.to_string())
 }
 
-/// What must not be guessed, from the operating system's generator.
+/// Random values that must not be guessed, from the operating system's generator.
 struct ShownSecrets {
     entropy: [u8; 32],
     crypto: Arc<CryptoProvider>,
@@ -145,17 +142,16 @@ struct ShownSecrets {
 
 impl ShownSecrets {
     fn draw() -> Result<ShownSecrets, String> {
-        let failed = |error| format!("The operating system gives no random numbers: {error}.");
+        let failed = |error| format!("The operating system returns no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
-        // ICE draws its tie-breakers and transaction ids from this generator, which would otherwise
-        // be seeded from the clock.
+        // ICE draws tie-breakers and transaction ids from this generator, whose default seed is the clock.
         fastrand::seed(getrandom::u64().map_err(failed)?);
         let crypto = str0m::crypto::from_feature_flags();
         let certificate = crypto
             .dtls_provider
             .generate_certificate()
-            .ok_or("The certificate for DTLS cannot be made.")?;
+            .ok_or("The DTLS certificate cannot be generated.")?;
         Ok(ShownSecrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
@@ -171,7 +167,7 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Prints to standard output. A reader that has gone away is no failure.
+/// Prints to standard output. A reader that has closed the pipe is not a failure.
 fn print(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -1,15 +1,15 @@
-//! Errors of the operating system without the names that they are about.
+//! Errors of the operating system, without file names.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// An error of the operating system, by its number. Displays in the words of the C library, which never
-/// contain a path or anything else of others, so that everybody may read them.
+/// An error of the operating system, by its number. Displays the message of the C library, which never
+/// contains a path or other foreign text, so that everybody may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OsError {
     /// As in errno(3).
     Number(i32),
-    /// One that the standard library made by itself.
+    /// An error of the standard library.
     Kind(ErrorKind),
 }
 

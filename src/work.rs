@@ -1,18 +1,17 @@
-//! How much work an input takes, in steps that tests can count: a line, a parameter, an entry that
-//! is looked at. Time would tell it too, but not the same twice.
+//! Counts the work for an input in steps: a line, a parameter, an entry that is visited. Unlike time, the
+//! count is reproducible.
 //!
-//! The law that the tests hold the core to: the work for one input is at most `a + b × its bytes`,
-//! whatever the bytes are, and however many inputs came before. Only debug builds count.
+//! Tests check that the work for one input is at most `a + b × its bytes`, for any bytes, and after any
+//! number of inputs. Only debug builds count.
 
-/// One more step of this thread.
+/// Counts a step of this thread.
 #[inline(always)]
 pub fn step() {
     #[cfg(debug_assertions)]
     counter::STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
-/// How many steps this thread takes for something, and what comes of it. Without debug assertions
-/// there are none.
+/// Returns the number of steps that `act` takes on this thread, and its result. Only with debug assertions.
 pub fn steps_of<T>(act: impl FnOnce() -> T) -> (u64, T) {
     let before = counter::STEPS.get();
     let result = act();

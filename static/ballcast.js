@@ -8,7 +8,7 @@
 // of this page, so that the device removes the previous viewer: one page is never more than one viewer. Its AbortController
 // ends the request, the listeners and the callbacks together.
 
-const unreachable = () => `${location.host} does not answer. Check that it is switched on and on the same network as you.`;
+const unreachable = () => `${location.host} does not answer. Check that it is running and on the same network as you.`;
 
 // The text of each state, and how long it may last without progress. After that: the name of the failed stage and the
 // text to show.
@@ -23,22 +23,22 @@ const STATES = {
     doing: 'Connecting…',
     limitMs: 5000,
     stage: 'udp-blocked',
-    failed: ({ addresses }) => 'The device answered, but video cannot get through: there was no response over UDP from '
-      + `${formatAddresses(addresses)}. Allow UDP in the firewall, switch off a VPN, or leave a guest Wi-Fi. If this browser or `
-      + 'a privacy extension has a WebRTC IP handling policy, it has to allow non-proxied UDP.',
+    failed: ({ addresses }) => 'The device answered, but the video cannot get through: there was no response over UDP from '
+      + `${formatAddresses(addresses)}. Allow UDP in the firewall, turn off your VPN, or leave the guest Wi‑Fi. If a setting or `
+      + 'an extension of this browser restricts WebRTC, allow non-proxied UDP.',
   },
   securing: {
     doing: 'Connecting securely…',
     limitMs: 5000,
     stage: 'dtls',
-    failed: () => 'The device was reached, but an encrypted connection (DTLS) failed. Something in the network changes '
-      + 'the answer or blocks large packets: switch off a VPN or proxy, or use another network.',
+    failed: () => 'The device was reached, but the encrypted connection (DTLS) failed. Something in the network changes the '
+      + 'answer or drops large packets: turn off your VPN or proxy, or use another network.',
   },
   waiting: {
     doing: 'Connected. Waiting for the first picture…',
     get limitMs() { return 5000 + 2 * slowPeriodMs(); },
     stage: 'no-picture',
-    failed: () => 'Connected, but no picture arrives. Check the camera or the encoder on the device.',
+    failed: () => 'Connected, but no picture has arrived. Check the camera or the encoder on the device.',
   },
   live: {
     doing: 'Live',
@@ -54,10 +54,10 @@ const STATES = {
   },
 };
 const CONNECTION_LOST = 'The device or the network closed the connection. If the picture does not come back, check both.';
-const NEEDS_TAP = 'Press play. This browser does not start video by itself, often to save power.';
-const NO_WEBRTC = 'WebRTC is switched off in this browser, and live video needs it. Allow it, or use another browser.';
+const NEEDS_TAP = 'Press play. This browser does not start videos automatically, often to save power.';
+const NO_WEBRTC = 'Live video needs WebRTC, which is turned off in this browser. Turn it on, or use another browser.';
 
-const TARGET_STATES = { waiting: 'no picture there', connecting: 'connecting…', ended: 'ended' };
+const TARGET_STATES = { waiting: 'not connected', connecting: 'connecting…', ended: 'ended' };
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 1000;   // the picture has to be back within 2 s once the device is reachable
@@ -72,7 +72,7 @@ const UNSEEN_AFTER_MS = 500;     // without a frame callback for this long, deco
 const STATUS_DELAY_MS = 400;     // most connections are live before a text could be read
 const CHECK_EVERY_MS = 250;
 const FIGURES_EVERY_MS = 1000;
-const SLOW_FPS = 3;              // while the source has no picture, the device sends words, two frames a second
+const SLOW_FPS = 3;              // while the source has no picture, the device sends the reason as a picture, twice a second
 
 const byId = (id) => document.getElementById(id);
 const page = byId('page');
@@ -153,7 +153,7 @@ async function requestAnswer({ type, sdp }, signal) {
   }
   const { status, headers } = response;
   const problem = await response.json().catch(() => ({})); // RFC 9457: `detail` is the text for users
-  const sentence = problem.detail ?? `The device refused (HTTP status ${status}).`;
+  const sentence = problem.detail ?? `The device rejected the request (HTTP status ${status}).`;
   const retryAfterMs = 1000 * (Number(headers.get('Retry-After')) || 0); // Ballcast always sends seconds, not a date
   const lacksCodec = problem.reason === 'no-codec';
   throw new Refusal(lacksCodec ? `${sentence} This browser is ${browserName()}.` : sentence, {
@@ -302,7 +302,7 @@ function formatAddresses(addresses) {
   const isLoopback = (host) => /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(host);
   const isRelevant = (address) => isLoopback(location.hostname) || !isLoopback(address.replace(/:\d+$/, ''));
   const relevant = addresses.filter(isRelevant);
-  return relevant.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(relevant) : 'the device, which sent no address';
+  return relevant.length ? new Intl.ListFormat('en', { type: 'disjunction' }).format(relevant) : 'the device, which listed no address';
 }
 
 /** From the user agent string. The order matters, as most browsers include the names of others. */
@@ -355,7 +355,7 @@ function framesPresented(count) {
   const quick = now - attempt.progressAt < 1000 / SLOW_FPS;
   attempt.quickFrames = quick ? (attempt.quickFrames ?? 0) + count : 0;
   attempt.progressAt = now;
-  if (attempt.missing && attempt.quickFrames === SLOW_FPS) readStats(attempt); // these are no words any more
+  if (attempt.noSignal && attempt.quickFrames === SLOW_FPS) readStats(attempt); // too fast for a picture of the reason
   if (state === 'live') return;
   firstFrameMs ??= performance.now() - attempt.startedAt;
   enter('live');
@@ -392,17 +392,17 @@ function noPicture(overdueMs) {
   const { stage, failed } = STATES.waiting;
   if (!attempt.askedWhy) {
     attempt.askedWhy = true;
-    readStats(attempt); // of a slow source, the next picture may be a while away
+    readStats(attempt); // a slow source may take a while to send the next picture
     return;
   }
-  failure = { stage, sentence: missingText(attempt.missing) ?? failed() };
+  failure = { stage, sentence: noSignalText(attempt.noSignal) ?? failed() };
   if (overdueMs > NO_PICTURE_MS) connect();
   else render();
 }
 
 /**
- * Whether frames are decoded that nobody sees, or that is not known yet. Chromium makes no frame callbacks in a frame of
- * another origin's page that is scrolled out of sight or not displayed, where `document.hidden` is false and timers may run
+ * Whether frames are decoded but not shown, or this is not known yet. Inside a page of another origin, Chromium makes no frame
+ * callbacks while this frame is scrolled out of sight or not displayed. `document.hidden` is false then, and timers may run
  * once a second.
  */
 async function isUnseen(thisAttempt) {
@@ -415,7 +415,7 @@ async function isUnseen(thisAttempt) {
   return framesDecoded > before;
 }
 
-/** From one picture of a slow source to the next, as far as is known. */
+/** The time between two pictures of a slow source, or 0. */
 function slowPeriodMs() {
   const periodMs = attempt?.framePeriodMs ?? 0;
   return periodMs > 1000 ? periodMs : 0;
@@ -433,29 +433,29 @@ async function countDecodedFrames(thisAttempt) {
 
 /** Shows the state. The text of a failure stays while the next attempts run, until the picture is back. */
 function render() {
-  const missing = missingPicture();
-  const doing = missing ? missingText(missing) : needsTap ? NEEDS_TAP : STATES[state]?.doing;
+  const noSignal = currentNoSignal();
+  const doing = noSignal ? noSignalText(noSignal) : needsTap ? NEEDS_TAP : STATES[state]?.doing;
   page.dataset.state = state;
   page.dataset.stage = stageName();
-  page.toggleAttribute('data-no-signal', Boolean(missing));
+  page.toggleAttribute('data-no-signal', Boolean(noSignal));
   showStatus(failure?.sentence ?? doing);
-  setText('next', missing ? sourceRetryText(missing) : !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
+  setText('next', noSignal ? sourceRetryText(noSignal) : !failure ? '' : state === 'failed' ? pauseText(failure.pauseMs) : doing);
   byId('again').hidden = !(state === 'failed' && failure.pauseMs > SHORT_PAUSE_MS);
   byId('play').hidden = !needsTap;
-  document.title = `${state === 'live' && !missing ? 'Live' : missing || failure ? 'No picture' : 'Connecting'} · ${title}`;
+  document.title = `${state === 'live' && !noSignal ? 'Live' : noSignal || failure ? 'No picture' : 'Connecting'} · ${title}`;
 }
 
 function stageName() {
-  return failure?.stage ?? (missingPicture() ? STATES.waiting.stage : state);
+  return failure?.stage ?? (currentNoSignal() ? STATES.waiting.stage : state);
 }
 
-/** Why the source has no picture, while the device sends words in its place. */
-function missingPicture() {
-  return state === 'live' ? attempt.missing : null;
+/** Why the source has no picture, while the device sends the reason as a picture. */
+function currentNoSignal() {
+  return state === 'live' ? attempt.noSignal : null;
 }
 
-function missingText(missing) {
-  return missing?.detail ?? missing?.sentence;
+function noSignalText(noSignal) {
+  return noSignal?.detail ?? noSignal?.sentence;
 }
 
 /** A screen reader announces each text, so the text of a short state is left out. */
@@ -515,7 +515,7 @@ async function updateFigures() {
   latencyMs = thisAttempt.stamped ? median(thisAttempt.stamps.splice(0)) ?? latencyMs : estimateMs;
   const clocksDiffer = thisAttempt.stamped && (latencyMs < -5 || latencyMs > 10_000);
 
-  const sourceMayHaveChanged = thisAttempt.hasSource && (fps <= SLOW_FPS || thisAttempt.missing);
+  const sourceMayHaveChanged = thisAttempt.hasSource && (fps <= SLOW_FPS || thisAttempt.noSignal);
   if (sourceMayHaveChanged || (thisAttempt.hasTargets && !byId('figures').hidden)) readStats(thisAttempt);
 
   setText('fps', `${fps.toFixed(0)} /s`);
@@ -548,7 +548,7 @@ function targetFigures({ round_trip_ms: roundTripMs, loss, frames_sent: framesSe
 function targetProblem({ sentence, detail, retry_in_s: seconds }) {
   if (!sentence) return '';
   const text = detail ?? sentence;
-  return seconds === null ? text : `${text} Tried again in ${Math.ceil(seconds)} s.`;
+  return seconds === null ? text : `${text} Next attempt in ${Math.ceil(seconds)} s.`;
 }
 
 function durationText(seconds) {
@@ -581,7 +581,7 @@ async function readStats(thisAttempt) {
   const { source } = stats; // null for the ball
   thisAttempt.stamped = hasFrameCallback && stats.stamp === true;
   thisAttempt.hasSource = Boolean(source);
-  thisAttempt.missing = source?.sentence ? source : null;
+  thisAttempt.noSignal = source?.sentence ? source : null;
   thisAttempt.hasTargets = stats.targets.length > 0;
   showTargets(stats.targets);
   const framesPerSecond = stats.frames_per_second ?? source?.frames_per_second;
@@ -676,7 +676,7 @@ addEventListener('pageshow', (event) => { if (event.persisted) resume(); });
 window.ballcast = Object.freeze({
   get state() { return state; },       // a name in STATES, or failed
   get stage() { return stageName(); }, // the stage that failed, until the picture is back; else the state
-  get error() { return failure?.sentence ?? missingText(missingPicture()) ?? null; },
+  get error() { return failure?.sentence ?? noSignalText(currentNoSignal()) ?? null; },
   get connects() { return connects; },
   get firstFrameMs() { return firstFrameMs; },
   get frames() { return frames; },

@@ -15,7 +15,7 @@ use support::process::{Server, binary};
 use support::scripts::LIVE;
 
 const README: &str = include_str!("../README.md");
-const PACKAGING: &str = include_str!("../packaging/README.md");
+const SOURCES: &str = include_str!("../packaging/sources.md");
 const DEFAULT: &str = include_str!("../packaging/default");
 /// What the command lines have for a camera of V4L2, and pictures in its place.
 const V4L2: [&str; 2] =
@@ -63,7 +63,7 @@ fn the_command_lines_for_a_pi_play_and_are_read_while_nobody_watches() {
     for command in &of_help {
         let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
         let line = format!("`{} \\| ballcast -`", words.join(" "));
-        assert!(PACKAGING.contains(&line), "{line} is in packaging/README.md");
+        assert!(SOURCES.contains(&line), "{line} is in packaging/sources.md");
     }
     let lines = README.lines().filter_map(|line| line.strip_suffix(" | ballcast -"));
     let of_readme: Vec<&str> = lines.filter(|line| line.starts_with("rpicam-vid")).collect();

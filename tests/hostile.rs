@@ -51,7 +51,7 @@ fn an_offer_with_too_much_of_something_is_refused_with_a_sentence() {
     let mut world = World::new();
     let (status, problem) = post(&mut world, "10.1.1.1:1".parse().unwrap(), &formats);
     assert_eq!((status, &problem["reason"]), (413, &json!("offer-too-large")));
-    let sentence = "The offer has too many formats in an m-line: at most 128 are read.";
+    let sentence = "The offer has too many formats in an m-line: at most 128 are accepted.";
     assert_eq!(problem["detail"], sentence);
     assert_eq!(world.stats()["refusals"]["offer-too-large"], 1);
 }

@@ -883,7 +883,7 @@ fn a_refusal_says_what_to_do() {
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     let expected = serde_json::json!({
         "type": "about:blank", "title": "Length Required", "status": 411, "reason": "length-missing",
-        "detail": "Send the length of the body in Content-Length.",
+        "detail": "State the length of the body with Content-Length.",
     });
     assert_eq!(problem, expected);
 }

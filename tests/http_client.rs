@@ -556,7 +556,7 @@ fn errors_are_clauses_about_a_media_server() {
     assert_eq!(ExchangeError::HeadLate.to_string(), "does not answer within 10 s");
     assert_eq!(
         ExchangeError::Closed.to_string(),
-        "closes the connection before its answer is complete"
+        "closes the connection before its response is complete"
     );
     assert_eq!(
         ExchangeError::NotHttp.to_string(),

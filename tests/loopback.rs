@@ -241,7 +241,7 @@ fn a_signal_sends_close_notify_to_the_viewers_and_ends_the_process_at_once() {
         assert!(sent.elapsed() < Duration::from_millis(1_500), "{:?}", sent.elapsed());
         run_until(&mut viewers, |w| w[0].client.closed);
         let log = server.log().join("\n");
-        assert!(log.contains("the server ended"), "{log}");
+        assert!(log.contains("the server shut down"), "{log}");
     }
 }
 

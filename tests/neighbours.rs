@@ -11,7 +11,7 @@ use std::time::Duration;
 use ballcast::server::Input;
 use ballcast::source::{SourceConfig, SourceKind};
 use ballcast::web::auth::Token;
-use ballcast::web::proxies::{Network, TrustedProxies};
+use ballcast::web::proxies::TrustedProxies;
 use serde_json::{Value, json};
 use support::world::{ALLOWED_ORIGIN, World};
 
@@ -55,7 +55,7 @@ fn offer() -> String {
 
 /// A world behind proxies at these addresses.
 fn behind(proxies: &[&str]) -> World {
-    let networks = proxies.iter().map(|proxy| Network::parse(proxy).unwrap()).collect();
+    let networks = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
     World::configured(|config| {
         config.access.proxies = TrustedProxies(networks);
         config.token = Token::parse("open-sesame");
@@ -184,7 +184,7 @@ fn limits_hold_for_each_client_of_a_trusted_proxy() {
 #[test]
 fn a_proxy_that_tells_nobody_apart_has_the_limits_of_the_server_and_of_guesses() {
     for forwarded in ["", "X-Forwarded-For: unknown\r\n", "Forwarded: for=_hidden\r\n"] {
-        let mut world = behind(&["10.0.7.1"]);
+        let mut world = behind(&["10.0.7.1/32"]);
         let right = format!("Host: camera\r\nAuthorization: Bearer open-sesame\r\n{forwarded}");
         for _ in 0..5 {
             let answer = ask(&mut world, PROXY, "POST /whep", &format!("{right}{SDP}"), CHROMIUM);
@@ -201,7 +201,7 @@ fn a_proxy_that_tells_nobody_apart_has_the_limits_of_the_server_and_of_guesses()
 
 #[test]
 fn guesses_of_one_client_lock_out_nobody_else_behind_the_proxy() {
-    let mut world = behind(&["10.0.7.1"]);
+    let mut world = behind(&["10.0.7.1/32"]);
     let guess = |world: &mut World, token: &str, client: &str| {
         let headers = format!(
             "Host: camera\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {client}\r\n"
@@ -218,7 +218,7 @@ fn guesses_of_one_client_lock_out_nobody_else_behind_the_proxy() {
 
 #[test]
 fn half_requests_through_a_proxy_end_no_stream_of_another_visitor() {
-    let mut world = behind(&["10.0.7.1"]);
+    let mut world = behind(&["10.0.7.1/32"]);
     let stream = |client: u8| {
         format!(
             "GET /stream.mjpg HTTP/1.1\r\nHost: camera\r\nAuthorization: Bearer open-sesame\r\n\
@@ -250,7 +250,7 @@ fn half_requests_through_a_proxy_end_no_stream_of_another_visitor() {
 /// A proxy writes one of the two headers, and passes on the other as its client has forged it.
 #[test]
 fn clients_with_contradicting_headers_are_one_client() {
-    let mut world = behind(&["10.0.7.1"]);
+    let mut world = behind(&["10.0.7.1/32"]);
     let mut post = |client: u8| {
         let one = format!("X-Forwarded-For: 192.0.2.{client}\r\nForwarded: for=198.51.100.1\r\n");
         let other = format!("Forwarded: for=192.0.2.{client}\r\nX-Forwarded-For: unknown\r\n");
@@ -269,7 +269,7 @@ fn clients_with_contradicting_headers_are_one_client() {
 
 #[test]
 fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
-    let mut world = behind(&["10.0.7.1"]);
+    let mut world = behind(&["10.0.7.1/32"]);
     let spoofed = |client: u8| {
         format!(
             "Host: camera\r\nAuthorization: Bearer open-sesame\r\nX-Forwarded-For: 192.0.2.{client}\r\n\
@@ -295,7 +295,7 @@ fn what_somebody_says_who_is_no_trusted_proxy_changes_nothing() {
 
 #[test]
 fn every_host_in_a_request_of_a_trusted_proxy_is_ours() {
-    let world = || behind(&["10.0.7.1"]);
+    let world = || behind(&["10.0.7.1/32"]);
     for (headers, status) in [
         ("Host: upstream\r\n", 421),
         ("Host: upstream\r\nX-Forwarded-Host: camera\r\n", 421),

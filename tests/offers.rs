@@ -384,7 +384,7 @@ fn an_offer_that_no_check_or_handshake_can_follow_is_refused_with_a_sentence() {
     let mut world = World::new();
     for (sdp, status, reason, part) in [
         (ice_lite, 422, "ice-lite", "(a=ice-lite), which waits for connectivity checks"),
-        (holdconn, 400, "offer-malformed", "no a=setup that can be read"),
+        (holdconn, 400, "offer-malformed", "no valid a=setup"),
     ] {
         let body = json!({"type": "offer", "sdp": sdp}).to_string();
         let (seen, problem) = world.post_offer("10.0.0.1:1".parse().unwrap(), &body);

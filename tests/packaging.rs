@@ -1,68 +1,71 @@
-//! What the package says about the program agrees with the program.
+//! What the package and the pages for readers say agrees with the program.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ballcast::cli::{Flags, HELP};
+use ballcast::cli::Flags;
+use ballcast::cli::texts::CliText;
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{}/packaging/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The lines of the help that begin with a flag.
-fn lines_of_the_help() -> impl Iterator<Item = &'static str> {
-    HELP.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| line.starts_with("--"))
+/// Options of other programs that the READMEs name by themselves.
+const OF_OTHERS: [&str; 3] = ["--flush", "--intra", "--network"];
+
+/// The option at the start of a text, without its value.
+fn option(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(text.len());
+    text.starts_with("--").then_some(&text[..end])
 }
 
-/// `--port N`, `--help, -h` and so on: what the manual page has as `.It Fl -port Ar N`.
-fn flags_of_the_manual() -> Vec<String> {
-    file("ballcast.1")
-        .lines()
-        .filter_map(|line| line.strip_prefix(".It Fl -"))
-        .map(|line| format!("--{}", line.replace(" Ar ", " ").replace(" , Fl ", ", -")))
-        .collect()
-}
-
-fn name(line: &str) -> &str {
-    line.split([' ', ',']).next().unwrap()
-}
-
-#[test]
-fn the_manual_page_has_the_flags_of_the_help_and_no_others() {
-    let manual = flags_of_the_manual();
-    let names: BTreeSet<&str> = manual.iter().map(|usage| name(usage)).collect();
-    assert!(names.contains("--port") && names.contains("--help"), "{names:?}");
-    assert_eq!(names, lines_of_the_help().map(name).collect());
+/// The options of Ballcast in a text in Markdown: those that stand alone, and those of its command lines.
+fn options(markdown: &str) -> BTreeSet<&str> {
+    let alone = markdown.split('`').filter_map(option).filter(|name| !OF_OTHERS.contains(name));
+    let commands = markdown.split("ballcast ").skip(1).flat_map(|rest| {
+        let line = rest.split(['`', '\n', '|', '"']).next().unwrap_or_default();
+        // Outside of quotes, where options of other commands are.
+        line.split('\'').step_by(2).flat_map(|part| part.split(' ').filter_map(option))
+    });
+    alone.chain(commands).filter(|name| name.len() > 2).collect()
 }
 
 #[test]
-fn the_flags_of_the_manual_page_take_what_the_help_says() {
-    for usage in flags_of_the_manual() {
-        let is_this = |line: &str| {
-            line.strip_prefix(&*usage).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        };
-        assert!(lines_of_the_help().any(is_this), "{usage}");
+fn every_option_that_a_readme_names_exists() {
+    let summary = CliText::Summary.render();
+    let exist: BTreeSet<&str> = summary.split([' ', '\n']).filter_map(option).collect();
+    assert!(exist.contains("--port") && OF_OTHERS.iter().all(|name| !exist.contains(name)));
+    let root = env!("CARGO_MANIFEST_DIR");
+    for readme in ["README.md", "packaging/README.md"] {
+        let text = std::fs::read_to_string(format!("{root}/{readme}")).unwrap();
+        let named = options(&text);
+        assert!(named.contains("--publish"), "{named:?}");
+        let unknown: Vec<_> = named.difference(&exist).collect();
+        assert!(unknown.is_empty(), "{readme}: {unknown:?}");
     }
+    let text = "`--nonsense X`, or `ballcast --exec 'camera --flush' --wrong | cat --not`\n";
+    assert_eq!(options(text), BTreeSet::from(["--nonsense", "--exec", "--wrong"]));
 }
 
 #[test]
-fn the_manual_page_has_the_variables_of_the_help() {
-    let manual = file("ballcast.1");
-    for variable in ["BALLCAST_TOKEN", "BALLCAST_PUBLISH_TOKEN", "RUST_LOG"] {
-        assert!(HELP.contains(variable));
-        assert!(manual.contains(&format!(".It Ev {variable}\n")), "{variable}");
-    }
+fn the_program_prints_its_manual_page() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ballcast")).arg("--man").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), CliText::Manual.render());
 }
 
 #[test]
 fn the_service_takes_the_secrets_that_the_manual_page_names() {
-    let (manual, service) = (file("ballcast.1"), file("ballcast.service"));
+    let (manual, service) = (CliText::Manual.render(), file("ballcast.service"));
     let credentials: Vec<&str> =
         service.lines().filter_map(|line| line.strip_prefix("LoadCredential=")).collect();
     assert_eq!(credentials, ["ballcast.token", "ballcast.publish-token"]);
     for name in credentials {
-        assert!(manual.contains(&format!(".It Pa /etc/credstore/{name}\n")), "{name}");
-        assert!(manual.contains(&format!(".Pa {name}\n")), "{name}");
+        let name = name.replace('-', "\\-");
+        assert!(manual.contains(&format!("\n.B /etc/credstore/{name}\n")), "{name}");
+        let variable = manual.split("\n.B CREDENTIALS_DIRECTORY\n").nth(1).unwrap();
+        assert!(variable.split("\n.TP").next().unwrap().contains(&name), "{name}");
     }
 }
 
@@ -87,9 +90,9 @@ fn the_service_of_a_further_camera_is_the_same_under_its_name() {
         "StateDirectory=ballcast@%i",
     ];
     assert_eq!(other, expected);
-    let manual = file("ballcast.1");
-    for name in ["default/ballcast@", "credstore/ballcast@"] {
-        assert!(manual.contains(&format!(".It Pa /etc/{name} Ns Ar NAME")), "{name}");
+    let manual = CliText::Manual.render();
+    for name in ["default/ballcast@NAME\n", "credstore/ballcast@NAME."] {
+        assert!(manual.contains(&format!("\n.B /etc/{name}")), "{name}");
     }
 }
 
@@ -127,5 +130,82 @@ fn avahi_announces_the_port_that_the_service_takes() {
 #[test]
 fn the_newest_entry_of_the_changelog_is_this_version() {
     let first = format!("ballcast ({}-1) ", env!("CARGO_PKG_VERSION"));
-    assert!(file("debian/changelog").starts_with(&first));
+    let changelog = file("debian/changelog");
+    assert!(changelog.starts_with(&first));
+    let manual = CliText::Manual.render();
+    let date = manual.split(' ').nth(3).unwrap();
+    let mut parsed = Command::new("date");
+    let entry = changelog.lines().find_map(|line| line.strip_prefix(" -- ")).unwrap();
+    parsed.args(["--utc", "+%F", "--date", entry.split("  ").nth(1).unwrap()]);
+    let expected = String::from_utf8(parsed.output().unwrap().stdout).unwrap();
+    assert_eq!(date, expected.trim_end(), "the date of the manual page");
+}
+
+/// Every page for readers, with its path.
+fn pages() -> Vec<(PathBuf, String)> {
+    let folders = ["", "packaging", "tests", "fuzz", "benches"];
+    let nested = ["tests/media_servers", "tests/offers", "tests/players"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    for folder in folders.into_iter().chain(nested) {
+        for entry in root.join(folder).read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                pages.push((path, text));
+            }
+        }
+    }
+    pages
+}
+
+/// The headings of a page, in the form in which a link names them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.replace(' ', "-"))
+        .map(|heading| heading.replace(|c: char| !c.is_alphanumeric() && c != '-', ""))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
+    let pages = pages();
+    let mut links = 0;
+    for (path, page) in &pages {
+        let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            assert!(linked.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let linked = if linked.is_dir() { linked.join("README.md") } else { linked };
+                let text = std::fs::read_to_string(&linked).unwrap();
+                assert!(anchors(&text).contains(heading), "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(pages.len() > 10 && links > 40, "{} pages, {links} links", pages.len());
+}
+
+#[test]
+fn the_options_in_the_readme_take_what_the_help_says() {
+    let readme = include_str!("../README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let options: Vec<String> =
+        rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();
+    assert_eq!(options.len(), 6, "{options:?}");
+    let summary = CliText::Summary.render();
+    for usage in &options {
+        let is_this = |line: &str| {
+            line.strip_prefix(&**usage).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        let mut lines = summary.lines().map(str::trim_start);
+        assert!(lines.any(is_this), "{usage}");
+    }
 }

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use ballcast::media::h264::nal_units;
-use ballcast::media::{Frame, PixelFormat, Size};
+use ballcast::media::{AccessUnit, PixelFormat, Size};
 use ballcast::source::parse::{
-    AccessUnit, BUFFERED_MAX_BYTES, FrameRate, Info, ParsedItem, Parser, ParserCounters,
-    StreamError, StreamFormat,
+    BUFFERED_MAX_BYTES, FrameRate, Info, ParsedItem, Parser, ParserCounters, StreamError,
+    StreamFormat,
 };
 use ballcast::work::steps_of;
 
@@ -112,7 +112,7 @@ impl Reading {
 
     fn data(&self) -> Vec<u8> {
         let bytes = |item: &ParsedItem| match item {
-            ParsedItem::AccessUnit(unit) => unit.data.clone(),
+            ParsedItem::AccessUnit(unit) => unit.data().to_vec(),
             ParsedItem::Jpeg(jpeg) => jpeg.data.clone(),
             ParsedItem::Picture(picture) => {
                 [&picture.y, &picture.u, &picture.v].map(|plane| &plane.samples[..]).concat()
@@ -133,7 +133,7 @@ fn decoded(format: &str, stream: &[u8]) -> Vec<String> {
 }
 
 fn kinds(unit: &AccessUnit) -> Vec<u8> {
-    nal_units(&unit.data).map(|unit| unit[0] & 0x1f).collect()
+    unit.nal_units().map(|unit| unit[0] & 0x1f).collect()
 }
 
 #[test]
@@ -158,10 +158,9 @@ fn each_picture_of_x264_is_one_access_unit() {
         for (number, unit) in units.iter().enumerate() {
             let sets: &[u8] = if number % 5 == 0 { &[7, 8] } else { &[] };
             let slice = if number % 5 == 0 { 5 } else { 1 };
-            assert_eq!(unit.keyframe, number % 5 == 0);
+            assert_eq!(unit.is_keyframe(), number % 5 == 0);
+            assert!(unit.nal_units().eq(nal_units(unit.data())), "as start codes delimit them");
             assert_eq!(kinds(unit), [sets, &vec![slice; slices]].concat(), "{arguments} {number}");
-            let frame = Frame::h264(unit.data.clone(), std::time::Instant::now());
-            assert_eq!(frame.is_keyframe(), unit.keyframe);
         }
         assert_eq!(reading.info.size, Some(Size { width: 64, height: 48 }));
         assert_eq!(reading.info.frame_rate, FrameRate::new(25, 1));
@@ -209,7 +208,7 @@ fn a_stream_that_is_joined_late_begins_with_its_next_key_frame() {
     let stream = x264("64x48", "-profile:v baseline -x264-params repeat-headers=1");
     let whole = read(&stream);
     // Into the first picture after the first key frame.
-    let second = &whole.units()[1].data;
+    let second = whole.units()[1].data();
     let at = stream.windows(second.len()).position(|window| window == second).unwrap();
     let late = read(&stream[at..]);
     assert_eq!(late.units(), whole.units()[5..]);
@@ -218,9 +217,9 @@ fn a_stream_that_is_joined_late_begins_with_its_next_key_frame() {
     let stream = x264("64x48", "-profile:v baseline -x264-params intra-refresh=1:keyint=4");
     let whole = read(&stream);
     whole.assert_flawless(StreamFormat::H264);
-    let keyframes = whole.units().iter().filter(|unit| unit.keyframe).count();
+    let keyframes = whole.units().iter().filter(|unit| unit.is_keyframe()).count();
     assert_eq!((whole.units().len(), keyframes), (FRAMES, 1));
-    let second = &whole.units()[1].data;
+    let second = whole.units()[1].data();
     let at = stream.windows(second.len()).position(|window| window == second).unwrap();
     let late = read(&stream[at..]);
     assert_eq!((late.items.len(), late.counters.skipped), (0, FRAMES as u64 - 1));
@@ -249,7 +248,7 @@ fn the_size_may_change_at_a_key_frame() {
     let parts = [decoded("h264", &small), decoded("h264", &large)].concat();
     // ffmpeg scales what follows to the first size, so each part is decoded alone.
     let data = reading.data();
-    let start = reading.units()[..FRAMES].iter().map(|unit| unit.data.len()).sum();
+    let start = reading.units()[..FRAMES].iter().map(|unit| unit.data().len()).sum();
     let (first, second) = data.split_at(start);
     assert_eq!([decoded("h264", first), decoded("h264", second)].concat(), parts);
 }
@@ -262,7 +261,7 @@ fn a_source_that_writes_each_picture_at_once_is_not_waited_for_in_the_end() {
     let mut rest = &stream[..];
     for unit in whole.units() {
         // The picture ends with the last slice.
-        let slice = nal_units(&unit.data).last().unwrap();
+        let slice = unit.nal_units().last().unwrap();
         let (picture, next) =
             rest.split_at(memchr::memmem::find(rest, slice).unwrap() + slice.len());
         writes.push(picture);
@@ -272,7 +271,7 @@ fn a_source_that_writes_each_picture_at_once_is_not_waited_for_in_the_end() {
     let mut late = 0;
     for (number, write) in writes.iter().cycle().take(100 * FRAMES).enumerate() {
         parser.push(write).unwrap();
-        parser.run_dry().unwrap();
+        parser.handle_pause().unwrap();
         let items = parser.counters().items;
         assert!(items >= number as u64);
         late = if items == number as u64 { number } else { late };
@@ -291,7 +290,7 @@ fn a_stream_that_comes_in_pieces_of_any_size_loses_no_picture() {
             let mut parser = Parser::new();
             for segment in stream.chunks(segments) {
                 parser.push(segment).unwrap();
-                parser.run_dry().unwrap();
+                parser.handle_pause().unwrap();
             }
             parser.finish().unwrap();
             let counters = parser.counters();
@@ -307,7 +306,7 @@ fn sets_sei_and_delimiters_between_the_slices_of_a_picture_make_no_difference() 
     let stream = x264("64x48", "-bf 0 -x264-params slices=3:sliced-threads=0");
     let whole = read(&stream);
     let key = whole.units()[0];
-    let sets: Vec<&[u8]> = nal_units(&key.data).take(2).collect();
+    let sets: Vec<&[u8]> = key.nal_units().take(2).collect();
     let sei: &[u8] = &[6, 5, 1, 2, 0x80];
     for between in [&sets[..], &[sei], &[&[9, 0xf0]], &[sets[0], sets[1], sei]] {
         let mut stuffed = Vec::new();

@@ -312,7 +312,7 @@ fn what_is_not_decoded_or_encoded_is_named() {
         ("lossless.mjpeg", changed(1, 0xc3), "lossless coding"),
         ("12-bit.mjpeg", changed(4, 12), "12 bits a sample"),
         ("sampling.mjpeg", changed(11, 0x31), "a third of the width"),
-        ("small.y4m", small, "8x8, and the smallest that is encoded is 16x16"),
+        ("small.y4m", small, "8x8, but the smallest supported size is 16x16"),
     ] {
         let server = playing(&stream, name);
         server.wait_for("it is refused", |stats| stats["source"]["state"] == "failed");

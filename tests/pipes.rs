@@ -435,7 +435,10 @@ fn a_picture_that_breaks_the_decoder_is_damaged_and_the_viewer_sees_the_next_one
         (&"running".into(), &1.into())
     );
     let log = server.log();
-    assert!(log.iter().filter(|line| line.contains("left out:")).count() == 1, "{log:#?}");
+    assert!(
+        log.iter().filter(|line| line.contains("skipping a picture:")).count() == 1,
+        "{log:#?}"
+    );
     assert!(log.iter().filter(|line| line.contains("panicked")).count() <= 1, "{log:#?}");
 }
 
@@ -447,7 +450,7 @@ fn a_command_that_fails_is_a_picture_with_words_and_a_sentence() {
     let stats = server.wait_for("it has failed", failed);
     let sentence = stats["source"]["sentence"].as_str().unwrap().to_owned();
     println!("{sentence}");
-    assert_eq!(sentence, "The command is gone: it ended with status 3.");
+    assert_eq!(sentence, "The command exited with status 3.");
     watch_frames(&server, 2);
     let mut chromium = Chromium::start();
     let tab = chromium.open(&server.url());

@@ -345,15 +345,16 @@ fn start_for_aiortc(flags: &[&str]) -> Server {
     Server::start_on(&own_address(), 0, flags)
 }
 
-/// The part of the README about a program of one's own.
-fn of_ones_own() -> &'static str {
-    let (_, section) = include_str!("../README.md").split_once("\n### Your own program\n").unwrap();
+/// The part of the README about your own program.
+fn section_of_the_readme() -> &'static str {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme.split_once("\n## Your own program as the source\n").unwrap();
     section.split_once("\n## ").unwrap().0
 }
 
 #[test]
 fn the_program_in_the_readme_is_shown_as_it_draws() {
-    let section = of_ones_own();
+    let section = section_of_the_readme();
     let program = section.split("```python\n").nth(1).unwrap().split_once("```").unwrap().0;
     let (_, line) = section.split_once("`ballcast --exec 'python3 square.py' ").unwrap();
     let flags: Vec<&str> = line.split_once('`').unwrap().0.split_whitespace().collect();

@@ -12,6 +12,7 @@ use ballcast::media::Codec;
 use rustix::process::Signal;
 use serde_json::json;
 use support::process::{Server, binary, raw, request, wait_until};
+use support::processes::threads;
 use support::socket_viewer::SocketViewer;
 
 fn run(arguments: &[&str]) -> Output {
@@ -34,7 +35,10 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (vec!["--size", "641x480"], ["--size", "641x480", "even"]),
         (vec!["--fps", "0"], ["--fps", "'0'", "1 to 120"]),
         (vec!["--nonsense"], ["--nonsense", "ballcast", "--help"]),
-        (vec!["--max-viewer", "3"], ["no option --max-viewer.", "Is it --max-viewers?", "--help"]),
+        (
+            vec!["--max-viewer", "3"],
+            ["unknown option --max-viewer.", "mean --max-viewers?", "--help"],
+        ),
     ] {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(2));
@@ -139,7 +143,10 @@ fn an_address_of_another_host_is_left_out_and_no_address_is_an_error() {
     let output = run(&["--bind", "192.0.2.77", "--port", "0"]);
     assert_eq!(output.status.code(), Some(1));
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(log.contains("192.0.2.77 is left out") && log.contains("no address"), "{log}");
+    assert!(
+        log.contains("skipping 192.0.2.77: bind failed") && log.contains("no address"),
+        "{log}"
+    );
 
     let server = Server::start_on("127.0.0.1", 0, &["--bind", "192.0.2.77"]);
     assert_eq!(request(server.address, "GET", "/", &[], b"").status, 200);
@@ -336,8 +343,8 @@ fn a_token_that_cannot_be_used_is_one_sentence_and_exit_code_2() {
     let missing = format!("{}/no-such-token", env!("CARGO_TARGET_TMPDIR"));
     for (arguments, variable, words) in [
         (vec!["--token", "hunter2"], None, ["--token", "8 to 256"]),
-        (vec!["--token-file", &missing], None, ["no-such-token", "cannot be read"]),
-        (vec![], Some(""), ["BALLCAST_TOKEN", "nothing"]),
+        (vec!["--token-file", &missing], None, ["no-such-token", "cannot read"]),
+        (vec![], Some(""), ["BALLCAST_TOKEN", "no token"]),
         (vec!["--token", "hunter222"], Some("hunter222"), ["once", "BALLCAST_TOKEN"]),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ballcast"));
@@ -364,7 +371,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let answer = response.json()["sdp"].as_str().unwrap().to_owned();
     server.stats();
     let log = server.log().join("\n");
-    assert!(log.contains("asks from"), "{log}");
+    assert!(log.contains("offer from"), "{log}");
     for secret in ["a=ice-pwd:", "a=ice-ufrag:"] {
         for sdp in [&sdp, &answer] {
             let value = sdp.lines().find_map(|line| line.strip_prefix(secret)).unwrap().trim();
@@ -387,7 +394,7 @@ fn health_is_asked_for_with_an_exit_code() {
     assert_eq!(check(&healthy.url()), (Some(0), String::new()));
     let (code, sentence) = check(&failing.url());
     assert_eq!(code, Some(1));
-    assert!(sentence.starts_with("ballcast: The command is gone"), "{sentence}");
+    assert!(sentence.starts_with("ballcast: The command exited"), "{sentence}");
     drop(healthy);
     let (code, sentence) = check("http://127.0.0.1:1/");
     assert_eq!(code, Some(1));
@@ -465,14 +472,14 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     for flag in ["--max-viewers", "--max-viewers-per-address", "--max-offers-per-second"] {
         let (server, sentence) = limits(flag);
         assert!(!sentence.contains("--"), "{sentence}");
-        server.wait_for_log(&format!("({flag} sets the limit)"));
+        server.wait_for_log(&format!("({flag} is the limit)"));
     }
     let server = Server::start(&["--token", "open-sesame"]);
     for (headers, status, words) in [
         (
             &[][..],
             401,
-            "token-missing (a browser opens the URL with #token=TOKEN, a program sends Authorization",
+            "token-missing (open the URL with #token=TOKEN in a browser; send Authorization",
         ),
         (&[("Origin", "http://elsewhere")], 403, "--allow-origin ORIGIN"),
     ] {
@@ -485,7 +492,7 @@ fn options_are_in_the_log_for_the_operator_and_in_no_sentence_for_guests() {
     }
     let unknown = b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n";
     assert_eq!(raw(server.address, unknown).status, 421);
-    server.wait_for_log("host-unknown (--allow-host NAME adds a name of this server)");
+    server.wait_for_log("host-unknown (--allow-host NAME adds a name for this server)");
 }
 
 /// In namespaces of its own, whose host name and resolver change while it runs.
@@ -518,4 +525,31 @@ fn a_host_that_is_renamed_or_gets_a_domain_is_reached_under_its_new_names() {
     wait_until("the new name is known", || status("shed.lan") == 200);
     assert_eq!(status("porch"), 421);
     std::fs::remove_file(&resolver).unwrap();
+}
+
+/// In a mount namespace of its own, where opening `/etc/hosts` blocks: it is a named pipe that nobody writes.
+#[test]
+fn a_lookup_that_hangs_takes_one_thread_and_holds_up_nothing() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let hosts = folder.join(format!("hosts-{}", std::process::id()));
+    let _ = std::fs::remove_file(&hosts);
+    assert!(Command::new("mkfifo").arg(&hosts).status().unwrap().success());
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&hosts).arg(binary());
+    // The second time that a target fails for the same reason is logged at this level.
+    command.env("RUST_LOG", "ballcast=debug");
+    let publish = ["--publish", "http://media.example/whip"];
+    let mut server = Server::start_command(command, "127.0.0.1", 0, &publish);
+    let lookups = || threads(server.pid(), "lookup");
+    wait_until("the name is looked up", || lookups() == 1);
+    let given_up = "not resolved within 6 s; tried again";
+    server.wait_for_log(given_up);
+    let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(server.address, health).status, 200);
+    server.wait_for_log(given_up);
+    assert_eq!(lookups(), 1, "a thread that hangs is the only one");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    std::fs::remove_file(&hosts).unwrap();
 }

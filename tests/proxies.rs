@@ -1,7 +1,7 @@
 //! Real proxies in front of the real server: nginx, Caddy and HAProxy, with TLS and without, at the root
 //! and below a path. Chromium plays through each, and limits hold for each client.
 //!
-//! Their configurations have the blocks of `packaging/README.md`.
+//! Their configurations have the blocks of `packaging/proxies.md`.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::process::{Server, WAIT_LIMIT, connect_from, raw};
 use support::scripts::LIVE;
 
 /// The blocks that operators copy.
-const README: &str = include_str!("../packaging/README.md");
+const PAGE: &str = include_str!("../packaging/proxies.md");
 /// The address of Ballcast in those blocks.
 const UPSTREAM: &str = "127.0.0.1:8080";
 
@@ -95,7 +95,7 @@ BLOCKS
 
 /// The documented block for a proxy.
 fn block(language: &str) -> &'static str {
-    let (_, rest) = README.split_once(&format!("```{language}\n")).unwrap();
+    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }
 

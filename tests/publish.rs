@@ -278,14 +278,17 @@ fn a_refusal_becomes_a_sentence_and_is_tried_again() {
     let cases = [
         (
             "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
-            "status 401: it needs another token",
+            "status 401: the token is wrong",
         ),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nIn use", "says \"In use\"."),
-        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "nothing at the path"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "nothing at this URL"),
         ("HTTP/1.1 406 X\r\nContent-Length: 0\r\n\r\n", "does not accept WHIP"),
         ("HTTP/1.1 418 X\r\nContent-Length: 0\r\n\r\n", "refuses the offer"),
-        ("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", "not able to"),
-        ("HTTP/1.1 301 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "does not answer an offer"),
+        ("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", "cannot serve this now"),
+        (
+            "HTTP/1.1 301 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+            "not a valid answer to an offer",
+        ),
         ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=0\n", "its answer"),
         ("HTTP/1.1 201 Created\r\nLocation: /s\r\nContent-Length: 4\r\n\r\nv=", "10.9.9.9:8889"),
         ("SSH-2.0-OpenSSH_9.2\r\n", "10.9.9.9:8889"),
@@ -367,7 +370,7 @@ fn redirects_are_followed_and_not_in_a_circle() {
     }
     let sentence = stats(&mut world)["sentence"].to_string();
     assert!(sentence.contains("redirects more than 5 times"), "{sentence}");
-    for (to, expected) in [("https://media.example/", "https"), ("mailto:x", "not to a URL")] {
+    for (to, expected) in [("https://media.example/", "https"), ("mailto:x", "not a URL")] {
         let mut world = publishing(URL);
         redirect(&mut world, "308", to);
         let sentence = stats(&mut world)["sentence"].to_string();
@@ -541,7 +544,7 @@ fn every_step_has_its_time() {
     // Nothing is resolved.
     let mut world = publishing(URL);
     world.run(seconds(6));
-    assert!(stats(&mut world)["sentence"].to_string().contains("is not resolved within 6 s"));
+    assert!(stats(&mut world)["sentence"].to_string().contains("was not resolved within 6 s"));
     assert_eq!(commands(&mut world).last(), Some(&PublishCommand::Close));
     // Nothing is answered.
     let mut world = publishing(URL);
@@ -629,7 +632,7 @@ fn a_server_that_falls_silent_is_asked_anew_and_viewers_see_nothing_of_it() {
     world.clients[server].powered_off = true;
     let shown = world.clients[viewer].client.frames.len();
     world.run(seconds(5));
-    assert!(stats(&mut world)["sentence"].to_string().contains("nothing authentic"));
+    assert!(stats(&mut world)["sentence"].to_string().contains("stopped sending authenticated"));
     assert!(connect(&mut world).starts_with("DELETE "));
     let more = world.clients[viewer].client.frames.len() - shown;
     assert!((149..=151).contains(&more), "{more}");
@@ -749,7 +752,10 @@ fn what_a_server_repeats_of_token_and_path_is_not_shown() {
         connect(&mut world);
         respond(&mut world, "403 Forbidden", words);
         let detail = stats_with_token(&mut world)["detail"].to_string();
-        assert!(detail.ends_with("or is in use (10.9.9.9:8889).\""), "{words}: {detail}");
+        assert!(
+            detail.ends_with("or the stream is in use (10.9.9.9:8889).\""),
+            "{words}: {detail}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Every reason for a refusal is known where people and programs meet it: in the README, in the
-//! answer that the page shows, and in `/stats`.
+//! Every reason for a refusal is known where people and programs meet it: in `packaging/refusals.md`,
+//! in the answer that the page shows, and in `/stats`.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ballcast::media::SnapshotError;
-use ballcast::server::stats::{Counters, Statistics};
+use ballcast::server::stats::Statistics;
 use ballcast::web::auth::Token;
 use ballcast::web::reason::Reason;
 use ballcast::web::refusal::Refusal;
@@ -19,11 +19,16 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn the_readme_names_each_reason() {
-    let readme = read("README.md");
-    let is_missing = |reason: &Reason| !readme.contains(&format!("`{}`", reason.name()));
-    let missing: Vec<Reason> = Reason::all().filter(is_missing).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+fn the_page_of_refusals_has_each_reason_and_no_others() {
+    let page = read("packaging/refusals.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let mut explained: Vec<&str> =
+        cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim().trim_matches('`')).collect();
+    let mut names: Vec<&str> = Reason::all().map(Reason::name).collect();
+    explained.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(explained, names);
 }
 
 #[test]
@@ -45,24 +50,8 @@ fn the_page_shows_the_sentence_of_each_reason_and_knows_no_others() {
 
 #[test]
 fn the_statistics_count_each_reason_by_its_name() {
-    let mut counters = Counters::default();
-    for (index, reason) in Reason::all().enumerate() {
-        (0..=index).for_each(|_| counters.count_refusal(reason));
-    }
-    let json = Statistics {
-        uptime: Default::default(),
-        stamped: false,
-        frames_per_second: Some(30),
-        counters,
-        sent: Default::default(),
-        problem: None,
-        viewers: Vec::new(),
-        connections: 0,
-        mjpeg_clients: 0,
-        source: None,
-        targets: Vec::new(),
-    }
-    .to_json();
+    let refusals = Reason::all().zip(1..).collect();
+    let json = Statistics { refusals, ..Statistics::default() }.to_json();
     let counted = json["refusals"].as_object().unwrap();
     assert_eq!(counted.len(), Reason::all().count(), "names are unique");
     for (index, reason) in Reason::all().enumerate() {
@@ -87,11 +76,11 @@ fn a_person_reads_a_page_with_one_sentence_and_a_program_gets_a_problem_document
     for (what, host, words) in [
         ("GET /", "Host: elsewhere\r\n", "to the name elsewhere."),
         ("GET /nowhere", own, "The picture is at /."),
-        ("GET /offer", own, "This path takes POST"),
-        ("GET /stats", own, "asks for a token"),
+        ("GET /offer", own, "This path accepts only POST"),
+        ("GET /stats", own, "requires a token"),
         ("GET /snapshot.jpg", own, "add ?token="),
-        ("GET /stream.mjpg?token=some-other", own, "The token is not this server's."),
-        ("POST /offer", "Host: camera\r\nOrigin: null\r\n", "Another site's page"),
+        ("GET /stream.mjpg?token=some-other", own, "The token is wrong."),
+        ("POST /offer", "Host: camera\r\nOrigin: null\r\n", "Pages of other sites"),
     ] {
         for accept in ["", "Accept: */*\r\n", "Accept: application/json, text/html;q=0\r\n"] {
             let (head, body) = ask(what, &format!("{host}{accept}"));

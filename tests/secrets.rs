@@ -274,7 +274,7 @@ fn who_has_the_token_reads_why_without_what_is_in_urls() {
     let command = format!("{WORDS} exit 3");
     let planted = start(&["--exec", &command], true, &media_server, "detail");
     let stats = planted.wait_until_failed();
-    assert_eq!(stats["source"]["sentence"], "The command is gone: it ended with status 3.");
+    assert_eq!(stats["source"]["sentence"], "The command exited with status 3.");
     let detail = stats["source"]["detail"].as_str().unwrap();
     println!("{detail}");
     assert!(!detail.contains(MARK), "{detail}");
@@ -315,17 +315,14 @@ fn the_picture_says_why_in_words_of_our_own() {
         source.handle_timeout(now);
         source.handle_event(now, SourceEvent::Opened);
         source.handle_event(now, event);
-        let missing = source.missing(now).unwrap();
+        let missing = source.no_signal(now).unwrap();
         let lines = missing.lines().join(" ");
         assert!(!lines.contains(MARK), "{lines}");
         (missing.sentence, missing.detail)
     };
     let exited = SourceEvent::Exited(Exit::Status(127), words.as_ref());
     let (sentence, detail) = shown(SourceKind::Command, exited);
-    assert_eq!(
-        sentence,
-        "The command is gone: it ended with status 127: a program in it was not found."
-    );
+    assert_eq!(sentence, "The command exited with status 127: a program in it was not found.");
     assert_eq!(detail, Some(format!("{sentence} It wrote: {MARK}.")));
     let missing = SourceFailure::Open(OsError::Number(2));
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Failed(missing));
@@ -334,12 +331,12 @@ fn the_picture_says_why_in_words_of_our_own() {
     assert_eq!(detail, None);
     let text = b"s3cret, no picture at all\n".repeat(200);
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&text));
-    assert!(sentence.contains("begins with text"), "{sentence}");
-    assert!(detail.unwrap().contains("It begins with: s3cret, no picture at all"));
+    assert!(sentence.contains("starts with text"), "{sentence}");
+    assert!(detail.unwrap().contains("It starts with: s3cret, no picture at all"));
     let garbage = [&b"s3cret"[..], &vec![0x90; 1 << 20]].concat();
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&garbage));
     assert!(sentence.contains("Name the format"), "{sentence}");
-    assert!(detail.unwrap().contains("It begins with: 73"));
+    assert!(detail.unwrap().contains("It starts with: 73"));
 }
 
 #[test]

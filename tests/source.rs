@@ -136,7 +136,7 @@ fn a_command_that_does_not_exist_names_itself() {
     command.open();
     assert_eq!(command.next(), SourceReport::Ended);
     let SourceReport::Exited(exit, Some(words)) = command.next() else { panic!() };
-    assert_eq!(exit.to_string(), "it ended with status 127: a program in it was not found");
+    assert_eq!(exit.to_string(), "exited with status 127: a program in it was not found");
     let words = words.to_string();
     assert!(words.contains("no-such-camera") && words.contains("not found"), "{words}");
 }
@@ -377,7 +377,7 @@ fn the_end_of_standard_input_is_one_sentence_and_exit_code_1() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let log = String::from_utf8(output.stderr).unwrap();
-    let sentence = "ballcast: There is nothing to show any more: standard input has ended.";
+    let sentence = "ballcast: There is nothing left to show: standard input has ended.";
     assert_eq!(log.lines().last(), Some(sentence), "{log}");
 }
 

@@ -406,7 +406,7 @@ fn a_command_that_shows_a_picture_while_it_is_ended_is_gone_when_it_is_gone() {
     world.input(Input::Source(KILLED));
     let stats = world.stats();
     assert_eq!(stats["source"]["state"], "failed");
-    assert_eq!(stats["source"]["sentence"], "The command is gone: it was ended by signal SIGKILL.");
+    assert_eq!(stats["source"]["sentence"], "The command was killed by signal SIGKILL.");
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_on
             now,
             SourceEvent::Bytes(&open_unit((number % 30) as u8, number.is_multiple_of(30))),
         );
-        source.handle_event(now, SourceEvent::Dry);
+        source.handle_event(now, SourceEvent::Paused);
         std::iter::from_fn(|| source.poll_item()).count()
     };
     let at_once: Vec<usize> = (0..1_000).map(|number| write(&mut source, number)).collect();
@@ -495,11 +495,11 @@ fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_on
 fn how_a_command_ends_is_what_viewers_are_told() {
     let mut world = world(SourceKind::Command);
     world.input(Input::Source(SourceEvent::Ended));
-    world.input(Input::Source(SourceEvent::Dry));
+    world.input(Input::Source(SourceEvent::Paused));
     world.input(Input::Source(SourceEvent::Exited(Exit::Status(3), None)));
-    world.input(Input::Source(SourceEvent::Dry));
+    world.input(Input::Source(SourceEvent::Paused));
     let source = &world.stats()["source"];
-    assert_eq!(source["sentence"], "The command is gone: it ended with status 3.");
+    assert_eq!(source["sentence"], "The command exited with status 3.");
     assert_eq!((&source["missing_s"], &source["retry_in_s"]), (&0.0.into(), &1.0.into()));
 }
 

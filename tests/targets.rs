@@ -1,27 +1,22 @@
 //! Connections to media servers, and the lookups of their names, as the driver makes and ends them. No
-//! process and no descriptor is left of any of them, and nothing is told of what was given up.
+//! thread and no descriptor is left of any of them, and nothing is told of what was given up.
 
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ballcast::driver::children::reap;
 use ballcast::driver::publish::{PublishReport, TargetIo};
 use ballcast::os_error::OsError;
 use ballcast::publish::{PublishCause, PublishCommand, PublishFailure};
 use bytes::Bytes;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Token, Waker};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
-use rustix::process::{Pid, Signal, kill_process};
-use support::process::binary;
-use support::processes::{Process, alone, children, descriptors};
+use support::processes::{alone, descriptors, threads};
 
 const CONNECTION: Token = Token(4);
 const LOOKUP: Token = Token(5);
@@ -41,14 +36,11 @@ struct Loop {
 
 impl Loop {
     fn new() -> Loop {
-        Loop::with_program(&binary())
-    }
-
-    /// With another program in the place of this one.
-    fn with_program(program: &Path) -> Loop {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), LOOKUP).unwrap());
         Loop {
-            io: TargetIo::new(program, CONNECTION, LOOKUP),
-            poll: Poll::new().unwrap(),
+            io: TargetIo::new(CONNECTION, waker),
+            poll,
             buffer: vec![0; 16 * 1_024],
             writable: false,
             readable: false,
@@ -89,7 +81,6 @@ impl Loop {
                 self.readable |= event.token() == CONNECTION && !event.is_writable();
                 self.readable |= event.is_readable() || event.is_read_closed();
             }
-            reap(|pid, _| self.io.note_reaped(pid));
             if std::mem::take(&mut self.writable)
                 && let Some(report) = self.io.write()
             {
@@ -103,7 +94,7 @@ impl Loop {
                 }
             }
             if std::mem::take(&mut self.lookup)
-                && let Some(report) = self.io.read_lookup()
+                && let Some(report) = self.io.take_lookup()
             {
                 return Some(report);
             }
@@ -122,11 +113,6 @@ impl Loop {
         }
     }
 
-    /// Why a name is not resolved.
-    fn lookup_failure(&mut self) -> String {
-        why_unresolved(&self.failure())
-    }
-
     /// Waits until this holds, while nothing happens but that bytes come.
     fn wait_until(&mut self, what: &str, done: impl Fn(&Loop) -> bool) {
         let end = Instant::now() + WAIT_LIMIT;
@@ -137,9 +123,8 @@ impl Loop {
     }
 }
 
-fn why_unresolved(failure: &PublishFailure) -> String {
-    assert_eq!(failure.cause, PublishCause::NameUnknown);
-    failure.words.as_ref().unwrap().to_string()
+fn lookup_threads() -> usize {
+    threads(std::process::id(), "lookup")
 }
 
 /// A media server that listens, and a connection to it that is made.
@@ -165,15 +150,6 @@ fn silent_server() -> (SocketAddr, OwnedFd, Vec<TcpStream>) {
     (address, listener, filling)
 }
 
-/// A shell script that takes the place of the program.
-fn script(name: &str, text: &str) -> PathBuf {
-    let file = format!("targets-{}-{name}", std::process::id());
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
 #[test]
 fn a_name_that_the_host_knows_is_resolved_to_its_addresses() {
     let _alone = alone();
@@ -182,7 +158,6 @@ fn a_name_that_the_host_knows_is_resolved_to_its_addresses() {
     let PublishReport::Resolved(addresses) = target.next() else { panic!() };
     assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
-    assert_eq!(children(), []);
 }
 
 #[test]
@@ -190,88 +165,28 @@ fn a_name_that_nobody_knows_is_one_clause() {
     let _alone = alone();
     let mut target = Loop::new();
     assert_eq!(target.resolve("name.invalid"), None);
-    let why = target.lookup_failure();
+    let failure = target.failure();
+    assert_eq!(failure.cause, PublishCause::NameUnknown);
+    let why = failure.words.unwrap().to_string();
     assert!(!why.is_empty() && !why.contains(['\n', ':']) && !why.ends_with('.'), "{why}");
     assert_eq!(target.next_within(PAUSE), None, "it is told once");
 }
 
 #[test]
-fn a_lookup_that_is_given_up_is_killed_with_all_its_processes_and_tells_nothing() {
+fn a_lookup_that_is_given_up_tells_nothing() {
     let _alone = alone();
-    let hangs = script("hangs", "echo 192.0.2.1; sleep 1000 & sleep 1000");
-    let mut target = Loop::with_program(&hangs);
-    assert_eq!(target.resolve("camera"), None);
-    assert_eq!(target.next_within(PAUSE), None);
-    let [Process { pid, group, .. }] = children()[..] else { panic!() };
-    assert_eq!(pid, group, "a signal of the terminal does not reach it");
+    let mut target = Loop::new();
+    assert_eq!(target.resolve("name.invalid"), None);
     target.close();
-    target.wait_until("it is reaped", |_| children().is_empty());
-    let of_group = |process: &Process| process.group == group && !process.is_zombie;
-    assert!(!support::processes::processes().any(|process| of_group(&process)));
-    // The next one is not mistaken for it, nor does it wait.
-    assert_eq!(target.resolve("camera"), None);
-    assert_eq!(target.resolve("camera"), None);
-    drop(target);
-    assert_eq!(children(), [], "the end of the program leaves none");
-    std::fs::remove_file(hangs).unwrap();
+    assert_eq!(target.next_within(PAUSE), None);
+    target.wait_until("its thread ends", |_| lookup_threads() == 0);
+    // The next lookup is not mistaken for it.
+    assert_eq!(target.resolve("localhost"), None);
+    assert!(matches!(target.next(), PublishReport::Resolved(_)));
 }
 
 #[test]
-fn a_lookup_that_somebody_kills_or_that_says_nothing_has_failed() {
-    let _alone = alone();
-    let hangs = script("is-killed", "exec sleep 1000");
-    let mut target = Loop::with_program(&hangs);
-    assert_eq!(target.resolve("camera"), None);
-    kill_process(Pid::from_raw(children()[0].pid).unwrap(), Signal::KILL).unwrap();
-    assert_eq!(target.lookup_failure(), "the resolver has ended without an answer");
-    std::fs::remove_file(hangs).unwrap();
-}
-
-#[test]
-fn a_program_that_writes_for_ever_is_ended() {
-    let _alone = alone();
-    let endless = script("endless", "exec yes no");
-    let mut target = Loop::with_program(&endless);
-    assert_eq!(target.resolve("camera"), None);
-    let reason = target.lookup_failure();
-    assert!(reason.starts_with('n'), "{reason}");
-    target.wait_until("it is reaped", |_| children().is_empty());
-    std::fs::remove_file(endless).unwrap();
-}
-
-#[test]
-fn a_lookup_has_no_standard_input_and_none_of_our_descriptors() {
-    let _alone = alone();
-    let lists = script("lists", "echo $(readlink /proc/$$/fd/0) $(ls /proc/$$/fd) $#: $*");
-    let mut target = Loop::with_program(&lists);
-    assert_eq!(target.resolve("camera"), None);
-    let reason = target.lookup_failure();
-    // Those that the test itself was started with are not ours.
-    let mut alike = std::process::Command::new(&lists);
-    let output = alike.args(["--resolve", "camera"]).stdin(Stdio::null()).output().unwrap();
-    let line = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        line.starts_with("/dev/null 0 1 ") && line.ends_with(" 2: --resolve camera\n"),
-        "{line}"
-    );
-    assert_eq!(reason, line.trim_end());
-    std::fs::remove_file(lists).unwrap();
-}
-
-#[test]
-fn a_program_that_cannot_be_started_is_named() {
-    let _alone = alone();
-    let before = descriptors();
-    let mut target = Loop::with_program(Path::new("/nowhere/exe"));
-    let Some(PublishReport::Failed(failure)) = target.resolve("camera") else { panic!() };
-    let reason = why_unresolved(&failure);
-    assert!(reason.starts_with("/nowhere/exe cannot be started: No such"), "{reason}");
-    drop(target);
-    assert_eq!(descriptors(), before);
-}
-
-#[test]
-fn a_hundred_lookups_and_connections_leave_no_zombie_and_no_descriptor() {
+fn a_hundred_lookups_and_connections_leave_no_thread_and_no_descriptor() {
     let _alone = alone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -287,7 +202,7 @@ fn a_hundred_lookups_and_connections_leave_no_zombie_and_no_descriptor() {
         while target.next() != PublishReport::Connected {}
         target.close();
         listener.accept().unwrap();
-        target.wait_until("all is let go of", |_| descriptors() == before && children().is_empty());
+        target.wait_until("all is let go of", |_| descriptors() == before && lookup_threads() == 0);
     }
 }
 
@@ -439,21 +354,4 @@ fn word_of_an_old_connection_does_not_harm_the_next_one() {
     assert_eq!(target.next_within(PAUSE), None);
     peer.write_all(b"new").unwrap();
     target.wait_until("bytes", |target| target.bytes == b"new");
-}
-
-#[test]
-fn the_program_resolves_a_name_for_itself() {
-    let _alone = alone();
-    let resolve = |arguments: &[&str]| {
-        let output = std::process::Command::new(binary()).args(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-    let (code, addresses, log) = resolve(&["--resolve", "localhost"]);
-    assert_eq!((code, log.as_str()), (Some(0), ""));
-    assert!(addresses.lines().all(|line| line.parse::<IpAddr>().unwrap().is_loopback()));
-    let (code, addresses, log) = resolve(&["--resolve", "name.invalid"]);
-    assert_eq!((code, addresses.as_str(), log.lines().count()), (Some(1), "", 1), "{log}");
-    assert_eq!(resolve(&["--resolve"]).0, Some(2));
-    assert!(!ballcast::cli::HELP.contains("--resolve"));
 }

@@ -195,7 +195,7 @@ fn the_page_tells_of_each_media_server() {
     let live = "Published to media server 1";
     chromium.wait_for(&tab, &row(0, &[live, "live for ", " ms · ", " % lost · ", " frames"]));
     let refused = "Published to media server 2";
-    chromium.wait_for(&tab, &row(1, &[refused, "refuses the connection.", "Tried again in "]));
+    chromium.wait_for(&tab, &row(1, &[refused, "refuses the connection.", "Next attempt in "]));
     chromium.screenshot(&tab, "media-servers.png");
 }
 

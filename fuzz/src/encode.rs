@@ -18,9 +18,9 @@ use arbitrary::{Arbitrary, Unstructured};
 use ballcast::driver::encode::codec::{Quality, encoder};
 use ballcast::driver::encode::{ContainedEncoder, PictureEncoder, jpeg};
 use ballcast::media::SourcePicture;
-use ballcast::media::h264::nal_units;
 use ballcast::media::{
-    Codec, Colour, Frame, Jpeg, Layout, Matrix, Picture, PixelFormat, Samples, Size, SnapshotError,
+    AccessUnit, Codec, Colour, Frame, Jpeg, Layout, Matrix, Picture, PixelFormat, Samples, Size,
+    SnapshotError,
 };
 use ballcast::source::parse::{ParsedItem, Parser, Sps};
 
@@ -112,7 +112,7 @@ impl Camera {
                 ParsedItem::Jpeg(jpeg) => self.show_jpeg(jpeg),
                 ParsedItem::Picture(picture) => self.show_picture(picture),
                 ParsedItem::Samples(samples) => self.show_samples(samples),
-                ParsedItem::AccessUnit(unit) if unit.keyframe => self.show_keyframe(unit.data),
+                ParsedItem::AccessUnit(unit) if unit.is_keyframe() => self.show_keyframe(unit),
                 ParsedItem::AccessUnit(_) => continue,
             }
             let width = self.shown.as_ref().map_or(16, |shown| shown.size.width);
@@ -155,9 +155,9 @@ impl Camera {
                 }
                 for item in items(&bytes) {
                     if let ParsedItem::AccessUnit(unit) = item
-                        && unit.keyframe
+                        && unit.is_keyframe()
                     {
-                        self.show_keyframe(unit.data);
+                        self.show_keyframe(unit);
                     }
                 }
             }
@@ -208,11 +208,11 @@ impl Camera {
         self.note("samples");
     }
 
-    fn show_keyframe(&mut self, data: Vec<u8>) {
-        let sps = nal_units(&data).find(|unit| unit[0] & 0x1f == 7).and_then(Sps::parse);
+    fn show_keyframe(&mut self, keyframe: AccessUnit) {
+        let sps = keyframe.nal_units().find(|unit| unit[0] & 0x1f == 7).and_then(Sps::parse);
         let size = sps.expect("parameter sets").check().expect("a size that is shown");
-        self.shown = Some(Shown { size, bytes: data.len(), file: None });
-        let frame = SourcePicture::Keyframe(Frame::h264(data, Instant::now()));
+        self.shown = Some(Shown { size, bytes: keyframe.data().len(), file: None });
+        let frame = SourcePicture::Keyframe(Frame::h264(keyframe, Instant::now()));
         self.source.show(frame, Instant::now()).expect("no panic");
         self.note("key frame to decode");
     }

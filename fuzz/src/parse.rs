@@ -13,13 +13,10 @@
 //! begin again after the last. What comes out of it may be some pictures less, and must have the same
 //! properties.
 
-use std::time::Instant;
-
 use ballcast::media::h264::nal_units;
-use ballcast::media::{Frame, Layout, PixelFormat, Size};
+use ballcast::media::{AccessUnit, Layout, PixelFormat, Size};
 use ballcast::source::parse::{
-    AccessUnit, BUFFERED_MAX_BYTES, Info, Lack, ParsedItem, Parser, ParserCounters, StreamError,
-    StreamFormat,
+    BUFFERED_MAX_BYTES, Info, Lack, ParsedItem, Parser, ParserCounters, StreamError, StreamFormat,
 };
 use ballcast::work::steps_of;
 
@@ -96,7 +93,7 @@ fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading 
         result = pushed;
         if pauses && result.is_ok() {
             let items = parser.counters().items;
-            result = parser.run_dry();
+            result = parser.handle_pause();
             flushed |= parser.counters().items > items;
         }
         let complete = items.len();
@@ -124,7 +121,7 @@ fn read(mut parser: Parser, cuts: &[u8], bytes: &[u8], pauses: bool) -> Reading 
 
 fn item_bytes(item: &ParsedItem) -> usize {
     match item {
-        ParsedItem::AccessUnit(unit) => unit.data.len(),
+        ParsedItem::AccessUnit(unit) => unit.data().len(),
         ParsedItem::Jpeg(jpeg) => jpeg.data.len(),
         ParsedItem::Picture(picture) => picture.y.samples.len() * 3 / 2,
         ParsedItem::Samples(samples) => samples.planes.iter().map(Vec::len).sum(),
@@ -141,9 +138,9 @@ fn check(reading: &Reading, resizes: bool, outcomes: &mut Outcomes) {
     for item in items {
         match item {
             ParsedItem::AccessUnit(unit) => {
-                assert!(unit.keyframe || former.is_some(), "the first one is a key frame");
+                assert!(unit.is_keyframe() || former.is_some(), "the first one is a key frame");
                 check_access_unit(unit);
-                outcomes.insert(if unit.keyframe { "key frame" } else { "frame" }.to_owned());
+                outcomes.insert(if unit.is_keyframe() { "key frame" } else { "frame" }.to_owned());
             }
             ParsedItem::Picture(picture) => {
                 let size = picture.size();
@@ -199,17 +196,16 @@ fn check(reading: &Reading, resizes: bool, outcomes: &mut Outcomes) {
 
 /// Parameter sets, if it is a key frame, and slices of one picture.
 fn check_access_unit(unit: &AccessUnit) {
-    assert!(unit.data.starts_with(&[0, 0, 0, 1]));
-    let frame = Frame::h264(unit.data.clone(), Instant::now());
-    assert_eq!(frame.is_keyframe(), unit.keyframe);
-    let slice_type = if unit.keyframe { 5 } else { 1 };
+    assert!(unit.data().starts_with(&[0, 0, 0, 1]));
+    let slice_type = if unit.is_keyframe() { 5 } else { 1 };
     let is_slice = |nal: &&[u8]| nal[0] & 0x1f == slice_type;
-    let units: Vec<&[u8]> = nal_units(&unit.data).collect();
+    let units: Vec<&[u8]> = unit.nal_units().collect();
+    assert_eq!(units, nal_units(unit.data()).collect::<Vec<_>>(), "as start codes delimit them");
     let sets = units.iter().take_while(|unit| !is_slice(unit)).count();
     let (sets, slices) = units.split_at(sets);
     assert!(sets.iter().all(|set| matches!(set[0] & 0x1f, 7 | 8)));
     let sps = sets.iter().filter(|set| set[0] & 0x1f == 7).count();
-    assert_eq!(sps, usize::from(unit.keyframe), "one SPS in a key frame");
+    assert_eq!(sps, usize::from(unit.is_keyframe()), "one SPS in a key frame");
     assert!(slices.iter().all(is_slice));
     // first_mb_in_slice is ue(v), and the single bit 1 is zero.
     let begins = |slice: &&[u8]| slice[1] & 0x80 != 0;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::media::{Codec, Frame, SnapshotError};
+use ballcast::media::{AccessUnit, Codec, Frame, SnapshotError};
 use ballcast::server::limits::admission::Limits;
 use ballcast::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
@@ -254,7 +254,8 @@ impl Scenario {
                 contents,
             }),
             Step::Frame { bytes, kind } => {
-                let frame = Frame::h264(kind.data((*bytes).into()), self.world.now);
+                let frame =
+                    Frame::h264(AccessUnit::parse(&kind.data((*bytes).into())), self.world.now);
                 self.world.input(Input::Frame(frame));
             }
             Step::SendsFail(fail) => self.world.transmit_fails = *fail,

@@ -1,4 +1,5 @@
-//! A SOURCE that is no stream, and the command line that shows it: of a URL, a camera, or a film in a container.
+//! The command line to use instead of a SOURCE that Ballcast cannot read: a URL, a camera, or a video file in a
+//! container.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, stderr};
@@ -8,26 +9,26 @@ use super::UsageError;
 use super::values::shown;
 use crate::source::parse::{Parser, StreamError};
 
-/// A file has what it is made of in its first bytes.
+/// Enough to detect the format of a file.
 const FIRST_BYTES: u64 = 4_096;
 /// ffmpeg's format for Ballcast to encode; for odd sizes too, as `crop` makes them even.
 const PICTURES: &str = "-vf format=yuv420p,crop -f yuv4mpegpipe -";
-/// At the speed of a film, and again from its start.
+/// In real time, in a loop.
 const OVER_AND_OVER: &str = "-re -stream_loop -1";
-/// At the speed of a film. The command ends with it, and is started again.
+/// In real time. The command exits at the end, and is started again.
 const ONCE: &str = "-re";
-/// What ffmpeg cannot begin again: no pictures come after the first time, or an error.
+/// Formats that ffmpeg cannot loop: after the first round it writes no pictures, or fails.
 const PLAYED_ONCE: [&str; 4] = ["MPEG-TS", "MPEG-2", "MPEG-4 Part 2", "H.265"];
-/// What the names of films end with on a web server, which ffmpeg reads faster than they are to be played.
+/// Extensions of video files on a web server, which ffmpeg reads faster than real time.
 const FILMS: [&str; 12] =
     ["avi", "flv", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "webm", "wmv"];
-/// The same of films that are played once, and of playlists, which go on by themselves.
+/// The same for files that cannot be looped, and for playlists, which continue by themselves.
 const PLAYLISTS: [&str; 3] = ["m3u8", "mpd", "ts"];
-/// What a shell takes as it is, beside letters and digits.
+/// What needs no quotes in a shell, beside letters and digits.
 const PLAIN: &str = "%+,-./:=@_";
 
-/// What to type in place of a URL, if the source is one (RFC 3986, 3.1). A sentence may end up in the log of a
-/// service, or in a report to somebody else: all of the URL is in it on a terminal only.
+/// The command line for a URL (RFC 3986, 3.1). The sentence may end up in the log of a service, or in a bug
+/// report: only a terminal gets the whole URL.
 pub(super) fn for_url(source: &str) -> Option<UsageError> {
     for_url_shown(source, stderr().is_terminal())
 }
@@ -43,13 +44,12 @@ fn for_url_shown(source: &str, is_whole: bool) -> Option<UsageError> {
     let is_cut = name != source && !is_whole;
     let input = quoted(if is_cut { &name } else { source });
     let note = if is_cut {
-        " (put in the whole URL: it is cut here, as it may hold a password)"
+        " (insert the whole URL: it is cut here because it may contain a password)"
     } else {
         ""
     };
     let command = command_for_url(&scheme.to_ascii_lowercase(), source, &input);
-    let sentence = format!("is a URL, which ffmpeg reads{note}");
-    Some(UsageError(format!("{name} {sentence}:\n{}", line(&command))))
+    Some(UsageError(format!("{name} is a URL. Let ffmpeg read it{note}:\n{}", line(&command))))
 }
 
 fn command_for_url(scheme: &str, url: &str, input: &str) -> String {
@@ -72,22 +72,21 @@ fn command_for_url(scheme: &str, url: &str, input: &str) -> String {
     format!("ffmpeg -v error {pace} -i {input} {PICTURES}")
 }
 
-/// What to type in place of a camera's device.
+/// The command line for a camera's device.
 pub(super) fn for_camera(device: &Path) -> UsageError {
     let (name, device) = names(device);
     let command = format!("ffmpeg -v error -f v4l2 -i {device} -pix_fmt yuv420p -f yuv4mpegpipe -");
-    UsageError(format!("{name} is a camera, which ffmpeg reads:\n{}", line(&command)))
+    UsageError(format!("{name} is a camera. Let ffmpeg read it:\n{}", line(&command)))
 }
 
-/// What to type in place of a file, if it is a film in a container. A file that cannot be read is not looked
-/// into.
+/// The command line for a file, if it is a video in a container. A file that cannot be read is skipped.
 pub(super) fn for_film(file: &Path) -> Option<UsageError> {
     let mut first = Vec::new();
     File::open(file).ok()?.take(FIRST_BYTES).read_to_end(&mut first).ok()?;
     let Err(StreamError::Container(container)) = Parser::new().push(&first) else { return None };
     let (name, input) = names(file);
     let command = command_for_film(container, &input);
-    let sentence = format!("{name} is {container}, which ffmpeg reads:\n{}", line(&command));
+    let sentence = format!("{name} is {container}. Let ffmpeg read it:\n{}", line(&command));
     Some(UsageError(sentence))
 }
 
@@ -96,7 +95,7 @@ fn command_for_film(container: &str, input: &str) -> String {
     format!("ffmpeg -v error {pace} -i {input} {PICTURES}")
 }
 
-/// A path in a sentence, and in a command for ffmpeg: `FILE` where it cannot be written down.
+/// A path in a sentence, and in a command for ffmpeg: `FILE` if it cannot be typed.
 fn names(path: &Path) -> (String, String) {
     let name = shown(&path.to_string_lossy());
     let Some(path) = path.to_str().filter(|path| !path.contains(char::is_control)) else {
@@ -107,9 +106,9 @@ fn names(path: &Path) -> (String, String) {
     (name, quoted(&format!("{protocol}{path}")))
 }
 
-/// The line to type for a command of the shell.
+/// The command line that runs this shell command.
 fn line(command: &str) -> String {
-    // What double quotes leave as it is (POSIX, Shell Command Language, 2.2.3; `!` is the history of bash).
+    // Unchanged inside double quotes (POSIX, Shell Command Language, 2.2.3; `!` is bash history).
     let is_plain = !command.contains(['"', '$', '`', '\\', '!']);
     if command.contains('\'') && is_plain {
         return format!("  ballcast --exec \"{command}\"");
@@ -117,7 +116,7 @@ fn line(command: &str) -> String {
     format!("  ballcast --exec '{}'", command.replace('\'', r"'\''"))
 }
 
-/// One word of the shell.
+/// One shell word.
 fn quoted(word: &str) -> String {
     if word.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c)) {
         return word.to_owned();
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
     use crate::driver::test_folder::TestFolder;
 
-    /// The words that the shell makes of the last line, and those that it makes of the command in it.
+    /// The words of the command in the last line, after the shell has read both.
     fn words(sentence: &str) -> Vec<String> {
         let print = |script: &str| {
             let script = format!("p() {{ printf '%s\\n' \"$@\"; }}; {script}");

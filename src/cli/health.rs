@@ -1,5 +1,5 @@
-//! `--check-health`: asks a server that runs whether it has a picture, for containers that have no
-//! other program.
+//! `--check-health`: asks a running server whether it has a picture, for containers that have no other
+//! program.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,25 +9,25 @@ use crate::foreign::Foreign;
 use crate::http::Authority;
 use crate::web::health::ENDPOINT;
 
-/// The port unless told, as for the server itself.
+/// The default, with the default port of the server.
 pub const USUAL: &str = "http://127.0.0.1:8080";
-/// For the connection, and for each read.
+/// Applies to the connection, and to each read.
 const LIMIT: Duration = Duration::from_secs(5);
-/// More is no answer to this request.
+/// A longer response is not from Ballcast.
 const MOST_BYTES: u64 = 8 * 1024;
 const REASON_MAX_CHARS: usize = 500;
 
 /// # Errors
-/// A sentence: there is no picture, or no answer.
+/// A sentence: there is no picture, or no response.
 pub fn check(server: &Authority) -> Result<(), String> {
     let answer = ask(server).map_err(|error| format!("{server} does not answer: {error}."))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
-        // What is there may be another program.
+        // The words may be another program's.
         Some("503") => Err(Foreign::new(body, REASON_MAX_CHARS)
             .map_or_else(|| "There is no picture.".to_owned(), |reason| reason.to_string())),
-        _ => Err(format!("What answers at {server} is no Ballcast.")),
+        _ => Err(format!("{server} is not a Ballcast server.")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The log on standard error: lines with a time, or, where the journal of systemd reads them, with a priority
-//! in place of the time, which the journal notes itself (sd-daemon(3), systemd.exec(5)).
+//! The log on standard error. Lines have a time; if the systemd journal reads them, they have a priority
+//! instead, as the journal adds the time (sd-daemon(3), systemd.exec(5)).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 
 use log::Level;
 
-/// Begins the log. `RUST_LOG` chooses what is in it.
-pub fn begin() {
+/// Starts the log. `RUST_LOG` selects what it holds.
+pub fn start() {
     let environment = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(environment);
     if is_journal() {
@@ -24,7 +24,7 @@ pub fn begin() {
     builder.init();
 }
 
-/// Writes why the program ends.
+/// Writes why the program exits.
 pub fn write_failure(sentence: &str) {
     if is_journal() {
         eprint!("{}", with_priority(Level::Error, sentence));
@@ -33,7 +33,7 @@ pub fn write_failure(sentence: &str) {
     }
 }
 
-/// Whether standard error is the stream to the journal that systemd names in `JOURNAL_STREAM`.
+/// Whether standard error is the stream to the journal, which systemd names in `JOURNAL_STREAM`.
 fn is_journal() -> bool {
     let named = std::env::var_os("JOURNAL_STREAM");
     let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
@@ -46,7 +46,7 @@ fn is_named(variable: Option<&OsStr>, device: u64, inode: u64) -> bool {
     variable.is_some_and(|variable| *variable == *format!("{device}:{inode}"))
 }
 
-/// Each line of the text with the priority of syslog that this level has.
+/// Each line of the text with the syslog priority of this level.
 fn with_priority(level: Level, text: &str) -> String {
     let priority = match level {
         Level::Error => 3,

@@ -1,12 +1,13 @@
 //! The command line.
 
 mod advice;
+mod flags;
 pub mod health;
-mod help;
 pub mod log;
 mod publish;
 pub mod qr;
 mod source;
+pub mod texts;
 mod unknown;
 mod values;
 
@@ -17,42 +18,34 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lexopt::{Arg, Parser};
 
-pub use self::help::HELP;
-use self::publish::Publishing;
+use self::flags::Arguments;
 pub use self::source::SourceChoice;
-use self::source::Sources;
-use self::values::{
-    address, health_url, host_name, network, number, origin, shown, size, title, token, token_file,
-    token_file_flag, value,
-};
+use self::texts::CliText;
+use self::values::{shown, token, token_file};
 use crate::driver::encode::codec::Quality;
-use crate::driver::publish::resolver;
 use crate::driver::source::supervisor;
 use crate::http::Authority;
 use crate::media::{STAMP_WIDTH, Size};
 use crate::publish::Target;
 use crate::server::limits::admission::Limits;
 use crate::web::auth::Token;
-use crate::web::proxies::Network;
 
-/// What pictures from outside are encoded to when nothing else is asked for, in bits per second: a
-/// constant quality that suits the ball would take 20 Mbit/s for a camera.
+/// The default for pictures from outside, in bits per second: the constant quality that suits the ball would
+/// take 20 Mbit/s for a camera.
 const SOURCE_BITRATE: u32 = 2_500_000;
 
-/// What is asked of the program.
+/// What the program is asked to do.
 #[derive(Debug)]
 pub enum CliCommand {
     Serve(Box<Flags>),
-    /// Ask the server there whether it has a picture.
+    /// Ask this server whether it has a picture.
     CheckHealth(Authority),
     /// Supervise a command, for another process of this program.
     Supervise,
-    /// Print the addresses of this name, one a line, for another process of this program.
-    Resolve(String),
-    Help,
-    Version,
+    Print(CliText),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,18 +67,18 @@ pub struct Flags {
     pub max_offers_per_second: u32,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     pub announced: Vec<IpAddr>,
     pub token: Option<Token>,
     /// The media servers that are published to.
     pub targets: Vec<Target>,
-    /// Where is kept what the next process has to know.
+    /// The directory for what the next process has to know.
     pub state: Option<PathBuf>,
-    /// The ball's pictures are given their capture time, and those of a source have it.
+    /// Burn the capture time into the ball's pictures; those of a source have it.
     pub stamp: bool,
     /// Of the page.
     pub title: Option<String>,
-    /// Print a QR code also where standard output is no terminal.
+    /// Print a QR code even if standard output is not a terminal.
     pub qr: bool,
 }
 
@@ -127,7 +120,7 @@ impl Flags {
     }
 }
 
-/// A flag that cannot be obeyed, for the person who typed it.
+/// An option that cannot be used as it is given: a sentence for the person who typed it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError(String);
 
@@ -143,118 +136,80 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// What the environment says.
+/// The environment variables that the program reads.
 #[derive(Debug, Default)]
 pub struct Environment {
     /// `BALLCAST_TOKEN`.
     pub token: Option<OsString>,
     /// `BALLCAST_PUBLISH_TOKEN`.
     pub publish_token: Option<OsString>,
-    /// `CREDENTIALS_DIRECTORY`: where a unit of systemd finds its secrets (systemd.exec(5)).
+    /// `CREDENTIALS_DIRECTORY`: the secrets of a systemd unit (systemd.exec(5)).
     pub credentials: Option<PathBuf>,
-    /// `STATE_DIRECTORY`: folders that outlive a service of systemd, with colons between (systemd.exec(5)).
+    /// `STATE_DIRECTORY`: directories that outlive a systemd service, separated by colons (systemd.exec(5)).
     pub state: Option<OsString>,
 }
 
-/// The token among the secrets of a unit: it counts where no other is given.
+/// The token among the secrets of a systemd unit, used if no other is given.
 const CREDENTIAL: &str = "ballcast.token";
 
-/// Reads the arguments, the program's name not among them, and the environment.
+/// Reads the arguments, without the program's name, and the environment.
+///
+/// # Errors
+/// An option is unknown, has an invalid value or does not fit the others, or a file that it names cannot be
+/// read.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
 ) -> Result<CliCommand, UsageError> {
     let mut parser = Parser::from_args(arguments);
-    let mut flags = Flags::default();
-    let mut tokens = Vec::new();
-    let mut sources = Sources::default();
-    let mut publishing = Publishing::default();
+    let mut given = Arguments::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("help") | Arg::Short('h') => return Ok(CliCommand::Help),
-            Arg::Long("version") | Arg::Short('V') => return Ok(CliCommand::Version),
-            Arg::Long("check-health") => {
-                return Ok(CliCommand::CheckHealth(health_url(&mut parser)?));
-            }
-            // Not in the help: the program gives these to itself.
+            // Not in the table: the program gives it to itself.
             Arg::Long(supervisor::FLAG) => return Ok(CliCommand::Supervise),
-            Arg::Long(resolver::FLAG) => return Ok(CliCommand::Resolve(value(&mut parser)?)),
-            Arg::Long("qr") => flags.qr = true,
-            Arg::Long("title") => flags.title = Some(title(&mut parser)?),
-            Arg::Long("stamp") => flags.stamp = true,
-            Arg::Long("port") => flags.port = number(&mut parser, "--port", 0..=65_535)?,
-            Arg::Long("bind") => flags.bind.push(address(&mut parser, "--bind")?),
-            Arg::Long("size") => {
-                flags.size = size(&mut parser)?;
-                sources.add_ball_flag("--size");
+            Arg::Long(name) => {
+                let flag = flags::find(name).ok_or_else(|| unknown::long(name))?;
+                if let Some(command) = flag.apply(&mut parser, &mut given)? {
+                    return Ok(command);
+                }
             }
-            Arg::Long("fps") => {
-                flags.frames_per_second = number(&mut parser, "--fps", 1..=120)?;
-                sources.add_ball_flag("--fps");
-            }
-            Arg::Long("bitrate") => {
-                let kbit: u32 = number(&mut parser, "--bitrate", 50..=50_000)?;
-                flags.quality = Quality::Bitrate(kbit * 1_000);
-            }
-            Arg::Long("max-viewers") => {
-                flags.max_viewers = number(&mut parser, "--max-viewers", 1..=10_000)?;
-            }
-            Arg::Long("max-viewers-per-address") => {
-                let flag = "--max-viewers-per-address";
-                flags.max_viewers_per_address = number(&mut parser, flag, 1..=10_000)?;
-            }
-            Arg::Long("max-offers-per-second") => {
-                let flag = "--max-offers-per-second";
-                flags.max_offers_per_second = number(&mut parser, flag, 1..=10_000)?;
-            }
-            Arg::Long("allow-host") => flags.allow_hosts.push(host_name(&mut parser)?),
-            Arg::Long("allow-origin") => flags.allow_origins.push(origin(&mut parser)?),
-            Arg::Long("trusted-proxy") => flags.trusted_proxies.push(network(&mut parser)?),
-            Arg::Long("announce") => flags.announced.push(address(&mut parser, "--announce")?),
-            Arg::Long("token") => tokens.push(token("--token", &value(&mut parser)?)?),
-            Arg::Long("token-file") => tokens.push(token_file_flag(&mut parser)?),
-            Arg::Long("publish") => publishing.add_url(&value(&mut parser)?)?,
-            Arg::Long("publish-token-file") => {
-                publishing.add_token_file(Path::new(&parser.value()?))?;
-            }
-            Arg::Long("exec") => sources.add_command(value(&mut parser)?)?,
-            Arg::Long("source-interval") => {
-                let seconds: u32 = number(&mut parser, "--source-interval", 1..=3_600)?;
-                flags.source_interval = Some(Duration::from_secs(seconds.into()));
-            }
-            Arg::Long("raw") => sources.set_raw(&value(&mut parser)?)?,
-            // Words that other programs have for the same.
-            Arg::Value(word) if word == "help" && is_missing(&word) => return Ok(CliCommand::Help),
-            Arg::Value(word) if word == "version" && is_missing(&word) => {
-                return Ok(CliCommand::Version);
-            }
-            Arg::Value(path) => sources.add_path(Path::new(&path))?,
-            Arg::Long(name) => return Err(unknown::long(name)),
             Arg::Short(letter) => {
+                if let Some(text) = flags::text_of_short(letter) {
+                    return Ok(CliCommand::Print(text));
+                }
                 let rest = parser.optional_value().unwrap_or_default();
                 return Err(unknown::short(letter, &rest.to_string_lossy()));
             }
+            // As other programs take them.
+            Arg::Value(word) if word == "help" && is_missing(&word) => {
+                return Ok(CliCommand::Print(CliText::Help));
+            }
+            Arg::Value(word) if word == "version" && is_missing(&word) => {
+                return Ok(CliCommand::Print(CliText::Version));
+            }
+            Arg::Value(path) => given.sources.add_path(Path::new(&path))?,
         }
     }
+    let Arguments { mut flags, mut tokens, sources, media_servers } = given;
     if let Some(variable) = environment.token {
         tokens.push(token("BALLCAST_TOKEN", &variable.to_string_lossy())?);
     }
     let credential = environment.credentials.as_ref().map(|folder| folder.join(CREDENTIAL));
     if let Some(file) = credential.filter(|file| tokens.is_empty() && file.exists()) {
-        tokens.push(token_file(&format!("The credential {CREDENTIAL}"), &file)?);
+        tokens.push(token_file(&format!("the credential {CREDENTIAL}"), &file)?);
     }
     if tokens.len() > 1 {
-        let sentence = "Give the token once: as --token-file, as --token or as BALLCAST_TOKEN.";
+        let sentence = "give the token only once: with --token-file, --token or BALLCAST_TOKEN.";
         return Err(UsageError(sentence.into()));
     }
     flags.token = tokens.pop();
-    flags.targets = publishing.choose(environment.publish_token, environment.credentials)?;
+    flags.targets = media_servers.choose(environment.publish_token, environment.credentials)?;
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
     if flags.source_interval.is_some() && flags.source == SourceChoice::Ball {
-        let sentence = "--source-interval says how slow a source is, and there is none: name a file or \
-                        a pipe, - for standard input, or --exec.";
+        let sentence = "--source-interval needs a source: a file, a named pipe, - for standard input, or \
+                        --exec.";
         return Err(UsageError(sentence.into()));
     }
     if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {
@@ -262,7 +217,7 @@ pub fn parse(
     }
     if flags.stamp && flags.source == SourceChoice::Ball && flags.size.width < STAMP_WIDTH {
         return Err(UsageError(format!(
-            "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, and --size is {}.",
+            "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, but --size is {}.",
             flags.size
         )));
     }

@@ -1,53 +1,54 @@
-//! Where the stream is published to: the media servers that are named, and their tokens.
+//! The media servers that the stream is published to, and their tokens.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::UsageError;
-use super::values::{secret, secret_file};
+use super::values::{FlagValue, secret, secret_file};
 use crate::http::{Url, UrlError};
 use crate::publish::{BearerToken, MAX_TARGETS, Target};
 
-/// The token among the secrets of a unit: it counts where no other is given.
+/// The token among the secrets of a systemd unit, used if no other is given.
 const CREDENTIAL: &str = "ballcast.publish-token";
 
 /// What the arguments say about media servers.
 #[derive(Debug, Default)]
-pub(super) struct Publishing {
+pub(super) struct MediaServers {
     urls: Vec<Url>,
     tokens: Vec<BearerToken>,
 }
 
-impl Publishing {
-    /// The sentence of a wrong one leaves out what was given: there may be a secret in it.
-    pub fn add_url(&mut self, value: &str) -> Result<(), UsageError> {
-        let url = Url::parse(value).map_err(|error| {
+impl MediaServers {
+    /// The sentence about an invalid URL does not repeat it: it may contain a secret.
+    pub fn add_url(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let url = Url::parse(&value.text()).map_err(|error| {
             UsageError(match error {
-                UrlError::Https => "--publish takes no https:// URL: this version publishes over \
-                                    plain http only."
-                    .to_owned(),
+                UrlError::Https => {
+                    "--publish does not support https:// URLs: Ballcast publishes over plain \
+                                    http only."
+                        .to_owned()
+                }
                 error => format!(
-                    "--publish takes a URL such as http://media.example:8889/camera/whip, and this \
-                     one {error}."
+                    "invalid URL for --publish: expected one such as \
+                     http://media.example:8889/camera/whip, but this one {error}."
                 ),
             })
         })?;
         self.urls.push(url);
         if self.urls.len() > MAX_TARGETS {
-            let sentence = format!("--publish may be given {MAX_TARGETS} times at most.");
+            let sentence = format!("--publish can be given at most {MAX_TARGETS} times.");
             return Err(UsageError(sentence));
         }
         Ok(())
     }
 
-    pub fn add_token_file(&mut self, file: &Path) -> Result<(), UsageError> {
-        let source = format!("--publish-token-file {}", file.display());
-        self.tokens.push(token_file(&source, file)?);
+    pub fn add_token_file(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        self.tokens.push(token_file(&value.as_file(), value.path())?);
         Ok(())
     }
 
-    /// The media servers, with the tokens of the flags, or else of the environment variable, or else of
-    /// the unit.
+    /// The media servers, with the tokens of the options, or else of the environment variable, or else of
+    /// the systemd unit.
     pub fn choose(
         mut self,
         variable: Option<OsString>,
@@ -55,29 +56,29 @@ impl Publishing {
     ) -> Result<Vec<Target>, UsageError> {
         if let Some(variable) = variable {
             if !self.tokens.is_empty() {
-                let sentence = "Give the token of media servers once: as --publish-token-file or as \
+                let sentence = "give the token for media servers only once: with --publish-token-file or \
                                 BALLCAST_PUBLISH_TOKEN.";
                 return Err(UsageError(sentence.into()));
             }
             self.tokens.push(token("BALLCAST_PUBLISH_TOKEN", &variable.to_string_lossy())?);
         }
         if self.urls.is_empty() && !self.tokens.is_empty() {
-            let sentence = "--publish-token-file and BALLCAST_PUBLISH_TOKEN are for the media server \
-                            of --publish, and there is none.";
+            let sentence = "--publish-token-file and BALLCAST_PUBLISH_TOKEN need a media server: add \
+                            --publish.";
             return Err(UsageError(sentence.into()));
         }
         let file = credentials.map(|folder| folder.join(CREDENTIAL));
         let unit_matters = !self.urls.is_empty() && self.tokens.is_empty();
         if let Some(file) = file.filter(|file| unit_matters && file.exists()) {
-            self.tokens.push(token_file(&format!("The credential {CREDENTIAL}"), &file)?);
+            self.tokens.push(token_file(&format!("the credential {CREDENTIAL}"), &file)?);
         }
         let tokens: Vec<Option<BearerToken>> = match (self.tokens.len(), self.urls.len()) {
             (0 | 1, servers) => vec![self.tokens.pop(); servers],
             (tokens, servers) if tokens == servers => self.tokens.into_iter().map(Some).collect(),
             (tokens, servers) => {
                 return Err(UsageError(format!(
-                    "--publish-token-file is given {tokens} times and --publish {servers}: give one \
-                     token for all media servers, or one for each, in their order."
+                    "--publish-token-file is given {tokens} times, but --publish {servers} times: give \
+                     one token for all media servers, or one for each, in the same order."
                 )));
             }
         };
@@ -141,14 +142,14 @@ mod tests {
         let many = "--publish http://media.example/whip ".repeat(4);
         assert_eq!(targets(&many).unwrap().len(), 4, "a token may name the stream");
         let sentence = targets(&format!("{many} --publish http://a/")).unwrap_err().to_string();
-        assert_eq!(sentence, "--publish may be given 4 times at most.");
+        assert_eq!(sentence, "--publish can be given at most 4 times.");
     }
 
     #[test]
     fn a_wrong_url_is_not_repeated_and_the_sentence_says_what_is_allowed() {
         let https = targets("--publish https://media.example/whip?key=secret").unwrap_err();
         let expected =
-            "--publish takes no https:// URL: this version publishes over plain http only.";
+            "--publish does not support https:// URLs: Ballcast publishes over plain http only.";
         assert_eq!(https.to_string(), expected);
         let long = format!("http://media.example/secret?{}", "x".repeat(10_000));
         for (url, words) in [
@@ -161,7 +162,10 @@ mod tests {
             (&long, "longer than"),
         ] {
             let sentence = targets(&format!("--publish {url}")).unwrap_err().to_string();
-            assert!(sentence.starts_with("--publish takes a URL such as http://"), "{sentence}");
+            assert!(
+                sentence.starts_with("invalid URL for --publish: expected one such as http://"),
+                "{sentence}"
+            );
             assert!(sentence.contains(words) && !sentence.contains("secret"), "{url}: {sentence}");
         }
     }
@@ -178,7 +182,7 @@ mod tests {
         assert_eq!(targets_with(line, "three"), of("three", "three"));
         let line = format!("{line} --publish http://c/ {first} {second}");
         let sentence = targets(&line).unwrap_err().to_string();
-        for part in ["2 times", "--publish 3", "for all", "for each"] {
+        for part in ["2 times", "--publish 3 times", "for all", "for each"] {
             assert!(sentence.contains(part), "{sentence}");
         }
     }
@@ -190,14 +194,26 @@ mod tests {
         let file = |name: &str, text: &str| format!("{url} {}", flag(&folder, name, text));
         let missing = format!("{url} --publish-token-file {}/missing", folder.0.display());
         let wrong = [
-            (missing, None, ["missing cannot be read", "No such file"]),
-            (file("empty", "\n"), None, ["empty has nothing", "1 to 4096"]),
-            (file("lines", "secret\nsecret"), None, ["lines has something else", "letters"]),
-            (url.to_owned(), Some(""), ["BALLCAST_PUBLISH_TOKEN has nothing", "1 to 4096"]),
-            (url.to_owned(), Some("a secret"), ["BALLCAST_PUBLISH_TOKEN", "something else"]),
+            (missing, None, ["cannot read --publish-token-file", "missing: No such file"]),
+            (
+                file("empty", "\n"),
+                None,
+                ["no token in --publish-token-file", "empty: expected 1 to 4096"],
+            ),
+            (
+                file("lines", "secret\nsecret"),
+                None,
+                ["invalid token in --publish-token-file", "lines: expected"],
+            ),
+            (url.to_owned(), Some(""), ["no token in BALLCAST_PUBLISH_TOKEN", "1 to 4096"]),
+            (
+                url.to_owned(),
+                Some("a secret"),
+                ["invalid token in BALLCAST_PUBLISH_TOKEN", "letters"],
+            ),
             (file("both", "secret"), Some("secret"), ["once", "BALLCAST_PUBLISH_TOKEN"]),
-            (String::new(), Some("secret"), ["--publish,", "none"]),
-            (flag(&folder, "alone", "secret"), None, ["--publish,", "none"]),
+            (String::new(), Some("secret"), ["BALLCAST_PUBLISH_TOKEN", "add --publish."]),
+            (flag(&folder, "alone", "secret"), None, ["--publish-token-file", "add --publish."]),
         ];
         for (line, variable, expected) in wrong {
             let refused = match variable {
@@ -227,7 +243,7 @@ mod tests {
         assert_eq!(token(""), Ok(None), "it may wait for a media server");
         std::fs::write(folder.0.join(CREDENTIAL), "a secret").unwrap();
         let sentence = token(url).unwrap_err().to_string();
-        let expected = "The credential ballcast.publish-token has something else";
+        let expected = "invalid token in the credential ballcast.publish-token";
         assert!(sentence.starts_with(expected), "{sentence}");
     }
 }

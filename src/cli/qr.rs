@@ -1,12 +1,12 @@
-//! The QR code of a URL, for the camera of a phone.
+//! The QR code of a URL, for a phone's camera.
 
 use std::io;
 
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
-/// Lines of half blocks, light on dark as terminals are. Nothing where nobody would see it, unless it
-/// is asked for: where standard output is no terminal, or one without room for it.
+/// Lines of half blocks, light on dark as terminals are. Empty if standard output is not a terminal with room
+/// for it, unless the code is wanted.
 pub fn code(url: &str, is_wanted: bool) -> String {
     let Ok(code) = QrCode::with_error_correction_level(url, EcLevel::L) else {
         // A URL with the longest token fits into a code.

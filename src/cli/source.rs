@@ -1,4 +1,4 @@
-//! Where the pictures come from: the source that is named, and the flags that go with it.
+//! The source of the pictures, and the options that go with it.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, IsTerminal};
@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::values::{SIZES, parse_size, shown, wrong};
+use super::values::{FlagValue, SIZES, parse_size, shown};
 use super::{UsageError, advice};
 use crate::driver::SourceOrigin;
 use crate::driver::source::STDIN_PATH;
@@ -28,7 +28,7 @@ pub enum SourceChoice {
 }
 
 impl SourceChoice {
-    /// What the core makes of it.
+    /// The same for the core.
     pub fn source(&self) -> Option<source::SourceConfig> {
         match self {
             SourceChoice::Ball => None,
@@ -44,7 +44,7 @@ impl SourceChoice {
 pub(super) struct Sources {
     origins: Vec<SourceOrigin>,
     raw: Option<RawPictures>,
-    /// A flag that belongs to the ball.
+    /// An option of the ball, without dashes.
     ball_flag: Option<&'static str>,
 }
 
@@ -53,21 +53,22 @@ impl Sources {
         self.ball_flag.get_or_insert(flag);
     }
 
-    pub fn add_command(&mut self, command: String) -> Result<(), UsageError> {
+    pub fn add_command(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let command = value.text();
         if command.trim().is_empty() {
-            return Err(wrong("--exec", &command, "a command of the shell, in quotes"));
+            return Err(value.invalid("a shell command, in quotes"));
         }
-        self.origins.push(SourceOrigin::Command(command));
+        self.origins.push(SourceOrigin::Command(command.into_owned()));
         Ok(())
     }
 
-    pub fn set_raw(&mut self, value: &str) -> Result<(), UsageError> {
-        let allowed = format!(
-            "WxH@FPS[:FORMAT][,bt709], width and height {SIZES}, 1 to 120 frames a second, FORMAT \
+    pub fn set_raw(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let expected = format!(
+            "WxH@FPS[:FORMAT][,bt709], width and height {SIZES}, 1 to 120 frames per second, FORMAT \
              one of {}, and bt709 with i420 and nv12 only",
             Layout::ALL.map(Layout::name).join(", ")
         );
-        self.raw = Some(parse_raw(value).ok_or_else(|| wrong("--raw", value, &allowed))?);
+        self.raw = Some(parse_raw(&value.text()).ok_or_else(|| value.invalid(&expected))?);
         Ok(())
     }
 
@@ -81,18 +82,14 @@ impl Sources {
         let mut origins = self.origins.into_iter();
         let sentence = match (origins.next(), origins.next(), self.ball_flag) {
             (None, ..) if self.raw.is_some() => {
-                "--raw says what the pictures of a source are like, and there is no source: name a \
-                 file or a pipe, - for standard input, or --exec."
+                "--raw needs a source: a file, a named pipe, - for standard input, or --exec."
             }
             (None, ..) => return Ok(SourceChoice::Ball),
-            (Some(_), Some(_), _) => "Give one source: -, or one PATH, or one --exec.",
-            (Some(_), None, Some("--size")) => {
-                "--size is for the ball, and a source has a size of its own; without headers, --raw \
-                 says it."
-            }
-            (Some(_), None, Some(_)) => {
-                "--fps is for the ball, and a source has a frame rate of its own; without headers, \
-                 --raw says it."
+            (Some(_), Some(_), _) => "give only one source: -, PATH or --exec.",
+            (Some(_), None, Some(flag)) => {
+                let sentence = "applies to the ball only: the stream of a source has its own, and raw pictures \
+                                get it from --raw.";
+                return Err(UsageError(format!("--{flag} {sentence}")));
             }
             (Some(origin), None, None) => {
                 if let (SourceOrigin::File(path), None) = (&origin, self.raw)
@@ -126,13 +123,13 @@ fn parse_raw(text: &str) -> Option<RawPictures> {
 
 fn path_origin(path: &Path) -> Result<SourceOrigin, UsageError> {
     let name = shown(&path.to_string_lossy());
-    let failed = |error| UsageError(format!("{name} cannot be opened: {error}."));
+    let failed = |error| UsageError(format!("cannot open {name}: {error}."));
     let metadata = path.metadata().map_err(|error| {
         path.to_str().and_then(advice::for_url).unwrap_or_else(|| failed(error))
     })?;
     let kind = metadata.file_type();
     if kind.is_fifo() {
-        // Its writers would notice if it was opened to see whether it can be.
+        // Its writers would notice a trial opening.
         return Ok(SourceOrigin::Fifo(path.into()));
     }
     if kind.is_file() {
@@ -143,21 +140,21 @@ fn path_origin(path: &Path) -> Result<SourceOrigin, UsageError> {
         return Err(advice::for_camera(path));
     }
     Err(UsageError(if is_device(kind) {
-        format!("{name} is a device: give --exec a command that reads it, as in ballcast --help.")
+        format!("{name} is a device: use --exec with a command that reads it, see ballcast --help.")
     } else {
         let what = if kind.is_dir() { "directory" } else { "socket" };
-        format!("{name} is a {what}, and a source is a file or a named pipe.")
+        format!("{name} is a {what}: a source must be a file or a named pipe.")
     }))
 }
 
 fn stdin_origin() -> Result<SourceOrigin, UsageError> {
     if io::stdin().is_terminal() {
-        let sentence = "Standard input is the terminal: send video to it, as in camera | ballcast -, \
-                        or name a source.";
+        let sentence = "standard input is a terminal: pipe video into it, as in camera | ballcast -, or \
+                        name another source.";
         return Err(UsageError(sentence.into()));
     }
     let kind = stdin_metadata()
-        .map_err(|error| UsageError(format!("Standard input cannot be read: {error}.")))?
+        .map_err(|error| UsageError(format!("cannot read standard input: {error}.")))?
         .file_type();
     if kind.is_fifo() || kind.is_socket() {
         return Ok(SourceOrigin::Stdin);
@@ -165,10 +162,10 @@ fn stdin_origin() -> Result<SourceOrigin, UsageError> {
     if kind.is_file() {
         return Ok(SourceOrigin::File(STDIN_PATH.into()));
     }
-    Err(UsageError("Standard input is neither a pipe nor a file.".into()))
+    Err(UsageError("standard input is neither a pipe nor a file.".into()))
 }
 
-/// The name of a file, also of one that the shell has opened as standard input.
+/// The name of a file, even if the shell opened it as standard input.
 fn named(path: &Path) -> PathBuf {
     let link = path.read_link().ok().filter(|_| path == Path::new(STDIN_PATH));
     link.unwrap_or_else(|| path.into())

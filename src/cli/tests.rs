@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::flags::{FLAGS, FlagAction};
 use crate::driver::SourceOrigin;
 use crate::driver::test_folder::TestFolder;
 use crate::http::Url;
@@ -42,7 +43,7 @@ fn every_flag_is_understood() {
         max_offers_per_second: 1,
         allow_hosts: vec!["camera.example".into()],
         allow_origins: vec!["https://home.example:8123".into()],
-        trusted_proxies: ["127.0.0.1", "fd00::/8"].map(|it| Network::parse(it).unwrap()).into(),
+        trusted_proxies: ["127.0.0.1/32", "fd00::/8"].map(|it| it.parse().unwrap()).into(),
         announced: vec![[192, 168, 1, 20].into()],
         token: Token::parse("abc-._~+/=="),
         targets: vec![Target {
@@ -76,6 +77,8 @@ fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
         ("--allow-origin http://x/y", ["--allow-origin", "'http://x/…'", "without a path"]),
         ("--trusted-proxy x", ["--trusted-proxy", "'x'", "172.17.0.0/16"]),
         ("--trusted-proxy 10.0.0.0/33", ["--trusted-proxy", "'10.0.0.0/33'", "network"]),
+        ("--trusted-proxy fd00::/129", ["--trusted-proxy", "'fd00::/129'", "network"]),
+        ("--trusted-proxy 10.0.0.0/", ["--trusted-proxy", "'10.0.0.0/'", "network"]),
         ("--announce 10.0.0.1:80", ["--announce", "'10.0.0.1:80'", "without a port"]),
         ("--title=", ["--title", "''", "1 to 100 characters"]),
         ("--title \u{7}", ["--title", "\\u{7}", "1 to 100 characters"]),
@@ -107,11 +110,15 @@ fn a_token_comes_one_way_only_and_no_sentence_repeats_it() {
     let wrong = [
         ("--token secret", None, ["--token", "8 to 256"]),
         ("--token wörtlich-geheim", None, ["--token", "letters"]),
-        ("", Some(""), ["BALLCAST_TOKEN", "nothing"]),
-        ("", Some("secret secret"), ["BALLCAST_TOKEN", "something else"]),
-        (&file("empty", "\n"), None, ["empty has nothing", "8 to 256"]),
-        (&file("lines", "secretone\nsecrettwo\n"), None, ["lines has something else", "letters"]),
-        (&missing, None, ["missing cannot be read", "No such file"]),
+        ("", Some(""), ["no token in BALLCAST_TOKEN", "8 to 256"]),
+        ("", Some("secret secret"), ["invalid token in BALLCAST_TOKEN", "letters"]),
+        (&file("empty", "\n"), None, ["no token in --token-file", "empty: expected 8 to 256"]),
+        (
+            &file("lines", "secretone\nsecrettwo\n"),
+            None,
+            ["invalid token in --token-file", "lines: expected"],
+        ),
+        (&missing, None, ["cannot read --token-file", "missing: No such file"]),
         ("--token secretone --token secretone", None, ["once", "--token-file"]),
         ("--token secretone", Some("secretone"), ["once", "BALLCAST_TOKEN"]),
         (&file("both", "secretone"), Some("secretone"), ["once", "BALLCAST_TOKEN"]),
@@ -138,7 +145,10 @@ fn the_token_of_a_systemd_unit_counts_where_no_other_is_given() {
     assert_eq!(token("--token another-one"), Ok(Token::parse("another-one")));
     std::fs::write(folder.0.join("ballcast.token"), "secret").unwrap();
     let sentence = token("").unwrap_err().to_string();
-    assert!(sentence.starts_with("The credential ballcast.token has something"), "{sentence}");
+    assert!(
+        sentence.starts_with("invalid token in the credential ballcast.token: expected"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -188,17 +198,17 @@ fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
 fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
     let directory = env!("CARGO_MANIFEST_DIR");
     let wrong = [
-        ("--size 64x64 --exec camera", ["--size", "ball", "of its own"]),
-        ("--exec camera --fps 25", ["--fps", "ball", "of its own"]),
-        ("--raw 640x480@30", ["--raw", "--exec", "no source"]),
+        ("--size 64x64 --exec camera", ["--size", "ball only", "--raw"]),
+        ("--exec camera --fps 25", ["--fps", "ball only", "--raw"]),
+        ("--raw 640x480@30", ["--raw", "needs a source", "--exec"]),
         ("--exec one --exec two", ["one source", "--exec", "PATH"]),
         ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),
         ("--exec=", ["--exec", "''", "command"]),
-        ("/nowhere/clip.h264", ["/nowhere/clip.h264", "cannot be opened", "No such file"]),
+        ("/nowhere/clip.h264", ["cannot open", "/nowhere/clip.h264", "No such file"]),
         (directory, [directory, "is a directory", "named pipe"]),
         ("/dev/null", ["/dev/null", "is a device", "--exec"]),
         ("rtsp://camera:554", ["rtsp://camera:554", "is a URL", "-i rtsp://camera:554 -an"]),
-        ("--source-interval 60", ["--source-interval", "--exec", "there is none"]),
+        ("--source-interval 60", ["--source-interval", "needs a source", "--exec"]),
         ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
         ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
         ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
@@ -218,24 +228,62 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
 #[test]
 fn help_and_version_are_words_too() {
     let command = |word: &str| parse([OsString::from(word)], Environment::default());
-    for word in ["help", "--help", "-h"] {
-        assert!(matches!(command(word), Ok(CliCommand::Help)), "{word}");
-    }
-    for word in ["version", "--version", "-V"] {
-        assert!(matches!(command(word), Ok(CliCommand::Version)), "{word}");
+    for (word, text) in [
+        ("help", CliText::Help),
+        ("--help", CliText::Help),
+        ("-h", CliText::Summary),
+        ("version", CliText::Version),
+        ("--version", CliText::Version),
+        ("-V", CliText::Version),
+        ("--man", CliText::Manual),
+    ] {
+        let Ok(CliCommand::Print(printed)) = command(word) else { panic!("{word}") };
+        assert_eq!(printed, text, "{word}");
     }
 }
 
 #[test]
 fn unknown_flags_and_missing_values_are_errors() {
     for (line, sentence) in [
-        ("--frobnicate", "There is no option --frobnicate. See ballcast --help."),
-        ("--prot=80", "There is no option --prot. Is it --port? See ballcast --help."),
-        ("-port 80", "There is no option -port. Is it --port? See ballcast --help."),
+        ("--frobnicate", "unknown option --frobnicate. See ballcast --help."),
+        ("--prot=80", "unknown option --prot. Did you mean --port? See ballcast --help."),
+        ("-port 80", "unknown option -port. Did you mean --port? See ballcast --help."),
     ] {
         assert_eq!(flags(line).unwrap_err().to_string(), sentence);
     }
+    let sentence = flags("--port x").unwrap_err().to_string();
+    let expected = "invalid value 'x' for --port: expected a whole number from 0 to 65535.";
+    assert_eq!(sentence, expected);
     assert!(flags("--port").unwrap_err().to_string().contains("--port"));
     assert!(flags("somewhere").is_err());
     assert!(flags("--stamp=yes").is_err());
+}
+
+#[test]
+fn the_default_of_the_table_is_that_of_the_program() {
+    let mut tried = 0;
+    for flag in FLAGS {
+        let (FlagAction::Set(..), Some(default)) = (&flag.action, flag.default) else { continue };
+        if default.contains(' ') {
+            continue;
+        }
+        assert_eq!(flags(&format!("--{} {default}", flag.name)), Ok(Flags::default()), "{default}");
+        tried += 1;
+    }
+    assert_eq!(tried, 6, "port, size, fps and three limits");
+    let command = |words: &[&str]| match parse(words.iter().map(Into::into), Environment::default())
+    {
+        Ok(CliCommand::CheckHealth(server)) => server.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(command(&["--check-health"]), "127.0.0.1:8080");
+    assert_eq!(command(&["--check-health", "http://camera:81/x"]), "camera:81");
+}
+
+#[test]
+fn names_and_letters_of_options_are_unique() {
+    for (number, flag) in FLAGS.iter().enumerate() {
+        assert!(FLAGS[..number].iter().all(|other| other.name != flag.name), "{}", flag.name);
+        assert_ne!(flag.name, supervisor::FLAG);
+    }
 }

@@ -1,10 +1,10 @@
-//! Options that do not exist, and the one that may be meant.
+//! Options that do not exist, and the one that is probably meant.
 
 use super::UsageError;
-use super::help::options;
+use super::flags::FLAGS;
 use super::values::shown;
 
-/// A word with more slips than this is another word.
+/// A word with more typing errors than this is another word.
 const SLIPS_MAX: usize = 2;
 
 /// The error for `--name`.
@@ -19,21 +19,26 @@ pub(super) fn short(letter: char, rest: &str) -> UsageError {
 }
 
 fn error(typed: &str, name: &str) -> UsageError {
-    let question = nearest(name).map_or_else(String::new, |name| format!(" Is it --{name}?"));
-    UsageError(format!("There is no option {}.{question} See ballcast --help.", shown(typed)))
+    let question =
+        nearest(name).map_or_else(String::new, |name| format!(" Did you mean --{name}?"));
+    UsageError(format!("unknown option {}.{question} See ballcast --help.", shown(typed)))
 }
 
-/// The option that has the fewest slips, or else the shortest that begins like this.
+/// The option with the fewest typing errors, or else the shortest one that starts with this.
 fn nearest(name: &str) -> Option<&'static str> {
     let length = name.chars().count();
     let allowed = SLIPS_MAX.min(length / 3);
-    // An option longer than all others is none of them, and is not compared letter by letter.
+    // Bounds the work for a name longer than all options.
     let longest = options().map(str::len).max().unwrap_or_default();
     let near = |option: &&str| length <= longest + SLIPS_MAX && slips(name, option) <= allowed;
     options().filter(near).min_by_key(|option| slips(name, option)).or_else(|| {
         let begins = |option: &&str| length >= 3 && option.starts_with(name);
         options().filter(begins).min_by_key(|option| option.len())
     })
+}
+
+fn options() -> impl Iterator<Item = &'static str> {
+    FLAGS.iter().map(|flag| flag.name)
 }
 
 /// How many letters are missing, too many, wrong, or changed with their neighbour (the optimal string
@@ -62,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_option_that_may_be_meant_is_named() {
+    fn the_option_that_is_probably_meant_is_named() {
         for (typed, meant) in [
             ("prot", Some("port")),
             ("fsp", Some("fps")),
@@ -86,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_has_what_was_typed() {
-        let sentence = "There is no option -port. Is it --port? See ballcast --help.";
+    fn the_sentence_repeats_what_was_typed() {
+        let sentence = "unknown option -port. Did you mean --port? See ballcast --help.";
         assert_eq!(short('p', "ort").to_string(), sentence);
-        let sentence = "There is no option --nonsense. See ballcast --help.";
+        let sentence = "unknown option --nonsense. See ballcast --help.";
         assert_eq!(long("nonsense").to_string(), sentence);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 /// This program, also when its file was replaced by a newer one.
 pub const PROGRAM: &str = "/proc/self/exe";
@@ -24,9 +24,4 @@ pub fn reap(mut note_reaped: impl FnMut(Pid, WaitStatus)) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         note_reaped(pid, status);
     }
-}
-
-/// Reaps this child, if it has ended.
-pub fn reap_one(pid: Pid) -> bool {
-    matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
 }

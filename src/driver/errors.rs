@@ -20,7 +20,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::Wait(error) => write!(f, "The event loop failed: {error}."),
             RunError::NothingToShow(reason) => {
-                write!(f, "There is nothing to show any more: {reason}.")
+                write!(f, "There is nothing left to show: {reason}.")
             }
         }
     }

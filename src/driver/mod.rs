@@ -98,7 +98,6 @@ pub struct Driver<S> {
     service: Service,
     server: Server,
     encoder: ContainedEncoder<S>,
-    /// Dropped before the stream, whose end reaps all children.
     targets: TargetLinks,
     sessions: Sessions,
     /// The stream from outside.
@@ -121,6 +120,7 @@ impl<S: EncodePictures> Driver<S> {
         descriptors::raise_limit();
         let poll = Poll::new()?;
         let signals = signals::listen(poll.registry())?;
+        let targets = TargetLinks::new(poll.registry())?;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let addresses = endpoints.addresses();
         let mut driver = Driver {
@@ -142,7 +142,7 @@ impl<S: EncodePictures> Driver<S> {
             service: Service::default(),
             server: make_server(addresses, now, wall),
             encoder: ContainedEncoder::new(source),
-            targets: TargetLinks::new(),
+            targets,
             sessions: Sessions::default(),
             source: None,
             transmits: Vec::with_capacity(udp::BATCH),
@@ -205,7 +205,7 @@ impl<S: EncodePictures> Driver<S> {
                 Owner::Source => self.read_stream(),
                 Owner::SourceStderr => self.read_stderr(),
                 Owner::Target => self.read_target(token),
-                Owner::Signals | Owner::Watch | Owner::Connection => {}
+                Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
             }
         }
         self.serve_connections();
@@ -241,7 +241,7 @@ impl<S: EncodePictures> Driver<S> {
             return Err(error);
         }
         if !is_of_one(&error) {
-            self.warnings.warn(&error, "the kernel cannot wait for events; it is asked again");
+            self.warnings.warn(&error, "waiting for events failed, retrying");
         }
         // A signal interrupts a wait now and then, and then there is something to do.
         self.failed_waits += 1;
@@ -272,7 +272,7 @@ impl<S: EncodePictures> Driver<S> {
     }
 
     fn shut_down(&mut self, events: &mut Events) -> Result<(), RunError> {
-        log::info!("ending: closing all viewers");
+        log::info!("shutting down: closing all viewers");
         self.service.tell_stopping();
         let start = Instant::now();
         // The core has no more say in it.
@@ -285,8 +285,6 @@ impl<S: EncodePictures> Driver<S> {
             self.deadline = Some(self.deadline.map_or(end, |deadline| deadline.min(end)));
             self.turn(events)?;
         }
-        // Lookups are ended and reaped here.
-        self.targets = TargetLinks::new();
         let Some(mut stream) = stream else { return Ok(()) };
         stream.end(start);
         match stream.gave_up {
@@ -305,15 +303,10 @@ impl<S: EncodePictures> Driver<S> {
 
     /// Reaps children that have ended, and looks whether the command is gone.
     fn check_children(&mut self) {
-        let targets = &mut self.targets;
-        match &mut self.source {
-            // The first process of a container adopts all that lose their parents.
-            Some(stream) => children::reap(|pid, status| {
-                targets.note_reaped(pid);
-                stream.note_reaped(pid, status);
-            }),
-            // Others of this process are not ours.
-            None => targets.reap(),
+        // Without a command, the children of this process are not ours. With one, the first process of a
+        // container adopts all that lose their parents.
+        if let Some(stream) = &mut self.source {
+            children::reap(|pid, status| stream.note_reaped(pid, status));
         }
         self.check_command();
     }
@@ -323,6 +316,7 @@ impl<S: EncodePictures> Driver<S> {
         match owner(token) {
             Owner::Signals => return,
             Owner::Watch => return self.follow_addresses(),
+            Owner::Lookups => return self.take_lookups(),
             Owner::Target if event.is_writable() => self.write_target(token),
             Owner::Connection if event.is_writable() => self.write(token),
             _ => {}
@@ -397,7 +391,7 @@ impl<S: EncodePictures> Driver<S> {
                 }
                 Output::KeepSession(id, session) => {
                     if let Err(error) = self.sessions.keep(id, session) {
-                        let what = "sessions at media servers are not kept for the next start";
+                        let what = "sessions at media servers cannot be stored for the next start";
                         self.warnings.warn(&error, what);
                     }
                 }
@@ -430,7 +424,7 @@ impl<S: EncodePictures> Driver<S> {
                 }
                 Err(error) if is_of_one(&error) => failures += 1,
                 Err(error) => {
-                    self.warnings.warn(&error, "a socket cannot be read; it is tried again");
+                    self.warnings.warn(&error, "reading a socket failed, retrying");
                     return self.read_later(token);
                 }
             }
@@ -469,7 +463,7 @@ impl<S: EncodePictures> Driver<S> {
             let failed = |to, error: io::Error| {
                 log::debug!("to {to}: {error}");
                 if !is_of_one(&error) {
-                    warnings.warn(&error, "datagrams cannot be sent");
+                    warnings.warn(&error, "sending datagrams failed");
                 }
                 self.pending.push_back(Pending::TransmitFailed(to));
             };

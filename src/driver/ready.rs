@@ -75,9 +75,12 @@ impl Ready {
             Owner::Datagrams => &mut self.datagrams,
             Owner::Listener => &mut self.listeners,
             Owner::Connection => &mut self.connections,
-            Owner::Signals | Owner::Watch | Owner::Source | Owner::SourceStderr | Owner::Target => {
-                &mut self.others
-            }
+            Owner::Signals
+            | Owner::Watch
+            | Owner::Source
+            | Owner::SourceStderr
+            | Owner::Lookups
+            | Owner::Target => &mut self.others,
         }
     }
 }

@@ -9,8 +9,9 @@ pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
 pub const SOURCE: Token = Token(2);
 pub const SOURCE_STDERR: Token = Token(3);
+pub const LOOKUPS: Token = Token(4);
 /// Media servers.
-pub const TARGETS: Range<usize> = 4..16;
+pub const TARGETS: Range<usize> = 5..16;
 /// Two for each bound address: its listener, then its UDP socket.
 const ENDPOINTS: Range<usize> = TARGETS.end..1 << 16;
 /// As many as a `usize` of 32 bits has room for.
@@ -23,6 +24,7 @@ pub enum Owner {
     Watch,
     Source,
     SourceStderr,
+    Lookups,
     Target,
     Listener,
     Datagrams,
@@ -35,6 +37,7 @@ pub fn owner(token: Token) -> Owner {
         WATCH => Owner::Watch,
         SOURCE => Owner::Source,
         SOURCE_STDERR => Owner::SourceStderr,
+        LOOKUPS => Owner::Lookups,
         Token(number) if TARGETS.contains(&number) => Owner::Target,
         Token(number) if !ENDPOINTS.contains(&number) => Owner::Connection,
         token if datagrams_of(listener_of(token)) == token => Owner::Datagrams,
@@ -129,9 +132,10 @@ mod tests {
         assert_eq!(connections.take(), Some(Token(ENDPOINTS.end)));
         assert_eq!(owner(Token(ENDPOINTS.end)), Owner::Connection);
         assert_eq!(owner(Token(ENDPOINTS.end - 1)), Owner::Datagrams);
-        let numbers = [0, 1, 2, 3, 4, 15].map(|number| owner(Token(number)));
-        let expected = [Owner::Signals, Owner::Watch, Owner::Source, Owner::SourceStderr];
-        assert_eq!(numbers[..4], expected);
-        assert_eq!(numbers[4..], [Owner::Target; 2]);
+        let numbers = [0, 1, 2, 3, 4, 5, 15].map(|number| owner(Token(number)));
+        let expected =
+            [Owner::Signals, Owner::Watch, Owner::Source, Owner::SourceStderr, Owner::Lookups];
+        assert_eq!(numbers[..5], expected);
+        assert_eq!(numbers[5..], [Owner::Target; 2]);
     }
 }

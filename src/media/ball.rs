@@ -1,13 +1,13 @@
-//! The built-in source's picture: a green ball that bounces on black.
+//! The picture of the built-in source: a green ball that bounces on black.
 //!
-//! Position, bounce and truncation are those of the program that this project began as (NumPy and
-//! OpenCV): `tests/ball/trajectory.csv` holds its first 3,000 centres.
+//! Position, bounce and truncation match the original program (NumPy and OpenCV), whose first 3,000 centres
+//! are in `tests/ball/trajectory.csv`.
 
 use super::picture::{Colour, Picture, Plane, Size};
 
 pub const RADIUS: i32 = 20;
 const START: (f64, f64) = (100.0, 100.0);
-/// Pixels a frame. Both, and all sums of them, are exact in binary.
+/// Pixels per frame. Both, and all sums of them, are exact in binary.
 const VELOCITY: (f64, f64) = (2.0, 1.5);
 
 /// Half the width of the disc, by distance in rows from its centre, as OpenCV's `circle` fills a
@@ -15,7 +15,7 @@ const VELOCITY: (f64, f64) = (2.0, 1.5);
 const HALF_WIDTHS: [i32; RADIUS as usize + 1] =
     [20, 19, 19, 19, 19, 19, 19, 18, 18, 17, 17, 16, 16, 15, 14, 13, 12, 10, 8, 6, 0];
 
-/// Where the ball is, where it goes, and where in the picture it was last drawn.
+/// The position and velocity of the ball, and where it was last drawn.
 #[derive(Debug, Clone)]
 pub struct Ball {
     position: (f64, f64),
@@ -25,8 +25,8 @@ pub struct Ball {
 }
 
 impl Ball {
-    /// A ball in a picture of `size`, at least a few pixels larger than itself. In a picture too
-    /// small for the original's starting point it starts at the edge nearest to it.
+    /// A ball in a picture of `size`, which is at least a few pixels larger than the ball. It starts at the
+    /// position of the original, or at the nearest edge of a small picture.
     pub fn new(size: Size) -> Ball {
         let fit = |start: f64, length: usize| start.min(length as f64 - f64::from(RADIUS));
         Ball {
@@ -37,7 +37,7 @@ impl Ball {
         }
     }
 
-    /// Moves the ball on by one frame and bounces it off the edges.
+    /// Moves the ball by one frame, and bounces it off the edges.
     pub fn advance(&mut self) {
         fn step(position: &mut f64, velocity: &mut f64, length: usize) {
             let radius = f64::from(RADIUS);
@@ -50,7 +50,7 @@ impl Ball {
         step(&mut self.position.1, &mut self.velocity.1, self.size.height);
     }
 
-    /// That of the picture.
+    /// The size of the picture.
     pub fn size(&self) -> Size {
         self.size
     }
@@ -60,8 +60,8 @@ impl Ball {
         (self.position.0 as i32, self.position.1 as i32)
     }
 
-    /// Erases the disc where it was and draws it where it is: a thousandth of the picture's
-    /// samples each, whatever the picture's size.
+    /// Erases the disc at its last position, and draws it at the current one. The cost does not depend on the
+    /// size of the picture.
     pub fn draw(&mut self, picture: &mut Picture) {
         let centre = self.centre();
         if self.drawn == Some(centre) {
@@ -98,8 +98,8 @@ fn fill_luma(plane: &mut Plane, (centre_x, centre_y): (i32, i32), value: u8) {
     }
 }
 
-/// A chroma sample is the mean of the four pixels that it covers, so it follows from how many of
-/// them are inside the disc.
+/// A chroma sample is the mean of the four pixels that it covers, so that the number of them inside the disc
+/// determines it.
 fn fill_chroma(picture: &mut Picture, centre: (i32, i32)) {
     let blend = |inside: u8, outside: u8, covered: u32| {
         ((u32::from(inside) * covered + u32::from(outside) * (4 - covered) + 2) / 4) as u8

@@ -1,25 +1,38 @@
-//! What is wrong with a picture that came whole and cannot be shown.
+//! Why a complete picture cannot be shown, and why there is no snapshot of one.
 
 use std::fmt;
 
 use super::Codec;
 
-/// What is wrong with a picture that came whole and cannot be shown. Displays as the end of a sentence about
-/// it, in our own words: everybody may read it.
+/// Why a complete picture cannot be shown. Displays as the end of a sentence about it, in our own words, so
+/// that everybody may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// The data of a JPEG contradicts itself, or some of it is missing.
+    /// The data of a JPEG is invalid or incomplete.
     Decode,
-    /// A key frame of H.264 that a file is asked of is damaged, or is not decoded here.
+    /// A key frame of H.264 that a snapshot needs is damaged, or cannot be decoded here.
     DecodeKeyframe,
-    /// A JPEG of a kind that is not decoded: its name, as in "it has arithmetic coding".
+    /// A JPEG with this unsupported feature, as in "it has arithmetic coding".
     Unsupported(&'static str),
-    /// The encoder of this codec fails at it.
+    /// The encoder of this codec fails.
     Encode(Codec),
-    /// No JPEG file can be made of it.
+    /// The JPEG encoder fails.
     EncodeJpeg,
     /// A decoder, converter or encoder has panicked.
     Panic,
+}
+
+/// Why there is no JPEG file of the newest picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// There is no picture now: the source has failed, or has not delivered one yet.
+    NoPicture,
+    /// The picture cannot be decoded or encoded.
+    Damaged(Damage),
+    /// There is never a picture, as the source delivers encoded frames.
+    NoPictures,
+    /// The picture is only this wide, and is not scaled up.
+    TooWide { picture_width: usize },
 }
 
 impl fmt::Display for Damage {
@@ -27,9 +40,9 @@ impl fmt::Display for Damage {
         match self {
             Damage::Decode => f.write_str("its JPEG data is damaged"),
             Damage::DecodeKeyframe => f.write_str("its key frame cannot be decoded"),
-            Damage::Unsupported(what) => write!(f, "it has {what}, which is not decoded"),
-            Damage::Encode(codec) => write!(f, "the {} encoder fails at it", codec.name()),
-            Damage::EncodeJpeg => f.write_str("the JPEG encoder fails at it"),
+            Damage::Unsupported(what) => write!(f, "it has {what}, which Ballcast cannot decode"),
+            Damage::Encode(codec) => write!(f, "the {} encoder failed on it", codec.name()),
+            Damage::EncodeJpeg => f.write_str("the JPEG encoder failed on it"),
             Damage::Panic => f.write_str("Ballcast failed to convert it, which is a bug"),
         }
     }

@@ -1,10 +1,14 @@
-//! One encoded access unit, and how it is encoded.
+//! One encoded picture, and its codec.
 
 use std::time::{Duration, Instant};
 
-use super::{h264, vp8};
+use super::h264::AccessUnit;
 
-/// What a viewer decodes. The pictures are encoded once for each codec that a viewer needs.
+/// The start code of a key frame of VP8, after the three bytes of its tag (RFC 6386, section 9.1).
+const VP8_START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
+const VP8_INTER_FRAME: u8 = 0x01;
+
+/// The codec of a viewer. A picture is encoded once for each codec in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Codec {
     H264,
@@ -12,10 +16,10 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The one that is preferred comes first.
+    /// In order of preference.
     pub const ALL: [Codec; 2] = [Codec::H264, Codec::Vp8];
 
-    /// As SDP writes it.
+    /// The encoding name in SDP.
     pub fn name(self) -> &'static str {
         match self {
             Codec::H264 => "H264",
@@ -27,30 +31,40 @@ impl Codec {
 /// One encoded picture.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    codec: Codec,
-    data: Vec<u8>,
+    content: FrameContent,
     keyframe: bool,
     /// When the picture was taken. RTP timestamps follow it.
     pub captured: Instant,
-    /// What rendering and encoding took, for the statistics.
+    /// The time that rendering and encoding took, for the statistics.
     pub cost: Duration,
 }
 
+/// The encoded bytes.
+#[derive(Debug, Clone)]
+pub(crate) enum FrameContent {
+    H264(AccessUnit),
+    /// A frame of RFC 6386, section 9.
+    Vp8(Vec<u8>),
+}
+
 impl Frame {
-    /// An access unit as a byte stream (ITU-T H.264 Annex B: start codes between NAL units).
-    pub fn h264(data: Vec<u8>, captured: Instant) -> Frame {
-        let keyframe = h264::is_keyframe(&data);
-        Frame { codec: Codec::H264, data, keyframe, captured, cost: Duration::ZERO }
+    /// A frame of H.264.
+    pub fn h264(unit: AccessUnit, captured: Instant) -> Frame {
+        let keyframe = unit.is_keyframe();
+        Frame { content: FrameContent::H264(unit), keyframe, captured, cost: Duration::ZERO }
     }
 
-    /// A frame as RFC 6386, section 9 has it.
+    /// A frame of VP8 (RFC 6386, section 9).
     pub fn vp8(data: Vec<u8>, captured: Instant) -> Frame {
-        let keyframe = vp8::is_keyframe(&data);
-        Frame { codec: Codec::Vp8, data, keyframe, captured, cost: Duration::ZERO }
+        let keyframe = is_vp8_keyframe(&data);
+        Frame { content: FrameContent::Vp8(data), keyframe, captured, cost: Duration::ZERO }
     }
 
     pub fn codec(&self) -> Codec {
-        self.codec
+        match self.content {
+            FrameContent::H264(_) => Codec::H264,
+            FrameContent::Vp8(_) => Codec::Vp8,
+        }
     }
 
     /// Whether a decoder can start here.
@@ -58,16 +72,51 @@ impl Frame {
         self.keyframe
     }
 
-    /// The encoded bytes: a byte stream of H.264, or a frame of VP8.
-    pub fn data(&self) -> &[u8] {
-        &self.data
+    pub(crate) fn content(&self) -> &FrameContent {
+        &self.content
     }
 
+    /// The encoded bytes: a byte stream of H.264, or a frame of VP8.
+    pub fn data(&self) -> &[u8] {
+        match &self.content {
+            FrameContent::H264(unit) => unit.data(),
+            FrameContent::Vp8(data) => data,
+        }
+    }
+
+    /// The NAL units of H.264; `None` of VP8.
+    pub fn access_unit(&self) -> Option<&AccessUnit> {
+        match &self.content {
+            FrameContent::H264(unit) => Some(unit),
+            FrameContent::Vp8(_) => None,
+        }
+    }
+
+    /// The size in bytes.
     pub fn len(&self) -> usize {
-        self.data.len()
+        self.data().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.data().is_empty()
+    }
+}
+
+/// Whether a frame of VP8 is a key frame (RFC 6386, section 9.1).
+fn is_vp8_keyframe(data: &[u8]) -> bool {
+    data.first().is_some_and(|tag| tag & VP8_INTER_FRAME == 0)
+        && data.get(3..6) == Some(&VP8_START_CODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_frame_of_vp8_has_its_tag_and_its_start_code() {
+        assert!(is_vp8_keyframe(&[0xb0, 0x44, 0, 0x9d, 0x01, 0x2a, 0x80, 2]));
+        assert!(!is_vp8_keyframe(&[0xb1, 0x44, 0, 0x9d, 0x01, 0x2a]));
+        assert!(!is_vp8_keyframe(&[0xb0, 0x44, 0, 0x9d, 0x01]));
+        assert!(!is_vp8_keyframe(&[]));
     }
 }

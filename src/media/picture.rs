@@ -1,6 +1,9 @@
-//! A raw picture in I420: full-size luma, chroma at half the size in both directions.
+//! Raw pictures in I420 (full-size luma, chroma at half the size in both directions), and pictures as a source
+//! delivers them.
 
 use std::fmt;
+
+use super::{Frame, Samples};
 
 /// Width and height in luma pixels, both even, as 4:2:0 chroma needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,4 +78,23 @@ impl Picture {
     pub fn size(&self) -> Size {
         Size { width: self.y.width, height: self.y.height }
     }
+}
+
+/// A picture to encode.
+#[derive(Debug)]
+pub enum SourcePicture {
+    Picture(Picture),
+    /// Not yet converted.
+    Samples(Samples),
+    Jpeg(Jpeg),
+    /// A key frame of H.264, which is passed on unchanged. For snapshots only.
+    Keyframe(Frame),
+}
+
+/// One JPEG, from SOI to EOI, with Huffman tables. Its data may be damaged: see [`check_jpeg`](crate::source::parse::check_jpeg).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jpeg {
+    pub data: Vec<u8>,
+    /// Without the last row or column if its own size is odd.
+    pub size: Size,
 }

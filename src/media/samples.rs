@@ -1,19 +1,19 @@
-//! A picture as a program or a camera writes it, in any of the usual layouts, and its conversion.
+//! Pictures of programs and cameras in any of the usual layouts, and their conversion.
 //!
-//! Everything behind it takes I420 in limited-range BT.601: it is what VP8 has (RFC 6386, section 9.2)
-//! and, in full range, JFIF, and what the parameter sets of our H.264 say. So other pictures are converted
-//! and not labelled, once, when they are needed.
+//! All encoders take I420 in limited-range BT.601: VP8 requires it (RFC 6386, section 9.2), JFIF does in full
+//! range, and the parameter sets of our H.264 declare it. So other pictures are converted, once, when they
+//! are needed.
 
 use super::{Colour, Picture, Plane, Size};
 
-/// Where the samples of a picture lie.
+/// The layout of the samples of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// A plane of luma, then one of Cb and one of Cr at half the size in both directions.
+    /// A luma plane, then a Cb and a Cr plane at half the size in both directions.
     I420,
-    /// A plane of luma, then one with a Cb and a Cr in turn.
+    /// A luma plane, then a plane with interleaved Cb and Cr.
     Nv12,
-    /// Blue, green and red for each pixel, as OpenCV has them.
+    /// Blue, green and red for each pixel, as in OpenCV.
     Bgr24,
     /// Red, green and blue for each pixel.
     Rgb24,
@@ -21,20 +21,20 @@ pub enum Layout {
     Gray8,
 }
 
-/// How luma and chroma are made of red, green and blue.
+/// The matrix between red, green, blue and luma, chroma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrix {
-    /// ITU-R BT.601, table 3; also JFIF.
+    /// ITU-R BT.601, table 3. Also JFIF.
     Bt601,
     /// ITU-R BT.709, item 3.2 and 3.3.
     Bt709,
 }
 
-/// How the bytes of a picture are to be read.
+/// The format of the samples of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelFormat {
     pub layout: Layout,
-    /// Means nothing for [`Layout::Bgr24`], [`Layout::Rgb24`] and [`Layout::Gray8`].
+    /// Ignored for [`Layout::Bgr24`], [`Layout::Rgb24`] and [`Layout::Gray8`].
     pub matrix: Matrix,
     /// Black is 0 and white 255, not 16 and 235.
     pub full_range: bool,
@@ -45,7 +45,7 @@ pub struct PixelFormat {
 pub struct Samples {
     pub size: Size,
     pub format: PixelFormat,
-    /// As many bytes as [`Layout::plane_bytes`] says.
+    /// [`Layout::plane_bytes`] bytes each.
     pub planes: [Vec<u8>; 3],
 }
 
@@ -53,7 +53,7 @@ impl Layout {
     pub const ALL: [Layout; 5] =
         [Layout::I420, Layout::Nv12, Layout::Bgr24, Layout::Rgb24, Layout::Gray8];
 
-    /// As on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Layout::I420 => "i420",
@@ -64,12 +64,12 @@ impl Layout {
         }
     }
 
-    /// Whether it has luma and chroma, which a [`Matrix`] tells the colours of.
+    /// Whether it has luma and chroma, whose colours depend on the [`Matrix`].
     pub fn has_chroma(self) -> bool {
         matches!(self, Layout::I420 | Layout::Nv12)
     }
 
-    /// The bytes of each plane.
+    /// The number of bytes of each plane.
     pub fn plane_bytes(self, size: Size) -> [usize; 3] {
         let area = size.width * size.height;
         match self {
@@ -82,11 +82,11 @@ impl Layout {
 }
 
 impl PixelFormat {
-    /// What a [`Picture`] is.
+    /// The format of a [`Picture`].
     pub const PICTURE: PixelFormat =
         PixelFormat { layout: Layout::I420, matrix: Matrix::Bt601, full_range: false };
 
-    /// As programs write this layout: limited range where there is chroma.
+    /// The usual format of this layout: limited range if there is chroma.
     pub fn usual(layout: Layout) -> PixelFormat {
         PixelFormat { layout, matrix: Matrix::Bt601, full_range: !layout.has_chroma() }
     }
@@ -123,7 +123,7 @@ impl Samples {
     }
 }
 
-/// From the range of JFIF to that of video: luma from 16 to 235, chroma from 16 to 240.
+/// Converts luma from full to limited range: luma from 16 to 235, chroma from 16 to 240.
 pub fn limited_luma() -> [u8; 256] {
     std::array::from_fn(|sample| (sample as f32 * 219.0 / 255.0 + 16.0).round() as u8)
 }

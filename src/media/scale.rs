@@ -1,11 +1,10 @@
-//! Smaller pictures.
+//! Scales pictures down.
 
 use super::picture::{Picture, Plane};
 
 impl Picture {
-    /// The picture scaled down to an even `width`, 2 or more and at most its own, and to the even
-    /// height that keeps its shape best. Each sample is the mean of those that it covers (a box
-    /// filter).
+    /// Scales the picture down to an even `width`, at least 2 and at most its own, and to the even height that
+    /// best keeps the aspect ratio. Each sample is the mean of those that it covers (box filter).
     pub fn scaled_to(&self, width: usize) -> Picture {
         debug_assert!(width.is_multiple_of(2) && (2..=self.y.width).contains(&width));
         let (own_width, own_height) = (self.y.width, self.y.height);
@@ -39,7 +38,7 @@ fn scale(plane: &Plane, width: usize, height: usize) -> Plane {
     Plane { width, height, samples }
 }
 
-/// What sample `index` of `length` covers of `from` samples, at least as many.
+/// The samples of `from` that sample `index` of `length` covers. `from` is at least `length`.
 fn covered(index: usize, length: usize, from: usize) -> std::ops::Range<usize> {
     index * from / length..(index + 1) * from / length
 }

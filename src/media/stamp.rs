@@ -1,5 +1,5 @@
-//! The capture time, burnt into the picture, so that a page on a machine with the same wall clock
-//! can measure the time from capture to screen.
+//! The capture time, burnt into the picture, so that a page on a machine with the same wall clock can measure
+//! the latency from capture to screen.
 //!
 //! 24 blocks of 16×16 luma in the top row of the picture, block `i` from the left is bit `i`: white
 //! for one, black for zero. The value is quarters of a millisecond of the wall clock modulo 2²⁴,

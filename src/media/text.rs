@@ -1,4 +1,4 @@
-//! Short lines of text in a picture, for the times when there is nothing else to show.
+//! Draws short lines of text into a picture, which is shown while there is no other.
 
 use embedded_graphics::geometry::{OriginDimensions, Point};
 use embedded_graphics::image::GetPixel;
@@ -11,33 +11,32 @@ use super::picture::{Colour, Picture, Size};
 const FONT: &MonoFont = &FONT_6X10;
 const GLYPH_WIDTH: usize = FONT_6X10.character_size.width as usize;
 const GLYPH_HEIGHT: usize = FONT_6X10.character_size.height as usize;
-/// From one line to the next, in pixels of the font.
+/// The line height, in pixels of the font.
 const LINE_HEIGHT: usize = GLYPH_HEIGHT + 2;
-/// A picture of this size is drawn in the font as it is: 26 characters in a line. A larger one has
-/// the font enlarged by a whole number.
+/// The size of a picture with the unscaled font: 26 characters a line. Larger pictures scale the font by an
+/// integer.
 const SMALLEST: Size = Size { width: 160, height: 120 };
-/// At the end of what does not fit.
+/// The end of truncated text.
 const CUT: &str = "...";
 
 const WHITE: Colour = Colour { y: 235, u: 128, v: 128 };
 const DARK_GREY: Colour = Colour { y: 40, u: 128, v: 128 };
 
-/// Whether words can be read in a picture of this size.
+/// Whether text is readable in a picture of this size.
 pub fn has_room_for_words(size: &Size) -> bool {
     size.width >= SMALLEST.width && size.height >= SMALLEST.height
 }
 
-/// A dark grey picture with white text: what is shown when there is no picture. `size` is even in
-/// both directions.
+/// A dark grey picture with white text, which is shown while there is no signal. `size` is even in both
+/// directions.
 pub fn no_signal(size: Size, lines: &[&str]) -> Picture {
     let mut picture = Picture::filled(size, DARK_GREY);
     draw_text(&mut picture, lines);
     picture
 }
 
-/// Draws lines of text in white, each centred, all together in the middle of the picture. A line that
-/// is too long is wrapped between words, and what does not fit is cut with three dots at its end.
-/// Characters outside of Latin-1 become `?`.
+/// Draws lines of white text, centred in the picture. Long lines are wrapped between words, and text that
+/// does not fit ends with three dots. Characters outside Latin-1 become `?`.
 pub fn draw_text(picture: &mut Picture, lines: &[&str]) {
     let size = picture.size();
     let scale = (size.width / SMALLEST.width).min(size.height / SMALLEST.height).max(1);
@@ -55,7 +54,7 @@ pub fn draw_text(picture: &mut Picture, lines: &[&str]) {
     }
 }
 
-/// At most `rows` lines of at most `columns` characters.
+/// Wraps and truncates text to at most `rows` lines of at most `columns` characters.
 fn fit(lines: &[&str], columns: usize, rows: usize) -> Vec<String> {
     let mut fitting: Vec<String> = lines.iter().flat_map(|line| wrap(line, columns)).collect();
     if fitting.len() > rows {
@@ -68,7 +67,7 @@ fn fit(lines: &[&str], columns: usize, rows: usize) -> Vec<String> {
     fitting
 }
 
-/// Breaks a line between words, and a word that is too long by itself anywhere.
+/// Wraps a line between words, and splits words that are too long.
 fn wrap(line: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -94,7 +93,7 @@ fn wrap(line: &str, columns: usize) -> Vec<String> {
 }
 
 fn draw_glyph(picture: &mut Picture, left: usize, top: usize, scale: usize, character: char) {
-    // What the font has not is drawn as `?`.
+    // The font lacks all other characters.
     let glyph = FONT.glyph_mapping.index(character);
     let a_row = FONT.image.size().width as usize / GLYPH_WIDTH;
     let (glyph_x, glyph_y) = (glyph % a_row * GLYPH_WIDTH, glyph / a_row * GLYPH_HEIGHT);
@@ -108,7 +107,7 @@ fn draw_glyph(picture: &mut Picture, left: usize, top: usize, scale: usize, char
     }
 }
 
-/// A white square, as far as it is in the picture.
+/// Draws a white square, clipped to the picture.
 fn fill(picture: &mut Picture, left: usize, top: usize, side: usize) {
     let Size { width, height } = picture.size();
     let (right, bottom) = ((left + side).min(width), (top + side).min(height));

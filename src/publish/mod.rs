@@ -4,7 +4,7 @@
 //! A [`Publisher`] publishes to one [`Target`]. Its owner reports what happens to its connection
 //! ([`PublishEvent`]), to the media connection and to the time, and carries out its [`PublisherEffect`]s. It has one
 //! TCP connection at a time, each for one request; the driver resolves names and opens sockets. The media
-//! connection is that of a viewer ([`Invitation`](crate::webrtc::viewer::Invitation)).
+//! connection is that of a viewer ([`PendingOffer`](crate::webrtc::viewer::PendingOffer)).
 //!
 //! ```text
 //!             .------- a failure: a pause of 1 to 30 s -------.

@@ -102,31 +102,37 @@ impl fmt::Display for PublishCause {
         match self {
             PublishCause::NameUnknown => f.write_str("its name cannot be resolved"),
             PublishCause::NameLate => {
-                write!(f, "its name is not resolved within {} s", RESOLVE_TIME.as_secs())
+                write!(f, "its name was not resolved within {} s", RESOLVE_TIME.as_secs())
             }
             PublishCause::NameWithoutAddress => f.write_str("its name has no address"),
             PublishCause::ConnectionRefused => f.write_str("it refuses the connection"),
             PublishCause::ConnectionTimedOut => f.write_str("it does not answer"),
             PublishCause::ConnectionLate => {
-                write!(f, "it does not answer within {} s", CONNECT_TIME.as_secs())
+                write!(f, "it did not answer within {} s", CONNECT_TIME.as_secs())
             }
             PublishCause::Unreachable(error) => write!(f, "it cannot be reached: {error}"),
-            PublishCause::ConnectionReset => f.write_str("it has reset the connection"),
-            PublishCause::ConnectionSilent => f.write_str("it no longer answers"),
-            PublishCause::ConnectionBroken(error) => write!(f, "the connection to it is broken: {error}"),
+            PublishCause::ConnectionReset => f.write_str("it reset the connection"),
+            PublishCause::ConnectionSilent => f.write_str("it stopped answering"),
+            PublishCause::ConnectionBroken(error) => {
+                write!(f, "the connection to it failed: {error}")
+            }
             PublishCause::Exchange(error) => write!(f, "it {error}"),
             PublishCause::Refusal(status) => {
                 write!(f, "it answers with status {status}: {}", meaning(*status))
             }
             PublishCause::AnswerNotText => f.write_str("its answer is not text"),
             PublishCause::Answer(error) => write!(f, "its answer {error}"),
-            PublishCause::RedirectsTooOften => write!(f, "it redirects more than {MAX_REDIRECTS} times"),
-            PublishCause::RedirectsToHttps => {
-                f.write_str("it redirects to https, but this version publishes over http only")
+            PublishCause::RedirectsTooOften => {
+                write!(f, "it redirects more than {MAX_REDIRECTS} times")
             }
-            PublishCause::RedirectsToNoUrl => f.write_str("its redirect has no valid URL"),
+            PublishCause::RedirectsToHttps => {
+                f.write_str("it redirects to https, and Ballcast publishes over plain http only")
+            }
+            PublishCause::RedirectsToNoUrl => {
+                f.write_str("it redirects to something that is not a URL")
+            }
             PublishCause::LeadsToThisDevice => f.write_str(
-                "it names a URL at an address of this device or of its link, which Ballcast does not request",
+                "it names a URL at an address of this device or its link, which is not allowed",
             ),
             PublishCause::Ended(reason) => reason.fmt(f),
         }
@@ -137,12 +143,12 @@ impl fmt::Display for PublishCause {
 /// section 4.1).
 fn meaning(status: u16) -> &'static str {
     match status {
-        401 | 403 => "it needs another token, or the path is in use",
-        404 => "there is nothing at the path of this URL",
-        405 | 406 | 415 => "it does not accept WHIP, or nothing that was offered",
-        409 => "there is another stream at this URL",
+        401 | 403 => "the token is wrong, or the stream is in use",
+        404 => "there is nothing at this URL",
+        405 | 406 | 415 => "it does not accept WHIP, or nothing in the offer",
+        409 => "there is already another stream at this URL",
         400..500 => "it refuses the offer",
-        500..600 => "it cannot take the stream now",
-        _ => "this does not answer an offer",
+        500..600 => "it cannot serve this now",
+        _ => "this is not a valid answer to an offer",
     }
 }

@@ -50,21 +50,22 @@ impl fmt::Display for OfferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OfferError::Sdp(SdpError::Malformed(what)) => {
-                write!(f, "The sdp field is not an offer that can be answered: {what}.")
+                write!(f, "The SDP is not a valid offer: {what}.")
             }
             OfferError::NoVideo => f.write_str(
                 "The offer has no video. Call pc.addTransceiver('video', \
                  {direction: 'recvonly'}) before createOffer().",
             ),
             OfferError::NotReceiving => f.write_str(
-                "The offer's video is sendonly or inactive, so there is nothing to send to. \
-                 Use the direction recvonly.",
+                "The offer's video is sendonly or inactive, so it receives nothing. Use \
+                 the direction recvonly.",
             ),
             OfferError::NoCodec(offered) => write!(
                 f,
-                "The browser offers video as {}, but this server has H.264 (packetization-mode 1) \
-                 and VP8. Use Chrome, Edge, Firefox or Safari with their usual settings.",
-                if offered.is_empty() { "no codec at all".to_owned() } else { offered.join(", ") },
+                "The browser offers only {}, and this server sends H.264 \
+                 (packetization-mode 1) or VP8. Use Chrome, Edge, Firefox or Safari with default \
+                 settings.",
+                if offered.is_empty() { "no codec".to_owned() } else { offered.join(", ") },
             ),
             OfferError::NoH264 => f.write_str(
                 "The camera sends H.264, which this browser does not offer. Use Chrome, Edge or \
@@ -73,16 +74,16 @@ impl fmt::Display for OfferError {
             OfferError::UnusableH264(error) => write!(
                 f,
                 "The offer {error}. This server sends H.264 in packetization-mode 1 only: an \
-                 a=fmtp line of the offer has to say packetization-mode=1 and a profile-level-id \
-                 such as 42e01f (RFC 6184, section 8.1).",
+                 a=fmtp line of the offer needs packetization-mode=1 and a profile-level-id such as \
+                 42e01f (RFC 6184, section 8.1).",
             ),
             OfferError::IceLite => f.write_str(
-                "The offer is from an ICE-lite agent (a=ice-lite), which waits for connectivity \
-                 checks, but this server sends none to an address that it has not heard from. \
-                 Use full ICE.",
+                "The offer comes from an ICE-lite agent (a=ice-lite), which waits for connectivity \
+                 checks. This server sends none to an address that has not sent one. Use full \
+                 ICE.",
             ),
             OfferError::Sdp(SdpError::TooLarge(what, most)) => {
-                write!(f, "The offer has too many {what}: at most {most} are read.")
+                write!(f, "The offer has too many {what}: at most {most} are accepted.")
             }
         }
     }
@@ -93,7 +94,7 @@ pub(super) fn lacks(attribute: &str) -> SdpError {
 }
 
 pub(super) fn unreadable(attribute: &str) -> SdpError {
-    SdpError::Malformed(format!("its m=video has no a={attribute} that can be read"))
+    SdpError::Malformed(format!("its m=video has no valid a={attribute}"))
 }
 
 /// A user fragment that does not fit into a connectivity check of ours.

@@ -42,7 +42,7 @@ impl fmt::Display for AnswerError {
         match self {
             AnswerError::Sdp(SdpError::Malformed(what)) => write!(f, "is not usable: {what}"),
             AnswerError::Sdp(SdpError::TooLarge(what, most)) => {
-                write!(f, "has too many {what}, at most {most} are read")
+                write!(f, "has too many {what}, at most {most} are accepted")
             }
             AnswerError::NoVideo => f.write_str("does not accept the video"),
             AnswerError::NoFormat => f.write_str("accepts none of the offered codecs"),

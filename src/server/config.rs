@@ -9,13 +9,15 @@ use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
 
 use super::limits::admission::Limits;
+use super::limits::client::Client;
 use super::paths::addresses_towards;
 use crate::http::Url;
 use crate::publish::{Target, TargetId};
 use crate::source;
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
-use crate::webrtc::{LocalParameters, resend_packets};
+use crate::web::proxies::Visitor;
+use crate::webrtc::{LocalParameters, StreamNumbers, resend_packets};
 
 /// What the server is made of.
 pub struct Config {
@@ -59,12 +61,22 @@ impl Config {
         bound.chain(self.announced.iter().copied()).collect()
     }
 
+    /// The client that the limits count a peer as.
+    pub(crate) fn client_at(&self, peer: IpAddr) -> Client {
+        let own = self.addresses.iter().map(SocketAddr::ip);
+        Client::at(peer, own).of_many(self.access.proxies.trusts(peer))
+    }
+
+    pub(crate) fn client_of(&self, visitor: &Visitor) -> Client {
+        self.client_at(visitor.address).of_many(!visitor.is_told)
+    }
+
     /// Our end of a new connection with a peer at this address, if it is known.
     pub(crate) fn local_parameters(
         &self,
         peer: Option<IpAddr>,
         credentials: IceCreds,
-        random: [u32; 6],
+        numbers: StreamNumbers,
     ) -> LocalParameters<'_> {
         LocalParameters {
             crypto: &self.crypto,
@@ -72,7 +84,7 @@ impl Config {
             credentials,
             addresses: addresses_towards(peer, &self.addresses),
             announced: &self.announced,
-            random,
+            numbers,
             resend_packets: resend_packets(self.bitrate.unwrap_or(0)),
         }
     }

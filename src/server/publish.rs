@@ -1,209 +1,237 @@
-//! The media servers that the stream is published to: each is asked to watch, and is then a viewer like
-//! any other, but that no limit counts it.
+//! The media servers that the stream is published to: each is offered the stream, and is then a viewer
+//! like any other, except that no limit counts it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use super::Output;
+use super::outbox::{Outbox, Timer};
 use super::secrets::Secrets;
-use super::viewers::ViewerRole;
-use super::{Output, Server, Timer};
 use crate::http::Url;
-use crate::publish::{PublishCause, PublishEvent, Publisher, PublisherEffect, Target, TargetId};
-use crate::webrtc::viewer::{Invitation, formats};
-use crate::webrtc::{EndReason, ViewerCounters, ViewerId};
+use crate::publish::{PublishCause, Publisher, PublisherEffect, PublisherStatus, Target, TargetId};
+use crate::webrtc::viewer::{PendingOffer, Viewer};
+use crate::webrtc::{ViewerCounters, ViewerId};
 
 /// All of them, in the order of their ids.
-pub(crate) struct Publishing(Vec<TargetEntry>);
+pub(crate) struct Publishing {
+    targets: Vec<TargetEntry>,
+    is_shutting_down: bool,
+}
 
 pub(crate) struct TargetEntry {
-    pub publisher: Publisher,
-    /// While the server has not answered it.
-    invitation: Option<Invitation>,
-    pub viewer: Option<ViewerId>,
+    publisher: Publisher,
+    /// Until the server answers it.
+    offer: Option<PendingOffer>,
+    viewer: Option<ViewerId>,
     /// Its session as the driver keeps it.
     kept: Option<Url>,
     /// What it was sent in the sessions that have ended.
-    pub sent: ViewerCounters,
+    sent: ViewerCounters,
+}
+
+/// What a publisher needs from the rest of the server.
+#[derive(Debug)]
+pub(crate) enum PublishingEvent {
+    /// An offer: [`Publishing::post`] follows.
+    MakeOffer,
+    /// A viewer for this answer: [`Publishing::accept`] follows.
+    Connect(String),
 }
 
 impl TargetEntry {
-    /// As people know it. The path of a URL may be a secret (RFC 9725 names streams by it).
-    pub fn name(&self) -> String {
+    /// The name in the log. The path of a URL may be a secret (RFC 9725 names streams by it).
+    pub(crate) fn name(&self) -> String {
         self.publisher.target().url.authority.to_string()
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    pub(crate) fn viewer(&self) -> Option<ViewerId> {
+        self.viewer
+    }
+
+    /// What it was sent in the sessions that have ended.
+    pub(crate) fn sent(&self) -> ViewerCounters {
+        self.sent
     }
 }
 
 impl Publishing {
-    /// `announced` are addresses of somebody else that lead to this device, `left` the sessions that an
-    /// earlier process has left behind.
-    pub fn new(
+    /// `announced` are addresses elsewhere that lead to this device, `left` the sessions that an earlier
+    /// process left behind.
+    pub(crate) fn new(
         targets: &[Target],
         announced: &[IpAddr],
         left: &BTreeMap<TargetId, Url>,
         secrets: &mut Secrets,
         now: Instant,
+        outbox: &mut Outbox,
     ) -> Publishing {
-        let entry = |(index, target): (usize, &Target)| {
+        let mut entry = |(index, target): (usize, &Target)| {
             let left = left.get(&TargetId(index)).cloned();
+            let (target, announced) = (target.clone(), announced.to_vec());
+            let publisher = Publisher::new(target, announced, left.clone(), secrets.seed(), now);
+            outbox.set_timer(Timer::Target(TargetId(index)), publisher.poll_timeout());
             TargetEntry {
-                publisher: Publisher::new(
-                    target.clone(),
-                    announced.to_vec(),
-                    left.clone(),
-                    secrets.seed(),
-                    now,
-                ),
-                invitation: None,
+                publisher,
+                offer: None,
                 viewer: None,
                 kept: left,
                 sent: ViewerCounters::default(),
             }
         };
-        Publishing(targets.iter().enumerate().map(entry).collect())
+        let targets = targets.iter().enumerate().map(&mut entry).collect();
+        Publishing { targets, is_shutting_down: false }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (TargetId, &TargetEntry)> {
-        self.0.iter().enumerate().map(|(index, entry)| (TargetId(index), entry))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TargetId, &TargetEntry)> {
+        self.targets.iter().enumerate().map(|(index, entry)| (TargetId(index), entry))
     }
 
-    pub fn deadlines(&self) -> impl Iterator<Item = (TargetId, Option<Instant>)> {
-        self.iter().map(|(id, entry)| (id, entry.publisher.poll_timeout()))
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TargetId> + use<> {
+        (0..self.targets.len()).map(TargetId)
     }
 
-    /// The address in the URL of a media server. A name is not known before it is resolved, but for that
-    /// which leads every host to itself.
-    pub fn address_of(&self, id: TargetId) -> Option<IpAddr> {
-        let host = &self.0.get(id.0)?.publisher.target().url.authority.name;
-        let is_here = host.eq_ignore_ascii_case("localhost");
-        if is_here { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse().ok() }
+    /// How many have a deadline.
+    pub(crate) fn timers(&self) -> usize {
+        self.iter().filter(|(_, entry)| entry.publisher.poll_timeout().is_some()).count()
     }
 
-    fn get_mut(&mut self, id: TargetId) -> Option<&mut TargetEntry> {
-        self.0.get_mut(id.0)
-    }
-}
-
-impl Server {
-    /// How many media servers have the picture.
-    pub fn published(&self) -> usize {
-        self.targets.iter().filter(|(_, entry)| entry.publisher.is_live()).count()
+    /// How many have the picture.
+    pub(crate) fn live(&self) -> usize {
+        self.iter().filter(|(_, entry)| entry.publisher.is_live()).count()
     }
 
-    /// After [`Input::Shutdown`](super::Input::Shutdown): whether sessions at media servers are still
-    /// being deleted.
-    pub fn is_unpublishing(&self) -> bool {
-        self.shutting_down && self.targets.iter().any(|(_, entry)| !entry.publisher.is_over())
+    /// Whether sessions are still being deleted after [`shut_down`](Self::shut_down).
+    pub(crate) fn is_unpublishing(&self) -> bool {
+        self.is_shutting_down && self.iter().any(|(_, entry)| !entry.publisher.is_over())
     }
 
-    pub(crate) fn handle_publish(&mut self, now: Instant, id: TargetId, event: PublishEvent) {
-        self.with_target(now, id, |publisher| publisher.handle_event(now, event));
+    /// From now on, publishers only delete their sessions. Each is to be
+    /// [changed](Self::change) by `Publisher::shut_down`.
+    pub(crate) fn shut_down(&mut self) {
+        self.is_shutting_down = true;
     }
 
-    /// Changes a publisher, then does what it wants and sets its timer.
-    pub(crate) fn with_target(
+    /// The address in the URL of a media server. A name has none before it is resolved, except
+    /// `localhost`.
+    pub(crate) fn address_of(&self, id: TargetId) -> Option<IpAddr> {
+        let host = &self.targets.get(id.0)?.publisher.target().url.authority.name;
+        let is_localhost = host.eq_ignore_ascii_case("localhost");
+        if is_localhost { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse().ok() }
+    }
+
+    /// Changes a publisher. Returns its status before, for [`settle`](Self::settle), which follows when
+    /// all [events](Self::poll_event) are handled.
+    pub(crate) fn change(
+        &mut self,
+        id: TargetId,
+        change: impl FnOnce(&mut Publisher),
+    ) -> Option<PublisherStatus> {
+        let entry = self.targets.get_mut(id.0)?;
+        let before = entry.publisher.status();
+        change(&mut entry.publisher);
+        Some(before)
+    }
+
+    pub(crate) fn poll_event(
         &mut self,
         now: Instant,
         id: TargetId,
-        change: impl FnOnce(&mut Publisher),
-    ) {
-        let Some(entry) = self.targets.get_mut(id) else { return };
-        let before = entry.publisher.status();
-        change(&mut entry.publisher);
-        while let Some(entry) = self.targets.get_mut(id)
-            && let Some(effect) = entry.publisher.poll_effect(now)
-        {
-            match effect {
-                PublisherEffect::Command(command) => {
-                    self.outbox.push_back(Output::Publish(id, command))
-                }
-                PublisherEffect::MakeOffer => self.offer_to(now, id),
-                PublisherEffect::Connect(sdp) => self.connect_to(now, id, &sdp),
+        outbox: &mut Outbox,
+    ) -> Option<PublishingEvent> {
+        let entry = self.targets.get_mut(id.0)?;
+        loop {
+            match entry.publisher.poll_effect(now)? {
+                PublisherEffect::Command(command) => outbox.push(Output::Publish(id, command)),
+                PublisherEffect::MakeOffer => return Some(PublishingEvent::MakeOffer),
+                PublisherEffect::Connect(sdp) => return Some(PublishingEvent::Connect(sdp)),
             }
         }
-        let Some(entry) = self.targets.get_mut(id) else { return };
-        self.timers.set(Timer::Target(id), entry.publisher.poll_timeout());
+    }
+
+    /// Sets the publisher's timer, and tells the driver and the log what is new. Returns the viewer whose
+    /// session is over, which the media server knows, as the session was deleted before.
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        id: TargetId,
+        before: PublisherStatus,
+        outbox: &mut Outbox,
+    ) -> Option<ViewerId> {
+        let entry = self.targets.get_mut(id.0)?;
+        outbox.set_timer(Timer::Target(id), entry.publisher.poll_timeout());
         let session = entry.publisher.session();
         if session != entry.kept.as_ref() {
             entry.kept = session.cloned();
-            self.outbox.push_back(Output::KeepSession(id, entry.kept.clone()));
+            outbox.push(Output::KeepSession(id, entry.kept.clone()));
         }
         if entry.publisher.is_over()
             && let Some(viewer) = entry.viewer.take()
         {
-            return self.end_media(now, viewer);
+            return Some(viewer);
         }
         let after = entry.publisher.status();
         if after.state == "live" && before.state != "live" {
             log::info!("{} has the picture", entry.name());
         }
-        if let Some(problem) = after.problem.filter(|_| !self.shutting_down)
+        if let Some(problem) = after.problem.filter(|_| !self.is_shutting_down)
             && let Some(retry_at) = after.retry_at.filter(|at| Some(*at) != before.retry_at)
         {
             let is_new = before.problem.as_ref() != Some(&problem);
             let level = if is_new { log::Level::Warn } else { log::Level::Debug };
             let pause = retry_at.saturating_duration_since(now).as_secs_f32();
             let name = entry.name();
-            log::log!(level, "{name} has no picture: {problem}; tried again in {pause:.1} s");
+            log::log!(level, "{name} has no picture: {problem}; next attempt in {pause:.1} s");
             if problem.words.is_some() {
                 log::debug!("{name} has no picture: {}", problem.detail());
             }
         }
+        None
     }
 
-    fn offer_to(&mut self, now: Instant, id: TargetId) {
-        let formats = match self.source.as_ref().filter(|source| source.is_encoded()) {
-            Some(source) => formats(source.info().profile_level_id, false),
-            None => formats(None, true),
-        };
-        let (credentials, random) = (self.secrets.ice_credentials(), self.secrets.numbers());
-        let peer = self.targets.address_of(id);
-        let local = self.config.local_parameters(peer, credentials, random);
-        let (invitation, sdp) = Invitation::offer(formats, local, now);
-        if let Some(entry) = self.targets.get_mut(id) {
-            entry.invitation = Some(invitation);
-            entry.publisher.post(now, sdp);
-        }
-    }
-
-    fn connect_to(&mut self, now: Instant, id: TargetId, answer: &str) {
-        let Some(entry) = self.targets.get_mut(id) else { return };
-        let Some(invitation) = entry.invitation.take() else { return };
-        match invitation.accept(answer, now) {
-            Ok(viewer) => {
-                let viewer = self.viewers.add_viewer(viewer, ViewerRole::Invited(id));
-                entry.viewer = Some(viewer);
-                log::info!("{viewer} is the media server {}", entry.name());
-                self.with_viewer(now, viewer, |_| {});
-            }
-            Err(error) => entry.publisher.connect_failed(now, PublishCause::Answer(error)),
-        }
-    }
-
-    /// The viewer that is a media server has ended.
-    pub(crate) fn target_ended(
+    /// Has an offer posted.
+    pub(crate) fn post(
         &mut self,
         now: Instant,
         id: TargetId,
-        reason: EndReason,
-        sent: ViewerCounters,
+        pending: PendingOffer,
+        offer: String,
     ) {
-        let Some(entry) = self.targets.get_mut(id) else { return };
-        entry.viewer = None;
-        entry.sent += sent;
-        self.with_target(now, id, |publisher| publisher.connect_failed(now, reason.into()));
+        if let Some(entry) = self.targets.get_mut(id.0) {
+            entry.offer = Some(pending);
+            entry.publisher.post(now, offer);
+        }
     }
 
-    /// The media server knows why, as its session was deleted before.
-    fn end_media(&mut self, now: Instant, viewer: ViewerId) {
-        self.with_viewer(now, viewer, |viewer| viewer.end(now, EndReason::Shutdown));
+    /// The viewer of an answered offer, to be [added](Self::set_viewer). An answer that cannot be used is
+    /// the publisher's problem.
+    pub(crate) fn accept(&mut self, now: Instant, id: TargetId, answer: &str) -> Option<Viewer> {
+        let entry = self.targets.get_mut(id.0)?;
+        match entry.offer.take()?.accept(answer, now) {
+            Ok(viewer) => Some(viewer),
+            Err(error) => {
+                entry.publisher.connect_failed(now, PublishCause::Answer(error));
+                None
+            }
+        }
     }
 
-    /// Deletes the sessions at all of them; their media connections end after that.
-    pub(crate) fn end_targets(&mut self, now: Instant) {
-        let ids: Vec<TargetId> = self.targets.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            self.with_target(now, id, |publisher| publisher.shut_down(now));
+    pub(crate) fn set_viewer(&mut self, id: TargetId, viewer: ViewerId) {
+        if let Some(entry) = self.targets.get_mut(id.0) {
+            entry.viewer = Some(viewer);
+            log::info!("{viewer} is the media server {}", entry.name());
+        }
+    }
+
+    /// The viewer that is this media server has ended.
+    pub(crate) fn forget_viewer(&mut self, id: TargetId, sent: ViewerCounters) {
+        if let Some(entry) = self.targets.get_mut(id.0) {
+            entry.viewer = None;
+            entry.sent += sent;
         }
     }
 }

@@ -1,18 +1,18 @@
-//! When pictures were taken, as far as their arrival tells.
+//! Estimates when pictures were taken from when they arrive.
 
 use std::time::{Duration, Instant};
 
-/// A picture that is further than this from where it was expected begins a new row.
+/// A picture that arrives further than this from its expected time starts a new sequence of times.
 const NEW_ROW_AFTER: Duration = Duration::from_millis(500);
-/// The share of a difference that is taken over at once: an eighth.
+/// The phase follows this fraction of a difference at once: an eighth.
 const PHASE_SHARE: u32 = 8;
-/// And of the time between two pictures, which changes slowly.
+/// The period follows this fraction of a difference, as it changes slowly.
 const PERIOD_SHARE: u32 = 32;
-/// Between the first two pictures.
+/// The assumed period before there were two pictures.
 const FIRST_PERIOD: Duration = Duration::from_millis(33);
 
-/// Puts pictures that arrive early and late on an even row of times. H.264 without a container, MJPEG
-/// and yuv4mpeg2 carry none, and a writer that is late by 20 ms must not make the picture jump.
+/// Removes the jitter from arrival times. H.264 without a container, MJPEG and yuv4mpeg2 carry no
+/// timestamps, and a writer that is late by 20 ms must not make the video jump.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     last: Option<Instant>,
@@ -21,8 +21,8 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// The time of the picture that has arrived at `now`. It is later than that of the one before,
-    /// and at most half a second from `now`.
+    /// Returns the time of the picture that has arrived at `now`. It is later than that of the previous
+    /// picture, and at most half a second from `now`.
     pub fn time_of_next(&mut self, now: Instant) -> Instant {
         let since_arrival = self.last_arrival.replace(now).map(|last| now - last);
         let period = self.period.unwrap_or(FIRST_PERIOD);
@@ -41,7 +41,7 @@ impl Arrivals {
         time
     }
 
-    /// From one picture to the next; `None` before there were two.
+    /// The time between two pictures; `None` before there were two.
     pub fn period(&self) -> Option<Duration> {
         self.period
     }

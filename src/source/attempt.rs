@@ -1,18 +1,18 @@
-//! What has happened to a stream since it was opened last.
+//! What has happened since the stream was last opened.
 
 use std::time::{Duration, Instant};
 
-/// From one opening of a stream to the next.
+/// One attempt to read the stream, from its opening on.
 #[derive(Debug, Default)]
 pub struct Attempt {
     pub opened_at: Option<Instant>,
     pub first_item: Option<Instant>,
     pub last_item: Option<Instant>,
-    /// Its end is known, and said.
+    /// It has failed, and the status gives the cause.
     pub failed: bool,
-    /// It goes on, and why it is not shown is said.
+    /// It goes on, but is not shown, and the status gives the cause.
     pub is_blamed: bool,
-    /// There are no more bytes.
+    /// When the bytes ended.
     pub ended_at: Option<Instant>,
 }
 
@@ -21,12 +21,12 @@ impl Attempt {
         Attempt { opened_at: Some(now), ..Attempt::default() }
     }
 
-    /// There may be more bytes.
+    /// Whether more bytes may come.
     pub fn is_open(&self) -> bool {
         self.opened_at.is_some() && self.ended_at.is_none()
     }
 
-    /// It has brought pictures, and nothing was wrong with it.
+    /// Whether it has brought pictures, and there was nothing wrong with it.
     pub fn is_good(&self) -> bool {
         self.last_item.is_some() && !self.failed && !self.is_blamed
     }

@@ -1,4 +1,4 @@
-//! Why there is nothing to show, in words of our own.
+//! Why there is nothing to show, in our own words.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::media::Damage;
 use crate::os_error::OsError;
 use crate::source::parse::StreamError;
 
-/// What could not be done to the stream.
+/// The operation on the stream that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceFailure {
     Open(OsError),
-    /// Of a command: start it.
+    /// Starting a command.
     Start(OsError),
-    /// Of a command: start it, as the former one is still there.
+    /// Starting a command while the previous process still runs.
     StartAgain,
-    /// Wait for bytes.
+    /// Waiting for bytes.
     Wait(OsError),
     Read(OsError),
 }
@@ -24,40 +24,40 @@ pub enum SourceFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Status(i32),
-    /// A signal by its number, and its name if it has one.
+    /// A signal: its number, and its name if known.
     Signal(i32, Option<&'static str>),
-    /// Its shell did not begin.
+    /// Its shell could not be started.
     NotStarted(OsError),
     Unknown,
 }
 
-/// Why there is nothing to show. Displays as a sentence that everybody may read: it has our own words and
-/// numbers only, no word of a command and no name of a file.
+/// Why there is nothing to show. Displays as a sentence that everybody may read: it contains only our own
+/// words and numbers, no output of a command and no file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceCause {
-    /// What comes of it cannot be shown.
+    /// The stream cannot be shown.
     Stream(StreamError),
     Failed(SourceKind, SourceFailure),
-    /// The command is gone.
+    /// The command has ended.
     Exited(Exit),
-    /// The command runs, and nothing comes of it.
+    /// The command runs, but there are no pictures.
     Hangs,
     /// Standard input has ended.
     StdinEnded,
-    /// Bytes come, and no whole picture.
+    /// Bytes come, but no complete picture.
     Fruitless,
-    /// Pictures come, and nearly all of them are left out.
+    /// Pictures come, but nearly all of them are dropped.
     LeftOut(LeftOut),
-    /// Pictures come, and cannot be decoded or encoded.
+    /// Pictures come, but cannot be decoded or encoded.
     Damaged(Damage),
-    /// More pictures come than this in one second.
+    /// More than this many pictures come in a second.
     TooMany(u32),
 }
 
-/// Why pictures are left out before they are decoded.
+/// Why pictures are dropped before they are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftOut {
-    /// Pictures of H.264 that refer to others which were left out.
+    /// Pictures of H.264 that refer to dropped pictures.
     Skipped,
     Damaged,
     Oversized,
@@ -66,18 +66,20 @@ pub enum LeftOut {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What a shell exits with (POSIX, Shell Command Language, 2.8.2).
+            // The exit status of a shell (POSIX, Shell Command Language, 2.8.2).
             Exit::Status(126) => {
-                f.write_str("it ended with status 126: a program in it cannot be run")
+                f.write_str("exited with status 126: a program in it cannot be run")
             }
             Exit::Status(127) => {
-                f.write_str("it ended with status 127: a program in it was not found")
+                f.write_str("exited with status 127: a program in it was not found")
             }
-            Exit::Status(status) => write!(f, "it ended with status {status}"),
-            Exit::Signal(_, Some(name)) => write!(f, "it was ended by signal {name}"),
-            Exit::Signal(number, None) => write!(f, "it was ended by signal {number}"),
-            Exit::NotStarted(error) => write!(f, "its shell cannot be started: {error}"),
-            Exit::Unknown => f.write_str("its supervisor has ended"),
+            Exit::Status(status) => write!(f, "exited with status {status}"),
+            Exit::Signal(_, Some(name)) => write!(f, "was killed by signal {name}"),
+            Exit::Signal(number, None) => write!(f, "was killed by signal {number}"),
+            Exit::NotStarted(error) => {
+                write!(f, "did not start, because its shell cannot be started: {error}")
+            }
+            Exit::Unknown => f.write_str("ended: its supervisor is gone"),
         }
     }
 }
@@ -88,7 +90,9 @@ impl fmt::Display for SourceCause {
             SourceCause::Stream(error) => error.fmt(f),
             SourceCause::Failed(kind, failure) => {
                 let (what, error) = match failure {
-                    SourceFailure::StartAgain => return f.write_str("The command is still running."),
+                    SourceFailure::StartAgain => {
+                        return f.write_str("The command is still running.");
+                    }
                     SourceFailure::Open(error) => ("opened", error),
                     SourceFailure::Start(error) => ("started", error),
                     SourceFailure::Wait(error) => ("waited for", error),
@@ -96,20 +100,22 @@ impl fmt::Display for SourceCause {
                 };
                 write!(f, "{} cannot be {what}: {error}.", kind.name())
             }
-            SourceCause::Exited(exit) => write!(f, "The command is gone: {exit}."),
-            SourceCause::Hangs => f.write_str("The command runs and shows no picture: it is ended."),
-            SourceCause::StdinEnded => f.write_str("The stream on standard input has ended."),
+            SourceCause::Exited(exit) => write!(f, "The command {exit}."),
+            SourceCause::Hangs => {
+                f.write_str("The command runs but shows no picture, and is being stopped.")
+            }
+            SourceCause::StdinEnded => f.write_str("Standard input has ended."),
             SourceCause::Fruitless => f.write_str(
-                "The stream brings bytes, and no whole picture. Run the command that makes it alone, \
-                 and see what it writes.",
+                "The stream has bytes, but no whole picture. Run the command that makes it on its \
+                 own, and see what it writes.",
             ),
             SourceCause::LeftOut(left_out) => left_out.fmt(f),
             SourceCause::Damaged(damage) => write_damaged(f, *damage),
             SourceCause::TooMany(most) => write!(
                 f,
-                "The stream has more than {most} pictures a second, which are not shown. A video that \
-                 was recorded needs its own pace: ffmpeg -re -i …; a camera fewer pictures: ffmpeg -r \
-                 30, or rpicam-vid --framerate 30."
+                "The stream has more than {most} pictures a second, which is too many. Play a recorded \
+                 video at its own pace: ffmpeg -re -i …; limit a camera: ffmpeg -r 30, or rpicam-vid \
+                 --framerate 30."
             ),
         }
     }
@@ -119,16 +125,16 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LeftOut::Skipped => {
-                "Nearly all pictures of the H.264 are left out, as they refer to others that are \
-                 damaged or missing. Nothing else may write to the stream; more key frames are made \
-                 by ffmpeg -g 30, or rpicam-vid --intra 30."
+                "Nearly all pictures of the H.264 are skipped, because they refer to pictures that are \
+                 damaged or missing. Make sure that nothing else writes to the stream, and make more \
+                 key frames: ffmpeg -g 30, or rpicam-vid --intra 30."
             }
             LeftOut::Damaged => {
-                "Nearly all pictures of the stream are damaged, and are left out. Nothing else may \
-                 write to it, and nothing may be lost on its way: a pipe or TCP, not UDP."
+                "Nearly all pictures of the stream are damaged, and are skipped. Make sure that nothing \
+                 else writes to it and that nothing is lost on the way: use a pipe or TCP, not UDP."
             }
             LeftOut::Oversized => {
-                "Nearly all pictures of the stream are larger than 4 MiB, and are left out. Lower the \
+                "Nearly all pictures of the stream are larger than 4 MiB, and are skipped. Lower the \
                  quality: ffmpeg -b:v 2M, or -q:v 5 for MJPEG; rpicam-vid -b 2500000."
             }
         })
@@ -142,12 +148,12 @@ fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
              programs show them, let ffmpeg decode them: ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -.",
         ),
         Damage::DecodeKeyframe => f.write_str(
-            "The key frames of the stream cannot be decoded on this device. Let ffmpeg make others: \
-             ffmpeg … -c:v libx264 -profile:v baseline -pix_fmt yuv420p -f h264 -.",
+            "The key frames of the stream cannot be decoded on this device. Let ffmpeg encode them \
+             again: ffmpeg … -c:v libx264 -profile:v baseline -pix_fmt yuv420p -f h264 -.",
         ),
         Damage::Unsupported(what) => write!(
             f,
-            "The pictures of the stream have {what}, which is not decoded. Let ffmpeg decode them: \
+            "The pictures of the stream have {what}, which Ballcast cannot decode. Let ffmpeg decode them: \
              ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -."
         ),
         Damage::Encode(_) | Damage::EncodeJpeg => f.write_str(
@@ -162,7 +168,7 @@ fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
 }
 
 impl SourceKind {
-    /// At the beginning of a sentence.
+    /// The subject of a sentence.
     fn name(self) -> &'static str {
         match self {
             SourceKind::Stdin => "Standard input",

@@ -1,4 +1,4 @@
-//! What comes of the stream: pictures for the viewers, or why there are none.
+//! Delivers the parsed items of the stream, or finds out why there are none.
 
 use std::time::{Duration, Instant};
 
@@ -26,13 +26,13 @@ impl Source {
         {
             let words = error.words();
             self.fail(now, SourceCause::Stream(error), words);
-            // The pictures before the error would hide its sentence.
+            // The pictures before the error would hide its cause.
             self.file.ready.clear();
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }
             if self.config.kind == SourceKind::File && self.attempt.ended_at.is_none() {
-                // A film may have gigabytes.
+                // The rest of the file may be gigabytes.
                 self.attempt.ended_at = Some(now);
                 self.commands.push_back(SourceCommand::Close);
             }
@@ -49,12 +49,13 @@ impl Source {
         (self.last_item, self.is_overdue) = (Some(now), false);
         self.rhythm.note_picture(now);
         if let parse::ParsedItem::AccessUnit(unit) = &item {
-            self.groups.note_picture(now, unit.keyframe);
-            if !self.flood.admit(now, unit.keyframe) {
+            let keyframe = unit.is_keyframe();
+            self.groups.note_picture(now, keyframe);
+            if !self.flood.admit(now, keyframe) {
                 self.is_cut = true;
                 return self.blame(now, SourceCause::TooMany(MOST_PER_SECOND));
             }
-            self.is_cut &= !unit.keyframe;
+            self.is_cut &= !keyframe;
             self.watch.note_encoded();
         }
         if let Some(cause) = self.watch.blame() {
@@ -70,17 +71,15 @@ impl Source {
         }
         let captured = self.arrivals.time_of_next(now);
         self.items.push_back(match item {
-            parse::ParsedItem::AccessUnit(unit) => {
-                SourceItem::Frame(Frame::h264(unit.data, captured))
-            }
+            parse::ParsedItem::AccessUnit(unit) => SourceItem::Frame(Frame::h264(unit, captured)),
             parse::ParsedItem::Picture(picture) => SourceItem::Picture(picture, captured),
             parse::ParsedItem::Samples(samples) => SourceItem::Samples(samples, captured),
             parse::ParsedItem::Jpeg(jpeg) => SourceItem::Jpeg(jpeg, captured),
         });
     }
 
-    /// A picture of [`poll_item`](Self::poll_item) was decoded and encoded, or it is damaged. Key frames
-    /// that no file can be made of are no reason: browsers may decode what is beyond the decoder here.
+    /// Reports that a picture of [`poll_item`](Self::poll_item) was decoded and encoded, or that it is
+    /// damaged. Failures to decode H.264 are ignored: browsers may decode what the decoder here does not.
     pub fn note_outcome(&mut self, now: Instant, damage: Option<Damage>) {
         if self.is_encoded() {
             return;
@@ -96,18 +95,18 @@ impl Source {
         }
     }
 
-    /// Whether pictures are tried now and then that could not be shown.
+    /// Whether a picture is tried now and then although the last ones could not be shown.
     pub fn tries_pictures(&self) -> bool {
         self.watch.tries_pictures()
     }
 
-    /// There are pictures that can be shown.
+    /// Sets the status to running: there are pictures that can be shown.
     fn run(&mut self, now: Instant) {
         if self.is_running() {
             return;
         }
         self.set_status(now, SourceStatus::Running);
-        // A command that is being ended may go on: its end is still to come.
+        // A command that is being ended may still deliver pictures before it exits.
         (self.attempt.failed, self.attempt.is_blamed) = (false, false);
         let Info { format, size, profile_level_id, .. } = self.info();
         let format = format.map_or("", StreamFormat::name);
@@ -119,19 +118,19 @@ impl Source {
         }
     }
 
-    /// The stream goes on, and is not shown.
+    /// Sets the status to failed while the stream goes on.
     pub(crate) fn blame(&mut self, now: Instant, cause: SourceCause) {
         self.attempt.is_blamed = true;
         self.set_status(now, SourceStatus::Failed { cause, words: None });
     }
 
-    /// Bytes have come, and no picture.
+    /// Sets the status to failed, as bytes have come, but no picture.
     pub(crate) fn blame_fruitless(&mut self, now: Instant) {
         self.is_overdue = true;
         self.blame(now, self.watch.fruitless_cause());
     }
 
-    /// The next picture is overdue.
+    /// Handles that the next picture is overdue.
     pub(crate) fn become_silent(&mut self, now: Instant) {
         self.is_overdue = true;
         let lately = self.rhythm.silent_after(self.told_period()) / 2;
@@ -142,18 +141,18 @@ impl Source {
         self.set_status(now, SourceStatus::Silent);
     }
 
-    /// The stream has ended, or the command that made it: without a picture, what came instead says why.
+    /// Sets the cause after the stream or its command has ended without a picture.
     pub(crate) fn end_fruitless(&mut self, now: Instant) {
         let ParserCounters { bytes, items, .. } = self.parser.counters();
-        // How a command ends may say more.
+        // The exit of a command may tell more.
         let is_open = self.has_process || self.attempt.failed || self.attempt.is_blamed;
         if bytes > 0 && items == 0 && !is_open {
             self.blame_fruitless(now);
         }
     }
 
-    /// When the next picture is overdue, so that a stream that was running is silent. A named pipe may
-    /// have been opened again meanwhile.
+    /// When the next picture is overdue, and a running stream becomes silent. A named pipe may have been
+    /// reopened meanwhile.
     pub(crate) fn overdue_at(&self) -> Option<Instant> {
         let brings_pictures = match &self.status {
             SourceStatus::Running => true,
@@ -166,7 +165,7 @@ impl Source {
         Some(last + self.rhythm.silent_after(self.told_period()))
     }
 
-    /// When a stream that has brought bytes, and no picture, is taken for one that brings none.
+    /// When a stream that has brought bytes but no picture is considered to have none.
     pub(crate) fn fruitless_at(&self) -> Option<Instant> {
         let is_new = self.attempt.is_open() && self.attempt.first_item.is_none();
         let is_open = is_new && !self.attempt.failed && !self.attempt.is_blamed;
@@ -174,7 +173,7 @@ impl Source {
         Some(since + self.fruitless_after())
     }
 
-    /// Whether bytes have come for long, and no picture.
+    /// Whether bytes have come for too long without a picture.
     fn is_fruitless(&self, now: Instant) -> bool {
         let is_said = self.is_running() || self.attempt.failed || self.attempt.is_blamed;
         let since = self.watch.bytes_since().filter(|_| !is_said && self.attempt.is_open());
@@ -185,7 +184,7 @@ impl Source {
         super::watch::FRUITLESS_AFTER.max(self.rhythm.silent_after(self.told_period()))
     }
 
-    /// From one picture to the next, as the stream declares it.
+    /// The time between two pictures as the stream declares it.
     pub(crate) fn told_period(&self) -> Option<Duration> {
         let raw = self.config.raw.map(|raw| Duration::from_secs(1) / raw.frames_per_second);
         let rate = self.info().frame_rate;

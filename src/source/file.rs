@@ -1,4 +1,4 @@
-//! A file, which is read as fast as it is played, over and over.
+//! Plays a file in a loop, and reads it as fast as it is played.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use super::{Attempt, Source, SourceCommand, SourceKind};
 use crate::source::parse;
 
-/// A file is played at this rate where it does not say one.
+/// The frame rate of a file that declares none.
 const DEFAULT_FILE_RATE: u32 = 25;
-/// Reads that follow each other at once, 1 MiB: there may be no picture in a whole film.
+/// The most reads without a pause, 1 MiB: the whole file may contain no picture.
 const READS_AT_ONCE: usize = 16;
-/// And then something else may happen.
+/// The pause after them, in which other inputs are handled.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
-/// A file is read as fast as it is played.
+/// The state of the playback.
 #[derive(Default)]
 pub struct Playback {
     pub ready: VecDeque<parse::ParsedItem>,
     pub next_at: Option<Instant>,
     pub is_reading: bool,
-    /// When it is read on, after a pause.
+    /// When reading continues after a pause.
     pub read_at: Option<Instant>,
-    /// Since the last pause.
+    /// The number of reads since the last pause.
     pub reads: usize,
 }
 
@@ -41,7 +41,7 @@ impl Source {
         if self.file.ready.is_empty() && !self.file.is_reading && self.open_at.is_none() {
             match self.attempt {
                 Attempt { ended_at: None, opened_at: Some(_), .. } => self.read_on(now),
-                // Once more, or a pause where nothing came of it, or an error ended it.
+                // Start over, or after a pause if there were no pictures or an error.
                 Attempt { last_item: Some(_), failed: false, .. } => {
                     self.attempt = Attempt::default();
                     self.commands.push_back(SourceCommand::Open);

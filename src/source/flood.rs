@@ -1,18 +1,18 @@
-//! How many pictures a second a stream may have.
+//! Limits the pictures per second of a stream.
 
 use std::time::{Duration, Instant};
 
-/// The most pictures of a second. Each goes to every viewer, and cameras make up to 120.
+/// The most pictures in a second. Each is sent to every viewer; cameras deliver up to 120.
 pub const MOST_PER_SECOND: u32 = 240;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts the pictures of H.264, which cannot be left out one by one: when there are too many, the rest
-/// of their group is dropped, and all groups until a second has no more than is shown.
+/// Counts the pictures of H.264, which cannot be dropped one by one: when there are too many, the rest of
+/// the group is dropped, and all groups until the rate of a second is within the limit.
 #[derive(Debug, Default)]
 pub struct Flood {
     second: Option<Instant>,
     count: u32,
-    /// Of the second before.
+    /// The count of the second before.
     last_count: u32,
     is_closed: bool,
 }

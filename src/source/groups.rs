@@ -1,8 +1,9 @@
-//! How far the key frames of a stream are apart: who comes between two waits, or is given all since.
+//! Measures the key frame interval: a new viewer waits for the next key frame, or gets all frames since the
+//! last one.
 
 use std::time::{Duration, Instant};
 
-/// A stream whose key frames are further apart is warned of.
+/// A longer key frame interval is logged as a warning.
 const LONG: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// A picture has come.
+    /// Records a picture.
     pub fn note_picture(&mut self, now: Instant, keyframe: bool) {
         let so_far = self.keyframe_at.map(|at| now.saturating_duration_since(at));
         if keyframe {
@@ -22,14 +23,14 @@ impl Groups {
         } else if so_far.is_some_and(|length| length > LONG) && !self.warned {
             self.warned = true;
             log::warn!(
-                "key frames are more than {} s apart, so that some viewers wait for their first \
-                 picture: rpicam-vid --intra 30, or ffmpeg -g 30",
+                "key frames are more than {} s apart, so some viewers wait for their first picture: \
+                 use rpicam-vid --intra 30, or ffmpeg -g 30",
                 LONG.as_secs()
             );
         }
     }
 
-    /// From the last key frame but one to the last.
+    /// The time between the last two key frames.
     pub fn length(&self) -> Option<Duration> {
         self.length
     }

@@ -1,19 +1,19 @@
-//! What the log was told about the stream lately, so that it is not told the same again and again.
+//! The recent log messages about the stream, so that repeated ones are suppressed.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The same sentence is a line of the log this often at most.
+/// The shortest time between two identical messages.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// A failing source may alternate between a few sentences.
 const SENTENCES: usize = 8;
 
-/// The last sentences, and when each was logged.
+/// The last messages, and when each was logged.
 #[derive(Debug, Default)]
 pub struct Journal(VecDeque<(String, Instant)>);
 
 impl Journal {
-    /// Whether a sentence is to be logged now.
+    /// Whether a message should be logged now.
     pub fn is_news(&mut self, now: Instant, sentence: &str) -> bool {
         let known = self.0.iter_mut().find(|(known, _)| known == sentence);
         if let Some((_, logged_at)) = known {

@@ -1,25 +1,25 @@
-//! Good and bad pictures of the last seconds.
+//! Counts good and bad pictures of the last seconds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Pictures are counted over this time.
+/// The time over which pictures are counted.
 pub const WINDOW: Duration = Duration::from_secs(5);
-/// The counts of so long are forgotten together.
+/// The resolution of the window.
 const STEP: Duration = Duration::from_millis(500);
-/// Fewer pictures do not tell how many of them are good.
+/// The fewest pictures from which a ratio is computed.
 const FEWEST: u64 = 10;
-/// One of so many pictures is good: nearly all of them are bad.
+/// Nearly all pictures are bad if at most one of this many is good.
 const NEARLY_ALL: u64 = 10;
 
 /// Counts of good and bad pictures, over [`WINDOW`].
 #[derive(Debug, Default)]
 pub struct Ledger {
     steps: VecDeque<LedgerStep>,
-    /// When the first of those pictures came that were noted without a long pause.
+    /// The time of the first picture after the last long pause.
     since: Option<Instant>,
     noted_at: Option<Instant>,
-    /// Since when there were bad pictures, and no good one.
+    /// The time of the first bad picture after the last good one.
     bad_since: Option<Instant>,
 }
 
@@ -31,7 +31,7 @@ struct LedgerStep {
 }
 
 impl Ledger {
-    /// Notes pictures. What was noted before a pause of `forget_after` does not count any more.
+    /// Counts pictures. Discards all earlier counts after a pause of `forget_after`.
     pub fn note(&mut self, now: Instant, good: u64, bad: u64, forget_after: Duration) {
         if good + bad == 0 {
             return;

@@ -1,10 +1,10 @@
-//! A stream of video from outside: its bytes come in, frames and pictures go out, and it is opened,
-//! watched over, and begun again when it fails. Pure.
+//! The source of the video: opens, parses and monitors a stream of bytes, and reopens it when it fails.
+//! Pure.
 //!
-//! A [`Source`] is told what has happened to the stream ([`SourceEvent`]) and that time has passed, and says
-//! what it wants ([`SourceCommand`]) and what it has ([`SourceItem`]). Descriptors and processes are the
-//! driver's, which decides nothing: whether a stream that has ended is opened again, and when a
-//! command is killed, is decided here.
+//! A [`Source`] takes events of the stream ([`SourceEvent`]) and time, and returns commands
+//! ([`SourceCommand`]) and frames or pictures ([`SourceItem`]). The driver owns descriptors and processes,
+//! and decides nothing: this module decides when a stream is reopened, and when a command is killed.
+
 mod arrivals;
 mod attempt;
 mod cause;
@@ -14,7 +14,7 @@ mod flood;
 mod groups;
 mod journal;
 mod ledger;
-mod missing;
+mod no_signal;
 pub mod parse;
 mod restarts;
 mod rhythm;
@@ -31,7 +31,7 @@ use self::file::Playback;
 use self::flood::Flood;
 use self::groups::Groups;
 use self::journal::Journal;
-pub use self::missing::NoSignal;
+pub use self::no_signal::NoSignal;
 use self::parse::{Info, Parser, StreamError, StreamFormat};
 use self::restarts::{Ending, Restarts};
 use self::rhythm::Rhythm;
@@ -40,58 +40,58 @@ use self::watch::Watch;
 use crate::foreign::Foreign;
 use crate::media::{Frame, Jpeg, Picture, PixelFormat, Samples, Size};
 
-/// How long a command may still run that has closed its output.
+/// How long a command may run after it has closed its output.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
-/// After the end of standard input: viewers see why.
+/// The time between the end of standard input and the exit, in which viewers see the reason.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
 /// Where the bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
-    /// Standard input: it is there from the start, and when it ends, it ends for good.
+    /// Standard input. It is open from the start, and its end is final.
     Stdin,
-    /// A named pipe, which other programs open for writing, one after the other.
+    /// A named pipe, which programs open for writing one after the other.
     Fifo,
-    /// A file, which is played at its frame rate, over and over.
+    /// A file, played in a loop at its frame rate.
     File,
-    /// What a command writes to its standard output.
+    /// The standard output of a command.
     Command,
 }
 
-/// What has happened.
+/// An event of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceEvent<'a> {
-    /// [`SourceCommand::Open`] is done.
+    /// [`SourceCommand::Open`] has succeeded.
     Opened,
     /// The next bytes of the stream, at most 64 KiB.
     Bytes(&'a [u8]),
-    /// There are no more bytes for now.
-    Dry,
-    /// There are no more bytes. Of a command, this is not its end.
+    /// All bytes that are available for now were passed on.
+    Paused,
+    /// The end of the bytes. A command may still run.
     Ended,
-    /// It could not be opened or read.
+    /// The stream could not be opened or read.
     Failed(SourceFailure),
-    /// No process of the command is left: how it ended, and what it wrote to standard error.
+    /// All processes of the command have exited. With the end of its standard error.
     Exited(Exit, Option<&'a Foreign>),
 }
 
-/// What is to be done to the stream.
+/// A command to the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceCommand {
     /// Open it, or start the command. Answered by [`SourceEvent::Opened`] or [`SourceEvent::Failed`].
     Open,
-    /// Of a file alone: read on. Answered by [`SourceEvent::Bytes`] or [`SourceEvent::Ended`]. What is no file is
-    /// read whenever there is something.
+    /// Read the next bytes of a file. Answered by [`SourceEvent::Bytes`] or [`SourceEvent::Ended`]. Other
+    /// streams are read whenever bytes are available.
     Read,
-    /// Let go of the descriptor.
+    /// Close the descriptor.
     Close,
     /// Send this signal to all processes of the command.
     Kill(Signal),
-    /// There is nothing to be shown any more, ever.
+    /// Exit: there will never be another picture.
     GiveUp,
 }
 
-/// How a command is asked to end, each time more firmly.
+/// The signals that end a command, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     Interrupt,
@@ -99,12 +99,12 @@ pub enum Signal {
     Kill,
 }
 
-/// What a source is made of.
+/// The configuration of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceConfig {
     pub kind: SourceKind,
     pub raw: Option<RawPictures>,
-    /// The longest time from one picture to the next, if the source is slower than it says.
+    /// The longest time between two pictures, for a source that is slower than it declares.
     pub interval: Option<Duration>,
 }
 
@@ -117,20 +117,20 @@ pub struct RawPictures {
     pub frames_per_second: u32,
 }
 
-/// What there is to show.
+/// A frame or picture of the source.
 #[derive(Debug)]
 pub enum SourceItem {
-    /// A picture that is encoded already.
+    /// A picture that is already encoded.
     Frame(Frame),
     /// A picture, and when it was taken.
     Picture(Picture, Instant),
-    /// The same, still to be converted.
+    /// The same, not yet converted.
     Samples(Samples, Instant),
     /// The same, as JPEG.
     Jpeg(Jpeg, Instant),
 }
 
-/// One stream from outside, for the life of the process.
+/// One source, for the life of the process.
 pub struct Source {
     config: SourceConfig,
     parser: Parser,
@@ -143,17 +143,17 @@ pub struct Source {
     status: SourceStatus,
     status_since: Instant,
     attempt: Attempt,
-    /// In this attempt or an earlier one.
+    /// The time of the last item, of this attempt or an earlier one.
     last_item: Option<Instant>,
-    /// The next one has not come in time.
+    /// The next item is overdue.
     is_overdue: bool,
-    /// Something is left of the command.
+    /// A process of the command may still run.
     has_process: bool,
     ending: Option<Ending>,
-    /// When it is opened again.
+    /// When the stream is opened again.
     open_at: Option<Instant>,
     give_up_at: Option<Instant>,
-    /// Pictures of the group under way were not shown.
+    /// Pictures of the current group were dropped.
     is_cut: bool,
     file: Playback,
     groups: Groups,
@@ -162,7 +162,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source that is opened as soon as its time-out is handled.
+    /// A source that is opened at its first timeout.
     pub fn new(config: SourceConfig, now: Instant) -> Source {
         Source {
             parser: parser(&config),
@@ -194,7 +194,7 @@ impl Source {
         match event {
             SourceEvent::Opened => self.opened(now),
             SourceEvent::Bytes(bytes) => self.take_bytes(now, bytes),
-            SourceEvent::Dry => self.run_dry(now),
+            SourceEvent::Paused => self.handle_pause(now),
             SourceEvent::Ended => self.ended(now),
             SourceEvent::Failed(failure) => self.failed(now, failure),
             SourceEvent::Exited(exit, words) => self.exited(now, exit, words),
@@ -249,12 +249,12 @@ impl Source {
         .min()
     }
 
-    /// What is to be done to the stream, in order.
+    /// The next command to the driver.
     pub fn poll_command(&mut self) -> Option<SourceCommand> {
         self.commands.pop_front()
     }
 
-    /// What there is to show, in order.
+    /// The next frame or picture.
     pub fn poll_item(&mut self) -> Option<SourceItem> {
         self.items.pop_front()
     }
@@ -271,7 +271,7 @@ impl Source {
         self.status == SourceStatus::Running
     }
 
-    /// Whether the stream is encoded already, as far as is known.
+    /// Whether the stream is already encoded, as far as is known.
     pub fn is_encoded(&self) -> bool {
         self.info().format == Some(StreamFormat::H264)
     }
@@ -284,28 +284,28 @@ impl Source {
         self.parser.counters()
     }
 
-    /// From one picture to the next, as they have come lately.
+    /// The recent time between two pictures.
     pub fn period(&self) -> Option<Duration> {
         self.rhythm.slow_period(self.told_period()).or(self.arrivals.period())
     }
 
-    /// The bytes of memory that are kept for the picture under way.
+    /// The bytes of memory that hold the incomplete picture.
     pub fn buffered_bytes(&self) -> usize {
         self.parser.buffered_bytes()
     }
 
-    /// How often it was begun again after a failure.
+    /// How often the source was restarted after a failure.
     pub fn restarts(&self) -> u64 {
         self.restarts.count
     }
 
-    /// How long the group of pictures was that ended with the last key frame.
+    /// The time between the last two key frames.
     pub fn group_length(&self) -> Option<Duration> {
         self.groups.length()
     }
 }
 
-/// What happens to the stream.
+/// Handlers of the events.
 impl Source {
     fn opened(&mut self, now: Instant) {
         self.parser = parser(&self.config);
@@ -326,11 +326,11 @@ impl Source {
         self.take_items(now, pushed);
     }
 
-    fn run_dry(&mut self, now: Instant) {
+    fn handle_pause(&mut self, now: Instant) {
         if !self.attempt.is_open() {
             return;
         }
-        let dried = self.parser.run_dry();
+        let dried = self.parser.handle_pause();
         self.take_items(now, dried);
     }
 
@@ -338,7 +338,7 @@ impl Source {
         self.file.is_reading = false;
         self.attempt.ended_at = Some(now);
         let finished = match self.parser.finish() {
-            // How the command ends says more.
+            // The exit of the command tells more.
             Err(StreamError::Empty) if self.has_process => Ok(()),
             finished => finished,
         };
@@ -357,7 +357,7 @@ impl Source {
                 self.open_at = Some(now + pause);
             }
             SourceKind::File => self.play_file(now),
-            // Its exit tells more; should it run on, it is ended.
+            // Its exit tells more. If it keeps running, it is ended.
             SourceKind::Command => {}
         }
     }
@@ -367,7 +367,7 @@ impl Source {
         self.fail(now, SourceCause::Failed(self.config.kind, failure), None);
         self.commands.push_back(SourceCommand::Close);
         if self.has_process {
-            // It is started again when it is gone.
+            // It is started again once it has exited.
             self.attempt.ended_at = Some(now);
             self.ending.get_or_insert(Ending::begin(now));
         } else {
@@ -417,7 +417,7 @@ impl Source {
         }
     }
 
-    /// A command that is not ended yet, and has to be then.
+    /// When a running command hangs, and has to be ended.
     fn hangs_at(&self) -> Option<Instant> {
         if !self.has_process || self.ending.is_some() {
             return None;
@@ -431,6 +431,6 @@ impl Source {
 }
 
 fn parser(config: &SourceConfig) -> Parser {
-    // A size that is not shown was refused by the command line.
+    // The command line has rejected invalid sizes.
     config.raw.and_then(|raw| Parser::raw(raw.size, raw.pixels).ok()).unwrap_or_default()
 }

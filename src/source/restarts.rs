@@ -1,26 +1,26 @@
-//! How a command is ended, and when it is started again.
+//! How a command is ended, and the pauses before the source is opened again.
 
 use std::time::{Duration, Instant};
 
 use super::Signal;
 use crate::backoff::Backoff;
 
-/// From one signal to the next, firmer one.
+/// The time between two signals.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// In seconds, after the first failure, the second, and so on.
+/// The pauses in seconds after the first failure, the second, and so on.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 10];
-/// Before a named pipe is opened again: after a good writer, and the most after others. Who writes into it
-/// next may have to wait for so long.
+/// The pause before a named pipe is reopened after a good writer, and the longest one after others. The
+/// next writer may have to wait this long.
 const WRITER_PAUSE: Duration = Duration::from_millis(100);
 const WRITER_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// After a minute of pictures a failure is taken for the first one.
+/// After pictures for this long, the pauses start over.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 
 /// The pauses between attempts.
 #[derive(Debug)]
 pub struct Restarts {
     backoff: Backoff,
-    /// Writers of a named pipe in a row that were no good.
+    /// The number of bad writers of a named pipe in a row.
     bad_writers: u32,
     pub count: u64,
 }
@@ -32,13 +32,13 @@ impl Default for Restarts {
 }
 
 impl Restarts {
-    /// An attempt has failed, after pictures for so long: how long until the next one.
+    /// Returns the pause after an attempt that has failed after pictures for `good_for`.
     pub fn pause_after(&mut self, good_for: Duration) -> Duration {
         self.count += 1;
         self.backoff.pause_after(good_for)
     }
 
-    /// The writer of a named pipe has gone: how long until it is opened for the next one.
+    /// Returns the pause after a writer of a named pipe has closed it.
     pub fn pause_before_writer(&mut self, was_good: bool) -> Duration {
         self.bad_writers = if was_good { 0 } else { self.bad_writers.saturating_add(1) };
         let factor = 2_u32.saturating_pow(self.bad_writers);

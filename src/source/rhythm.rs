@@ -1,31 +1,31 @@
-//! How far the pictures of a source are apart, and from that when it is silent.
+//! Measures the time between pictures, which tells when a source is silent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The gaps between pictures that are remembered: more than a second of most sources.
+/// How many times between pictures are kept: more than a second of most sources.
 const GAPS: usize = 32;
-/// A measured gap counts as so much at most. A longer one has to be declared.
+/// The longest measured time that counts. A longer one has to be declared.
 const LONGEST_MEASURED: Duration = Duration::from_secs(10);
-/// A source without pictures for so long is silent, however fast it is.
+/// The shortest time without pictures after which a source is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
-/// A command that shows nothing for so long hangs, as camera stacks do without ending.
+/// A command without pictures for this long hangs, as some camera stacks do.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
-/// A command that has just begun, or shown its first picture: how far they are apart is not known.
+/// The same at the start of a command and after its first picture, when the period is not known.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
-/// What arrives within this time of the expected one is on time.
+/// A picture that is late by less is on time.
 const LATENESS: Duration = Duration::from_millis(500);
-/// Below this, the mean of what came lately is the better measure.
+/// Below this period, the mean of recent arrivals is the better measure.
 const SLOW: Duration = Duration::from_millis(400);
 
-/// The times between the pictures of a source: as declared, else as measured. The limits for its
-/// silence follow the longer one, as a stream may declare a rate that it does not keep.
+/// The times between the pictures of a source, declared and measured. Its limits follow the longer one, as
+/// a stream may be slower than it declares.
 #[derive(Debug, Default)]
 pub struct Rhythm {
-    /// What the operator has declared.
+    /// The period that the operator has declared.
     declared: Option<Duration>,
     gaps: VecDeque<Duration>,
-    /// Of this attempt.
+    /// The last picture of this attempt.
     last: Option<Instant>,
 }
 
@@ -34,12 +34,12 @@ impl Rhythm {
         Rhythm { declared, ..Rhythm::default() }
     }
 
-    /// The source is opened. What it was like before still counts.
+    /// Handles that the source is opened. Earlier measurements still count.
     pub fn restart(&mut self) {
         self.last = None;
     }
 
-    /// A picture has come.
+    /// Records a picture.
     pub fn note_picture(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             if self.gaps.len() == GAPS {
@@ -49,8 +49,7 @@ impl Rhythm {
         }
     }
 
-    /// The time from one picture to the next of a slow source, in the middle of what was measured, or as
-    /// it declares.
+    /// The period of a slow source: the measured median, or as declared.
     pub fn slow_period(&self, told: Option<Duration>) -> Option<Duration> {
         let mut gaps: Vec<Duration> = self.gaps.iter().copied().collect();
         gaps.sort_unstable();
@@ -58,23 +57,23 @@ impl Rhythm {
         measured.or(self.declared).or(told).filter(|period| *period >= SLOW)
     }
 
-    /// So long after a picture, the source is silent. `told` is the period that the stream itself declares.
+    /// The time after a picture when the source is silent. `told` is the period that the stream declares.
     pub fn silent_after(&self, told: Option<Duration>) -> Duration {
         SILENT_AFTER.max(2 * self.longest(told) + LATENESS)
     }
 
-    /// So long after a picture, a command hangs.
+    /// The time after a picture when a command hangs.
     pub fn hangs_after(&self, told: Option<Duration>) -> Duration {
         let least = if self.gaps.is_empty() { STARTS_WITHIN } else { HANGS_AFTER };
         least.max(3 * self.longest(told))
     }
 
-    /// So long after its start, a command without a picture hangs.
+    /// The time after its start when a command without a picture hangs.
     pub fn starts_within(&self, told: Option<Duration>) -> Duration {
         STARTS_WITHIN.max(3 * self.longest(told))
     }
 
-    /// The longest time from one picture to the next; zero while it is not known.
+    /// The longest time between two pictures; zero while it is not known.
     fn longest(&self, told: Option<Duration>) -> Duration {
         let measured = self.gaps.iter().copied().max().map(|gap| gap.min(LONGEST_MEASURED));
         [self.declared, told, measured].into_iter().flatten().max().unwrap_or_default()

@@ -1,17 +1,17 @@
-//! State of the stream.
+//! The status of the source.
 
 use super::SourceCause;
 use crate::foreign::Foreign;
 
-/// State of the stream.
+/// The status of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceStatus {
-    /// Nothing has come of it yet.
+    /// There was no picture yet.
     Starting,
     Running,
-    /// It was running, and nothing has come lately.
+    /// It was running, and the next picture is overdue.
     Silent,
-    /// There is nothing to show: why, and the words of others about it, which are not for everybody.
+    /// There is nothing to show. `words` is foreign text about it, which is not for everybody.
     Failed {
         cause: SourceCause,
         words: Option<Foreign>,
@@ -19,7 +19,7 @@ pub enum SourceStatus {
 }
 
 impl SourceStatus {
-    /// As in the statistics.
+    /// The name in the statistics.
     pub fn name(&self) -> &'static str {
         match self {
             SourceStatus::Starting => "starting",
@@ -29,10 +29,10 @@ impl SourceStatus {
         }
     }
 
-    /// The cause with the words of others, if there are any.
+    /// The cause with the foreign text, if there is any.
     pub(crate) fn detail(&self) -> Option<String> {
         let SourceStatus::Failed { cause, words: Some(words) } = self else { return None };
-        let verb = if matches!(cause, SourceCause::Stream(_)) { "begins with" } else { "wrote" };
+        let verb = if matches!(cause, SourceCause::Stream(_)) { "starts with" } else { "wrote" };
         let words = words.to_string();
         Some(format!("{cause} It {verb}: {}.", words.trim_end_matches('.')))
     }

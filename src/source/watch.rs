@@ -1,12 +1,11 @@
-//! What becomes of the bytes of a stream: whether they are pictures that are shown, and what they are if
-//! not.
+//! Judges whether a stream brings pictures that can be shown, and why not.
 //!
-//! A stream runs if it brings pictures that can be shown. Bytes alone are no sign of that, and neither are a
-//! few pictures among many that are left out. Two things are judged, each over [`WINDOW`]:
+//! Bytes alone do not make a stream run, and neither do a few pictures among many that are dropped. Two
+//! ratios are measured over [`WINDOW`]:
 //!
-//! - what the parser makes of the bytes: pictures, or pictures that it leaves out;
-//! - what the decoder and the encoders make of the pictures, while somebody watches. Nothing is decoded
-//!   while nobody does, and nothing is known about it then.
+//! - of the parser: complete pictures, and pictures that it drops;
+//! - of the decoder and the encoders: pictures that succeed and fail. They run only while there are
+//!   viewers.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +14,12 @@ use super::ledger::{Ledger, WINDOW};
 use crate::media::Damage;
 use crate::source::parse::{Lack, ParserCounters, StreamError};
 
-/// Bytes have come for so long, and no picture: there will be none without a change.
+/// After bytes for this long without a picture, there will be none without a change.
 pub const FRUITLESS_AFTER: Duration = WINDOW;
-/// Of pictures that cannot be shown, one is tried this often.
+/// How often a picture is tried while pictures cannot be shown.
 const TRIAL_PERIOD: Duration = Duration::from_secs(1);
 
-/// What has become of a stream since it was opened.
+/// The outcomes since the stream was opened.
 #[derive(Debug, Default)]
 pub struct Watch {
     parsed: Ledger,
@@ -28,27 +27,27 @@ pub struct Watch {
     counted: ParserCounters,
     /// What the parser lacks.
     lack: Option<Lack>,
-    /// Why it has left out pictures last.
+    /// Why the parser last dropped pictures.
     left_out: Option<LeftOut>,
-    /// When bytes came first after the last picture, and when they came last.
+    /// The first and the last time that bytes came after the last picture.
     bytes: Option<(Instant, Instant)>,
     blame: Option<Blame>,
     tried_at: Option<Instant>,
 }
 
-/// Why a stream does not run, though it brings pictures.
+/// Why a stream that brings pictures does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blame {
-    /// The parser leaves out nearly all of them, most of them for this reason.
+    /// The parser drops nearly all of them, most of them for this reason.
     Parsed(LeftOut),
     /// They cannot be decoded or encoded.
     Shown(Damage),
 }
 
 impl Watch {
-    /// The stream is opened again. `is_same` says that it is the same as before, as a file is. Pictures that
-    /// could not be shown a moment ago still count, and are a failure until one can be; anything else begins
-    /// anew.
+    /// Handles that the stream is opened again. `is_same` tells that it has the same contents as before, as
+    /// a file has. If pictures could not be shown a moment ago, that remains the cause until one can be.
+    /// Everything else starts over.
     pub fn reopen(&mut self, now: Instant, is_same: bool) {
         if is_same {
             self.counted = ParserCounters::default();
@@ -61,7 +60,7 @@ impl Watch {
         *self = Watch { blame, shown, ..Watch::default() };
     }
 
-    /// Bytes were parsed: what the parser has counted so far, and what it lacks.
+    /// Records the counters of the parser after it has parsed bytes, and what it lacks.
     pub fn note_bytes(&mut self, now: Instant, counters: ParserCounters, lack: Option<Lack>) {
         let last = std::mem::replace(&mut self.counted, counters);
         let good = counters.items - last.items;
@@ -89,8 +88,8 @@ impl Watch {
         }
     }
 
-    /// A picture was decoded and encoded, or could not be. `overdue` is the time without pictures after
-    /// which the source counts as silent.
+    /// Records whether a picture was decoded and encoded. `overdue` is the time without pictures after
+    /// which the source is silent.
     pub fn note_outcome(&mut self, now: Instant, damage: Option<Damage>, overdue: Duration) {
         let bad = u64::from(damage.is_some());
         self.shown.note(now, 1 - bad, bad, overdue.max(WINDOW));
@@ -106,15 +105,15 @@ impl Watch {
         }
     }
 
-    /// A picture came that is encoded already, of which nothing is decoded: what was said of those before
-    /// it, in another format, is not true of it.
+    /// Records a picture that is already encoded. Failures to decode earlier pictures, in another format, do
+    /// not apply to it.
     pub fn note_encoded(&mut self) {
         if matches!(self.blame, Some(Blame::Shown(_))) {
             (self.blame, self.shown) = (None, Ledger::default());
         }
     }
 
-    /// Why the stream does not run, though it brings pictures.
+    /// Why the stream does not run although it brings pictures.
     pub fn blame(&self) -> Option<SourceCause> {
         Some(match self.blame? {
             Blame::Parsed(left_out) => SourceCause::LeftOut(left_out),
@@ -122,12 +121,12 @@ impl Watch {
         })
     }
 
-    /// Whether pictures that cannot be shown are to be tried now and then.
+    /// Whether a picture should be tried now and then although the last ones could not be shown.
     pub fn tries_pictures(&self) -> bool {
         matches!(self.blame, Some(Blame::Shown(_)))
     }
 
-    /// Whether the next of them is to be tried.
+    /// Whether the next of them should be tried.
     pub fn take_trial(&mut self, now: Instant) -> bool {
         let due = self.tried_at.is_none_or(|at| now >= at + TRIAL_PERIOD);
         if due {
@@ -147,7 +146,7 @@ impl Watch {
         (now <= last + lately).then_some(first)
     }
 
-    /// Why there is no picture in the bytes that come.
+    /// Why the bytes contain no picture.
     pub fn fruitless_cause(&self) -> SourceCause {
         match (self.lack, self.left_out) {
             (Some(lack), _) => SourceCause::Stream(StreamError::Lacks(lack)),

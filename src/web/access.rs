@@ -43,8 +43,8 @@ impl AccessPolicy {
         };
         self.admit_local_host(host)?;
         let Some(forwarded_hosts) = forwarded_hosts else {
-            let sentence = "The proxy forwards an invalid host name. Open the server by one of its \
-                            addresses or names.";
+            let sentence = "The proxy forwards a host that is not a host name. Open the server by one of \
+                            its addresses or names.";
             return Err(Refusal::new(421, Reason::HostUnknown, sentence));
         };
         let mut asked = forwarded_hosts.iter().flatten().chain([&visitor.host]);
@@ -52,8 +52,8 @@ impl AccessPolicy {
             None => Ok(()),
             Some(host) if is_loopback(&host.name) => {
                 let sentence = format!(
-                    "The proxy asks for {host}, which is not a name of this server. It has to forward \
-                     the Host that the browser sent: an address or a name of the server."
+                    "The proxy uses the name {host}, which is not a name of this server. It has to \
+                     forward the Host that the browser sent: an address or a name of the server."
                 );
                 Err(Refusal::new(421, Reason::HostUnknown, sentence))
             }
@@ -78,7 +78,7 @@ impl AccessPolicy {
         if is_welcome {
             return Ok(());
         }
-        let sentence = "Another site's page may not connect here. Open this server's own page, or \
+        let sentence = "Pages of other sites may not connect here. Open this server's own page, or \
                         ask its operator to allow that site.";
         Err(Refusal::new(403, Reason::ForeignOrigin, sentence))
     }

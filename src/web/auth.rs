@@ -140,9 +140,9 @@ impl TokenVerdict {
             TokenVerdict::NotNeeded | TokenVerdict::Right | TokenVerdict::Postponed(_) => Ok(()),
             TokenVerdict::Missing => {
                 let sentence = match accepts_query {
-                    true => "This server asks for a token: add ?token=… to this address.",
+                    true => "This server requires a token: add ?token=… to this address.",
                     false => {
-                        "This server asks for a token: open its address with #token=… at the end."
+                        "This server requires a token: open its address with #token=… at the end."
                     }
                 };
                 // RFC 6750, section 3.
@@ -150,13 +150,12 @@ impl TokenVerdict {
             }
             TokenVerdict::Wrong(_) => {
                 let sentence =
-                    "The token is not this server's. Ask its operator for the right one.";
+                    "The token is wrong. Ask the operator of this server for the right one.";
                 let error = "Bearer realm=\"ballcast\", error=\"invalid_token\"";
                 challenge(Reason::TokenWrong, sentence, error)
             }
             TokenVerdict::RefusedFor(wait) => {
-                let sentence =
-                    "Too many wrong tokens came from your address. Try again in a moment.";
+                let sentence = "Too many wrong tokens from your address. Try again in a moment.";
                 Err(Refusal::new(429, Reason::TokenRate, sentence).retry_after(wait))
             }
         }

@@ -241,7 +241,7 @@ impl Endpoint {
             return Ok(());
         }
         let allowed = self.allowed();
-        let sentence = format!("This path takes {allowed} only.");
+        let sentence = format!("This path accepts only {allowed}.");
         Err(Refusal::new(405, Reason::MethodNotAllowed, sentence).with_header("Allow", allowed))
     }
 

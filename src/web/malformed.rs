@@ -44,16 +44,16 @@ fn sentence(error: HttpError) -> Option<Cow<'static, str>> {
             "Send Content-Length without Transfer-Encoding: both together are ambiguous."
         }
         HttpError::CodingUnknown => {
-            "Send the body as it is, with Content-Length and without Transfer-Encoding."
+            "Send the body unencoded, with Content-Length and without Transfer-Encoding."
         }
         HttpError::HostMissing => "Send a Host header with this server's name.",
         HttpError::HostMalformed => {
             "Send one Host header with a host name or address, and a port if there is one."
         }
         HttpError::Incomplete => "Send the whole request before closing the connection.",
-        HttpError::LengthMissing => "Send the length of the body in Content-Length.",
+        HttpError::LengthMissing => "State the length of the body with Content-Length.",
         HttpError::Chunked => {
-            "Send the body with Content-Length: this server does not take chunked bodies."
+            "Send the body with Content-Length: this server does not accept chunked bodies."
         }
         HttpError::Expectation => "Omit the Expect header, or send `Expect: 100-continue`.",
         HttpError::MethodUnknown => {
@@ -70,10 +70,10 @@ fn limit(error: HttpError) -> Option<String> {
     let (head, body) = (http::HEAD_TIME.as_secs(), http::BODY_TIME.as_secs());
     match error {
         HttpError::HeadLate => {
-            Some(format!("Send the request again, its whole head within {head} seconds."))
+            Some(format!("Send the request again, with its whole head within {head} seconds."))
         }
         HttpError::BodyLate => Some(format!(
-            "Send the request again, its whole body within {body} seconds of the head."
+            "Send the request again, with its whole body within {body} seconds of the head."
         )),
         HttpError::BodyTooLarge => {
             Some(format!("Send at most {} bytes of body.", http::BODY_MAX_BYTES))

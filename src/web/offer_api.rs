@@ -51,16 +51,16 @@ pub fn refusal(error: &OfferError) -> Refusal {
 
 /// The refusal of a further offer that lacks the format of its connection's video.
 pub fn format_changed() -> Refusal {
-    let sentence = "A connection keeps the format that its video began with. Close it, and offer \
-                    the other format in a new RTCPeerConnection.";
+    let sentence = "A connection cannot change the format of its video. Close it, and offer the \
+                    other format in a new RTCPeerConnection.";
     Refusal::new(409, Reason::FormatChanged, sentence)
 }
 
 /// The refusal of an ICE restart with a user fragment that is too long for the connection's agent to send
 /// checks to.
 pub fn ufrag_changed() -> Refusal {
-    let sentence = "The new ICE user fragment is too long for this connection. Close it, and offer a \
-                    new RTCPeerConnection.";
+    let sentence = "An ICE restart cannot replace a short ICE user fragment by a long one. Close \
+                    the connection, and send the offer of a new RTCPeerConnection.";
     Refusal::new(409, Reason::FormatChanged, sentence)
 }
 

@@ -12,6 +12,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::http::{Authority, Head, WHITE_SPACE};
 use crate::work;
 
@@ -37,44 +39,13 @@ pub struct Proxied {
     pub forwarded_hosts: Option<[Option<Authority>; 2]>,
 }
 
-/// The addresses of the trusted proxies.
+/// The addresses and networks of the trusted proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(pub Vec<Network>);
-
-/// An address, or all addresses with the same prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u32,
-}
-
-impl Network {
-    /// Parses `ADDR` or `ADDR/BITS`.
-    pub fn parse(text: &str) -> Option<Network> {
-        let (address, bits) = text.split_once('/').unwrap_or((text, ""));
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = if bits.is_empty() && !text.contains('/') { most } else { bits.parse().ok()? };
-        (bits <= most).then_some(Network { address, bits })
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let differ = match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros()
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros()
-            }
-            _ => return false,
-        };
-        differ >= self.bits
-    }
-}
+pub struct TrustedProxies(pub Vec<IpNet>);
 
 impl TrustedProxies {
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
     /// Finds the client of a request on a connection from `peer`. The forwarded headers of a peer that is not

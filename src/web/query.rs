@@ -1,5 +1,7 @@
 //! Parameters in the query of a target.
 
+use percent_encoding::percent_decode_str;
+
 use crate::http::Head;
 
 /// The percent-decoded value of the first parameter of this name; empty if it has none. A `+` is a plus.
@@ -12,27 +14,9 @@ pub fn parameter(head: &Head, name: &str) -> Option<String> {
     Some(decode(value))
 }
 
-/// What is no escape is left as it is, and what is no UTF-8 is replaced: neither is a value that is
-/// looked for.
+/// Invalid escapes are kept verbatim, and invalid UTF-8 is replaced: neither is a value that is looked for.
 fn decode(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = (byte == b'%').then(|| after.get(..2)).flatten();
-        let escaped = escaped.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = escaped.and_then(|digits| str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) => {
-                bytes.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

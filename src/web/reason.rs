@@ -84,15 +84,15 @@ impl Reason {
     /// What the operator can do about it, for the log: a clause after the name.
     pub const fn remedy(self) -> Option<&'static str> {
         match self {
-            Reason::HostUnknown => Some("--allow-host NAME adds a name of this server"),
-            Reason::ForeignOrigin => Some("--allow-origin ORIGIN admits pages of another site"),
+            Reason::HostUnknown => Some("--allow-host NAME adds a name for this server"),
+            Reason::ForeignOrigin => Some("--allow-origin ORIGIN allows pages of that site"),
             Reason::TokenMissing => Some(
-                "a browser opens the URL with #token=TOKEN, a program sends Authorization: Bearer \
-                 or the token as its password",
+                "open the URL with #token=TOKEN in a browser; send Authorization: Bearer, or the \
+                 token as the password, from a program",
             ),
-            Reason::Viewers => Some("--max-viewers sets the limit"),
-            Reason::ViewersPerAddress => Some("--max-viewers-per-address sets the limit"),
-            Reason::OfferRate => Some("--max-offers-per-second sets the limit"),
+            Reason::Viewers => Some("--max-viewers is the limit"),
+            Reason::ViewersPerAddress => Some("--max-viewers-per-address is the limit"),
+            Reason::OfferRate => Some("--max-offers-per-second is the limit"),
             _ => None,
         }
     }

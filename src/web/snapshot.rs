@@ -102,8 +102,8 @@ pub fn refusal(error: SnapshotError, wait: Duration) -> Refusal {
             no_picture(format!("The newest picture cannot be shown: {damage}."), wait)
         }
         SnapshotError::NoPictures => {
-            let sentence = "The source is encoded video, which this server shows as single pictures only, \
-                            at /snapshot.jpg. Watch the video on the page at /.";
+            let sentence = "The source sends H.264, so there is no stream of JPEGs. Use /snapshot.jpg, or \
+                            watch the video at /.";
             Refusal::new(501, Reason::NoPictures, sentence)
         }
         SnapshotError::TooWide { picture_width } => {

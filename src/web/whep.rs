@@ -46,7 +46,7 @@ pub(crate) fn created(session: &str, etag: &str, sdp: String) -> Response {
 
 /// The refusal of a request for a session that does not exist.
 pub(crate) fn no_session() -> Refusal {
-    let sentence = "There is no such session (any more). Post a new offer to /whep.";
+    let sentence = "There is no such session, or it has ended. Post a new offer to /whep.";
     Refusal::new(404, Reason::NoSession, sentence)
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn check_match(head: &Head, etag: &str) -> Result<(), Refusal> {
     if tags.any(|tag| tag == "*" || tag == "\"*\"" || tag == etag) {
         return Ok(());
     }
-    let sentence = "If-Match is not the session's ETag: it has changed since.";
+    let sentence = "If-Match is not the session's current ETag.";
     Err(Refusal::new(412, Reason::IfMatchStale, sentence))
 }
 

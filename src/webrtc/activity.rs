@@ -1,46 +1,45 @@
-//! When something authentic last came from a viewer, and where its media goes.
+//! When something authentic last came from a viewer, and which pair its media takes.
 //!
-//! A datagram proves nothing by arriving: with a forged source address an attacker could keep media flowing to it.
-//! What counts is a STUN message with a valid integrity, and SRTCP that str0m has decrypted.
+//! A datagram proves nothing by arriving: an attacker could forge the source address, and keep media flowing to
+//! it. Only STUN messages with a valid integrity count, and SRTCP that str0m has decrypted.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::AddressPair;
 
-/// A viewer that is not connected this long after its answer is given up. Browsers give up a
-/// connection of their own after 15 s.
+/// How long a viewer may take to connect after its answer. Browsers give up after 15 s.
 pub const HALF_OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// Nothing authentic for this long: no more media. We check the path every second
+/// Media stops after this long without anything authentic. We check the path every second
 /// (`CHECK_INTERVAL`), browsers every 2.5 s (libwebrtc's
 /// `STRONG_AND_STABLE_WRITABLE_CONNECTION_PING_INTERVAL`).
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// Nothing authentic for this long: the path was interrupted. More than `CHECK_INTERVAL` and a round
-/// trip.
+/// The path was interrupted after this long without anything authentic. More than `CHECK_INTERVAL` and a
+/// round trip.
 const INTERRUPTED_AFTER: Duration = Duration::from_millis(1_500);
-/// Nothing authentic for this long: gone.
+/// A viewer is gone after this long without anything authentic.
 pub const GONE_AFTER: Duration = Duration::from_millis(9_500);
-/// How long media goes to an address after the last authentic STUN message from that very pair,
-/// whatever comes from elsewhere: consent to receive it (RFC 7675, section 5.1).
+/// How long media may go to a pair after its last authentic STUN message, whatever comes from other
+/// addresses: the consent of RFC 7675, section 5.1.
 pub const CONSENT: Duration = Duration::from_secs(30);
-/// A viewer that answers a check from a new address, and of which no authentic STUN message came
-/// from the selected pair for this long, has moved: it changed networks, or a NAT forgot it. More
-/// than `CHECK_INTERVAL` and a round trip.
+/// A viewer that responds to a check from a new address has moved if no authentic STUN message came from
+/// the selected pair for this long: it changed networks, or its NAT binding expired. More than
+/// `CHECK_INTERVAL` and a round trip.
 const MOVED_AFTER: Duration = Duration::from_millis(1_500);
-/// Nothing authentic of a media server for this long: it, or the path to it, is gone, and it is asked
-/// anew. Three of our checks; a server that was killed may be back before that, and knows us no more.
+/// We reconnect to a media server after this long without anything authentic. Three of our checks: a
+/// server that restarts may be back before that, and does not know the session.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub struct Activity {
     last: Instant,
-    /// Where media goes.
+    /// The pair that media takes.
     selected: Option<AddressPair>,
     /// When an authentic STUN message last came from the selected pair, or it was selected.
     pair_last: Instant,
-    /// ICE credentials have changed, and the selected pair has not shown the new ones yet.
+    /// ICE has restarted, and no STUN message with the new credentials has come from the selected pair.
     ice_restarting: bool,
-    /// When str0m made its last statistics.
+    /// The time of str0m's last statistics.
     statistics_at: Instant,
 }
 
@@ -55,13 +54,12 @@ impl Activity {
         }
     }
 
-    /// Something authentic came at `at`.
+    /// Records that something authentic came at `at`.
     pub fn note(&mut self, at: Instant) {
         self.last = self.last.max(at);
     }
 
-    /// An authentic STUN message came. Returns whether there was nothing for so long before that the
-    /// path must have been interrupted.
+    /// Records an authentic STUN message. Returns whether the path was interrupted before.
     pub fn note_stun(&mut self, now: Instant, pair: AddressPair) -> bool {
         let interrupted = now >= self.last + INTERRUPTED_AFTER;
         self.note(now);
@@ -72,8 +70,8 @@ impl Activity {
         interrupted
     }
 
-    /// str0m made its statistics; `reported` says whether a receiver report has come since the last
-    /// ones. It may have come just after those.
+    /// Records statistics of str0m. `reported` tells whether a receiver report has come since the last
+    /// ones; it may have come just after those.
     pub fn note_statistics(&mut self, at: Instant, reported: bool) {
         if reported {
             self.note(self.statistics_at);
@@ -85,11 +83,12 @@ impl Activity {
         self.ice_restarting = true;
     }
 
-    /// Media goes here, as a datagram that leaves has told. An authentic STUN message last came from
-    /// there at `last`.
-    pub fn select(&mut self, pair: AddressPair, last: Instant) {
-        if self.selected.replace(pair) != Some(pair) {
-            self.pair_last = last;
+    /// Media goes to this pair, as a datagram that leaves shows. `last_check` is when an authentic STUN
+    /// message last came from there.
+    pub fn select(&mut self, pair: AddressPair, last_check: impl FnOnce() -> Instant) {
+        if self.selected != Some(pair) {
+            self.selected = Some(pair);
+            self.pair_last = last_check();
             self.ice_restarting = false;
         }
     }
@@ -98,7 +97,7 @@ impl Activity {
         self.selected
     }
 
-    /// Whether a viewer that answers a check from `remote` is no longer where its media goes.
+    /// Whether a viewer that responds to a check from `remote` has left the address that media goes to.
     pub fn has_moved(&self, now: Instant, remote: SocketAddr) -> bool {
         let elsewhere = self.selected.is_some_and(|pair| pair.remote != remote);
         elsewhere && (self.ice_restarting || now >= self.pair_last + MOVED_AFTER)
@@ -109,7 +108,7 @@ impl Activity {
         self.consent_until(SILENT_AFTER)
     }
 
-    /// When a media server is given up.
+    /// When we give up a media server.
     pub fn lost_at(&self) -> Instant {
         self.consent_until(LOST_AFTER)
     }

@@ -1,4 +1,4 @@
-//! What a viewer's `Rtc` is built with.
+//! The configuration of an `Rtc`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,32 +19,60 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time without a sender report (RFC 3550, section 6.2).
 const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// Packets kept for retransmission whatever the bitrate is.
+/// The fewest packets kept for retransmission.
 const MIN_RESEND_PACKETS: usize = 64;
 
-/// What our end of a connection is made of, beside what the other end says.
+/// The parameters of our end of a connection.
 pub struct LocalParameters<'a> {
     pub crypto: &'a Arc<CryptoProvider>,
     pub certificate: &'a DtlsCert,
     /// Our ICE user fragment and password, from a cryptographic source.
     pub credentials: IceCreds,
-    /// Our UDP addresses, all of which become candidates, the best first.
+    /// Our UDP addresses in order of preference. Each becomes a candidate.
     pub addresses: Vec<SocketAddr>,
-    /// Addresses of others that lead to us, at the same port. They are in our descriptions alone.
+    /// Extra addresses, such as that of a NAT, that lead to us at the same port. Only our descriptions
+    /// contain them.
     pub announced: &'a [IpAddr],
-    /// Random, as the numbers of the session and the stream have to be (RFC 3550, section 5.1).
-    pub random: [u32; 6],
+    pub numbers: StreamNumbers,
     /// Packets kept for retransmission, see [`resend_packets`].
     pub resend_packets: usize,
 }
 
-/// How many packets are kept for retransmission: a second of a stream of this bitrate, in bits per
+/// The numbers of one connection that have to be random (RFC 3550, section 5.1).
+#[derive(Debug, Clone, Copy)]
+pub struct StreamNumbers {
+    /// Names the session in SDP (RFC 8866, section 5.2). Below 2^63.
+    pub session: u64,
+    pub ssrc: u32,
+    /// Differs from `ssrc`.
+    pub rtx_ssrc: u32,
+    /// Below 2^15: if the number wrapped around while the first packets were lost, a receiver could not
+    /// know that it has (RFC 3711, section 3.3.1; libwebrtc does the same).
+    pub first_sequence_number: u16,
+    /// Added to each RTP timestamp.
+    pub timestamp_offset: u32,
+}
+
+impl StreamNumbers {
+    pub fn new(random: [u32; 6]) -> StreamNumbers {
+        let [session, session_low, ssrc, rtx_ssrc, sequence, timestamp_offset] = random;
+        StreamNumbers {
+            session: u64::from(session >> 1) << 32 | u64::from(session_low),
+            ssrc,
+            rtx_ssrc: rtx_ssrc.wrapping_add(u32::from(ssrc == rtx_ssrc)),
+            first_sequence_number: (sequence & 0x7fff) as u16,
+            timestamp_offset,
+        }
+    }
+}
+
+/// Returns how many packets to keep for retransmission: one second of a stream of `bitrate` bits per
 /// second, and at least 64.
 pub fn resend_packets(bitrate: u32) -> usize {
     (bitrate as usize / 8 / MAX_PAYLOAD_BYTES).max(MIN_RESEND_PACKETS)
 }
 
-/// In RTP mode, and with these payload types.
+/// A configuration in RTP mode with these payload types.
 pub fn rtc_config(
     formats: Vec<PayloadParams>,
     playout_delay: Option<(u8, Extension)>,
@@ -66,8 +94,8 @@ pub fn rtc_config(
     config
 }
 
-/// A payload type of a codec, with repair (NACK, PLI, FIR) and without bandwidth estimation, which a
-/// stream of one rendition has no use for.
+/// A payload type with feedback for repair (NACK, PLI, FIR), and without bandwidth estimation, which a
+/// stream of a single rendition does not need.
 pub fn payload_params(codec: Codec, payload_type: u8, rtx: Option<u8>) -> PayloadParams {
     let spec = CodecSpec {
         codec: match codec {
@@ -85,10 +113,4 @@ pub fn payload_params(codec: Codec, payload_type: u8, rtx: Option<u8>) -> Payloa
     params.set_fb_remb(false);
     params.set_fb_transport_cc(false);
     params
-}
-
-/// In the lower half of the 16 bits: should the number roll over while the first packets are lost, a
-/// receiver could not tell how often it has (RFC 3711, section 3.3.1; libwebrtc begins there, too).
-pub fn first_sequence_number(random: u32) -> u16 {
-    (random & 0x7fff) as u16
 }

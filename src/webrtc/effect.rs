@@ -1,30 +1,31 @@
-//! What a viewer wants done.
+//! The effects of a viewer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use crate::webrtc::TransId;
+
 use super::Transmit;
 
-/// What a viewer wants done, in order.
+/// What the owner of a viewer has to do, in order.
 #[derive(Debug)]
 pub enum ViewerEffect {
     Transmit(Transmit),
+    /// A connectivity check with this transaction goes to this address.
+    CheckSent(TransId, SocketAddr),
     /// ICE and DTLS are up.
     Connected,
-    /// The peer shows that it has no certificate of ECDSA, so that it will not connect.
+    /// The peer has no ECDSA certificate, so that it will not connect.
     CertificateUnusable,
     /// A PLI or FIR arrived.
     KeyframeRequested,
-    /// The viewer has more addresses than it may have, and is no longer at this one.
+    /// The viewer has given up this address, as it has more than it may have.
     AddressDropped(SocketAddr),
 }
 
-/// Effects, first in, first out.
+/// A queue of effects. It keeps no memory while it is empty.
 #[derive(Debug, Default)]
 pub struct Effects(VecDeque<ViewerEffect>);
-
-/// Room for more than this, as a large key frame needs it, is not kept.
-const USUAL_CAPACITY: usize = 16;
 
 impl Effects {
     pub fn push(&mut self, effect: ViewerEffect) {
@@ -33,7 +34,7 @@ impl Effects {
 
     pub fn pop(&mut self) -> Option<ViewerEffect> {
         let effect = self.0.pop_front();
-        if effect.is_none() && self.0.capacity() > USUAL_CAPACITY {
+        if effect.is_none() {
             self.0 = VecDeque::new();
         }
         effect

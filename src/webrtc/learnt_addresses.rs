@@ -1,9 +1,8 @@
-//! The addresses that a viewer's STUN messages bring: its own, where its checks come from, and ours,
-//! as its responses tell them.
+//! The peer-reflexive addresses of a viewer's STUN messages: its own, which its checks come from, and ours,
+//! which its responses name.
 //!
-//! ICE makes a candidate of each, keeps it for ever, and pairs those of the viewer with ours. A
-//! viewer that sends its checks from thousands of ports would take memory and time without end, so
-//! only some of them reach ICE.
+//! ICE keeps a candidate for each for ever, and pairs those of the viewer with ours. A viewer that sent
+//! checks from thousands of ports would take unbounded memory and time, so only some of them reach ICE.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,35 +11,35 @@ use std::time::{Duration, Instant};
 use crate::sdp::remote_answer::MAX_CANDIDATES;
 use crate::work;
 
-/// The addresses of one viewer at a time: some for each of its interfaces.
+/// The most addresses that a viewer may have at a time: some for each of its interfaces.
 pub const MAX_ADDRESSES: usize = 16;
 /// There is room for every candidate of a media server.
 const _: () = assert!(MAX_CANDIDATES <= MAX_ADDRESSES);
-/// New addresses that are taken at once, and how long until one more is. A browser brings its
-/// addresses at once, a phone that moves about a new one each time.
+/// How many new addresses may come at once, and the time until another may. A browser uses all of its
+/// addresses at once, a phone that moves gets a new one each time.
 const BURST: u32 = MAX_ADDRESSES as u32;
 const INTERVAL: Duration = Duration::from_secs(2);
-/// New addresses in the life of a viewer. ICE remembers those that it has discarded; a viewer that
-/// moves on after that has to connect anew.
+/// The most addresses in the life of a viewer, as ICE remembers those that it has discarded. A viewer that
+/// moves on after that has to reconnect.
 const MAX_EVER: usize = 256;
-/// Addresses of ours that responses may tell: as many as NATs between us.
+/// The most addresses of ours that responses may name: one for each NAT between us.
 const MAX_MAPPED: usize = 16;
 
 #[derive(Debug)]
 pub struct LearntAddresses {
-    /// Each with its last authentic check, the latest last.
+    /// Each with the time of its last authentic check, in that order.
     known: Vec<(SocketAddr, Instant)>,
     ever: usize,
-    /// When as many new addresses as there may be at once are allowed again.
+    /// When `BURST` new addresses may come at once again.
     allowance_full_at: Option<Instant>,
     mapped: BTreeSet<SocketAddr>,
 }
 
-/// What becomes of an address that an authentic check came from.
+/// Whether an address that an authentic check came from is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressVerdict {
     Known,
-    /// A new one; ICE has to let go of this one for it, if of any.
+    /// A new address. ICE has to discard this one for it, if any.
     New(Option<SocketAddr>),
     TooMany,
 }
@@ -55,7 +54,7 @@ impl LearntAddresses {
         }
     }
 
-    /// An authentic check came from `address`, while media goes to `selected`, which stays.
+    /// Handles an authentic check from `address`. Never drops `selected`, which media goes to.
     pub fn admit(
         &mut self,
         now: Instant,
@@ -82,13 +81,13 @@ impl LearntAddresses {
         AddressVerdict::New(dropped)
     }
 
-    /// An authentic response tells this address of ours; whether it may.
+    /// Whether an authentic response may name this address of ours.
     pub fn admit_mapped(&mut self, mapped: SocketAddr) -> bool {
         let room = self.mapped.len() < MAX_MAPPED;
         self.mapped.contains(&mapped) || room && self.mapped.insert(mapped)
     }
 
-    /// An authentic response from `address` is as good as a check.
+    /// Counts an authentic response from `address` as a check.
     pub fn note_response(&mut self, now: Instant, address: SocketAddr) {
         self.known.iter_mut().filter(|(known, _)| *known == address).for_each(|it| it.1 = now);
     }

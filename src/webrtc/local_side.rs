@@ -1,4 +1,4 @@
-//! Our end of a viewer's connection, as our answers or our offer describe it.
+//! Our end of a connection, for our answers and our offers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,27 +11,27 @@ use crate::sdp::local_offer::{self, OfferedFormat};
 use crate::sdp::offer::Offer;
 
 pub struct LocalSide {
-    /// Names the session (RFC 8866, section 5.2).
+    /// The id of the SDP session (RFC 8866, section 5.2).
     pub session: u64,
-    /// How often it was described.
+    /// How many descriptions were written.
     pub descriptions: u64,
     pub is_dtls_client: bool,
     pub is_ice_lite: bool,
     pub fingerprint: String,
     pub candidates: Candidates,
-    /// Addresses of others that lead to our port.
+    /// Extra addresses, such as that of a NAT, that lead to our port.
     pub announced: Vec<IpAddr>,
     pub credentials: IceCreds,
 }
 
 impl LocalSide {
-    /// The answer to one more offer.
+    /// Writes the answer to another offer.
     pub fn answer(&mut self, offer: &Offer, stream: &StreamFormat) -> String {
         let setup = if self.is_dtls_client { "active" } else { "passive" };
         self.describe(setup, stream, |local| answer::write(offer, local))
     }
 
-    /// The offer of a stream in these formats.
+    /// Writes an offer of the stream in these formats.
     pub fn offer(
         &mut self,
         formats: &[OfferedFormat],
@@ -60,13 +60,13 @@ impl LocalSide {
         })
     }
 
-    /// Each `candidate:…`.
+    /// Our candidates as `candidate:…`.
     pub fn candidates(&self) -> Vec<String> {
         let own = self.candidates.0.iter().map(Candidate::to_sdp_string);
         own.chain(self.announced_candidates()).collect()
     }
 
-    /// Those of others that lead to our port.
+    /// Candidates of the announced addresses, at our port.
     fn announced_candidates(&self) -> impl Iterator<Item = String> {
         let port = self.candidates.0.first().map(|candidate| candidate.addr().port());
         let announced = self.announced.iter().zip(port.into_iter().cycle());

@@ -1,9 +1,10 @@
-//! The connection to a viewer, and how frames are cut for it.
+//! Connections to viewers, and the RTP payloads that they are sent.
 
 mod activity;
 mod config;
+mod driven_rtc;
 mod effect;
-mod handshake;
+mod failure;
 mod learnt_addresses;
 mod local_side;
 mod pacing;
@@ -20,15 +21,16 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
-pub use config::{LocalParameters, resend_packets};
+pub use config::{LocalParameters, StreamNumbers, resend_packets};
 pub use effect::ViewerEffect;
+pub(crate) use is::stun::{StunMessage, TransId};
 pub use learnt_addresses::MAX_ADDRESSES;
 pub use local_side::LocalSide;
 pub use state::{EndReason, ViewerState};
 pub use statistics::{Reception, ViewerCounters};
 pub use stream::VideoStream;
 
-/// Names a viewer for the life of the process; never used again.
+/// Identifies a viewer. Unique for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ViewerId(pub u64);
 
@@ -38,7 +40,7 @@ impl fmt::Display for ViewerId {
     }
 }
 
-/// From one of our addresses to one of the viewer's.
+/// One of our addresses, and one of the viewer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressPair {
     pub local: SocketAddr,

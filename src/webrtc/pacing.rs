@@ -1,8 +1,7 @@
-//! When the packets of large frames leave: a few at once, the others evenly over some milliseconds.
+//! Paces large frames: a few packets leave at once, the others evenly over some milliseconds.
 //!
-//! What leaves a device in one burst overruns the buffers of its socket, of its Wi-Fi and of the
-//! access point, and then a frame of 300 kB is lost that would have passed in ten milliseconds. A
-//! frame of a few packets leaves at once.
+//! A burst overruns the buffers of the device's socket, of its Wi-Fi and of the access point, and a frame of
+//! 300 kB is lost that would have passed in ten milliseconds. A frame of a few packets leaves at once.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use super::payload::Packets;
 
-/// Packets that leave at once: 23 kB, which is what most frames of a few Mbit/s need.
+/// Packets that leave at once: 23 kB, enough for most frames at a few Mbit/s.
 const BURST: usize = 20;
-/// The least that leaves later in one step: 92 Mbit/s, as fast as most networks of small devices.
+/// The fewest packets of a later step: 92 Mbit/s, the speed of most networks of small devices.
 const SMALLEST_STEP: usize = 10;
-/// From one step to the next: what the loop's timer can tell apart.
+/// The time between two steps: the resolution of the loop's timer.
 const STEP: Duration = Duration::from_millis(1);
 
-/// The frames that one viewer is still to be sent, in order.
+/// The frames that have not been sent completely to one viewer, in order.
 #[derive(Debug, Default)]
 pub struct Pacing {
     frames: VecDeque<Arc<Packets>>,
-    /// Packets of the first frame that have left.
+    /// How many packets of the first frame have left.
     sent: usize,
-    /// Packets of all frames that have not.
+    /// How many packets of all frames have not left.
     unsent: usize,
-    /// Packets that may leave now.
+    /// How many packets may leave now.
     allowed: usize,
-    /// When it was last let more leave.
+    /// When `allowed` was last set.
     allowed_at: Option<Instant>,
-    /// When the last packet has left.
+    /// When the last packet has to leave.
     leave_by: Option<Instant>,
     next_step: Option<Instant>,
 }
@@ -53,8 +52,8 @@ impl Slice {
 }
 
 impl Pacing {
-    /// Adds a frame, which has left `within` that time. A key frame takes the place of all before it
-    /// that nothing was sent of.
+    /// Adds a frame that has to leave within `within`. A key frame replaces all earlier frames of which
+    /// nothing was sent.
     pub fn push(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         if frame.keyframe {
             self.frames.truncate(usize::from(self.sent > 0));
@@ -72,7 +71,7 @@ impl Pacing {
         self.frames.push_back(Arc::clone(frame));
     }
 
-    /// Lets more packets leave, if that is due.
+    /// Allows more packets if a step is due.
     pub fn advance(&mut self, now: Instant) {
         if self.next_step.is_none_or(|at| now < at) {
             return;
@@ -111,12 +110,12 @@ impl Pacing {
         Some(Slice { frame, packets })
     }
 
-    /// When more may leave.
+    /// When more packets may leave.
     pub fn next_step(&self) -> Option<Instant> {
         self.next_step
     }
 
-    /// What has not left is not sent.
+    /// Drops everything that has not left.
     pub fn clear(&mut self) {
         self.frames.clear();
         (self.sent, self.unsent) = (0, 0);

@@ -8,19 +8,18 @@ use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
 
 use crate::sdp::offer::PLAYOUT_DELAY;
 
-/// The least and the most delay, 12 bits each in units of 10 ms: Chromium shows a frame at once
-/// when both are zero.
+/// The minimum and maximum delay, 12 bits each, in units of 10 ms. Chromium shows a frame at once if both
+/// are zero.
 const NO_DELAY: [u8; 3] = [0; 3];
 
-/// The extension that asks for no delay, in every packet.
+/// The extension that requests no delay, in every packet.
 ///
-/// str0m knows it too, but hides the fields for its values; a serializer of one's own is public.
+/// str0m supports it, but the fields for its values are hidden. Serializers are public API.
 pub fn none() -> Extension {
     none_if(Arc::new(true.into()))
 }
 
-/// The same, if it turns out to be agreed on: an offer says what there may be before anybody has
-/// answered.
+/// The same, in packets while `is_taken`: for an offer, whose answer tells whether the peer takes it.
 pub fn none_if(is_taken: Arc<AtomicBool>) -> Extension {
     Extension::with_serializer(PLAYOUT_DELAY, NoDelay { is_taken })
 }

@@ -1,40 +1,39 @@
-//! Small frames a second time, for a viewer that loses packets.
+//! Sends small frames twice to a viewer that loses packets.
 //!
-//! The loss of a frame of one packet is noticed when the next one comes, a period later, and with no
-//! playout delay two frames are then shown at once. A viewer that reports loss gets the datagrams of
-//! small frames again some milliseconds later, so that most losses are never noticed: a receiver
-//! drops the copy (RFC 3711, section 3.3.2). It costs such a viewer's own path twice the small
-//! frames, and nobody else anything.
+//! A receiver notices the loss of a frame of one packet when the next frame comes, a period later, and
+//! without a playout delay shows two frames at once. A viewer that reports loss gets the datagrams of small
+//! frames again some milliseconds later, which hides most losses: the receiver drops the copy (RFC 3711,
+//! section 3.3.2). Only that viewer's path carries small frames twice.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Transmit;
 
-/// Later than what is lost together, and well before the next frame.
+/// Longer than a burst of losses, and well before the next frame.
 const DELAY: Duration = Duration::from_millis(8);
-/// A copy that is later than this comes after the next frame, and is of no use.
+/// A copy that is later than this comes after the next frame, and is useless.
 const MAX_LATENESS: Duration = Duration::from_millis(25);
-/// Packets of the largest frame that is sent twice. What a larger one loses is noticed at once by
-/// the packets that follow.
+/// The size in packets of the largest frame that is sent twice. Losses of a larger one are noticed at once,
+/// by the packets that follow.
 const MAX_PACKETS: usize = 2;
-/// How long after the last sign of loss. Copies hide loss from the reports, so that it ends slowly.
+/// How long frames are sent twice after the last loss. Long, as copies hide losses from the reports.
 const HOLD: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
 pub struct Repeats {
     active_until: Option<Instant>,
-    /// In the order of their times.
+    /// In the order of their due times.
     queue: VecDeque<(Instant, Transmit)>,
 }
 
 impl Repeats {
-    /// The viewer has lost something.
+    /// Records that the viewer has lost packets.
     pub fn note_loss(&mut self, now: Instant) {
         self.active_until = Some(now + HOLD);
     }
 
-    /// Whether frames of so many packets are sent twice.
+    /// Whether frames of this many packets are sent twice.
     pub fn wants(&self, now: Instant, packets: usize) -> bool {
         packets <= MAX_PACKETS && self.active_until.is_some_and(|until| now < until)
     }
@@ -43,7 +42,7 @@ impl Repeats {
         self.queue.push_back((now + DELAY, transmit));
     }
 
-    /// A datagram whose time has come, and is not long past: the host may have slept.
+    /// The next datagram that is due. Drops those that are too late, as the host may have been suspended.
     pub fn take_due(&mut self, now: Instant) -> Option<Transmit> {
         while self.next().is_some_and(|at| at + MAX_LATENESS < now) {
             self.queue.pop_front();
@@ -56,7 +55,7 @@ impl Repeats {
         self.queue.front().map(|(at, _)| *at)
     }
 
-    /// Nothing more is sent.
+    /// Drops all copies.
     pub fn clear(&mut self) {
         self.queue.clear();
     }

@@ -1,32 +1,32 @@
-//! How much is sent once more: enough to repair a burst of losses, and no storm of NACK is answered.
+//! Limits retransmissions: enough to repair a burst of losses, but a flood of NACKs is not answered.
 
 use std::time::Duration;
 
-/// How long a packet can be sent once more: as long as an interruption lasts that brings no key frame
-/// (`INTERRUPTED_AFTER`). How many are kept is limited as well.
+/// How long a packet can be retransmitted: as long as an interruption that leads to no key frame
+/// (`INTERRUPTED_AFTER`). The number of packets is limited as well.
 pub const MAX_AGE: Duration = Duration::from_millis(1_500);
-/// One packet may be sent once more for each of so many that are sent.
+/// One retransmission is allowed for this many packets.
 const PACKETS_PER_RESEND: u32 = 5;
-/// So many more at once.
+/// Retransmissions that are allowed at once.
 const BURST: u32 = 64;
-/// Retransmissions of one drain beyond what may be sent. They are not sent, but str0m has encrypted
+/// The most retransmissions of one drain beyond the budget. They are not sent, but str0m has encrypted
 /// them.
 const MAX_EXCESS: u32 = 64;
 
 #[derive(Debug)]
 pub struct ResendBudget {
-    /// In shares of a resend, of which each packet that is sent earns one.
+    /// Each packet earns 1, and each retransmission costs `PACKETS_PER_RESEND`.
     credit: u32,
-    /// Beyond the budget, since this drain began.
+    /// Retransmissions beyond the budget in this drain.
     excess: u32,
 }
 
-/// What to do with a retransmission.
+/// Whether a retransmission is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resend {
     Send,
     Skip,
-    /// Skip it, and forget all that is still to be sent once more.
+    /// Skip it, and drop all pending retransmissions.
     Forget,
 }
 

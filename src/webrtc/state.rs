@@ -1,31 +1,31 @@
-//! What a viewer is just now, and why it has ended.
+//! The state of a viewer, and why it has ended.
 
 use std::fmt;
 
 /// Why a viewer has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndReason {
-    /// A DTLS close_notify arrived, a player deleted its session, or a page has replaced it.
+    /// A DTLS close_notify arrived, a player deleted its session, or its page reconnected.
     PeerClosed,
     ConnectTimeout,
-    /// It did not connect, and has shown that it has no certificate of ECDSA for DTLS.
+    /// It did not connect, and has no ECDSA certificate for DTLS.
     Certificate,
     /// Nothing authentic came from it for [`GONE_AFTER`](super::activity::GONE_AFTER).
     Silent,
-    /// DTLS gave up: the peer sent a fatal alert, or its certificate was not the offer's.
+    /// DTLS failed: the peer sent a fatal alert, or its certificate did not match its fingerprint.
     Failed,
-    /// It had not connected when another needed its place.
+    /// It was half-open when another viewer needed its place.
     Displaced,
-    /// The stream has turned out to be in a codec that is not its own.
+    /// The source turned out to use a codec that the viewer did not offer.
     NoCodec,
     /// str0m panicked on something that this viewer sent.
     Panicked,
-    /// The server ended.
+    /// The server shut down.
     Shutdown,
 }
 
 impl EndReason {
-    /// As in the statistics.
+    /// The name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             EndReason::PeerClosed => "peer-closed",
@@ -49,12 +49,12 @@ impl fmt::Display for EndReason {
             EndReason::Certificate => {
                 "its DTLS certificate is RSA, as in GStreamer, or missing, and only ECDSA works here"
             }
-            EndReason::Silent => "nothing authentic came from it any more",
+            EndReason::Silent => "it stopped sending authenticated messages",
             EndReason::Failed => "the connection failed",
-            EndReason::Displaced => "it had not connected when another needed its place",
+            EndReason::Displaced => "it had not connected when another viewer needed its place",
             EndReason::NoCodec => "the stream is H.264, which it does not offer",
-            EndReason::Panicked => "something that it sent made its connection panic",
-            EndReason::Shutdown => "the server ended",
+            EndReason::Panicked => "its connection panicked on something that it sent",
+            EndReason::Shutdown => "the server shut down",
         })
     }
 }
@@ -68,7 +68,7 @@ pub enum ViewerState {
 }
 
 impl ViewerState {
-    /// As in the statistics.
+    /// The name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             ViewerState::HalfOpen => "half-open",

@@ -1,4 +1,4 @@
-//! What is counted and measured of one viewer.
+//! Counters and measurements of one viewer.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -9,20 +9,20 @@ use str0m::stats::MediaEgressStats;
 /// The RTP clock of all video (RFC 6184, section 8.1).
 const RTP_CLOCK_HZ: u32 = 90_000;
 
-/// What a viewer has been sent, and asked for.
+/// What was sent to a viewer, and requested by it.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ViewerCounters {
     pub frames: u64,
     /// RTP packets, without retransmissions.
     pub packets: u64,
-    /// Of all datagrams.
+    /// Bytes of all datagrams.
     pub bytes: u64,
     pub keyframes: u64,
     /// PLI and FIR received.
     pub keyframe_requests: u64,
-    /// RTP packets sent once more.
+    /// RTP packets retransmitted.
     pub resends: u64,
-    /// RTP packets sent twice unasked, as the viewer loses some.
+    /// RTP packets sent twice without a NACK, as the viewer loses packets.
     pub repeats: u64,
     /// Frames not sent because the gate was shut.
     pub drops: u64,
@@ -41,7 +41,7 @@ impl AddAssign for ViewerCounters {
     }
 }
 
-/// How well the stream arrives, by the viewer's last receiver reports (RFC 3550, section 6.4).
+/// The quality of reception, from the viewer's last receiver reports (RFC 3550, section 6.4).
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Reception {
     pub round_trip: Option<Duration>,
@@ -51,7 +51,7 @@ pub struct Reception {
 }
 
 impl Reception {
-    /// Takes in str0m's statistics. What they do not say stays as it was.
+    /// Updates the values that str0m's statistics contain.
     pub fn update(&mut self, stats: &MediaEgressStats) {
         let jitter = stats.remote.as_ref().map(|remote| remote.jitter);
         self.round_trip = stats.rtt.or(self.round_trip);
@@ -61,7 +61,7 @@ impl Reception {
     }
 }
 
-/// What is known of it in parentheses, behind a space; nothing if nothing is.
+/// The known values in parentheses after a space, or nothing.
 impl fmt::Display for Reception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1e3);

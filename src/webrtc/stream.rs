@@ -1,5 +1,5 @@
-//! The RTP stream to one viewer: its gate and its numbers, what leaves when, what is sent once more,
-//! what is sent twice, and what is counted of it.
+//! The RTP stream to one viewer: its gate, sequence numbers, timestamps, pacing, retransmissions, repeated
+//! packets and counters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use str0m::rtp::Ssrc;
 use str0m::stats::MediaEgressStats;
 
 use super::Transmit;
+use super::config::StreamNumbers;
 use super::pacing::{Pacing, Slice};
 use super::payload::Packets;
 use super::repeats::Repeats;
@@ -17,51 +18,47 @@ use crate::sdp::local::StreamFormat;
 
 pub struct VideoStream {
     pub format: StreamFormat,
-    /// Shut at first and after each drop; a key frame opens it.
+    /// Shut at first and after each drop. A key frame opens it.
     gate_open: bool,
     next_sequence_number: u64,
     timestamp_offset: u32,
-    /// Of the frame that was begun last.
+    /// The RTP timestamp of the last frame.
     timestamp: Option<u32>,
     pacing: Pacing,
     resends: ResendBudget,
     repeats: Repeats,
-    /// What is being sent is sent twice.
+    /// The packets of the batch under way are sent twice.
     repeating: bool,
-    /// NACKs that were counted when the last statistics came.
+    /// The number of NACKs in the last statistics.
     nacks: u64,
     pub counters: ViewerCounters,
     pub reception: Reception,
 }
 
-/// Packets of one frame to be sent, and their numbers.
+/// Packets of one frame to be sent, with their numbers.
 pub struct Batch {
     pub slice: Slice,
     pub first_sequence_number: u64,
     pub timestamp: u32,
 }
 
-/// What becomes of a datagram that str0m wants to send.
+/// Whether a datagram of str0m is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum SendDecision {
     Send,
-    /// It is a retransmission, and there were too many.
+    /// It is a retransmission beyond the limit.
     Skip,
-    /// There were so many that all that are still to come are to be forgotten.
+    /// The limit is far exceeded: drop the pending retransmissions, too.
     ForgetResends,
 }
 
 impl VideoStream {
-    pub fn new(
-        format: StreamFormat,
-        first_sequence_number: u16,
-        timestamp_offset: u32,
-    ) -> VideoStream {
+    pub fn new(format: StreamFormat, numbers: &StreamNumbers) -> VideoStream {
         VideoStream {
             format,
             gate_open: false,
-            next_sequence_number: u64::from(first_sequence_number),
-            timestamp_offset,
+            next_sequence_number: u64::from(numbers.first_sequence_number),
+            timestamp_offset: numbers.timestamp_offset,
             timestamp: None,
             pacing: Pacing::default(),
             resends: ResendBudget::new(),
@@ -77,7 +74,7 @@ impl VideoStream {
         self.format.ssrc.into()
     }
 
-    /// Takes a frame that is to leave `within` that time, if the gate lets it through.
+    /// Adds a frame that has to leave within `within`, if the gate lets it through.
     pub fn push(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         self.gate_open |= frame.keyframe;
         if self.gate_open {
@@ -87,12 +84,12 @@ impl VideoStream {
         }
     }
 
-    /// Lets more packets of large frames leave, if that is due.
+    /// Allows more packets of large frames if a step is due.
     pub fn advance(&mut self, now: Instant) {
         self.pacing.advance(now);
     }
 
-    /// What is to be sent now, until `None`. [`Self::end_batch`] follows each.
+    /// The next packets to send now, until `None`. [`Self::end_batch`] follows each.
     pub fn begin_batch(&mut self, now: Instant) -> Option<Batch> {
         let slice = self.pacing.next_slice()?;
         let frame = &slice.frame;
@@ -113,8 +110,8 @@ impl VideoStream {
         Some(Batch { slice, first_sequence_number, timestamp })
     }
 
-    /// Of the frame's capture, but later than that of the frame before: one that was sent already, or
-    /// others in its place, may come again.
+    /// The RTP timestamp of a frame: that of its capture, but later than that of the frame before, as frames
+    /// that were sent before may come again.
     fn timestamp_of(&mut self, frame: &Packets) -> u32 {
         let captured = frame.timestamp.wrapping_add(self.timestamp_offset);
         let is_later = |last: &u32| captured.wrapping_sub(*last) as i32 > 0;
@@ -130,7 +127,7 @@ impl VideoStream {
         self.repeating = false;
     }
 
-    /// What has not left is not sent.
+    /// Drops what has not left, and everything until the next key frame.
     pub fn shut_gate(&mut self) {
         self.gate_open = false;
         self.pacing.clear();
@@ -140,34 +137,34 @@ impl VideoStream {
         self.gate_open
     }
 
-    /// Media stops.
+    /// Stops media: shuts the gate, and drops repeated packets.
     pub fn stop(&mut self) {
         self.shut_gate();
         self.repeats.clear();
     }
 
-    /// str0m is about to tell what it wants to send.
+    /// Starts the limit of a drain of str0m's outputs.
     pub fn begin_drain(&mut self) {
         self.resends.begin_drain();
     }
 
-    /// Whether a datagram is sent. One that is sent twice is kept for the second time.
-    pub fn pass(&mut self, now: Instant, transmit: &Transmit) -> Passage {
+    /// Decides whether a datagram is sent, and counts it. Keeps a copy of one that is sent twice.
+    pub fn decide(&mut self, now: Instant, transmit: &Transmit) -> SendDecision {
         let datagram = &transmit.contents;
         if self.is_resend(datagram) {
             match self.resends.take() {
                 Resend::Send => self.counters.resends += 1,
-                Resend::Skip => return Passage::Skip,
-                Resend::Forget => return Passage::ForgetResends,
+                Resend::Skip => return SendDecision::Skip,
+                Resend::Forget => return SendDecision::ForgetResends,
             }
         } else if self.repeating && is_rtp_of(datagram, self.format.ssrc) {
             self.repeats.push(now, transmit.clone());
         }
         self.counters.bytes += datagram.len() as u64;
-        Passage::Send
+        SendDecision::Send
     }
 
-    /// A datagram that is due a second time.
+    /// The next datagram that is due a second time.
     pub fn take_repeat(&mut self, now: Instant) -> Option<Transmit> {
         let repeat = self.repeats.take_due(now)?;
         self.counters.repeats += 1;
@@ -175,7 +172,7 @@ impl VideoStream {
         Some(repeat)
     }
 
-    /// When more is to be sent of what it has.
+    /// When more is due to be sent.
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.repeats.next(), self.pacing.next_step()].into_iter().flatten().min()
     }
@@ -188,14 +185,14 @@ impl VideoStream {
         self.nacks = stats.nacks;
     }
 
-    /// Whether a datagram of ours is RTP of the stream for retransmissions (RFC 4588).
+    /// Whether a datagram of ours belongs to the retransmission stream (RFC 4588).
     fn is_resend(&self, datagram: &[u8]) -> bool {
         let is_rtp = datagram.get(1).is_some_and(|second| Some(second & 0x7f) == self.format.rtx);
         is_rtp && is_rtp_of(datagram, self.format.rtx_ssrc)
     }
 }
 
-/// Whether a datagram that is RTP, if anything of RTP, is of a stream (RFC 3550, section 5.1).
+/// Whether a datagram has this SSRC, if it is RTP (RFC 3550, section 5.1).
 fn is_rtp_of(datagram: &[u8], ssrc: u32) -> bool {
     datagram.get(8..12) == Some(&ssrc.to_be_bytes())
 }

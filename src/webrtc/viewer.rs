@@ -1,21 +1,21 @@
-//! One browser, player or media server that watches. The only part that drives a [`str0m::Rtc`].
+//! One browser, player or media server that receives the video. The only part that drives a
+//! [`str0m::Rtc`].
 //!
-//! Browsers and players ask: their offer is answered ([`Viewer::answer`]). A media server is asked to
-//! watch: its answer makes it a viewer ([`Invitation`]).
+//! Browsers and players send an offer, which is answered ([`Viewer::answer`]). A media server is sent an
+//! offer, and its answer makes it a viewer ([`PendingOffer`]).
 //!
-//! A viewer begins *half-open*, when its offer is answered. It is *live* from the moment that ICE
-//! and DTLS are up until it leaves, and *silent* while nothing authentic has come from it for
-//! [`SILENT_AFTER`](super::SILENT_AFTER). A live viewer gets every frame that its *gate* lets
-//! through: the gate is shut at first and after each drop, and only a key frame opens it.
+//! A viewer starts *half-open*. It is *live* once ICE and DTLS are up, and *silent* while nothing authentic
+//! has come from it for [`SILENT_AFTER`](super::SILENT_AFTER). A live viewer gets every frame that its
+//! *gate* lets through: the gate is shut at first and after each drop, and only a key frame opens it.
 //!
-//! str0m asks that each change of an `Rtc` be followed by a complete drain of its outputs: `drive`
-//! is the one place that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are cut
-//! once for all viewers ([`Packets`]) and shared, also with its cache for retransmissions.
+//! str0m requires a complete drain of its outputs after each change of an `Rtc`: `drive` is the one place
+//! that changes it, and drains it. The `Rtc` runs in RTP mode: payloads are made once for all viewers
+//! ([`Packets`]) and shared, also with its cache for retransmissions.
 
 mod answer;
+mod connection;
 mod ice;
-mod invitation;
-mod transport;
+mod pending_offer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,134 +24,93 @@ use std::time::{Duration, Instant};
 use str0m::media::Pt;
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
-use str0m::{Event, IceCreds, Input, Output, Rtc, RtcError};
+use str0m::{Event, IceCreds, Input, Rtc, RtcError};
 
-pub use self::invitation::{Invitation, formats};
+use self::connection::ConnectionParts;
+pub use self::pending_offer::{PendingOffer, formats};
 use super::activity::{Activity, HALF_OPEN_LIMIT};
-use super::config;
+use super::driven_rtc::{DrivenRtc, RtcOutput};
 use super::effect::{Effects, ViewerEffect};
-use super::handshake;
+use super::failure::Failure;
 use super::learnt_addresses::LearntAddresses;
 use super::local_side::LocalSide;
 use super::payload::Packets;
 use super::resends;
 use super::state::{EndReason, ViewerState};
-use super::stream::{Batch, Passage, VideoStream};
+use super::stream::{Batch, SendDecision, VideoStream};
 use super::{AddressPair, Transmit};
 use crate::containment::contain;
 use crate::foreign::Foreign;
 use crate::media::Codec;
-use crate::sdp::local::StreamFormat;
 use crate::sdp::offer::{Offer, PayloadFormat};
 
-/// A deadline of str0m that has passed is put off by this much, so that the loop never spins.
-const SMALLEST_WAIT: Duration = Duration::from_millis(1);
-/// How often one drain may meet a deadline that is due already before it is put off.
-const MAX_DUE_DEADLINES: usize = 8;
-/// Errors in one drain before it is given up until the next input.
-const MAX_ERRORS: usize = 8;
-/// The most that is kept of what str0m complains of, which may quote the peer.
-const FAILURE_MAX_CHARS: usize = 200;
-
-/// What a viewer is made of when both sides have agreed.
-struct ViewerConnection {
-    rtc: Rtc,
-    codec: Codec,
-    format: StreamFormat,
-    local: LocalSide,
-    random: [u32; 6],
-    resend_packets: usize,
-    is_invited: bool,
-}
-
 pub struct Viewer {
-    /// Boxed: it is 10 kB, and tables of viewers are moved.
-    rtc: Box<Rtc>,
+    rtc: DrivenRtc,
     codec: Codec,
     stream: VideoStream,
     resend_packets: usize,
     local: LocalSide,
     remote_credentials: IceCreds,
-    /// The offer was ours, so that we are the controlling agent of ICE (RFC 8445, section 6.1.1).
-    is_invited: bool,
+    /// It is a media server, and the offer was ours, so that we are the controlling ICE agent (RFC 8445,
+    /// section 6.1.1).
+    is_media_server: bool,
     state: ViewerState,
     created_at: Instant,
     activity: Activity,
     learnt_addresses: LearntAddresses,
-    /// What str0m has complained of last.
-    failure: Option<Foreign>,
-    /// It has shown that it has no certificate of ECDSA.
-    lacks_certificate: bool,
-    /// When str0m's machine wants to be called.
-    rtc_deadline: Instant,
+    failure: Failure,
     effects: Effects,
 }
 
 impl Viewer {
-    /// A viewer, half-open, whose stream is declared.
-    fn new(connection: ViewerConnection, remote_credentials: IceCreds, now: Instant) -> Viewer {
-        let ViewerConnection { rtc, codec, format, local, random, resend_packets, is_invited } =
-            connection;
-        let [.., sequence, timestamp_offset] = random;
+    /// A half-open viewer whose stream is declared.
+    fn new(parts: ConnectionParts, remote_credentials: IceCreds, now: Instant) -> Viewer {
         let mut viewer = Viewer {
-            rtc: Box::new(rtc),
-            codec,
-            stream: VideoStream::new(
-                format,
-                config::first_sequence_number(sequence),
-                timestamp_offset,
-            ),
-            resend_packets,
-            local,
+            rtc: DrivenRtc::new(parts.rtc, now),
+            codec: parts.codec,
+            stream: VideoStream::new(parts.format, &parts.numbers),
+            resend_packets: parts.resend_packets,
+            local: parts.local,
             remote_credentials,
-            is_invited,
+            is_media_server: parts.is_media_server,
             state: ViewerState::HalfOpen,
             created_at: now,
             activity: Activity::new(now),
             learnt_addresses: LearntAddresses::new(),
-            failure: None,
-            lacks_certificate: false,
-            rtc_deadline: now,
+            failure: Failure::default(),
             effects: Effects::default(),
         };
-        viewer.forget_resends();
+        forget_resends(viewer.rtc.begin_drain(), &viewer.stream, viewer.resend_packets);
         viewer
     }
 
-    /// The answer to one more offer of the same connection.
+    /// Answers another offer of the same connection.
     pub fn answer_to(&mut self, offer: &Offer) -> String {
         self.local.answer(offer, &self.stream.format)
     }
 
-    /// Whether what it is sent is what the offer asks for.
+    /// Whether the offer asks for the format that is sent.
     pub fn matches_format(&self, offer: &Offer) -> bool {
         let PayloadFormat { codec, payload_type, rtx, .. } = offer.format;
         let format = &self.stream.format;
         (self.codec, format.payload_type, format.rtx) == (codec, payload_type, rtx)
     }
 
-    /// Takes in a datagram that proves nothing by arriving: DTLS or SRTCP, or a forgery of them.
+    /// Handles DTLS or SRTCP, or a forgery of them: the datagram proves nothing by arriving.
     pub fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
-        self.drive(now, |rtc| receive(rtc, now, pair, contents));
-        if self.state == ViewerState::HalfOpen
-            && !self.lacks_certificate
-            && handshake::lacks_ecdsa_certificate(contents)
-        {
-            self.lacks_certificate = true;
-            self.failure = Foreign::new(&self.connect_failure().to_string(), FAILURE_MAX_CHARS);
+        self.drive(now, |rtc| {
+            match Receive::new(Protocol::Udp, pair.remote, pair.local, contents) {
+                Ok(receive) => rtc.handle_input(Input::Receive(now, receive)),
+                // str0m does not parse it.
+                Err(_) => Ok(()),
+            }
+        });
+        if self.state == ViewerState::HalfOpen && self.failure.note_handshake(contents) {
             self.effects.push(ViewerEffect::CertificateUnusable);
         }
     }
 
-    /// Why it has not connected, as far as that is known.
-    fn connect_failure(&self) -> EndReason {
-        match self.lacks_certificate {
-            true => EndReason::Certificate,
-            false => EndReason::ConnectTimeout,
-        }
-    }
-
-    /// Something authentic came.
+    /// Ends the silence, after something authentic has come.
     fn wake(&mut self, now: Instant) {
         if self.state == ViewerState::Silent && now < self.activity.silent_at() {
             self.state = ViewerState::Live;
@@ -165,7 +124,7 @@ impl Viewer {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         if now >= self.silent_at() {
-            // Of a frame that was being sent when the host was suspended, the rest does not follow.
+            // The rest of a frame is not sent after the host was suspended.
             self.stream.stop();
         }
         while let Some(repeat) = self.stream.take_repeat(now) {
@@ -173,17 +132,17 @@ impl Viewer {
         }
         self.stream.advance(now);
         self.send_batches(now);
-        if now >= self.rtc_deadline {
+        if now >= self.rtc.deadline() {
             self.drive(now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
         match self.state {
             ViewerState::HalfOpen if now >= self.created_at + HALF_OPEN_LIMIT => {
-                self.end(now, self.connect_failure());
+                self.end(now, self.failure.connect_reason());
             }
             ViewerState::Live | ViewerState::Silent if now >= self.activity.gone_at() => {
                 self.end(now, EndReason::Silent);
             }
-            ViewerState::Live if now >= self.silent_at() && self.is_invited => {
+            ViewerState::Live if now >= self.silent_at() && self.is_media_server => {
                 self.end(now, EndReason::Silent);
             }
             ViewerState::Live if now >= self.silent_at() => self.state = ViewerState::Silent,
@@ -191,12 +150,12 @@ impl Viewer {
         }
     }
 
-    /// When media stops: a media server is given up then, others may come back.
+    /// When media stops. A media server is given up then; others may come back.
     fn silent_at(&self) -> Instant {
-        if self.is_invited { self.activity.lost_at() } else { self.activity.silent_at() }
+        if self.is_media_server { self.activity.lost_at() } else { self.activity.silent_at() }
     }
 
-    /// Sends a frame, if the gate lets it through. What is large leaves `within` that time.
+    /// Sends a frame if the gate lets it through. A large frame is paced over `within`.
     pub fn write(&mut self, now: Instant, frame: &Arc<Packets>, within: Duration) {
         if self.state == ViewerState::Live {
             self.stream.push(now, frame, within);
@@ -229,17 +188,17 @@ impl Viewer {
                 let marker = index == last && slice.ends_frame();
                 stream.write_rtp(packet.marker(marker).nackable(is_resent));
             }
-            // What was written leaves when time has passed.
+            // str0m sends packets only after a timeout.
             rtc.handle_input(Input::Timeout(now))
         });
     }
 
-    /// A packet to this viewer was lost on our side: nothing more until the next key frame.
+    /// Sends nothing more until the next key frame: a packet to this viewer was lost on our side.
     pub fn shut_gate(&mut self) {
         self.stream.shut_gate();
     }
 
-    /// Says goodbye (RTCP BYE, DTLS close_notify) and ends.
+    /// Ends the viewer, and tells it (RTCP BYE, DTLS close_notify).
     pub fn end(&mut self, now: Instant, reason: EndReason) {
         if self.end_reason().is_none() {
             self.drive(now, Rtc::close);
@@ -247,7 +206,7 @@ impl Viewer {
         }
     }
 
-    /// What is to be done, until `None`.
+    /// The next effect, until `None`.
     pub fn poll_effect(&mut self) -> Option<ViewerEffect> {
         self.effects.pop()
     }
@@ -260,20 +219,21 @@ impl Viewer {
             ViewerState::Silent => self.activity.gone_at(),
             ViewerState::Ended(_) => return None,
         };
-        Some(self.stream.next_deadline().into_iter().fold(own.min(self.rtc_deadline), Instant::min))
+        let own = own.min(self.rtc.deadline());
+        Some(self.stream.next_deadline().into_iter().fold(own, Instant::min))
     }
 
-    /// What its frames are encoded in.
+    /// The codec of its frames.
     pub fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// Whether frames are meant for it.
+    /// Whether it gets frames.
     pub fn is_watching(&self) -> bool {
         self.state == ViewerState::Live
     }
 
-    /// Whether it watches but waits for a key frame.
+    /// Whether it is live, but waits for a key frame.
     pub fn awaits_keyframe(&self) -> bool {
         self.is_watching() && !self.stream.is_gate_open()
     }
@@ -286,7 +246,7 @@ impl Viewer {
         self.state.end_reason()
     }
 
-    /// Where media goes, once ICE has selected a pair.
+    /// The address that media goes to, once ICE has selected a pair.
     pub fn remote(&self) -> Option<SocketAddr> {
         self.activity.selected().map(|pair| pair.remote)
     }
@@ -299,23 +259,27 @@ impl Viewer {
         now.saturating_duration_since(self.created_at)
     }
 
-    /// What has gone wrong with its connection last.
+    /// The last error of its connection.
     pub fn failure(&self) -> Option<&Foreign> {
-        self.failure.as_ref()
+        self.failure.last()
     }
 
-    /// Changes the `Rtc` and drains it. A panic inside str0m ends this viewer alone, as does an
-    /// error of DTLS once it is connected: what comes then is authentic, and the error fatal. Before
-    /// that anybody can send a record that DTLS cannot go on with, and the handshake has its time.
+    /// Changes the `Rtc` and drains it. A panic inside str0m ends only this viewer, and so does a DTLS
+    /// error once it is connected: the record is authentic, and the error fatal. Before that, anybody can
+    /// send a record that DTLS fails on, and the handshake goes on.
     fn drive(&mut self, now: Instant, change: impl FnOnce(&mut Rtc) -> Result<(), RtcError>) {
         if self.end_reason().is_some() {
             return;
         }
         let driven = contain(|| {
-            let fatal = change(&mut self.rtc).is_err_and(|error| self.note_failure(&error));
-            if fatal && self.state != ViewerState::HalfOpen {
-                self.rtc.close().unwrap_or_else(|error| log::debug!("str0m: {error}"));
-                self.state = ViewerState::Ended(EndReason::Failed);
+            let changed = change(self.rtc.begin_drain());
+            if let Err(error) = changed {
+                self.failure.note_error(&error);
+                if matches!(error, RtcError::Dtls(_)) && self.state != ViewerState::HalfOpen {
+                    let closed = self.rtc.within_drain().close();
+                    closed.unwrap_or_else(|error| log::debug!("str0m: {error}"));
+                    self.state = ViewerState::Ended(EndReason::Failed);
+                }
             }
             self.drain(now);
         });
@@ -326,43 +290,13 @@ impl Viewer {
         }
     }
 
-    /// Keeps what str0m complains of, and says whether it is of DTLS.
-    fn note_failure(&mut self, error: &RtcError) -> bool {
-        let failure = Foreign::new(&error.to_string(), FAILURE_MAX_CHARS);
-        if let Some(failure) = &failure {
-            log::debug!("str0m: {failure}");
-        }
-        if !self.lacks_certificate {
-            self.failure = failure;
-        }
-        matches!(error, RtcError::Dtls(_))
-    }
-
     fn drain(&mut self, now: Instant) {
-        let (mut errors, mut due) = (0, 0);
         self.stream.begin_drain();
-        loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => self.transmit(now, transmit),
-                Ok(Output::Event(event)) => self.handle_event(now, event),
-                Ok(Output::Timeout(deadline)) if deadline > now => {
-                    self.rtc_deadline = deadline;
-                    return;
-                }
-                Ok(Output::Timeout(_)) if due < MAX_DUE_DEADLINES && self.rtc.is_alive() => {
-                    due += 1;
-                    if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
-                        log::debug!("str0m: {error}");
-                    }
-                }
-                Err(error) if errors < MAX_ERRORS => {
-                    self.note_failure(&error);
-                    errors += 1;
-                }
-                Ok(Output::Timeout(_)) | Err(_) => {
-                    self.rtc_deadline = now + SMALLEST_WAIT;
-                    return;
-                }
+        while let Some(output) = self.rtc.poll(now) {
+            match output {
+                RtcOutput::Transmit(transmit) => self.transmit(now, transmit),
+                RtcOutput::Event(event) => self.handle_event(now, event),
+                RtcOutput::Error(error) => self.failure.note_error(&error),
             }
         }
     }
@@ -370,22 +304,22 @@ impl Viewer {
     fn transmit(&mut self, now: Instant, transmit: str0m::net::Transmit) {
         let str0m::net::Transmit { source, destination, contents, .. } = transmit;
         let contents = Vec::from(contents);
-        if !is_stun(&contents) {
-            let last = self.learnt_addresses.last_check(destination).unwrap_or(now);
-            self.activity.select(AddressPair { local: source, remote: destination }, last);
+        if is_stun(&contents) {
+            if let Some(transaction) = ice::check_of(&contents) {
+                self.effects.push(ViewerEffect::CheckSent(transaction, destination));
+            }
+        } else {
+            let pair = AddressPair { local: source, remote: destination };
+            let last_check = || self.learnt_addresses.last_check(destination).unwrap_or(now);
+            self.activity.select(pair, last_check);
         }
         let transmit = Transmit { source, destination, contents };
-        match self.stream.pass(now, &transmit) {
-            Passage::Send => self.effects.push(ViewerEffect::Transmit(transmit)),
-            Passage::Skip => {}
-            Passage::ForgetResends => self.forget_resends(),
-        }
-    }
-
-    /// Begins a new RTX cache: there is no other way to take packets back from str0m.
-    fn forget_resends(&mut self) {
-        if let Some(stream) = self.rtc.direct_api().stream_tx(&self.stream.ssrc()) {
-            stream.set_rtx_cache(self.resend_packets, resends::MAX_AGE, None);
+        match self.stream.decide(now, &transmit) {
+            SendDecision::Send => self.effects.push(ViewerEffect::Transmit(transmit)),
+            SendDecision::Skip => {}
+            SendDecision::ForgetResends => {
+                forget_resends(self.rtc.within_drain(), &self.stream, self.resend_packets);
+            }
         }
     }
 
@@ -404,11 +338,11 @@ impl Viewer {
                 self.effects.push(ViewerEffect::KeyframeRequested);
             }
             Event::MediaEgressStats(stats) => {
-                // There is a loss if a receiver report came, which SRTCP has authenticated.
+                // A loss is known if a receiver report came, which SRTCP has authenticated.
                 self.activity.note_statistics(stats.timestamp, stats.loss.is_some());
                 self.stream.note_statistics(now, &stats);
             }
-            // str0m answers with a goodbye of its own, which the rest of this drain sends.
+            // The rest of this drain sends str0m's own close_notify.
             Event::Closed if self.end_reason().is_none() => {
                 self.state = ViewerState::Ended(EndReason::PeerClosed);
             }
@@ -417,11 +351,10 @@ impl Viewer {
     }
 }
 
-fn receive(rtc: &mut Rtc, now: Instant, pair: AddressPair, bytes: &[u8]) -> Result<(), RtcError> {
-    match Receive::new(Protocol::Udp, pair.remote, pair.local, bytes) {
-        Ok(receive) => rtc.handle_input(Input::Receive(now, receive)),
-        // It is nothing that str0m reads.
-        Err(_) => Ok(()),
+/// Starts a new RTX cache: there is no other way to take packets back from str0m.
+fn forget_resends(rtc: &mut Rtc, stream: &VideoStream, resend_packets: usize) {
+    if let Some(stream) = rtc.direct_api().stream_tx(&stream.ssrc()) {
+        stream.set_rtx_cache(resend_packets, resends::MAX_AGE, None);
     }
 }
 

@@ -14,7 +14,7 @@ fn loopback_is_offered_to_this_host_alone_and_the_nearest_address_first() {
     let sockets = addresses.map(|ip| SocketAddr::new(ip.parse().unwrap(), 8080));
     let mut world = World::configured(|config| {
         config.addresses = sockets.to_vec();
-        config.access.proxies = TrustedProxies(vec![Network::parse("127.0.0.1").unwrap()]);
+        config.access.proxies = TrustedProxies(vec!["127.0.0.1/32".parse().unwrap()]);
     });
     let elsewhere = ["10.0.8.254", "10.8.0.1", "fd00::254"];
     let here = ["127.0.0.1", "10.8.0.1", "10.0.8.254", "fd00::254", "::1"];

@@ -97,7 +97,7 @@ fn post(url: &str, options: &str) -> String {
     )
 }
 
-/// What packaging/README.md says of Chromium. It takes an address of a private network, and a name
+/// What packaging/players.md says of Chromium. It takes an address of a private network, and a name
 /// with `.local`, for what is local, and other names for what is mixed content.
 pub fn pages(network: &Network) {
     let origin = format!("{BROWSER_IPV4}:{PORT}");

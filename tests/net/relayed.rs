@@ -56,7 +56,7 @@ fn play(network: &Network, group: u32, port: u16) {
             }
             parser.push(&part[..bytes]).unwrap();
             while let Some(ParsedItem::AccessUnit(unit)) = parser.poll() {
-                written.push((tail(&unit.data), last_write));
+                written.push((tail(unit.data()), last_write));
             }
             last_write = Instant::now();
             parts += 1;

@@ -168,12 +168,7 @@ fn the_page_reconnects_after_a_restart_or_crash_of_the_server() {
             server.signal(signal);
             server.wait();
             if late {
-                check_stage(
-                    &mut chromium,
-                    &tab,
-                    "unreachable",
-                    &["does not answer", "switched on"],
-                );
+                check_stage(&mut chromium, &tab, "unreachable", &["does not answer", "is running"]);
                 std::thread::sleep(Duration::from_secs(1));
             }
             server = Server::start_on("127.0.0.1", port, &[]);
@@ -351,7 +346,7 @@ fn the_token_in_the_url_is_sent_and_a_refused_one_is_not_retried() {
     let server = Server::start(&["--stamp", "--token", "open+sesame/c"]);
     let mut chromium = Chromium::start();
     let tab = open_with(&mut chromium, RECORD_AUTHORIZATION, &server.url());
-    check_stage(&mut chromium, &tab, "refused", &["This server asks for a token", "#token="]);
+    check_stage(&mut chromium, &tab, "refused", &["This server requires a token", "#token="]);
     for event in [
         "dispatchEvent(new Event('online'))",
         "document.dispatchEvent(new Event('visibilitychange'))",
@@ -374,7 +369,7 @@ fn the_token_in_the_url_is_sent_and_a_refused_one_is_not_retried() {
     chromium.evaluate(&tab, "location.hash = '#token=open-sesame'");
     chromium
         .wait_for(&tab, "window.authorizations.length === 4 && window.ballcast.state === 'failed'");
-    check_stage(&mut chromium, &tab, "refused", &["The token is not this server's"]);
+    check_stage(&mut chromium, &tab, "refused", &["The token is wrong"]);
     chromium.evaluate(&tab, "location.hash = '#token=open%2Bsesame/c'");
     chromium.wait_for(&tab, LIVE);
     let authorizations = chromium.evaluate(&tab, "window.authorizations");

@@ -43,5 +43,8 @@ fn an_answer_whose_user_fragment_no_check_has_room_for_says_so() {
         sdp.lines().map(line).collect()
     });
     assert_eq!(state, "waiting");
-    assert!(sentence.contains("characters in its a=ice-ufrag, at most 119 are read"), "{sentence}");
+    assert!(
+        sentence.contains("characters in its a=ice-ufrag, at most 119 are accepted"),
+        "{sentence}"
+    );
 }

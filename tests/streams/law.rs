@@ -71,7 +71,7 @@ fn bytes_that_came_once_are_named_too() {
     world.run(4 * SECOND);
     assert_eq!(source(&mut world)["state"], "starting");
     world.run(2 * SECOND);
-    assert_fails(&mut world, "no picture among them");
+    assert_fails(&mut world, "but no picture");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_pic
     let mut world = world(SourceKind::Fifo);
     let answer = snapshot(&mut world);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("Waiting for something to write a picture."), "{answer}");
+    assert!(answer.contains("Waiting for a program to write a picture."), "{answer}");
     write(&mut world, 1, |_| jpeg());
     world.input(Input::WallClock(SystemTime::UNIX_EPOCH + 1_000 * SECOND));
     world.input(Input::Source(SourceEvent::Bytes(&jpeg())));
@@ -191,7 +191,10 @@ fn a_snapshot_has_the_time_at_which_it_was_taken_and_there_is_none_without_a_pic
     world.run(SECOND);
     let answer = snapshot(&mut world);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("What writes to the stream sends no pictures."), "{answer}");
+    assert!(
+        answer.contains("The program that writes to the stream sends no pictures."),
+        "{answer}"
+    );
     assert!(answer.contains("\r\nRetry-After: "), "{answer}");
 }
 

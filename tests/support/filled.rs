@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use ballcast::driver::encode::codec::Quality;
 use ballcast::driver::encode::{EncodePictures, PictureEncoder, PictureError};
 use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{Codec, Frame, Size, SnapshotError, SourcePicture};
+use ballcast::media::{AccessUnit, Codec, Frame, Size, SnapshotError, SourcePicture};
 use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, Server};
 use ballcast::web::access::AccessPolicy;
@@ -39,7 +39,8 @@ impl EncodePictures for Filled {
         const STOP: u8 = 0x80;
         let frame = self.ball.encode(codec)?;
         let filler = [&FILLER[..], &vec![0xff; self.filler_bytes], &[STOP]].concat();
-        Ok(Frame::h264([frame.data(), &filler].concat(), frame.captured))
+        let stream = [frame.data(), &filler].concat();
+        Ok(Frame::h264(AccessUnit::parse(&stream), frame.captured))
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {

@@ -1,6 +1,6 @@
 //! What a test sees of its own descriptors and of the processes of this machine.
 
-use std::fs::{read_dir, read_to_string};
+use std::fs::{DirEntry, read_dir, read_to_string};
 use std::sync::{Mutex, MutexGuard};
 
 /// Tests that count descriptors and processes run one after the other.
@@ -11,6 +11,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 pub fn descriptors() -> usize {
     read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The threads of a process that have this name.
+pub fn threads(pid: u32, name: &str) -> usize {
+    let tasks = read_dir(format!("/proc/{pid}/task")).unwrap().map_while(Result::ok);
+    let name_of = |task: DirEntry| read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.map(name_of).filter(|it| it.trim_end() == name).count()
 }
 
 /// A process: what of proc(5) matters here.

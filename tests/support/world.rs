@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::http::Url;
-use ballcast::media::{Codec, Damage, Frame, Size, SnapshotError, SourcePicture};
+use ballcast::media::{AccessUnit, Codec, Damage, Frame, Size, SnapshotError, SourcePicture};
 use ballcast::publish::{self, TargetId};
 use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
@@ -515,9 +515,9 @@ impl World {
         for codec in &codecs {
             let frame = match codec {
                 Codec::H264 if std::mem::take(&mut self.keyframe_forced) => {
-                    Frame::h264(KEY_FRAME.to_vec(), self.now)
+                    Frame::h264(AccessUnit::parse(KEY_FRAME), self.now)
                 }
-                Codec::H264 => Frame::h264(DELTA_FRAME.to_vec(), self.now),
+                Codec::H264 => Frame::h264(AccessUnit::parse(DELTA_FRAME), self.now),
                 Codec::Vp8 => Frame::vp8(VP8_FRAME.to_vec(), self.now),
             };
             self.input(Input::Frame(frame));

@@ -76,7 +76,7 @@ impl<S: EncodePictures> ContainedEncoder<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Colour, Picture, Size};
+    use crate::media::{AccessUnit, Colour, Picture, Size};
 
     const SIZE: Size = Size { width: 64, height: 48 };
 
@@ -116,7 +116,7 @@ mod tests {
 
         fn encode(&mut self, _: Codec) -> Result<Frame, PictureError> {
             self.touch();
-            Ok(Frame::h264(vec![0, 0, 0, 1, 0x65], Instant::now()))
+            Ok(Frame::h264(AccessUnit::parse(&[0, 0, 0, 1, 0x65]), Instant::now()))
         }
 
         fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {

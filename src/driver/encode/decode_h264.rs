@@ -10,8 +10,8 @@ use std::io;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 
-use crate::media::h264::{NAL_SPS, nal_units};
-use crate::media::{Picture, Samples, Size};
+use crate::media::h264::NAL_SPS;
+use crate::media::{AccessUnit, Frame, Picture, Samples, Size};
 use crate::source::parse::Sps;
 
 const PIXELS_MAX: usize = 3840 * 2160;
@@ -21,13 +21,14 @@ const PIXELS_MAX: usize = 3840 * 2160;
 ///
 /// # Errors
 /// It is damaged, or of a kind that the decoder does not decode.
-pub fn decode(keyframe: &[u8]) -> io::Result<Picture> {
+pub fn decode(keyframe: &Frame) -> io::Result<Picture> {
     let failed = |what: &str| io::Error::other(format!("H.264: {what}"));
-    let sps = nal_units(keyframe).find(|unit| unit[0] & 0x1f == NAL_SPS).and_then(Sps::parse);
+    let mut nal_units = keyframe.access_unit().into_iter().flat_map(AccessUnit::nal_units);
+    let sps = nal_units.find(|unit| unit[0] & 0x1f == NAL_SPS).and_then(Sps::parse);
     let format = sps.ok_or_else(|| failed("no parameter sets"))?.pixel_format();
     // One for each: it keeps the memory of its pictures.
     let mut decoder = Decoder::new().map_err(io::Error::other)?;
-    let decoded = decoder.decode(keyframe).map_err(io::Error::other)?;
+    let decoded = decoder.decode(keyframe.data()).map_err(io::Error::other)?;
     let decoded = decoded.ok_or_else(|| failed("no picture"))?;
     let (width, height) = decoded.dimensions();
     let size = Size { width: width & !1, height: height & !1 };
@@ -60,12 +61,12 @@ mod tests {
     use crate::media::{Ball, Codec, Colour};
 
     /// A key frame of the ball, and what it shows.
-    fn keyframe(size: Size) -> (Vec<u8>, Picture) {
+    fn keyframe(size: Size) -> (Frame, Picture) {
         let mut picture = Picture::filled(size, Colour::BLACK);
         Ball::new(size).draw(&mut picture);
         let mut encoder = encoder(Codec::H264, 30, Quality::Constant).unwrap();
         let frame = encoder.encode(&picture, Instant::now()).unwrap();
-        (frame.data().to_vec(), picture)
+        (frame, picture)
     }
 
     #[test]
@@ -88,7 +89,9 @@ mod tests {
     fn what_is_cut_off_is_an_error() {
         let (frame, _) = keyframe(Size { width: 320, height: 240 });
         for length in [0, 5, 40, frame.len() / 2] {
-            assert!(decode(&frame[..length]).is_err(), "{length} of {}", frame.len());
+            let cut = AccessUnit::parse(&frame.data()[..length]);
+            let cut = Frame::h264(cut, frame.captured);
+            assert!(decode(&cut).is_err(), "{length} of {}", frame.len());
         }
     }
 
@@ -100,7 +103,7 @@ mod tests {
             let picture = Picture::filled(Size { width, height }, Colour::GREEN);
             encoder(Codec::H264, 30, Quality::Constant).unwrap().encode(&picture, Instant::now())
         };
-        assert!(decode(small(16, 16).unwrap().data()).is_ok());
+        assert!(decode(&small(16, 16).unwrap()).is_ok());
         assert!(small(14, 16).is_err() && small(16, 14).is_err(), "as the parser has it");
     }
 }

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use openh264::OpenH264API;
 use openh264::encoder::{
-    BitRate, Complexity, EncoderConfig, FrameRate, IntraFramePeriod, Profile, QpRange,
-    RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
+    BitRate, Complexity, EncodedBitStream, EncoderConfig, FrameRate, IntraFramePeriod, Profile,
+    QpRange, RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSource;
 use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
 
 use super::codec::{Encode, Quality};
-use crate::media::{Frame, Picture};
+use crate::media::{AccessUnit, Frame, Picture};
 
 /// Below this openh264 does not go for video in real time. The ball's flat colours cost little
 /// more at 12 (183 bytes a frame) than at 26 (71), and are within 5 steps of what was drawn instead
@@ -77,13 +77,26 @@ fn silence(openh264: &mut openh264::encoder::Encoder) -> io::Result<()> {
 impl Encode for H264Encoder {
     fn encode(&mut self, picture: &Picture, captured: Instant) -> io::Result<Frame> {
         let stream = self.openh264.encode(picture).map_err(io::Error::other)?;
-        Ok(Frame::h264(stream.to_vec(), captured))
+        Ok(Frame::h264(access_unit(&stream), captured))
     }
 
     /// Before the first picture there is nothing to force: it is a key frame in any case.
     fn force_keyframe(&mut self) {
         self.openh264.force_intra_frame();
     }
+}
+
+/// The NAL units that openh264 has made. It hands out each with its start code.
+fn access_unit(stream: &EncodedBitStream) -> AccessUnit {
+    let mut unit = AccessUnit::default();
+    for layer in (0..stream.num_layers()).filter_map(|index| stream.layer(index)) {
+        for nal_unit in (0..layer.nal_count()).filter_map(|index| layer.nal_unit(index)) {
+            let start = nal_unit.iter().position(|byte| *byte != 0).unwrap_or(nal_unit.len());
+            // The 1 that ends the start code.
+            unit.push(nal_unit.get(start + 1..).unwrap_or_default());
+        }
+    }
+    unit
 }
 
 impl YUVSource for Picture {

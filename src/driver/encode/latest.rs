@@ -66,7 +66,7 @@ impl Latest {
             Undecoded::Samples(samples) => Some(samples.into_picture()),
             Undecoded::Keyframe(frame) => {
                 let failed = |error| PictureError::new(Damage::DecodeKeyframe, error);
-                Some(decode_h264::decode(frame.data()).map_err(failed)?)
+                Some(decode_h264::decode(&frame).map_err(failed)?)
             }
             Undecoded::Jpeg { file, size, is_whole } => {
                 let failed = |error| PictureError::new(Damage::Decode, error);

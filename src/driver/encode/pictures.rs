@@ -9,7 +9,7 @@ use crate::media::{Codec, SnapshotError, SourcePicture};
 use crate::server::Input;
 
 /// What a picture that cannot be decoded or encoded comes to.
-const LEFT_OUT: &str = "a picture is left out";
+const LEFT_OUT: &str = "skipping a picture";
 
 impl<S: EncodePictures> Driver<S> {
     /// Takes a picture, and encodes it.

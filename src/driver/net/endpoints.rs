@@ -138,7 +138,7 @@ fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<Endpoint>, BindEr
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 return Err(BindError::PortDenied(port));
             }
-            Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
+            Err(error) => log::warn!("skipping {ip}: bind failed: {error}"),
         }
     }
     if endpoints.is_empty() {

@@ -49,7 +49,9 @@ impl<S: EncodePictures> Driver<S> {
         });
         match watched {
             Ok(watch) => self.watch = Some(watch),
-            Err(error) => log::warn!("new addresses will need a restart: {error}"),
+            Err(error) => {
+                log::warn!("cannot follow address changes; new addresses need a restart: {error}")
+            }
         }
     }
 
@@ -64,7 +66,7 @@ impl<S: EncodePictures> Driver<S> {
         let gone: Vec<_> = bound.filter(|(_, ip)| !wanted.contains(ip)).collect();
         let mut changed = !gone.is_empty();
         for (token, ip) in gone {
-            log::info!("{ip} is gone");
+            log::info!("no longer serving on {ip}: the address was removed");
             self.remove_endpoint(token);
         }
         for ip in wanted {
@@ -74,10 +76,10 @@ impl<S: EncodePictures> Driver<S> {
             let address = SocketAddr::new(ip, self.port);
             match Endpoint::bind(address).and_then(|endpoint| self.add_endpoint(endpoint)) {
                 Ok(()) => {
-                    log::info!("serving on http://{address}/ too");
+                    log::info!("now also serving on http://{address}/");
                     changed = true;
                 }
-                Err(error) => log::warn!("{ip} is left out, it cannot be bound: {error}"),
+                Err(error) => log::warn!("skipping {ip}: bind failed: {error}"),
             }
         }
         if changed {

@@ -7,10 +7,9 @@ pub mod targets;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::sync::Arc;
 
-use mio::{Registry, Token};
-use rustix::process::Pid;
+use mio::{Registry, Token, Waker};
 
 use self::resolver::Resolver;
 use crate::driver::net::tcp::TcpLink;
@@ -61,11 +60,10 @@ enum LinkState {
 }
 
 impl TargetIo {
-    /// Nothing is open. The connection is announced to the poll with the one token, and what a lookup has
-    /// found with the other. `program` is this program, which is run for a lookup.
-    pub fn new(program: &Path, connection_token: Token, resolver_token: Token) -> TargetIo {
-        let resolver = Resolver::new(program, resolver_token);
-        TargetIo { connection_token, link: None, resolver }
+    /// Nothing is open. The connection is registered with this token, and a lookup that has returned wakes
+    /// the poll with this waker.
+    pub fn new(connection_token: Token, waker: Arc<Waker>) -> TargetIo {
+        TargetIo { connection_token, link: None, resolver: Resolver::new(waker) }
     }
 
     /// Does what the core wants.
@@ -76,7 +74,7 @@ impl TargetIo {
     ) -> Option<PublishReport> {
         match command {
             PublishCommand::Resolve(name) => {
-                self.resolver.start(name, registry).err().map(PublishReport::Failed)
+                self.resolver.start(name).err().map(PublishReport::Failed)
             }
             PublishCommand::Connect(peer) => self.connect(peer, registry).err().map(failed),
             PublishCommand::ConnectElsewhere(peer) => {
@@ -132,22 +130,12 @@ impl TargetIo {
         }
     }
 
-    /// After word of the lookup: what it has found, once it has.
-    pub fn read_lookup(&mut self) -> Option<PublishReport> {
-        Some(match self.resolver.read()? {
+    /// After the waker: the result of the lookup, once it has returned.
+    pub fn take_lookup(&mut self) -> Option<PublishReport> {
+        Some(match self.resolver.take()? {
             Ok(addresses) => PublishReport::Resolved(addresses),
             Err(failure) => PublishReport::Failed(failure),
         })
-    }
-
-    /// Those that were not reaped yet.
-    pub fn children(&self) -> impl Iterator<Item = Pid> {
-        self.resolver.children()
-    }
-
-    /// A child of this process was reaped.
-    pub fn note_reaped(&mut self, pid: Pid) {
-        self.resolver.note_reaped(pid);
     }
 
     /// Whether there is a connection, or one is being made.

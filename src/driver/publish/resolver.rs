@@ -1,158 +1,94 @@
-//! Host names to addresses, without stopping the loop: the system's resolver, `getaddrinfo`, blocks for as
-//! long as it likes, so a child of this program asks it.
+//! Resolves host names without blocking the loop: `getaddrinfo` returns when it likes, so a short-lived
+//! thread calls it.
 //!
-//! This is the only way that finds what the rest of the host finds: `/etc/hosts`, mDNS and whatever else
-//! the libc reads. (A static binary has musl's, which knows `/etc/hosts` and DNS and no mDNS.) The child
-//! is this program with [`FLAG`] and the name. It writes to one pipe: an address on each line, in the order
-//! of `getaddrinfo`, or else the reason why there is none. The end of the pipe is the end of the lookup.
+//! Only the system's resolver finds what the rest of the host finds: `/etc/hosts`, mDNS and whatever else the
+//! C library asks. (musl, in a static binary, asks `/etc/hosts` and DNS only.)
 //!
-//! The child is killed when nobody waits for it any more. If this program is killed itself, the kernel
-//! kills the child, too; where that cannot be asked for, the resolver's own time-outs end it.
+//! A thread cannot be stopped inside `getaddrinfo`. A lookup that was given up goes on until the resolver's own
+//! timeouts end it; its result is dropped, and the target starts no second thread meanwhile. The exit of
+//! the process does not wait for it.
 
-use std::io::{self, ErrorKind, PipeReader, Read};
 use std::net::{IpAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process_group, set_parent_process_death_signal, waitpid,
-};
+use mio::Waker;
 
-use crate::driver::children::remove_private_variables;
 use crate::foreign::Foreign;
 use crate::publish::{MAX_ADDRESSES, PublishCause, PublishFailure};
 
-/// The flag that makes this program look up the name that follows, `--resolve NAME`. It is for the program
-/// itself, and so not in its help.
-pub const FLAG: &str = "resolve";
-
-/// More than eight addresses take, and than a reason.
-const MOST_BYTES: usize = 4 * 1_024;
 const REASON_MAX_CHARS: usize = 200;
 
-/// The lookups of one target, of which one at a time is waited for.
+type Resolved = Result<Vec<IpAddr>, PublishFailure>;
+
+/// The lookups of one target: at most one thread at a time.
 pub struct Resolver {
-    program: PathBuf,
-    token: Token,
+    waker: Arc<Waker>,
     lookup: Option<Lookup>,
-    /// Children that were killed, or have said all they had to, and were not reaped yet.
-    ending: Vec<Pid>,
 }
 
+/// A thread whose result was not taken yet.
 struct Lookup {
-    /// The child, and its process group, until it is reaped.
-    child: Option<Pid>,
-    pipe: PipeReader,
-    text: Vec<u8>,
+    name: String,
+    result: Receiver<Resolved>,
+    is_wanted: bool,
 }
 
 impl Resolver {
-    /// What a child writes is announced to the poll with this token.
-    pub fn new(program: &Path, token: Token) -> Resolver {
-        Resolver { program: program.into(), token, lookup: None, ending: Vec::new() }
+    /// A thread that has a result wakes the poll with this waker.
+    pub fn new(waker: Arc<Waker>) -> Resolver {
+        Resolver { waker, lookup: None }
     }
 
-    /// Begins to look up a name. One that is being looked up is given up.
+    /// Starts to look up a name, and gives up an earlier lookup. A thread that still looks up the same name
+    /// is waited for again.
     ///
     /// # Errors
-    /// The lookup cannot be started.
-    pub fn start(&mut self, name: String, registry: &Registry) -> Result<(), PublishFailure> {
-        self.give_up();
-        match Lookup::start(&self.program, name) {
-            Ok(lookup) => {
-                let descriptor = lookup.pipe.as_raw_fd();
-                self.lookup = Some(lookup);
-                registry
-                    .register(&mut SourceFd(&descriptor), self.token, Interest::READABLE)
-                    .map_err(|error| {
-                        self.give_up();
-                        unresolved(&error.to_string())
-                    })
-            }
-            Err(error) => {
-                let program = self.program.display();
-                Err(unresolved(&format!("{program} cannot be started: {error}")))
-            }
-        }
+    /// The system starts no thread, or a lookup of another name that was given up has not returned.
+    pub fn start(&mut self, name: String) -> Result<(), PublishFailure> {
+        self.start_with(name, look_up)
     }
 
-    /// What the lookup has found: addresses, at least one, or why there is none. `None` while it goes on.
-    pub fn read(&mut self) -> Option<Result<Vec<IpAddr>, PublishFailure>> {
-        let lookup = self.lookup.as_mut()?;
-        let mut buffer = [0; 512];
-        while lookup.text.len() < MOST_BYTES {
-            match lookup.pipe.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(bytes) => lookup.text.extend(&buffer[..bytes]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => {
-                    lookup.text = error.to_string().into_bytes();
-                    break;
-                }
-            }
-        }
-        let found = found(&String::from_utf8_lossy(&lookup.text));
-        self.give_up();
-        Some(found)
+    /// What the lookup has found: at least one address, or why there is none. `None` while it runs.
+    pub fn take(&mut self) -> Option<Resolved> {
+        let resolved = self.lookup.as_ref()?.result.try_recv().ok()?;
+        let lookup = self.lookup.take()?;
+        lookup.is_wanted.then_some(resolved)
     }
 
-    /// Ends the lookup, if there is one.
+    /// Waits for the lookup no longer, if there is one.
     pub fn give_up(&mut self) {
-        // Its pipe is closed, and with that out of the poll.
-        let Some(child) = self.lookup.take().and_then(|lookup| lookup.child) else { return };
-        if let Err(error) = kill_process_group(child, Signal::KILL) {
-            log::debug!("the lookup of a name cannot be ended: {error}");
-        }
-        self.ending.push(child);
-    }
-
-    /// Those that were not reaped yet.
-    pub fn children(&self) -> impl Iterator<Item = Pid> {
-        let running = self.lookup.as_ref().and_then(|lookup| lookup.child);
-        self.ending.iter().copied().chain(running)
-    }
-
-    /// A child of this process was reaped, and its number may be another's.
-    pub fn note_reaped(&mut self, pid: Pid) {
-        self.ending.retain(|child| *child != pid);
-        if let Some(lookup) = &mut self.lookup {
-            lookup.child.take_if(|child| *child == pid);
+        let Some(lookup) = &mut self.lookup else { return };
+        lookup.is_wanted = false;
+        if lookup.result.try_recv() != Err(TryRecvError::Empty) {
+            self.lookup = None;
         }
     }
-}
 
-impl Drop for Resolver {
-    fn drop(&mut self) {
+    fn start_with(
+        &mut self,
+        name: String,
+        look_up: impl FnOnce(&str) -> Resolved + Send + 'static,
+    ) -> Result<(), PublishFailure> {
         self.give_up();
-        for child in &self.ending {
-            // There is no more to do about an error.
-            let _ = waitpid(Some(*child), WaitOptions::empty());
+        match &mut self.lookup {
+            Some(lookup) if lookup.name == name => lookup.is_wanted = true,
+            Some(_) => return Err(unresolved("the lookup of another name has not returned")),
+            None => {
+                let (sender, result) = channel();
+                let (waker, thread_name) = (self.waker.clone(), name.clone());
+                let thread = thread::Builder::new().name("lookup".into()).spawn(move || {
+                    let _ = sender.send(look_up(&thread_name));
+                    // Without it, the deadline of the lookup wakes the loop.
+                    let _ = waker.wake();
+                });
+                thread
+                    .map_err(|error| unresolved(&format!("no thread can be started: {error}")))?;
+                self.lookup = Some(Lookup { name, result, is_wanted: true });
+            }
         }
-    }
-}
-
-impl Lookup {
-    fn start(program: &Path, name: String) -> io::Result<Lookup> {
-        let (pipe, pipe_of_child) = io::pipe()?;
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let mut command = Command::new(program);
-        // In a process group of its own, Ctrl-C in a terminal does not reach it.
-        let process = remove_private_variables(&mut command)
-            .arg0("ballcast")
-            .arg(format!("--{FLAG}"))
-            .arg(&name)
-            .stdin(Stdio::null())
-            .stderr(pipe_of_child.try_clone()?)
-            .stdout(pipe_of_child)
-            .process_group(0)
-            .spawn()?;
-        let child = Some(Pid::from_child(&process));
-        Ok(Lookup { child, pipe, text: Vec::new() })
+        Ok(())
     }
 }
 
@@ -163,40 +99,22 @@ fn unresolved(reason: &str) -> PublishFailure {
     }
 }
 
-/// What a child has written: addresses, or else the reason on its last line.
-fn found(text: &str) -> Result<Vec<IpAddr>, PublishFailure> {
-    let addresses: Vec<IpAddr> =
-        text.lines().filter_map(|line| line.parse().ok()).take(MAX_ADDRESSES).collect();
-    if !addresses.is_empty() {
-        return Ok(addresses);
-    }
-    let reason = text.lines().rfind(|line| !line.trim().is_empty());
-    let reason = reason.unwrap_or("the resolver has ended without an answer");
-    let reason = reason.strip_prefix("ballcast: ").unwrap_or(reason).trim_end_matches('.');
-    Err(unresolved(reason))
-}
-
-/// The child's side: looks up a name, however long it takes. One address a line, the best first.
-///
-/// # Errors
-/// Why there is none: a clause without a full stop.
-pub fn resolve(name: &str) -> Result<String, String> {
-    // Nobody waits for the answer when the parent is gone.
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+/// Blocks for as long as the system's resolver does. The best address is first.
+fn look_up(name: &str) -> Resolved {
     let found = (name, 0).to_socket_addrs().map_err(|error| {
         let reason = error.to_string();
         let prefix = "failed to lookup address information: ";
-        reason.strip_prefix(prefix).unwrap_or(&reason).to_owned()
+        unresolved(reason.strip_prefix(prefix).unwrap_or(&reason))
     })?;
     let addresses = usable(found.map(|address| address.ip()));
     if addresses.is_empty() {
-        return Err("it has no address but link-local ones".to_owned());
+        return Err(unresolved("it has no address but link-local ones"));
     }
-    Ok(addresses.iter().map(|address| format!("{address}\n")).collect())
+    Ok(addresses)
 }
 
-/// Each address once. A link-local one of IPv6 leads nowhere without the interface, which a name does not
-/// tell (RFC 4007).
+/// Each address once, [`MAX_ADDRESSES`] at most. A link-local address of IPv6 needs an interface, which a
+/// name does not give (RFC 4007).
 fn usable(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for address in found {
@@ -210,24 +128,102 @@ fn usable(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::Sender;
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token};
+
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn resolver() -> (Resolver, Poll) {
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        (Resolver::new(Arc::new(waker)), poll)
+    }
+
+    /// Starts a lookup that returns when it is sent a result.
+    fn start(resolver: &mut Resolver, name: &str) -> Result<Sender<Resolved>, PublishFailure> {
+        let (sender, results) = channel();
+        let look_up = move |_: &str| results.recv_timeout(LIMIT).unwrap();
+        resolver.start_with(name.into(), look_up).map(|()| sender)
+    }
+
+    fn wait(poll: &mut Poll) {
+        let mut events = Events::with_capacity(1);
+        poll.poll(&mut events, Some(LIMIT)).unwrap();
+        assert!(!events.is_empty(), "the thread wakes the poll");
+    }
+
+    fn reason(resolved: Resolved) -> String {
+        resolved.unwrap_err().words.unwrap().to_string()
+    }
+
     #[test]
-    fn lines_that_are_addresses_count_and_without_one_the_last_line_is_the_reason() {
-        let addresses = vec![IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap()];
-        assert_eq!(found("192.0.2.1\n2001:db8::1\n"), Ok(addresses.clone()));
-        assert_eq!(found("a warning of libc\n192.0.2.1\n2001:db8::1\n"), Ok(addresses));
-        let many: String = (0..20).map(|n| format!("192.0.2.{n}\n")).collect();
-        assert_eq!(found(&many).unwrap().len(), MAX_ADDRESSES);
-        let reason = |text: &str| found(text).unwrap_err().words.unwrap().to_string();
-        assert_eq!(reason("a warning\nballcast: Name or service not known.\n"), {
-            "Name or service not known"
-        });
-        assert_eq!(reason("\x1b[31m"), "\\u{1b}[31m");
-        assert_eq!(reason(&"x".repeat(4_096)).len(), REASON_MAX_CHARS);
-        for nothing in ["", "\n \n"] {
-            assert_eq!(reason(nothing), "the resolver has ended without an answer");
-        }
+    fn a_result_wakes_the_poll_and_is_told_once() {
+        let (mut resolver, mut poll) = resolver();
+        let lookup = start(&mut resolver, "camera").unwrap();
+        assert_eq!(resolver.take(), None, "it runs");
+        lookup.send(Ok(vec![[192, 0, 2, 1].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), Some(Ok(vec![[192, 0, 2, 1].into()])));
+        assert_eq!(resolver.take(), None);
+    }
+
+    #[test]
+    fn a_late_result_is_dropped_and_no_second_thread_runs_beside_a_late_one() {
+        let (mut resolver, mut poll) = resolver();
+        let late = start(&mut resolver, "late").unwrap();
+        resolver.give_up();
+        let refused = start(&mut resolver, "other").unwrap_err();
+        assert_eq!(reason(Err(refused)), "the lookup of another name has not returned");
+        late.send(Ok(vec![[192, 0, 2, 1].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), None, "nobody waits for it");
+        let other = start(&mut resolver, "other").unwrap();
+        other.send(Ok(vec![[192, 0, 2, 2].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), Some(Ok(vec![[192, 0, 2, 2].into()])));
+    }
+
+    #[test]
+    fn the_next_lookup_of_a_name_waits_for_the_thread_that_looks_it_up() {
+        let (mut resolver, mut poll) = resolver();
+        let slow = start(&mut resolver, "slow").unwrap();
+        resolver.give_up();
+        let again = start(&mut resolver, "slow").unwrap();
+        assert!(again.send(Ok(Vec::new())).is_err(), "no second thread is started");
+        slow.send(Ok(vec![[192, 0, 2, 1].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), Some(Ok(vec![[192, 0, 2, 1].into()])));
+    }
+
+    #[test]
+    fn a_result_that_was_not_taken_is_not_that_of_the_next_lookup() {
+        let (mut resolver, mut poll) = resolver();
+        start(&mut resolver, "camera").unwrap().send(Ok(vec![[192, 0, 2, 1].into()])).unwrap();
+        wait(&mut poll);
+        let next = start(&mut resolver, "camera").unwrap();
+        assert_eq!(resolver.take(), None);
+        next.send(Ok(vec![[192, 0, 2, 2].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), Some(Ok(vec![[192, 0, 2, 2].into()])));
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_not_waited_for_by_the_next_lookup() {
+        let (mut resolver, mut poll) = resolver();
+        drop(start(&mut resolver, "camera").unwrap());
+        let next = loop {
+            match start(&mut resolver, "other") {
+                Ok(next) => break next,
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        next.send(Ok(vec![[192, 0, 2, 2].into()])).unwrap();
+        wait(&mut poll);
+        assert_eq!(resolver.take(), Some(Ok(vec![[192, 0, 2, 2].into()])));
     }
 
     #[test]
@@ -243,8 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_resolved_to_themselves() {
-        assert_eq!(resolve("192.0.2.7").unwrap(), "192.0.2.7\n");
-        assert_eq!(resolve("fe80::1").unwrap_err(), "it has no address but link-local ones");
+    fn addresses_are_resolved_to_themselves_and_a_reason_has_a_limit() {
+        assert_eq!(look_up("192.0.2.7"), Ok(vec![[192, 0, 2, 7].into()]));
+        assert_eq!(reason(look_up("fe80::1")), "it has no address but link-local ones");
+        assert_eq!(reason(Err(unresolved(&"x".repeat(4_096)))).len(), REASON_MAX_CHARS);
+        assert_eq!(reason(Err(unresolved("\x1b[31m"))), "\\u{1b}[31m");
     }
 }

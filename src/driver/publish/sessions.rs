@@ -37,7 +37,7 @@ impl Sessions {
         let file = folder.join(FILE);
         let targets: Vec<Url> = targets.iter().map(|target| target.url.clone()).collect();
         let text = read(&file).unwrap_or_else(|error| {
-            log::warn!("the file of the sessions at media servers is left aside: {error}");
+            log::warn!("ignoring the file of sessions at media servers: {error}");
             String::new()
         });
         let kept = text.lines().filter_map(|line| parse(line, &targets)).collect();

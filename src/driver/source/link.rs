@@ -101,7 +101,7 @@ impl<S: EncodePictures> Driver<S> {
             self.put_back(buffer);
             if report.is_none() {
                 self.ready.remove(SOURCE);
-                return self.input(Input::Source(SourceEvent::Dry));
+                return self.input(Input::Source(SourceEvent::Paused));
             }
             self.handle_pending();
             if Instant::now() >= end {

@@ -180,7 +180,7 @@ impl SourceIo {
                 let sentence = SourceCause::Failed(self.origin.kind(), *failure).to_string();
                 sentence.trim_end_matches('.').to_owned()
             }
-            SourceReport::Exited(exit, _) => format!("{name} does not run any more: {exit}"),
+            SourceReport::Exited(exit, _) => format!("{name} {exit}"),
         }
     }
 

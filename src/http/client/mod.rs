@@ -240,9 +240,9 @@ impl fmt::Display for ExchangeError {
             }
             Self::BodyLate => {
                 let seconds = RESPONSE_BODY_TIME.as_secs();
-                write!(f, "starts an answer and does not finish it within {seconds} s")
+                write!(f, "starts a response and does not finish it within {seconds} s")
             }
-            Self::Closed => f.write_str("closes the connection before its answer is complete"),
+            Self::Closed => f.write_str("closes the connection before its response is complete"),
             Self::NotHttp => f.write_str("sends something other than HTTP/1.0 or HTTP/1.1"),
             Self::SwitchesProtocols => f.write_str("switches to a protocol that is not HTTP/1.1"),
             Self::InterimTooMany => write!(f, "sends more than {INTERIM_MAX} interim answers"),
@@ -251,11 +251,11 @@ impl fmt::Display for ExchangeError {
             }
             Self::HeadersTooMany => write!(f, "sends more than {HEADERS_MAX} headers"),
             Self::BodyTooLarge => write!(f, "sends a body of more than {BODY_MAX_BYTES} bytes"),
-            Self::LengthMalformed => {
-                f.write_str("sends a Content-Length that is not a single number")
-            }
+            Self::LengthMalformed => f.write_str("sends a Content-Length that is not one number"),
             Self::LengthAndCoding => f.write_str("sends both Content-Length and Transfer-Encoding"),
-            Self::CodingUnknown => f.write_str("uses a transfer coding other than chunked"),
+            Self::CodingUnknown => {
+                f.write_str("sends its response in a transfer coding other than chunked")
+            }
             Self::Chunks => f.write_str("sends malformed chunks"),
         }
     }

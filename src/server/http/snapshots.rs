@@ -1,9 +1,9 @@
-//! Pictures over HTTP: who waits for a JPEG file, and who watches a stream of them.
+//! JPEG files of pictures: who waits for one, and who watches a stream of them.
 //!
-//! The source is asked once for a file, by [`Output::Snapshot`]. All who wait for it get the same one,
-//! and so do all who ask before the next picture is captured. It makes one file at a time, and no more
-//! than its [share](FileShare) of time allows: the widths that are asked for wait in line, that of the
-//! streams among them, and each is of the picture that is the newest at its turn.
+//! The encoder is asked once for a file, by [`Output::Snapshot`]. All who wait for it get the same one, and
+//! so do all who ask before the next picture is captured. It makes one file at a time, and no more than its
+//! [share](FileShare) of time allows: the widths that are asked for wait in line, that of the streams among
+//! them, and each is of the picture that is the newest at its turn.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,21 +11,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::connections::ConnectionEntry;
 use super::file_share::FileShare;
-use crate::http::{self, Head, Response};
-use crate::media::{Codec, Frame, SnapshotError, SourcePicture};
-use crate::server::limits::admission::{RETRY_AFTER, busy};
-use crate::server::limits::client::{Client, oldest_of_largest};
-use crate::server::{ConnId, Output, Server, Timer};
-use crate::source::Source;
-use crate::web::endpoints::{Endpoint, Route};
-use crate::web::proxies::Visitor;
-use crate::web::reason::Reason;
-use crate::web::refusal::{Refusal, wants_page};
-use crate::web::{cors, snapshot};
+use crate::http::HttpConnection;
+use crate::media::{Frame, SnapshotError};
+use crate::server::outbox::{Outbox, Timer};
+use crate::server::video::Captured;
+use crate::server::{ConnId, Output};
+use crate::web::snapshot;
 
-/// Whoever would wait longer for a file is refused, and told when to ask again.
+/// A request that would wait longer for a file is refused, and told when to ask again.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// From one picture of a stream to the next, on average: they are taken from the ticks of the frame
 /// clock.
@@ -35,7 +29,17 @@ const PART_PERIOD: Duration = Duration::from_millis(100);
 const KEYFRAME_PERIOD: Duration = Duration::from_secs(1);
 
 /// The width of a file, which is one of few, or the picture's own.
-type Width = Option<usize>;
+pub(crate) type Width = Option<usize>;
+
+/// What has been counted since the start.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SnapshotCounters {
+    /// Files that were made.
+    pub made: u64,
+    /// Answers with one picture, and pictures of streams.
+    pub sent: u64,
+    pub parts_sent: u64,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
@@ -56,14 +60,28 @@ pub(crate) struct Snapshots {
     next_part_at: Option<Instant>,
     /// The next file of the picture's own width is for the streams, too.
     part_requested: bool,
+    pub(crate) counters: SnapshotCounters,
 }
 
-/// What is known of a picture.
+/// How a file is to be had.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Captured {
-    pub at: Instant,
-    /// It has the words in it that viewers see while there is no picture.
-    pub is_words: bool,
+pub(crate) enum Lookup<'a> {
+    /// It is there, of a picture that was taken then.
+    Made(&'a Bytes, Instant),
+    /// It is in line, or being made.
+    Coming,
+    /// It is to be put in line.
+    Unknown,
+}
+
+/// A file was made, or could not be.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) captured: Captured,
+    /// Those who wait for it.
+    pub(crate) waiting: BTreeMap<ConnId, Waiting>,
+    /// The streams that it is the next picture of.
+    pub(crate) streams: BTreeSet<ConnId>,
 }
 
 #[derive(Debug)]
@@ -71,7 +89,7 @@ enum File {
     /// In line.
     Wanted,
     /// The source was asked for it. There may have been a newer picture since.
-    Requested { of_newest: bool, taken: Captured },
+    Requested { of_newest: bool, captured: Captured },
     /// A file of the newest picture, and when that was taken.
     Encoded(Bytes, Instant),
 }
@@ -87,20 +105,30 @@ struct Keyframe {
 
 /// A request without an answer yet.
 #[derive(Debug)]
-struct Waiting {
-    width: Width,
+pub(crate) struct Waiting {
+    pub(crate) width: Width,
     /// What the request asks for, at most the width of the file.
-    asked_width: Option<usize>,
-    is_for_stream: bool,
+    pub(crate) asked_width: Option<usize>,
+    pub(crate) is_for_stream: bool,
     /// A refusal is read by a person.
-    wants_page: bool,
+    pub(crate) wants_page: bool,
     /// The headers for pages of other sites.
-    cors: Vec<(&'static str, Cow<'static, str>)>,
+    pub(crate) cors: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Snapshots {
     pub(crate) fn any_streams(&self) -> bool {
         !self.streams.is_empty()
+    }
+
+    /// Connections in the middle of a stream.
+    pub(crate) fn streams(&self) -> &BTreeSet<ConnId> {
+        &self.streams
+    }
+
+    /// The newest picture.
+    pub(crate) fn newest(&self) -> Option<Captured> {
+        self.newest
     }
 
     /// Those who watch a stream, or wait for its first picture.
@@ -110,14 +138,14 @@ impl Snapshots {
     }
 
     /// Their connections, the oldest first.
-    fn stream_ids(&self) -> BTreeSet<ConnId> {
+    pub(super) fn stream_ids(&self) -> BTreeSet<ConnId> {
         let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.is_for_stream);
         self.streams.iter().copied().chain(waiting.map(|(id, _)| *id)).collect()
     }
 
     /// There is a newer picture than the one that there are files of.
-    pub(crate) fn note_capture(&mut self, taken: Captured) {
-        self.newest = Some(taken);
+    pub(crate) fn note_capture(&mut self, captured: Captured) {
+        self.newest = Some(captured);
         self.files.retain(|_, file| !matches!(file, File::Encoded(..)));
         for file in self.files.values_mut() {
             if let File::Requested { of_newest, .. } = file {
@@ -132,7 +160,7 @@ impl Snapshots {
     /// A stream that is passed on has a key frame, which is decoded if somebody asks for a file.
     pub(crate) fn note_keyframe(&mut self, now: Instant, frame: Frame) {
         if self.keyframe.as_ref().is_none_or(|last| last.came_at + KEYFRAME_PERIOD <= now) {
-            self.note_capture(Captured { at: frame.captured, is_words: false });
+            self.note_capture(Captured { at: frame.captured, is_no_signal: false });
             self.keyframe = Some(Keyframe { frame, came_at: now, is_shown: false });
         }
     }
@@ -141,8 +169,37 @@ impl Snapshots {
         self.keyframe = None;
     }
 
+    /// The key frame that the next file is to be made of, if the decoder does not have it yet.
+    pub(crate) fn keyframe_to_show(&mut self) -> Option<Frame> {
+        let keyframe = self.keyframe.as_mut()?;
+        let was_shown = std::mem::replace(&mut keyframe.is_shown, true);
+        (!was_shown).then(|| keyframe.frame.clone())
+    }
+
+    pub(crate) fn lookup(&self, width: Width) -> Lookup<'_> {
+        match self.files.get(&width) {
+            Some(File::Encoded(jpeg, taken)) => Lookup::Made(jpeg, *taken),
+            Some(File::Wanted | File::Requested { .. }) => Lookup::Coming,
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Whether one more file would be made soon enough.
+    ///
+    /// # Errors
+    /// It would not: how long it would take.
+    pub(crate) fn admit_file(&self, now: Instant) -> Result<(), Duration> {
+        let wait = self.share.wait_behind(self.line.len(), now);
+        if wait > MAX_WAIT { Err(wait) } else { Ok(()) }
+    }
+
+    /// A request waits for a file that is [coming](Lookup::Coming).
+    pub(crate) fn wait(&mut self, id: ConnId, waiting: Waiting) {
+        self.waiting.insert(id, waiting);
+    }
+
     /// Puts a file in line that is not on its way.
-    fn want_file(&mut self, width: Width) {
+    pub(crate) fn want_file(&mut self, width: Width) {
         if !matches!(self.files.get(&width), Some(File::Wanted | File::Requested { .. })) {
             self.files.insert(width, File::Wanted);
             self.line.push_back(width);
@@ -161,14 +218,101 @@ impl Snapshots {
         Some(width)
     }
 
-    /// When it is the turn of the next in line, unless the source is making a file.
+    /// The width of the file whose turn it is, if somebody still wants it. `streams_take_part` is whether a
+    /// stream takes its next picture at once. [`request`](Self::request) follows.
+    pub(crate) fn next_file(&mut self, now: Instant, streams_take_part: bool) -> Option<Width> {
+        loop {
+            let width = self.take_turn(now)?;
+            let is_part = width.is_none() && self.part_requested && streams_take_part;
+            if width.is_none() {
+                self.part_requested = is_part;
+            }
+            if is_part || self.waiting.values().any(|waiting| waiting.width == width) {
+                return Some(width);
+            }
+            self.files.remove(&width);
+        }
+    }
+
+    /// Asks the encoder for a file of the newest picture.
+    pub(crate) fn request(&mut self, now: Instant, width: Width, outbox: &mut Outbox) {
+        let captured = self.newest.unwrap_or(Captured { at: now, is_no_signal: false });
+        self.files.insert(width, File::Requested { of_newest: true, captured });
+        self.share.begin(now);
+        outbox.push(Output::Snapshot { width });
+    }
+
+    pub(crate) fn set_timer(&self, outbox: &mut Outbox) {
+        outbox.set_timer(Timer::File, self.poll_timeout());
+    }
+
+    /// After a picture was taken: whether the streams' next one is due, and one of them takes it. Its file
+    /// is in line then.
+    pub(crate) fn want_part(
+        &mut self,
+        now: Instant,
+        tick_period: Duration,
+        streams_take_part: bool,
+    ) -> bool {
+        let half_a_tick = tick_period / 2;
+        let due = self.next_part_at.filter(|at| *at <= now + half_a_tick);
+        let Some(due) = due.filter(|_| !self.part_requested && streams_take_part) else {
+            return false;
+        };
+        let is_late = due + half_a_tick < now;
+        self.next_part_at = Some(if is_late { now } else { due } + PART_PERIOD);
+        self.part_requested = true;
+        self.want_file(None);
+        true
+    }
+
+    /// A file was made, or could not be, in the time that it has `cost`. `period` is from one picture to
+    /// the next. Returns `None` if it was not asked for.
+    pub(crate) fn complete(
+        &mut self,
+        now: Instant,
+        width: Width,
+        made: &Result<Bytes, SnapshotError>,
+        cost: Duration,
+        period: Duration,
+    ) -> Option<Completed> {
+        let Some(File::Requested { of_newest, captured }) = self.files.get(&width) else {
+            return None;
+        };
+        let (of_newest, captured) = (*of_newest, *captured);
+        self.files.remove(&width);
+        self.share.end(now, cost, period);
+        if let Err(SnapshotError::TooWide { picture_width }) = made {
+            self.want_own_width(width, *picture_width);
+        }
+        let is_part = width.is_none() && std::mem::take(&mut self.part_requested);
+        let streams = if is_part { self.streams.clone() } else { BTreeSet::new() };
+        if let Ok(jpeg) = made {
+            self.counters.made += 1;
+            if of_newest {
+                self.files.insert(width, File::Encoded(jpeg.clone(), captured.at));
+            }
+        }
+        Some(Completed { captured, waiting: self.take_waiting(width), streams })
+    }
+
+    /// A connection is sent the first picture of a stream.
+    pub(super) fn begin_stream(&mut self, now: Instant, id: ConnId) {
+        self.counters.parts_sent += 1;
+        if self.streams.is_empty() {
+            self.next_part_at = Some(now + PART_PERIOD);
+        }
+        self.streams.insert(id);
+    }
+
+    /// When it is the turn of the next in line, unless a file is being made.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.share.free_at().filter(|_| !self.line.is_empty())
     }
 
     /// What a connection is in the middle of, once it was served. A request that has an answer waits
     /// no more, and a stream that has ended is none.
-    pub(crate) fn note_served(&mut self, id: ConnId, http: &http::HttpConnection) {
+    pub(crate) fn note_served(&mut self, id: ConnId, http: &HttpConnection) {
         if !http.awaits_response() {
             self.waiting.remove(&id);
         }
@@ -202,11 +346,18 @@ impl Snapshots {
         self.streams.remove(&id);
     }
 
-    /// What must hold between any two inputs. Panics if it does not.
-    pub(crate) fn check_invariants(&self, connections: &BTreeMap<ConnId, ConnectionEntry>) {
-        let http_of = |id| &connections[id].http;
-        assert!(self.waiting.keys().all(|id| http_of(id).awaits_response()), "one answer each");
-        assert!(self.streams.iter().all(|id| http_of(id).is_streaming()), "streams go on");
+    /// What must hold between any two inputs.
+    ///
+    /// # Panics
+    /// If it does not, which is a bug of ours.
+    pub(crate) fn check_invariants<'a>(
+        &self,
+        http_of: impl Fn(ConnId) -> Option<&'a HttpConnection>,
+    ) {
+        let awaits = |id: &ConnId| http_of(*id).is_some_and(HttpConnection::awaits_response);
+        let streams = |id: &ConnId| http_of(*id).is_some_and(HttpConnection::is_streaming);
+        assert!(self.waiting.keys().all(awaits), "one answer each");
+        assert!(self.streams.iter().all(streams), "streams go on");
         assert!(self.files.len() <= snapshot::WIDTHS.len() + 1, "files of one picture");
         let in_line = |width| matches!(self.files.get(width), Some(File::Wanted));
         assert!(self.line.iter().all(in_line), "a place in line for each that is wanted");
@@ -215,283 +366,5 @@ impl Snapshots {
         let mut widths = self.waiting.values().map(|waiting| &waiting.width);
         assert!(widths.all(comes), "what is waited for was asked for");
         assert!(!self.part_requested || comes(&None), "the streams' picture was asked for");
-    }
-}
-
-/// Requests for pictures.
-impl Server {
-    /// The answer to a request for one picture, or for a stream of them; `None` if it comes later.
-    pub(crate) fn show_picture(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        visitor: &Visitor,
-        endpoint: &Endpoint,
-        head: &Head,
-    ) -> Result<Option<Response>, Refusal> {
-        let is_for_stream = endpoint.route == Route::MotionJpeg;
-        let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
-        let width = asked_width.map(snapshot::width_of_file);
-        self.admit_picture(now, is_for_stream)?;
-        if is_for_stream {
-            self.admit_stream(now, self.client_of(visitor))?;
-        }
-        match self.snapshots.files.get(&width) {
-            Some(File::Encoded(jpeg, taken)) if !self.newest_picture_is_old(now) => {
-                let (jpeg, taken) = (jpeg.clone(), *taken);
-                return Ok(Some(self.answer_with(now, id, &jpeg, taken, is_for_stream)));
-            }
-            Some(File::Wanted | File::Requested { .. }) => {}
-            _ => {
-                self.admit_file(now, self.client_of(visitor))?;
-                self.snapshots.want_file(width);
-            }
-        }
-        let cors = cors::headers(head, Some(endpoint), visitor, &self.config.access);
-        let wants_page = wants_page(head);
-        let waiting = Waiting { width, asked_width, is_for_stream, wants_page, cors };
-        self.snapshots.waiting.insert(id, waiting);
-        self.request_files(now);
-        Ok(None)
-    }
-
-    /// With the clock stopped nobody takes pictures: the last one may be of yesterday.
-    fn newest_picture_is_old(&self, now: Instant) -> bool {
-        self.source.is_none() && self.clock.can_tick_alone(now)
-    }
-
-    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Refusal> {
-        if self.shutting_down {
-            return Err(self.shutting_down());
-        }
-        if !is_for_stream && !self.tries_newest_picture() {
-            self.check_problem(now)?;
-        }
-        if is_for_stream && self.source.as_ref().is_some_and(Source::is_encoded) {
-            return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
-        }
-        Ok(())
-    }
-
-    /// There is no picture while [`health`](crate::web::health) says so: the last one may be of yesterday.
-    /// Streams show the words that viewers see.
-    fn check_problem(&self, now: Instant) -> Result<(), Refusal> {
-        let problem = self.problem(now);
-        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(sentence, RETRY_AFTER)))
-    }
-
-    /// Whether the newest picture is one of a stream whose pictures could not be shown.
-    fn tries_newest_picture(&self) -> bool {
-        let is_picture = self.snapshots.newest.is_some_and(|newest| !newest.is_words);
-        is_picture && self.source.as_ref().is_some_and(Source::tries_pictures)
-    }
-
-    /// Whether there is a place for a stream more. Where there is none, the oldest stream of the client
-    /// that has most of them makes room for a client that has fewer then: nobody gains a place by asking
-    /// again.
-    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
-        let most = self.config.limits.mjpeg_clients;
-        if self.snapshots.mjpeg_clients() < most {
-            return Ok(());
-        }
-        let refusal = || {
-            let sentence = format!(
-                "{most} streams of pictures are watched already. Watch the video at /, or close one."
-            );
-            busy(Reason::MjpegClients, RETRY_AFTER, sentence)
-        };
-        let ids = self.snapshots.stream_ids();
-        let clients = ids.iter().filter_map(|id| Some((*id, self.connections.get(id)?.client)));
-        let own = clients.clone().filter(|(_, other)| *other == client).count();
-        let largest = oldest_of_largest(clients).filter(|(count, _)| own + 1 < *count);
-        let Some((_, oldest)) = largest else { return Err(refusal()) };
-        match self.connections.get(&oldest) {
-            Some(entry) if entry.http.awaits_response() => {
-                let response = self.refuse(now, entry.peer(), false, refusal());
-                self.with_connection(now, oldest, |http| http.respond(response));
-            }
-            _ => self.with_connection(now, oldest, |http| http.shutdown(now)),
-        }
-        Ok(())
-    }
-
-    /// Whether a file more may be made.
-    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
-        self.admission.take_snapshot(client, now).map_err(|wait| {
-            let sentence = "Your address asks for pictures too often. Watch /stream.mjpg instead.";
-            busy(Reason::SnapshotRate, wait, sentence)
-        })?;
-        let wait = self.snapshots.share.wait_behind(self.snapshots.line.len(), now);
-        if wait > MAX_WAIT {
-            let sentence = "More pictures are asked for than this device makes beside the video. Ask \
-                            again later, or watch the video at /.";
-            return Err(busy(Reason::SnapshotRate, wait, sentence));
-        }
-        Ok(())
-    }
-
-    /// Asks the source for the files whose turn it is.
-    pub(crate) fn request_files(&mut self, now: Instant) {
-        while let Some(width) = self.snapshots.take_turn(now) {
-            let takes_part =
-                width.is_none() && self.snapshots.part_requested && self.any_stream_takes_part();
-            if width.is_none() {
-                self.snapshots.part_requested = takes_part;
-            }
-            let mut waiting = self.snapshots.waiting.values();
-            if !takes_part && waiting.all(|waiting| waiting.width != width) {
-                self.snapshots.files.remove(&width);
-                continue;
-            }
-            if self.newest_picture_is_old(now) && self.clock.tick_alone(now) {
-                self.snapshots.note_capture(Captured { at: now, is_words: false });
-                self.outbox.push_back(Output::Capture(Vec::new()));
-            }
-            self.show_keyframe();
-            let taken = self.snapshots.newest.unwrap_or(Captured { at: now, is_words: false });
-            self.snapshots.files.insert(width, File::Requested { of_newest: true, taken });
-            self.snapshots.share.begin(now);
-            self.outbox.push_back(Output::Snapshot { width });
-        }
-        self.timers.set(Timer::File, self.snapshots.poll_timeout());
-    }
-
-    /// Gives the source the key frame that a file is to be made of.
-    fn show_keyframe(&mut self) {
-        let passes_on = self.passes_on(Codec::H264);
-        let Some(keyframe) = self.snapshots.keyframe.as_mut().filter(|_| passes_on) else { return };
-        if !std::mem::replace(&mut keyframe.is_shown, true) {
-            let frame = keyframe.frame.clone();
-            let (captured, codecs) = (frame.captured, Vec::new());
-            self.outbox.push_back(Output::Encode {
-                picture: SourcePicture::Keyframe(frame),
-                captured,
-                codecs,
-                is_reported: false,
-            });
-        }
-    }
-
-    fn any_stream_takes_part(&self) -> bool {
-        let mut streams = self.snapshots.streams.iter();
-        streams.any(|id| self.connections.get(id).is_some_and(|c| c.http.takes_part()))
-    }
-
-    /// After a picture of the frame clock: if the streams' next one is due, and one of them takes it,
-    /// its file gets in line.
-    pub(crate) fn request_part(&mut self, now: Instant) {
-        let half_a_tick = self.clock.period() / 2;
-        let due = self.snapshots.next_part_at.filter(|at| *at <= now + half_a_tick);
-        let Some(due) = due.filter(|_| !self.snapshots.part_requested) else { return };
-        if !self.any_stream_takes_part() {
-            return;
-        }
-        let is_late = due + half_a_tick < now;
-        self.snapshots.next_part_at = Some(if is_late { now } else { due } + PART_PERIOD);
-        self.snapshots.part_requested = true;
-        self.snapshots.want_file(None);
-        self.request_files(now);
-    }
-}
-
-/// Files from the source.
-impl Server {
-    pub(crate) fn handle_snapshot(
-        &mut self,
-        now: Instant,
-        width: Width,
-        made: Result<Bytes, SnapshotError>,
-        cost: Duration,
-    ) {
-        let Some(File::Requested { of_newest, taken }) = self.snapshots.files.get(&width) else {
-            return;
-        };
-        let (of_newest, taken) = (*of_newest, *taken);
-        self.snapshots.files.remove(&width);
-        self.snapshots.share.end(now, cost, self.picture_period());
-        if let Err(SnapshotError::TooWide { picture_width }) = made {
-            self.snapshots.want_own_width(width, picture_width);
-        }
-        let is_part = width.is_none() && std::mem::take(&mut self.snapshots.part_requested);
-        let streams = if is_part { self.snapshots.streams.clone() } else { BTreeSet::new() };
-        if let Ok(jpeg) = &made {
-            self.counters.jpegs_made += 1;
-            if of_newest {
-                self.snapshots.files.insert(width, File::Encoded(jpeg.clone(), taken.at));
-            }
-        }
-        if !taken.is_words {
-            self.note_file(now, made.as_ref().err().copied());
-        }
-        let problem = self.check_problem(now);
-        for (id, waiting) in self.snapshots.take_waiting(width) {
-            let answer = match &made {
-                Ok(jpeg) => match problem.clone().err().filter(|_| !waiting.is_for_stream) {
-                    Some(refusal) => Err(refusal),
-                    None => Ok(self.answer_with(now, id, jpeg, taken.at, waiting.is_for_stream)),
-                },
-                Err(error) => {
-                    let refusal = snapshot::refusal(*error, RETRY_AFTER);
-                    let is_asked_wrongly = matches!(error, SnapshotError::TooWide { .. });
-                    let known = problem.clone().err().filter(|_| !is_asked_wrongly);
-                    Err(known.unwrap_or(refusal))
-                }
-            };
-            let Some(peer) = self.connections.get(&id).map(ConnectionEntry::peer) else { continue };
-            let mut response = answer
-                .unwrap_or_else(|refusal| self.refuse(now, peer, waiting.wants_page, refusal));
-            response.headers.extend(waiting.cors);
-            self.with_connection(now, id, |http| http.respond(response));
-        }
-        if let Ok(jpeg) = made {
-            self.send_part(now, streams, &jpeg, taken.at);
-        }
-        self.request_files(now);
-    }
-
-    /// A picture of the stream has become a file, or not. That is how it is known to be good while nobody
-    /// watches the video.
-    fn note_file(&mut self, now: Instant, error: Option<SnapshotError>) {
-        let damage = match error {
-            None => None,
-            Some(SnapshotError::Damaged(damage)) => Some(damage),
-            Some(_) => return,
-        };
-        if !self.viewers.counts().any_watching() {
-            self.handle_outcome(now, damage);
-        } else {
-            self.counters.pictures_damaged += u64::from(damage.is_some());
-        }
-    }
-
-    fn answer_with(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        jpeg: &Bytes,
-        taken: Instant,
-        is_stream: bool,
-    ) -> Response {
-        let taken = self.date(taken);
-        if !is_stream {
-            self.counters.snapshots_sent += 1;
-            return snapshot::picture(jpeg.clone(), taken);
-        }
-        self.counters.mjpeg_parts_sent += 1;
-        if self.snapshots.streams.is_empty() {
-            self.snapshots.next_part_at = Some(now + PART_PERIOD);
-        }
-        self.snapshots.streams.insert(id);
-        snapshot::stream(jpeg, taken)
-    }
-
-    fn send_part(&mut self, now: Instant, streams: BTreeSet<ConnId>, jpeg: &[u8], taken: Instant) {
-        let part = snapshot::part(jpeg, self.date(taken));
-        for id in streams {
-            if self.connections.get(&id).is_some_and(|connection| connection.http.takes_part()) {
-                self.counters.mjpeg_parts_sent += 1;
-                self.with_connection(now, id, |http| http.send_part(part.clone(), now));
-            }
-        }
     }
 }

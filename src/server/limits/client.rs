@@ -1,10 +1,8 @@
-//! Whom limits count as one.
+//! The unit that limits apply to.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::server::Server;
-use crate::web::proxies::Visitor;
 use crate::work;
 
 /// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,
@@ -61,18 +59,6 @@ impl Client {
         });
         let is_link_local = address.is_unicast_link_local() || address.is_loopback();
         if is_on_link || is_link_local { address } else { network }.into()
-    }
-}
-
-impl Server {
-    /// Whom the limits count a peer as.
-    pub(crate) fn client_at(&self, peer: IpAddr) -> Client {
-        let own = self.config.addresses.iter().map(SocketAddr::ip);
-        Client::at(peer, own).of_many(self.config.access.proxies.trusts(peer))
-    }
-
-    pub(crate) fn client_of(&self, visitor: &Visitor) -> Client {
-        self.client_at(visitor.address).of_many(!visitor.is_told)
     }
 }
 

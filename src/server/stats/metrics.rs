@@ -43,11 +43,11 @@ fn label(name: &str, value: &str) -> String {
 
 impl Statistics {
     pub fn to_metrics(&self) -> String {
-        let Statistics { counters, sent, viewers, .. } = self;
+        let Statistics { sent, viewers, .. } = self;
         let mut text = Text(String::new());
         let version = label("version", env!("CARGO_PKG_VERSION"));
-        text.add("gauge", "build_info", "The version of the program.", [(version, 1)]);
-        text.gauge("uptime_seconds", "Since the program has started.", self.uptime.as_secs_f64());
+        text.add("gauge", "build_info", "Version of the server.", [(version, 1)]);
+        text.gauge("uptime_seconds", "Time since the server started.", self.uptime.as_secs_f64());
         let states = ["half-open", "live", "silent"].into_iter().flat_map(|state| {
             let labels = |codec| format!("{{codec=\"{codec}\",state=\"{state}\"}}");
             let count = move |codec| {
@@ -59,43 +59,44 @@ impl Statistics {
             ["H264", "VP8"].map(|codec| (labels(codec), count(codec)))
         });
         text.add("gauge", "viewers", "Viewers by state and codec.", states);
-        text.counter("viewers_total", "Viewers that have connected.", counters.viewers_served);
-        let ended = counters.ended.iter().map(|(why, count)| (label("reason", why.name()), count));
-        text.add("counter", "viewer_endings_total", "Viewers that have ended, by why.", ended);
-        let refusals = counters.refusals.iter();
+        text.counter("viewers_total", "Viewers that have connected so far.", self.viewers_served);
+        let ended =
+            self.viewers_ended.iter().map(|(why, count)| (label("reason", why.name()), count));
+        text.add("counter", "viewer_endings_total", "Viewers that have left, by reason.", ended);
+        let refusals = self.refusals.iter();
         let refusals = refusals.map(|(why, count)| (label("reason", why.name()), count));
-        text.add("counter", "refusals_total", "Requests that were refused, by why.", refusals);
+        text.add("counter", "refusals_total", "Refused requests, by reason.", refusals);
         text.gauge("connections", "TCP connections.", self.connections);
-        text.gauge("mjpeg_clients", "Connections with a stream of pictures.", self.mjpeg_clients);
-        text.counter("frames_total", "Encoded frames, those of each codec.", counters.frames);
-        text.counter("key_frames_total", "Key frames among them.", counters.keyframes);
-        let help = "Pictures that were due, or came, while another was being encoded.";
-        text.counter("left_out_frames_total", help, counters.frames_left_out);
-        let encoding = counters.encode_total.as_secs_f64();
-        let help = "Time for rendering and encoding.";
+        text.gauge("mjpeg_clients", "Clients of /stream.mjpg.", self.mjpeg_clients);
+        text.counter("frames_total", "Encoded frames, by codec.", self.video.frames);
+        text.counter("key_frames_total", "Encoded key frames.", self.video.keyframes);
+        let help = "Pictures skipped while another was being encoded.";
+        text.counter("left_out_frames_total", help, self.video.left_out);
+        let encoding = self.video.encode_total.as_secs_f64();
+        let help = "Time spent rendering and encoding.";
         text.counter("encode_seconds_total", help, encoding);
-        text.counter("jpegs_total", "JPEG files that were made.", counters.jpegs_made);
+        text.counter("jpegs_total", "Encoded JPEG files.", self.pictures.made);
         text.counter("sent_frames_total", "Frames sent to viewers.", sent.frames);
         text.counter("sent_packets_total", "RTP packets sent to viewers.", sent.packets);
         text.counter("sent_bytes_total", "Bytes of all datagrams to viewers.", sent.bytes);
-        text.counter("resent_packets_total", "RTP packets sent again when asked.", sent.resends);
+        text.counter("resent_packets_total", "RTP packets retransmitted on request.", sent.resends);
         text.counter("repeated_packets_total", "RTP packets sent twice.", sent.repeats);
-        let help = "PLI and FIR of viewers.";
+        let help = "PLI and FIR from viewers.";
         text.counter("key_frames_requested_total", help, sent.keyframe_requests);
-        let help = "Frames that a viewer was not sent, as it had to wait for a key frame.";
+        let help = "Frames not sent to viewers that were waiting for a key frame.";
         text.counter("dropped_frames_total", help, sent.drops);
-        let help = "Datagrams that are nobody's.";
-        text.counter("dropped_datagrams_total", help, counters.datagrams_dropped);
+        let help = "Datagrams that belong to no viewer.";
+        text.counter("dropped_datagrams_total", help, self.datagrams.dropped);
         let help = "Datagrams that could not be sent.";
-        text.counter("failed_datagrams_total", help, counters.transmits_failed);
+        text.counter("failed_datagrams_total", help, self.datagrams.failed);
         let has_picture = u8::from(self.problem.is_none());
         text.gauge("source_up", "Whether there is a picture.", has_picture);
         if let Some(source) = &self.source {
             let items = source.counters.items;
-            text.counter("source_frames_total", "Pictures that came from the source.", items);
-            let help = "Bytes that came from the source.";
+            text.counter("source_frames_total", "Pictures from the source.", items);
+            let help = "Bytes from the source.";
             text.counter("source_bytes_total", help, source.counters.bytes);
-            let help = "How often the source was begun again.";
+            let help = "Restarts of the source.";
             text.counter("source_restarts_total", help, source.restarts);
         }
         self.add_targets(&mut text);
@@ -113,18 +114,18 @@ impl Statistics {
         };
         let help = "Whether a media server has the picture.";
         add("gauge", "target_up", help, |it| Some(f64::from(u8::from(it.live.is_some()))));
-        let help = "Sessions at a media server that were live.";
+        let help = "Sessions at a media server that have been live.";
         add("counter", "target_sessions_total", help, |it| Some(it.sessions as f64));
         let help = "Frames sent to a media server.";
         add("counter", "target_frames_total", help, |it| Some(it.counters.frames as f64));
         let help = "Bytes of all datagrams to a media server.";
         add("counter", "target_bytes_total", help, |it| Some(it.counters.bytes as f64));
-        let help = "RTP packets sent to a media server again when asked.";
+        let help = "RTP packets retransmitted to a media server on request.";
         add("counter", "target_resent_packets_total", help, |it| Some(it.counters.resends as f64));
-        let help = "From the device to a media server and back.";
+        let help = "Round-trip time to a media server.";
         let round_trip = |it: &TargetStatistics| Some(it.reception.round_trip?.as_secs_f64());
         add("gauge", "target_round_trip_seconds", help, round_trip);
-        let help = "The fraction of packets lost on the way to a media server.";
+        let help = "Fraction of packets lost on the way to a media server.";
         add("gauge", "target_loss_ratio", help, |it| it.reception.loss.map(f64::from));
     }
 }

@@ -8,62 +8,39 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::foreign::Foreign;
-use crate::media::Frame;
 use crate::publish::{PublisherStatus, TargetId};
-use crate::server::Server;
-use crate::server::publish::TargetEntry;
-use crate::server::viewers::ViewerEntry;
+use crate::server::config::Config;
+use crate::server::http::Http;
+use crate::server::http::snapshots::SnapshotCounters;
+use crate::server::limits::admission::Admission;
+use crate::server::publish::{Publishing, TargetEntry};
+use crate::server::video::{Video, VideoCounters};
+use crate::server::viewers::{ViewerEntry, ViewerTable};
 use crate::source::parse::{self, Info, StreamFormat};
 use crate::source::{NoSignal, Source};
 use crate::web::reason::Reason;
-use crate::web::snapshot::NO_PICTURE;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, Reception, ViewerCounters, ViewerId};
 
-/// What has been counted since the start.
-#[derive(Debug, Default, Clone)]
-pub struct Counters {
-    /// Encoded frames, those of each codec.
-    pub frames: u64,
-    pub keyframes: u64,
-    /// Pictures that were due, or came, while another was being encoded.
-    pub frames_left_out: u64,
-    /// Pictures that could not be decoded or encoded.
-    pub pictures_damaged: u64,
-    /// Time for rendering and encoding.
-    pub encode_total: Duration,
-    pub encode_max: Duration,
-    pub jpegs_made: u64,
-    /// Answers with one picture, and pictures of streams.
-    pub snapshots_sent: u64,
-    pub mjpeg_parts_sent: u64,
-    /// Viewers that have connected.
-    pub viewers_served: u64,
-    pub datagrams_dropped: u64,
-    pub transmits_failed: u64,
-    pub refusals: BTreeMap<Reason, u64>,
-    /// Viewers that have ended, by why.
-    pub ended: BTreeMap<EndReason, u64>,
-    /// What they were sent.
-    pub sent_to_ended: ViewerCounters,
+/// Datagrams since the start.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct DatagramCounters {
+    /// Of no viewer, or not authentic.
+    pub dropped: u64,
+    /// Not sent.
+    pub failed: u64,
 }
 
-impl Counters {
-    pub fn count_frame(&mut self, frame: &Frame) {
-        self.frames += 1;
-        self.keyframes += u64::from(frame.is_keyframe());
-        self.encode_total += frame.cost;
-        self.encode_max = self.encode_max.max(frame.cost);
-    }
-
-    pub fn count_end(&mut self, reason: EndReason, sent: ViewerCounters) {
-        *self.ended.entry(reason).or_default() += 1;
-        self.sent_to_ended += sent;
-    }
-
-    pub fn count_refusal(&mut self, reason: Reason) {
-        *self.refusals.entry(reason).or_default() += 1;
-    }
+/// The parts of the server that are looked at.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) started: Instant,
+    pub(crate) datagrams: DatagramCounters,
+    pub(crate) video: &'a Video,
+    pub(crate) viewers: &'a ViewerTable,
+    pub(crate) http: &'a Http,
+    pub(crate) admission: &'a Admission,
+    pub(crate) publishing: &'a Publishing,
 }
 
 /// Who may read the statistics, and with that the words of others: of a command, a media server, a URL.
@@ -75,14 +52,21 @@ enum Readers {
 }
 
 /// The state of everything at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Statistics {
     pub uptime: Duration,
     pub stamped: bool,
     /// Of the ball, if it is the source.
     pub frames_per_second: Option<u32>,
-    pub counters: Counters,
-    /// What all viewers that have asked were sent, also those that have ended.
+    pub video: VideoCounters,
+    pub pictures: SnapshotCounters,
+    pub datagrams: DatagramCounters,
+    /// Refused requests, by why.
+    pub refusals: BTreeMap<Reason, u64>,
+    /// Viewers that have connected, and that have ended, by why. Without media servers, as are those below.
+    pub viewers_served: u64,
+    pub viewers_ended: BTreeMap<EndReason, u64>,
+    /// What all viewers were sent, also those that have ended.
     pub sent: ViewerCounters,
     /// Why there is no picture, if there is none.
     pub problem: Option<String>,
@@ -114,7 +98,7 @@ pub struct SourceStatistics {
 
 impl SourceStatistics {
     fn new(source: &Source, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
-        let mut missing = source.missing(now);
+        let mut missing = source.no_signal(now);
         if readers == Readers::Everybody
             && let Some(missing) = &mut missing
         {
@@ -180,14 +164,14 @@ impl TargetStatistics {
         readers: Readers,
         now: Instant,
     ) -> TargetStatistics {
-        let PublisherStatus { state, live_since, problem, retry_at } = entry.publisher.status();
+        let PublisherStatus { state, live_since, problem, retry_at } = entry.publisher().status();
         let server = match readers {
             Readers::Everybody => format!("media server {}", id.0 + 1),
             Readers::TokenHolders => entry.name(),
         };
         let sentence = |why: String| format!("{server} has no picture: {why}.");
         let detail = problem.as_ref().filter(|_| readers == Readers::TokenHolders);
-        let mut counters = entry.sent;
+        let mut counters = entry.sent();
         counters += viewer.map(|viewer| viewer.stream().counters).unwrap_or_default();
         TargetStatistics {
             state,
@@ -196,7 +180,7 @@ impl TargetStatistics {
             sentence: problem.map(|problem| sentence(problem.cause.to_string())),
             server,
             retry_in: retry_at.map(|at| at.saturating_duration_since(now)),
-            sessions: entry.publisher.sessions,
+            sessions: entry.publisher().sessions,
             counters,
             reception: viewer.map(|viewer| viewer.stream().reception).unwrap_or_default(),
         }
@@ -278,32 +262,66 @@ impl ViewerStatistics {
 }
 
 impl Statistics {
+    pub(crate) fn new(now: Instant, parts: &Parts) -> Statistics {
+        let Parts { config, video, viewers, http, .. } = parts;
+        let readers = match config.token {
+            Some(_) => Readers::TokenHolders,
+            None => Readers::Everybody,
+        };
+        let target = |(id, target): (TargetId, &TargetEntry)| {
+            let viewer = target.viewer().and_then(|id| viewers.get(id));
+            TargetStatistics::new(id, target, viewer.map(|entry| &entry.viewer), readers, now)
+        };
+        let source = video
+            .source()
+            .map(|source| SourceStatistics::new(source, video.counters().damaged, readers, now));
+        let watchers = viewers.iter().filter(|(_, entry)| entry.watcher().is_some());
+        Statistics {
+            uptime: now.saturating_duration_since(parts.started),
+            stamped: config.stamped,
+            frames_per_second: source.is_none().then_some(config.frames_per_second),
+            video: video.counters().clone(),
+            pictures: http.snapshots.counters,
+            datagrams: parts.datagrams,
+            refusals: parts.admission.refusals().clone(),
+            viewers_served: viewers.served(),
+            viewers_ended: viewers.ended().clone(),
+            sent: viewers.sent(),
+            problem: video.problem(now),
+            viewers: watchers.map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
+            connections: http.connections(),
+            mjpeg_clients: http.snapshots.mjpeg_clients(),
+            source,
+            targets: parts.publishing.iter().map(target).collect(),
+        }
+    }
+
     pub fn to_json(&self) -> Value {
-        let counters = &self.counters;
-        let frames = counters.frames.max(1) as f64;
-        let refusals = counters.refusals.iter().map(|(reason, count)| (reason.name(), count));
-        let ended = counters.ended.iter().map(|(reason, count)| (reason.name(), count));
+        let Statistics { video, pictures, .. } = self;
+        let frames = video.frames.max(1) as f64;
+        let refusals = self.refusals.iter().map(|(reason, count)| (reason.name(), count));
+        let ended = self.viewers_ended.iter().map(|(reason, count)| (reason.name(), count));
         json!({
             "uptime_s": self.uptime.as_secs_f64(),
             "stamp": self.stamped,
             "frames_per_second": self.frames_per_second,
-            "frames": counters.frames,
-            "keyframes": counters.keyframes,
-            "frames_left_out": counters.frames_left_out,
-            "encode_mean_ms": milliseconds(counters.encode_total) / frames,
-            "encode_max_ms": milliseconds(counters.encode_max),
-            "jpegs_made": counters.jpegs_made,
-            "snapshots_sent": counters.snapshots_sent,
-            "mjpeg_parts_sent": counters.mjpeg_parts_sent,
+            "frames": video.frames,
+            "keyframes": video.keyframes,
+            "frames_left_out": video.left_out,
+            "encode_mean_ms": milliseconds(video.encode_total) / frames,
+            "encode_max_ms": milliseconds(video.encode_max),
+            "jpegs_made": pictures.made,
+            "snapshots_sent": pictures.sent,
+            "mjpeg_parts_sent": pictures.parts_sent,
             "mjpeg_clients": self.mjpeg_clients,
             "source": self.source.as_ref().map(SourceStatistics::to_json),
             "targets": self.targets.iter().map(TargetStatistics::to_json).collect::<Vec<_>>(),
             "viewers": self.viewers.iter().map(ViewerStatistics::to_json).collect::<Vec<_>>(),
-            "viewers_served": counters.viewers_served,
+            "viewers_served": self.viewers_served,
             "viewers_ended": ended.collect::<BTreeMap<_, _>>(),
             "connections": self.connections,
-            "datagrams_dropped": counters.datagrams_dropped,
-            "transmits_failed": counters.transmits_failed,
+            "datagrams_dropped": self.datagrams.dropped,
+            "transmits_failed": self.datagrams.failed,
             "refusals": refusals.collect::<BTreeMap<_, _>>(),
         })
     }
@@ -311,48 +329,4 @@ impl Statistics {
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
-}
-
-impl Server {
-    /// How many viewers have asked, have connected and are still there.
-    pub fn watching(&self) -> usize {
-        self.viewers.counts().all_watching() - self.published()
-    }
-
-    /// Why there is no picture to show, if there is none, for everybody: in our own words.
-    pub fn problem(&self, now: Instant) -> Option<String> {
-        match &self.source {
-            Some(source) => source.missing(now).map(|missing| missing.sentence),
-            None => self.source_has_failed(now).then(|| NO_PICTURE.to_owned()),
-        }
-    }
-
-    pub fn statistics(&self, now: Instant) -> Statistics {
-        let viewers = || self.viewers.iter().filter(|(_, entry)| entry.asked().is_some());
-        let mut sent = self.counters.sent_to_ended;
-        viewers().for_each(|(_, entry)| sent += entry.viewer.stream().counters);
-        let readers = match self.config.token {
-            Some(_) => Readers::TokenHolders,
-            None => Readers::Everybody,
-        };
-        let target = |(id, target): (TargetId, &TargetEntry)| {
-            let viewer = target.viewer.and_then(|id| self.viewers.get(id));
-            TargetStatistics::new(id, target, viewer.map(|entry| &entry.viewer), readers, now)
-        };
-        Statistics {
-            sent,
-            problem: self.problem(now),
-            uptime: now.saturating_duration_since(self.started),
-            stamped: self.config.stamped,
-            frames_per_second: self.source.is_none().then_some(self.config.frames_per_second),
-            counters: self.counters.clone(),
-            viewers: viewers().map(|(id, entry)| ViewerStatistics::new(id, entry, now)).collect(),
-            connections: self.connections.len() + self.in_service,
-            mjpeg_clients: self.snapshots.mjpeg_clients(),
-            source: self.source.as_ref().map(|source| {
-                SourceStatistics::new(source, self.counters.pictures_damaged, readers, now)
-            }),
-            targets: self.targets.iter().map(target).collect(),
-        }
-    }
 }

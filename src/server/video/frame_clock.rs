@@ -34,8 +34,8 @@ impl FrameClock {
         self.running.get_or_insert(Running { start, next_tick: 0 });
     }
 
-    /// A running clock begins a new grid, with a tick at once.
-    pub fn hasten(&mut self, now: Instant) {
+    /// Starts a new grid with a tick at once, if the clock runs.
+    pub fn restart_now(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             *running = Running { start: now, next_tick: 0 };
         }
@@ -51,13 +51,13 @@ impl FrameClock {
     }
 
     /// The clock is stopped, and has been for a period since the last tick.
-    pub fn can_tick_alone(&self, now: Instant) -> bool {
+    pub fn can_tick_once(&self, now: Instant) -> bool {
         self.running.is_none() && self.earliest_start.is_none_or(|start| start <= now)
     }
 
-    /// Takes one tick of a clock that is stopped and stays so, if it [can](Self::can_tick_alone).
-    pub fn tick_alone(&mut self, now: Instant) -> bool {
-        let ticks = self.can_tick_alone(now);
+    /// Takes one tick of a clock that is stopped and stays so, if it [can](Self::can_tick_once).
+    pub fn tick_once(&mut self, now: Instant) -> bool {
+        let ticks = self.can_tick_once(now);
         if ticks {
             self.earliest_start = Some(now + self.period());
         }
@@ -129,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_clock_ticks_alone_once_a_period() {
+    fn a_stopped_clock_ticks_once_a_period() {
         let now = Instant::now();
         let mut clock = FrameClock::new(10);
         let period = Duration::from_millis(100);
-        assert!(clock.tick_alone(now) && !clock.tick_alone(now + period / 2));
+        assert!(clock.tick_once(now) && !clock.tick_once(now + period / 2));
         clock.start(now + period / 2);
         assert_eq!(clock.deadline(), Some(now + period), "the tick counts as one of the clock");
-        assert!(!clock.tick_alone(now + period), "a running clock ticks by itself");
+        assert!(!clock.tick_once(now + period), "a running clock ticks by itself");
         clock.stop();
-        assert!(clock.tick_alone(now + period));
+        assert!(clock.tick_once(now + period));
     }
 
     #[test]

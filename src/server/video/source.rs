@@ -1,168 +1,195 @@
-//! The stream from outside, if there is one: what it brings goes to the viewers.
+//! The source in place of the ball: what it brings goes to the viewers.
 //!
-//! What is encoded already is passed on as it comes, and who comes, or asks for a key frame, is given
-//! the group since the last one: a pipe cannot be asked for it. Pictures are encoded here, while
-//! somebody watches. While there is neither, viewers see words instead.
+//! Encoded frames are passed on as they come. A viewer that connects, or asks for a key frame, is sent the
+//! group since the last one, as a pipe cannot be asked for it. Pictures are encoded here while somebody
+//! watches. While there are neither, viewers see a sentence instead.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::fan_out::FanOut;
-use crate::media::{Codec, Damage, Size, SourcePicture, has_room_for_words, no_signal};
-use crate::server::http::snapshots::Captured;
-use crate::server::{Output, Server, Timer};
+use super::{Audience, Captured, Video};
+use crate::media::{Codec, Damage, Frame, Size, SourcePicture, has_room_for_words, no_signal};
+use crate::server::contract::Output;
+use crate::server::outbox::{Outbox, Timer};
 use crate::source::{Source, SourceCommand, SourceEvent, SourceItem};
-use crate::webrtc::{EndReason, ViewerId};
+use crate::web::snapshot::NO_PICTURE;
 
-/// A viewer is given a whole group at most this often, however often it asks.
-const GROUP_INTERVAL: Duration = Duration::from_millis(500);
-/// And it leaves over so long.
-const GROUP_SPREAD: Duration = Duration::from_millis(200);
+/// Of the picture that says why there is none, in which only a number of seconds changes. At one a second
+/// or less the page would report that the picture has stopped.
+pub(super) const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
+/// Of the same picture while the source's size is unknown or too small for text.
+const NO_SIGNAL_SIZE: Size = Size { width: 640, height: 480 };
 
-/// Of the words that are shown while there is no picture: only the seconds in them change.
-/// More than one a second, after which the page takes the picture for stopped.
-pub const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
-/// Of the words, as long as nothing is known about the stream, or its pictures are too small for words.
-const USUAL_SIZE: Size = Size { width: 640, height: 480 };
+/// What has happened to the source or a picture, for the rest of the server.
+#[derive(Debug)]
+pub(crate) enum VideoEvent {
+    /// The source was opened, or its command started.
+    Opened,
+    /// Nothing to come refers to what was shown before: [`Video::restart_stream`] follows.
+    Restarted,
+    Captured(Captured),
+    /// A key frame was passed on.
+    Keyframe(Frame),
+}
 
-impl Server {
-    pub(crate) fn handle_source(&mut self, now: Instant, event: SourceEvent) {
-        self.with_source(now, |source| source.handle_event(now, event));
+impl Video {
+    pub(crate) fn handle_source(&mut self, now: Instant, event: SourceEvent, outbox: &mut Outbox) {
+        self.drive_source(now, outbox, |source| source.handle_event(now, event));
     }
 
-    /// What has become of a picture of the stream.
-    pub(crate) fn handle_outcome(&mut self, now: Instant, damage: Option<Damage>) {
-        self.counters.pictures_damaged += u64::from(damage.is_some());
-        self.with_source(now, |source| source.note_outcome(now, damage));
+    pub(crate) fn handle_source_timeout(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.drive_source(now, outbox, |source| source.handle_timeout(now));
     }
 
-    pub(crate) fn source_timeout(&mut self, now: Instant) {
-        self.with_source(now, |source| source.handle_timeout(now));
+    /// A picture of the source was encoded, or could not be.
+    pub(crate) fn note_outcome(
+        &mut self,
+        now: Instant,
+        damage: Option<Damage>,
+        outbox: &mut Outbox,
+    ) {
+        self.count_outcome(damage);
+        self.drive_source(now, outbox, |source| source.note_outcome(now, damage));
     }
 
-    /// Changes the source, then does what it wants and shows what it has.
-    fn with_source(&mut self, now: Instant, change: impl FnOnce(&mut Source)) {
+    /// Counts a picture that was made a file while viewers judge the source.
+    pub(crate) fn count_outcome(&mut self, damage: Option<Damage>) {
+        self.counters.damaged += u64::from(damage.is_some());
+    }
+
+    /// Changes the source and executes its commands. [`poll_event`](Self::poll_event) shows what it has.
+    fn drive_source(
+        &mut self,
+        now: Instant,
+        outbox: &mut Outbox,
+        change: impl FnOnce(&mut Source),
+    ) {
         let passed_on = self.passes_on(Codec::H264);
-        let Some(mut source) = self.source.take() else { return };
+        let Some(source) = &mut self.source else { return };
         let was_running = source.is_running();
-        change(&mut source);
+        change(source);
         while let Some(command) = source.poll_command() {
             if command == SourceCommand::Open {
                 self.group.clear();
-                self.snapshots.forget_keyframe();
+                self.has_opened = true;
             }
-            self.outbox.push_back(Output::Source(command));
+            outbox.push(Output::Source(command));
         }
+        let mut items: Vec<SourceItem> = std::iter::from_fn(|| source.poll_item()).collect();
+        outbox.set_timer(Timer::Source, source.poll_timeout());
         let is_running = source.is_running();
-        let shows = is_running || source.tries_pictures();
-        let mut items = Vec::new();
-        while let Some(item) = source.poll_item() {
-            items.push(item);
+        if !is_running && !source.tries_pictures() {
+            // Pictures from just before a failure would appear between sentences about it.
+            items.clear();
         }
-        self.timers.set(Timer::Source, source.poll_timeout());
-        self.source = Some(source);
-        if was_running != is_running || passed_on != self.passes_on(Codec::H264) {
-            // What was shown until now, words or pictures, is nothing that the next refers to.
-            self.begin_again(now);
-        }
-        if !shows {
-            // What came just before a failure would be a picture between words that refer to words.
-            return;
-        }
+        self.has_restarted |= was_running != is_running || passed_on != self.passes_on(Codec::H264);
         // Of pictures that have come at once, only the newest is worth encoding.
         let is_picture = |item: &SourceItem| !matches!(item, SourceItem::Frame(_));
-        let newest = items.iter().rposition(is_picture);
-        if let Some(newest) = newest {
-            let older = items[..newest].iter().filter(|item| is_picture(item)).count();
+        let pictures = items.iter().filter(|item| is_picture(item)).count();
+        let mut older = pictures.saturating_sub(1);
+        if pictures > 0 {
             self.note_picture(now, older as u64);
         }
-        for (index, item) in items.into_iter().enumerate() {
-            if newest == Some(index) || !is_picture(&item) {
-                self.show(now, item);
-            }
-        }
+        items.retain(|item| {
+            let is_older = is_picture(item) && older > 0;
+            older -= usize::from(is_older);
+            !is_older
+        });
+        self.items.extend(items);
     }
 
-    fn begin_again(&mut self, now: Instant) {
-        let passes_on = self.passes_on(Codec::H264);
-        for id in self.viewers.ids() {
-            let Some(entry) = self.viewers.get_mut(id) else { continue };
-            entry.viewer.shut_gate();
-            if passes_on && entry.viewer.codec() != Codec::H264 {
-                // It came for the words. Its next offer is answered with the sentence.
-                self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::NoCodec));
-            } else if passes_on {
-                self.send_group(now, id);
-            }
+    /// What has happened since the last call, in order. Frames are queued for the viewers, and pictures
+    /// are sent to the encoders, as they are reached.
+    pub(crate) fn poll_event(
+        &mut self,
+        now: Instant,
+        audience: Audience,
+        outbox: &mut Outbox,
+    ) -> Option<VideoEvent> {
+        if std::mem::take(&mut self.has_opened) {
+            return Some(VideoEvent::Opened);
         }
-        self.keyframes.iter_mut().for_each(|keyframes| keyframes.viewer_joined());
-        self.update_clock(now);
-    }
-
-    fn show(&mut self, now: Instant, item: SourceItem) {
-        match item {
-            SourceItem::Frame(frame) => {
-                self.handle_frame(now, &frame);
-                if frame.is_keyframe() {
-                    self.snapshots.note_keyframe(now, frame);
+        if std::mem::take(&mut self.has_restarted) {
+            return Some(VideoEvent::Restarted);
+        }
+        while let Some(item) = self.items.pop_front() {
+            let (picture, captured) = match item {
+                SourceItem::Frame(frame) => {
+                    self.handle_frame(now, &frame);
+                    if frame.is_keyframe() {
+                        return Some(VideoEvent::Keyframe(frame));
+                    }
+                    continue;
                 }
-            }
-            SourceItem::Picture(picture, captured) => {
-                self.encode(now, SourcePicture::Picture(picture), captured, true);
-            }
-            SourceItem::Samples(samples, captured) => {
-                self.encode(now, SourcePicture::Samples(samples), captured, true);
-            }
-            SourceItem::Jpeg(jpeg, captured) => {
-                self.encode(now, SourcePicture::Jpeg(jpeg), captured, true)
-            }
+                SourceItem::Picture(picture, at) => (SourcePicture::Picture(picture), at),
+                SourceItem::Samples(samples, at) => (SourcePicture::Samples(samples), at),
+                SourceItem::Jpeg(jpeg, at) => (SourcePicture::Jpeg(jpeg), at),
+            };
+            let captured = Captured { at: captured, is_no_signal: false };
+            self.encode(now, picture, captured, audience, outbox);
+            return Some(VideoEvent::Captured(captured));
         }
+        None
+    }
+
+    /// After [`VideoEvent::Restarted`], when all gates are shut: everybody waits for a key frame.
+    pub(crate) fn restart_stream(&mut self) {
+        self.keyframes.iter_mut().for_each(|keyframes| keyframes.viewer_joined());
+    }
+
+    /// Has the picture encoded that says why there is none.
+    pub(super) fn encode_no_signal(
+        &mut self,
+        now: Instant,
+        audience: Audience,
+        outbox: &mut Outbox,
+    ) -> Option<Captured> {
+        let source = self.source.as_ref()?;
+        let missing = source.no_signal(now)?;
+        let size = source.info().size.filter(has_room_for_words).unwrap_or(NO_SIGNAL_SIZE);
+        let [sentence, duration, retry] = missing.lines();
+        let picture = no_signal(size, &["No signal", &sentence, &duration, &retry]);
+        let captured = Captured { at: now, is_no_signal: true };
+        self.encode(now, SourcePicture::Picture(picture), captured, audience, outbox);
+        Some(captured)
     }
 
     fn encode(
         &mut self,
         now: Instant,
         picture: SourcePicture,
-        captured: Instant,
-        is_reported: bool,
+        captured: Captured,
+        audience: Audience,
+        outbox: &mut Outbox,
     ) {
-        let codecs = self.request_keyframes(now);
-        self.outbox.push_back(Output::Encode { picture, captured, codecs, is_reported });
-        self.snapshots.note_capture(Captured { at: captured, is_words: !is_reported });
-        self.request_part(now);
+        let codecs = self.force_keyframes(now, audience, outbox);
+        let is_reported = !captured.is_no_signal;
+        outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });
     }
 
-    /// The words that viewers see while there is no picture.
-    pub(crate) fn show_no_signal(&mut self, now: Instant) {
-        let Some(source) = &self.source else { return };
-        let Some(missing) = source.missing(now) else { return };
-        let size = source.info().size.filter(has_room_for_words).unwrap_or(USUAL_SIZE);
-        let [sentence, duration, retry] = missing.lines();
-        let lines = ["No signal", &sentence, &duration, &retry];
-        self.encode(now, SourcePicture::Picture(no_signal(size, &lines)), now, false);
+    /// Why there is no picture, if there is none, for everybody: in our own words.
+    pub(crate) fn problem(&self, now: Instant) -> Option<String> {
+        match &self.source {
+            Some(source) => source.no_signal(now).map(|missing| missing.sentence),
+            None => self.has_failed(now).then(|| NO_PICTURE.to_owned()),
+        }
     }
 
-    /// Whether frames of this codec come from outside, encoded.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    /// The source, if it brings encoded frames as far as is known.
+    pub(crate) fn encoded_source(&self) -> Option<&Source> {
+        self.source.as_ref().filter(|source| source.is_encoded())
+    }
+
+    /// Whether frames of this codec come from the source, encoded.
     pub(crate) fn passes_on(&self, codec: Codec) -> bool {
-        let passes = |source: &Source| source.is_running() && source.is_encoded();
-        codec == Codec::H264 && self.source.as_ref().is_some_and(passes)
+        codec == Codec::H264 && self.encoded_source().is_some_and(Source::is_running)
     }
 
-    /// Sends a viewer all that it needs to be where the stream is.
-    pub(crate) fn send_group(&mut self, now: Instant, id: ViewerId) {
-        let Some(entry) = self.viewers.get_mut(id).filter(|entry| entry.viewer.is_watching())
-        else {
-            return;
-        };
-        let codec = entry.viewer.codec();
-        if entry.group_sent_at.is_some_and(|at| now < at + GROUP_INTERVAL) {
-            return;
-        }
-        let frames = self.group.frames().iter().filter(|frame| frame.codec == codec);
-        let frames: Vec<_> = frames.cloned().collect();
-        if !frames.is_empty() {
-            entry.group_sent_at = Some(now);
-            let within = GROUP_SPREAD;
-            self.fan_outs.push_back(FanOut::ToOne { now, frames, within, id });
-        }
+    /// Whether pictures of the source are tried again that could not be shown before.
+    pub(crate) fn tries_pictures(&self) -> bool {
+        self.source.as_ref().is_some_and(Source::tries_pictures)
     }
 }

@@ -1,44 +1,43 @@
-//! A byte stream of H.264 to access units.
+//! Parses a byte stream of H.264 into access units.
 //!
-//! A picture begins with the slice whose `first_mb_in_slice` is 0, and it ends where the next one
-//! begins (ITU-T H.264, 7.4.1.2.3 and 7.4.1.2.4). Parameter sets, SEI and delimiters belong between
-//! two pictures, but some payloaders put them between the slices of one: they end no picture, and a
-//! further slice belongs to it if its header says so. Slices in arbitrary order and redundant pictures,
-//! which the profiles of browsers do not have, are not recognised. An access unit here consists of
-//! slices and, in front of them, parameter sets; delimiters, SEI, filler data and end markers are left
-//! out.
+//! A picture starts with the slice whose `first_mb_in_slice` is 0, and ends where the next one starts
+//! (ITU-T H.264, 7.4.1.2.3 and 7.4.1.2.4). Parameter sets, SEI and delimiters belong between two pictures,
+//! but some payloaders put them between the slices of one. So they do not end a picture, and the header of
+//! a further slice tells whether it belongs to it. Arbitrary slice order and redundant pictures, which the
+//! profiles of browsers do not have, are not supported. An access unit here contains slices and, before
+//! them, parameter sets. Delimiters, SEI, filler data and end markers are dropped.
 //!
-//! Nothing comes out before a key frame: an IDR picture whose parameter sets are known. The same
-//! holds after everything that is left out or damaged, as what follows refers to it.
+//! The first access unit is a key frame: an IDR picture whose parameter sets are known. The same holds
+//! after every drop and all damage, as the pictures that follow refer to what was lost.
 //!
-//! What browsers do not decode is an error, but once in a while damage looks like it. After a whole group
-//! of pictures without any of it, the first occurrence is damage, and the second before another such
-//! group is the error. B slices are looked for in pictures that are skipped, too, and count if their
-//! `frame_num` is that of a picture which may follow the one before it.
+//! A feature that browsers do not decode is an error, but damage may look like one. After a complete group
+//! of pictures without such features, the first one is damage, and the second one before another such group
+//! is the error. B slices are detected in skipped pictures, too, and count if their `frame_num` may follow
+//! that of the picture before.
 //!
-//! # When the source pauses
-//! That a picture is complete can be seen only when the next one begins, so that it comes out one
-//! period late. This is saved where the source has shown that it writes each picture at once:
-//! [`AnnexB::run_dry`] looks whether it would have been right to take what has come for complete
-//! whenever there was no more, and does so when it was for
-//! [`TRUSTED_AFTER_PICTURES`](super::flushes::TRUSTED_AFTER_PICTURES) in a row. The other conditions
-//! are in [`Flushes`]. If it is wrong all the same, the rest of the picture comes later; then there is
-//! nothing until the next key frame, and all further pictures of the stream are waited for.
+//! # Pauses of the source
+//! A picture is known to be complete only when the next one starts, which delays it by one period. This
+//! delay is avoided for a source that writes each picture at once: [`AnnexB::handle_pause`] checks whether
+//! the picture was complete at each pause, and completes it at the pause once this was so for
+//! [`TRUSTED_AFTER_PICTURES`](super::flushes::TRUSTED_AFTER_PICTURES) in a row. [`Flushes`] has the other
+//! conditions. If more of a completed picture comes, everything is dropped until the next key frame, and
+//! no further picture of the stream is completed at a pause.
 //!
-//! A delimiter ends a picture at once, if pictures of this stream have them between each other and
-//! not between slices: programs that write one after each picture are never waited for.
+//! A delimiter completes a picture at once if this stream has delimiters between pictures and never between
+//! slices. So programs that write a delimiter after each picture have no delay.
 
+use super::decode_confidence::DecodeConfidence;
 use super::flushes::{Delimiters, Flushes};
 use super::likeness::Likeness;
-use super::parameter_sets::{PARAMETER_SET_MAX_BYTES, ParameterSets, Stored, write_unit};
+use super::parameter_sets::{PARAMETER_SET_MAX_BYTES, ParameterSets, Stored};
 use super::slice_header::{PictureId, SliceHeader, SliceKind};
-use super::soundness::DecodeConfidence;
 use super::start_codes::{Piece, StartCodes};
-use super::{AccessUnit, Lack, ParsedItem, ParserOutput, StreamError};
+use super::{Lack, ParsedItem, ParserOutput, StreamError};
+use crate::media::AccessUnit;
 use crate::media::h264::{NAL_IDR, NAL_PPS, NAL_SPS};
 use crate::work;
 
-/// An access unit that is larger is left out. An IDR picture of 3840×2160 in high quality has 2 MiB.
+/// The largest access unit. Larger ones are dropped. A high-quality IDR picture of 3840×2160 has 2 MiB.
 pub const ACCESS_UNIT_MAX_BYTES: usize = 4 << 20;
 
 /// With `zero_byte` (B.1.2).
@@ -50,67 +49,67 @@ const NAL_DELIMITER: u8 = 9;
 const NAL_END_OF_SEQUENCE: u8 = 10;
 const NAL_END_OF_STREAM: u8 = 11;
 
-/// Of a skipped slice, so many bytes are read: more than its header has up to `frame_num`.
+/// How many bytes of a skipped slice are read: more than its header has up to `frame_num`.
 const SKIPPED_SLICE_BYTES: usize = 32;
 
 /// The parser of one stream.
 pub struct AnnexB {
     codes: StartCodes,
     unit: Unit,
-    /// Where in the stream the NAL unit under way begins, with its start code.
+    /// The position in the stream of the current NAL unit, with its start code.
     unit_at: u64,
-    /// And the first one since the last slice.
+    /// The same of the first NAL unit after the last slice.
     lead_at: Option<u64>,
     sets: ParameterSets,
-    /// The parameter set under way, or the beginning of the slice that is skipped.
+    /// The current parameter set, or the start of the skipped slice.
     set: Vec<u8>,
-    /// The slices of the picture under way, each after a start code.
-    slices: Vec<u8>,
+    /// The slices of the current picture.
+    slices: AccessUnit,
     picture: Option<PictureState>,
-    /// The picture before a parameter set that has changed. It comes out when the next one begins,
-    /// and never if more slices of it follow.
+    /// The picture before a changed parameter set. It is delivered when the next one starts, and dropped if
+    /// more slices of it follow.
     sealed: Option<AccessUnit>,
-    /// The last picture that has begun, also if it is skipped.
+    /// The last picture that has started, including skipped ones.
     last_picture: Option<PictureId>,
     delimiters: Delimiters,
-    /// The SPS of the last key frame, until something is left out.
+    /// The SPS of the last key frame, until a picture is dropped.
     active: Option<u8>,
-    soundness: DecodeConfidence,
+    confidence: DecodeConfidence,
     flushes: Flushes,
-    /// Why pictures were left out after the last one that came out.
+    /// Why pictures were dropped after the last one that was delivered.
     lack: Option<Lack>,
     likeness: Likeness,
-    /// The bytes of the stream that were read.
+    /// The number of bytes read from the stream.
     read: u64,
 }
 
-/// The NAL unit under way.
+/// The current NAL unit.
 enum Unit {
-    /// Between two, or one of which nothing is wanted.
+    /// None, or one that is dropped.
     Ignored,
-    /// Nothing of it has come.
+    /// No byte of it has come.
     Empty,
-    /// A slice of which only this header byte has come.
+    /// A slice, of which only this header byte has come.
     SliceHeader(u8),
-    /// A slice that begins here in `slices`.
-    Slice(usize),
-    /// The first slice of a picture that is skipped.
+    /// The last slice of `slices`.
+    Slice,
+    /// The first slice of a skipped picture.
     Skipped,
     Sps,
     Pps,
 }
 
-/// The picture under way.
+/// The current picture.
 struct PictureState {
     idr: bool,
-    /// Its SPS and itself, once a slice is complete.
+    /// The id of its SPS, and its own, once a slice is complete.
     refers_to: Option<(u8, PictureId)>,
     slices: u32,
 }
 
 impl AnnexB {
-    /// A parser of a stream that is read from its byte of this number, and has this error if it is no
-    /// H.264.
+    /// A parser that starts at byte `read` of the stream, and returns `unless_h264` if the stream turns out
+    /// not to be H.264.
     pub fn new(read: u64, unless_h264: StreamError) -> AnnexB {
         AnnexB {
             codes: StartCodes::new(),
@@ -119,13 +118,13 @@ impl AnnexB {
             lead_at: None,
             sets: ParameterSets::default(),
             set: Vec::new(),
-            slices: Vec::new(),
+            slices: AccessUnit::default(),
             picture: None,
             sealed: None,
             last_picture: None,
             delimiters: Delimiters::default(),
             active: None,
-            soundness: DecodeConfidence::default(),
+            confidence: DecodeConfidence::default(),
             flushes: Flushes::default(),
             lack: None,
             likeness: Likeness::new(unless_h264),
@@ -133,7 +132,7 @@ impl AnnexB {
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Parses the next bytes of the stream.
     ///
     /// # Errors
     /// [`StreamError::BFrames`], those of an SPS that browsers do not decode, and that of
@@ -160,17 +159,17 @@ impl AnnexB {
         Ok(())
     }
 
-    /// There is no more for now: completes the picture under way if it looks whole, and the source is
-    /// one that never pauses within a picture.
+    /// Handles a pause of the stream: completes the current picture if it looks complete, and the source
+    /// never pauses within a picture.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn run_dry(&mut self, out: &mut ParserOutput) -> Result<(), StreamError> {
+    pub fn handle_pause(&mut self, out: &mut ParserOutput) -> Result<(), StreamError> {
         let slices = self.slices_so_far();
-        if !self.flushes.run_dry(slices, self.read) {
+        if !self.flushes.handle_pause(slices, self.read) {
             return Ok(());
         }
-        if let Unit::Slice(_) = self.unit {
+        if let Unit::Slice = self.unit {
             self.codes.end_unit();
             self.end_unit(out)?;
         }
@@ -180,16 +179,16 @@ impl AnnexB {
         Ok(())
     }
 
-    /// The slices of the picture under way, if it may end here.
+    /// The number of slices of the current picture, if it may end here.
     fn slices_so_far(&self) -> Option<u32> {
         match (&self.picture, &self.unit) {
             (None, _) | (_, Unit::Empty | Unit::SliceHeader(_)) => None,
-            (Some(picture), Unit::Slice(_)) => Some(picture.slices + 1),
+            (Some(picture), Unit::Slice) => Some(picture.slices + 1),
             (Some(picture), _) => Some(picture.slices),
         }
     }
 
-    /// The stream has ended: completes the picture under way.
+    /// Handles the end of the stream: completes the current picture.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -200,15 +199,15 @@ impl AnnexB {
         Ok(())
     }
 
-    /// What has to come before there is a next picture.
+    /// What is missing for the next picture.
     pub fn lacks(&self) -> Option<Lack> {
         self.likeness.lacks().or(self.lack)
     }
 
-    /// The bytes that are kept, in allocated memory.
+    /// The bytes of allocated memory.
     pub fn bytes(&self) -> usize {
-        let sealed = self.sealed.as_ref().map_or(0, |unit| unit.data.capacity());
-        self.slices.capacity() + sealed + self.set.capacity() + self.sets.bytes()
+        let sealed = self.sealed.as_ref().map_or(0, AccessUnit::allocated_bytes);
+        self.slices.allocated_bytes() + sealed + self.set.capacity() + self.sets.bytes()
     }
 
     fn take(&mut self, mut bytes: &[u8], out: &mut ParserOutput) {
@@ -223,15 +222,15 @@ impl AnnexB {
                     self.begin_slice(header, first, out);
                     bytes = rest;
                 }
-                Unit::Slice(_) if self.slices.len() + bytes.len() > ACCESS_UNIT_MAX_BYTES => {
+                Unit::Slice if self.slices.data().len() + bytes.len() > ACCESS_UNIT_MAX_BYTES => {
                     out.counters.oversized += 1;
                     self.note_lack(Lack::SmallerKeyFrame);
                     self.drop_picture();
                     return;
                 }
-                Unit::Slice(_) => {
+                Unit::Slice => {
                     self.flushes.note_more();
-                    self.slices.extend_from_slice(bytes);
+                    self.slices.extend_last(bytes);
                     return;
                 }
                 Unit::Skipped => {
@@ -240,7 +239,7 @@ impl AnnexB {
                     return;
                 }
                 Unit::Sps | Unit::Pps => {
-                    // One byte more than the limit tells that it is exceeded.
+                    // One byte beyond the limit shows that it is exceeded.
                     let room = PARAMETER_SET_MAX_BYTES + 1 - self.set.len();
                     self.set.extend_from_slice(&bytes[..room.min(bytes.len())]);
                     return;
@@ -304,11 +303,11 @@ impl AnnexB {
             self.flushed_too_early(out);
             return;
         } else if self.sealed.take().is_some() {
-            // Which parameter sets it refers to is unknown.
+            // It is not known which parameter sets it refers to.
             self.drop_damaged(out);
             return;
         } else if self.picture.as_ref().is_none_or(|picture| picture.idr != idr) {
-            // A further slice of a picture that is skipped, or whose first slice has not come.
+            // A further slice of a skipped picture, or of one whose first slice was lost.
             self.complete(out);
             match self.active {
                 Some(_) => self.drop_damaged(out),
@@ -317,13 +316,13 @@ impl AnnexB {
             return;
         }
         self.flushes.note_more();
-        write_unit(&[header, second], &mut self.slices);
-        self.unit = Unit::Slice(self.slices.len() - 2);
+        self.slices.push(&[header, second]);
+        self.unit = Unit::Slice;
     }
 
     fn end_unit(&mut self, out: &mut ParserOutput) -> Result<(), StreamError> {
         match std::mem::replace(&mut self.unit, Unit::Ignored) {
-            Unit::Slice(start) => self.end_slice(start, out)?,
+            Unit::Slice => self.end_slice(out)?,
             Unit::SliceHeader(_) => self.drop_damaged(out),
             Unit::Skipped => self.end_skipped_slice()?,
             Unit::Sps => {
@@ -333,7 +332,7 @@ impl AnnexB {
                     self.likeness.confirm();
                 }
                 match taken {
-                    // The pictures that follow belong to the former one until the next key frame.
+                    // Pictures refer to the previous SPS until the next key frame.
                     Stored::Changed(id) if self.active == Some(id) => self.active = None,
                     Stored::Changed(_) | Stored::Unchanged => {}
                     Stored::Unreadable => out.counters.damaged += 1,
@@ -351,15 +350,16 @@ impl AnnexB {
     }
 
     /// Checks a complete slice by its header.
-    fn end_slice(&mut self, start: usize, out: &mut ParserOutput) -> Result<(), StreamError> {
+    fn end_slice(&mut self, out: &mut ParserOutput) -> Result<(), StreamError> {
         let Some(picture) = &mut self.picture else { return Ok(()) };
-        let Some(header) = SliceHeader::parse(&self.slices[start..], &self.sets) else {
+        let slice = self.slices.last().unwrap_or_default();
+        let Some(header) = SliceHeader::parse(slice, &self.sets) else {
             self.drop_damaged(out);
             return Ok(());
         };
         let Some((sps_id, id)) = header.refers_to else {
             if picture.idr && matches!(header.kind, SliceKind::P | SliceKind::I) {
-                // Its parameter sets came before the stream was read from.
+                // Its parameter sets came before the start of the parser.
                 out.counters.skipped += 1;
                 self.drop_picture();
                 self.lack = Some(Lack::ParameterSets);
@@ -378,13 +378,13 @@ impl AnnexB {
                 _ => None,
             };
             if let Some(error) = refused {
-                self.soundness.doubt(error)?;
+                self.confidence.doubt(error)?;
                 self.drop_damaged(out);
                 return Ok(());
             }
         } else if picture.refers_to.as_ref().is_none_or(|of| *of != (sps_id, id.clone())) {
-            // The first slice of another picture has not come.
-            self.slices.truncate(start - START_CODE_BYTES as usize);
+            // It belongs to another picture, whose first slice was lost.
+            self.slices.pop();
             self.complete(out);
             self.drop_damaged(out);
             return Ok(());
@@ -399,20 +399,20 @@ impl AnnexB {
         Ok(())
     }
 
-    /// Looks whether a picture that is skipped shows that browsers do not decode the stream.
+    /// Checks whether a skipped picture shows that browsers do not decode the stream.
     fn end_skipped_slice(&mut self) -> Result<(), StreamError> {
         let header = SliceHeader::parse(&self.set, &self.sets);
         let Some(SliceHeader { kind, refers_to: Some((_, id)) }) = header else { return Ok(()) };
         let former = self.last_picture.replace(id.clone());
         match kind {
             SliceKind::B if former.is_some_and(|former| id.may_follow(&former)) => {
-                self.soundness.doubt(StreamError::BFrames)
+                self.confidence.doubt(StreamError::BFrames)
             }
             _ => Ok(()),
         }
     }
 
-    /// The picture under way is complete. Whether there was one.
+    /// Delivers the current picture. Returns whether there was one.
     fn complete(&mut self, out: &mut ParserOutput) -> bool {
         self.seal(out);
         let Some(unit) = self.sealed.take() else { return false };
@@ -422,23 +422,23 @@ impl AnnexB {
         true
     }
 
-    /// A parameter set is complete. Another one than before may be that of the next picture.
+    /// Seals the current picture before a parameter set that is new, which may belong to the next picture.
     fn seal_for_new_set(&mut self, out: &mut ParserOutput) {
         if !self.sets.has(&self.set) {
             self.seal(out);
         }
     }
 
-    /// The picture under way refers to the parameter sets that have come so far, and no more slices
-    /// are added to it.
+    /// Makes an access unit of the current picture and the parameter sets that have come so far. It gets no
+    /// more slices.
     fn seal(&mut self, out: &mut ParserOutput) {
         let Some(picture) = self.picture.take() else { return };
         let Some((sps_id, _)) = picture.refers_to else { return };
-        let mut data = Vec::new();
+        let mut unit = AccessUnit::default();
         if picture.idr {
-            self.sets.write_all(sps_id, &mut data);
+            self.sets.write_all(sps_id, &mut unit);
             self.active = Some(sps_id);
-            self.soundness.note_keyframe();
+            self.confidence.note_keyframe();
             if let Some((sps, size)) = self.sets.sps(sps_id) {
                 out.info.size = Some(size);
                 out.info.frame_rate = sps.frame_rate;
@@ -446,13 +446,12 @@ impl AnnexB {
                 out.info.reorders = sps.max_num_reorder_frames.is_some_and(|frames| frames > 0);
             }
         } else {
-            self.sets.write_changed(sps_id, &mut data);
+            self.sets.write_changed(sps_id, &mut unit);
         }
-        data.reserve_exact(self.slices.len());
-        data.extend_from_slice(&self.slices);
+        unit.append(&self.slices);
         self.slices.clear();
         self.flushes.note_picture(picture.slices, picture.idr);
-        self.sealed = Some(AccessUnit { data, keyframe: picture.idr });
+        self.sealed = Some(unit);
     }
 
     fn drop_damaged(&mut self, out: &mut ParserOutput) {
@@ -461,13 +460,13 @@ impl AnnexB {
         self.drop_picture();
     }
 
-    /// The picture under way is to be dropped. For this reason, should it be a key frame.
+    /// Sets why the current picture is dropped: `of_keyframe` if it is a key frame.
     fn note_lack(&mut self, of_keyframe: Lack) {
         let idr = self.picture.as_ref().is_some_and(|picture| picture.idr);
         self.lack = Some(if idr { of_keyframe } else { Lack::KeyFrame });
     }
 
-    /// A picture was skipped that refers to a key frame which did not come out.
+    /// Sets why a picture was skipped that refers to a dropped key frame.
     fn note_skipped(&mut self) {
         self.lack = Some(match self.lack {
             _ if !self.sets.is_complete() => Lack::ParameterSets,
@@ -476,16 +475,16 @@ impl AnnexB {
         });
     }
 
-    /// Drops the picture under way, and what refers to it.
+    /// Drops the current picture, and all that refer to it.
     fn drop_picture(&mut self) {
         self.picture = None;
-        self.slices = Vec::new();
+        self.slices = AccessUnit::default();
         self.unit = Unit::Ignored;
         self.active = None;
         self.flushes.note_drop();
     }
 
-    /// More of a picture has come after a flush took it for complete.
+    /// Handles more of a picture that was completed at a pause.
     fn flushed_too_early(&mut self, out: &mut ParserOutput) {
         if self.flushes.is_too_early() {
             out.counters.early_flushes += 1;

@@ -2,9 +2,8 @@
 
 use crate::work;
 
-/// Reads syntax elements from a NAL unit without its header byte, and leaves out the bytes that
-/// only keep start codes from occurring in it (`emulation_prevention_three_byte`, 7.4.1). All
-/// methods return `None` after the end.
+/// Reads syntax elements from a NAL unit without its header byte. Skips each
+/// `emulation_prevention_three_byte` (7.4.1). All methods return `None` after the end.
 pub struct BitReader<'a> {
     rest: std::slice::Iter<'a, u8>,
     byte: u8,

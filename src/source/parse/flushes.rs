@@ -1,63 +1,62 @@
-//! When a picture of H.264 may be taken for complete before the next one begins.
+//! Decides when a picture of H.264 is complete before the next one starts.
 
-/// What buffered streams write in: stdio blocks are pages, ffmpeg's are multiples of them, and a pipe
-/// that is full takes pages. A writer that stops at a multiple may hold the rest of the picture.
+/// The block size of buffered writers: stdio writes pages, ffmpeg multiples of them, and a full pipe takes
+/// pages. A writer that pauses at a multiple may still hold the rest of the picture.
 const WRITE_BLOCK_BYTES: u64 = 4096;
-/// A source is trusted that has paused at the end of so many pictures, and never within one. A source
-/// that pauses within one picture of 200 or more has lost the run by then with a probability of
-/// nine tenths.
+/// A source is trusted after it has paused at the end of this many pictures in a row, and never within one.
+/// A source that pauses within one of 200 pictures has failed by then with a probability of nine tenths.
 pub const TRUSTED_AFTER_PICTURES: u32 = 512;
-/// And of so many key frames among them, which are larger than others, and come in more pieces.
+/// The fewest key frames among them, which are larger than other pictures, and come in more pieces.
 pub const TRUSTED_AFTER_KEYFRAMES: u32 = 3;
-/// If the trust is wrong, there is nothing to be shown until the next key frame. Sources with longer
-/// groups are not trusted: at 30 pictures a second, these are 10 s.
+/// The longest group of a trusted source, 10 s at 30 pictures a second: after a wrong decision, nothing is
+/// shown until the next key frame.
 pub const GROUP_MAX_PICTURES: u32 = 300;
-/// So many pictures in a row that began after a delimiter tell that it is between pictures.
+/// After this many pictures in a row with a delimiter before them, delimiters separate pictures.
 pub const DELIMITED_PICTURES: u32 = 8;
 
-/// What is known about the pauses of a stream so far.
+/// The pauses of a stream so far.
 #[derive(Default)]
 pub struct Flushes {
-    /// A picture was completed by a flush, and its successor has not begun.
+    /// A picture was completed at a pause, and the next one has not started.
     open: bool,
-    /// More of a picture came after a flush.
+    /// More came of a picture that was completed at a pause.
     was_wrong: bool,
-    /// The slices of the last picture.
+    /// The number of slices of the last picture.
     slices: u32,
-    /// Where in the stream the picture under way begins.
+    /// The position in the stream where the current picture starts.
     begins_at: u64,
-    /// Where the stream was when it last ran dry.
-    dry_at: u64,
-    /// The picture under way looked whole there.
+    /// The position of the last pause.
+    paused_at: u64,
+    /// The current picture looked complete there.
     looked_whole: bool,
-    /// The pictures and the key frames in a row at whose ends the stream has run dry.
+    /// The number of pictures and key frames in a row with a pause at their end.
     whole: u32,
     whole_keyframes: u32,
-    /// The pictures since the last key frame, and those of the group that ended with it.
+    /// The number of pictures since the last key frame, and in the group before it.
     group: u32,
     last_group: u32,
 }
 
 impl Flushes {
-    /// A picture begins here in the stream: the first start code after the picture before it.
+    /// Handles the start of a picture at this position: the first start code after the picture before.
     pub fn begin(&mut self, stream_bytes: u64) {
         self.open = false;
         self.begins_at = stream_bytes;
     }
 
-    /// The stream has run dry here, with so many slices of the picture under way. Whether it can be
-    /// taken for complete.
-    pub fn run_dry(&mut self, slices: Option<u32>, stream_bytes: u64) -> bool {
-        let dry_before = std::mem::replace(&mut self.dry_at, stream_bytes);
-        let Some(slices) = slices.filter(|_| stream_bytes > dry_before) else { return false };
+    /// Handles a pause at this position, after this many slices of the current picture. Returns whether the
+    /// picture is considered complete.
+    pub fn handle_pause(&mut self, slices: Option<u32>, stream_bytes: u64) -> bool {
+        let paused_before = std::mem::replace(&mut self.paused_at, stream_bytes);
+        let Some(slices) = slices.filter(|_| stream_bytes > paused_before) else { return false };
         let in_blocks =
-            [0, self.begins_at, dry_before].iter().any(|from| is_in_blocks(stream_bytes - from));
+            [0, self.begins_at, paused_before].iter().any(|from| is_in_blocks(stream_bytes - from));
         let looks_whole = !in_blocks && slices >= self.slices;
         self.looked_whole |= looks_whole;
         looks_whole && self.is_trusted()
     }
 
-    /// More of the picture under way has come.
+    /// Handles more of the current picture.
     pub fn note_more(&mut self) {
         if std::mem::take(&mut self.looked_whole) {
             (self.whole, self.whole_keyframes) = (0, 0);
@@ -71,17 +70,17 @@ impl Flushes {
             && self.group.max(self.last_group) <= GROUP_MAX_PICTURES
     }
 
-    /// The picture under way is dropped.
+    /// Handles a drop of the current picture.
     pub fn note_drop(&mut self) {
         self.looked_whole = false;
     }
 
-    /// A picture was completed because the stream ran dry.
+    /// Records that a picture was completed at a pause.
     pub fn open(&mut self) {
         self.open = true;
     }
 
-    /// What has begun cannot belong to a picture that was completed by a flush.
+    /// Records that what follows cannot belong to a picture that was completed at a pause.
     pub fn close(&mut self) {
         self.open = false;
     }
@@ -90,7 +89,7 @@ impl Flushes {
         self.open
     }
 
-    /// A picture of so many slices is complete.
+    /// Records a complete picture of this many slices.
     pub fn note_picture(&mut self, slices: u32, keyframe: bool) {
         self.slices = slices;
         if keyframe {
@@ -103,13 +102,13 @@ impl Flushes {
         }
     }
 
-    /// A slice has come that belongs to a picture that was completed by a flush.
+    /// Records a slice of a picture that was completed at a pause.
     pub fn note_late_slice(&mut self) {
         self.slices += 1;
     }
 
-    /// More has come. Whether it belongs to a picture that was completed by a flush, which is told
-    /// once, and ends all flushes.
+    /// Handles more bytes. Returns whether they belong to a picture that was completed at a pause, which
+    /// happens at most once, as it ends the trust.
     pub fn is_too_early(&mut self) -> bool {
         let too_early = self.open && !self.was_wrong;
         self.was_wrong |= too_early;
@@ -117,24 +116,24 @@ impl Flushes {
     }
 }
 
-/// Where access unit delimiters are in a stream: in front of pictures (ITU-T H.264, 7.4.1.2.3), or also
+/// Tells whether a stream has access unit delimiters only between pictures (ITU-T H.264, 7.4.1.2.3), or also
 /// between the slices of one.
 #[derive(Default)]
 pub struct Delimiters {
-    /// There was one since the last slice.
+    /// There was a delimiter since the last slice.
     is_pending: bool,
-    /// The pictures in a row that began after one.
+    /// The number of pictures in a row with a delimiter before them.
     pictures: u32,
 }
 
 impl Delimiters {
-    /// A delimiter. Whether it ends the picture before it.
+    /// Handles a delimiter. Returns whether it ends the picture before it.
     pub fn end_picture(&mut self) -> bool {
         self.is_pending = true;
         self.pictures >= DELIMITED_PICTURES
     }
 
-    /// A slice begins, which may be the first one of its picture.
+    /// Handles the start of a slice, which may be the first of its picture.
     pub fn note_slice(&mut self, is_first: bool) {
         let is_delimited = std::mem::take(&mut self.is_pending);
         if is_first == is_delimited {
@@ -145,8 +144,8 @@ impl Delimiters {
     }
 }
 
-/// Whether a writer of blocks may be about to go on after so many bytes of a picture, whose start code
-/// has three bytes or four.
+/// Whether a buffered writer may hold more after this many bytes of a picture, whose start code has three
+/// or four bytes.
 fn is_in_blocks(bytes: u64) -> bool {
     bytes % WRITE_BLOCK_BYTES <= 1
 }

@@ -1,22 +1,22 @@
-//! Which format a stream has, from its first bytes.
+//! Detects the format of a stream from its first bytes.
 
 use super::StreamError;
 
-/// What a stream consists of.
+/// The format of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamFormat {
     /// H.264 as a byte stream (ITU-T H.264, Annex B).
     H264,
     /// I420 pictures with headers, as mjpegtools and ffmpeg's `yuv4mpegpipe` write them.
     Y4m,
-    /// JPEGs, one after the other.
+    /// Concatenated JPEGs.
     Mjpeg,
-    /// Pictures without headers.
+    /// Raw pictures without headers.
     Raw,
 }
 
 impl StreamFormat {
-    /// For people.
+    /// The name for users.
     pub fn name(self) -> &'static str {
         match self {
             StreamFormat::H264 => "H.264",
@@ -27,8 +27,8 @@ impl StreamFormat {
     }
 }
 
-/// The first bytes of a stream decide when there are this many of them: two packets of MPEG-TS are 188
-/// bytes apart (ISO/IEC 13818-1, 2.4.3.2). All others do with 25.
+/// The number of bytes after which the format is certain: packets of MPEG-TS have 188 bytes (ISO/IEC 13818-1,
+/// 2.4.3.2). All other formats need 25.
 pub const DETECT_MAX_BYTES: usize = TS_PACKET_BYTES + 1;
 
 const TS_PACKET_BYTES: usize = 188;
@@ -36,7 +36,7 @@ const TS_SYNC: u8 = 0x47;
 
 pub(crate) const Y4M: &[u8] = b"YUV4MPEG2 ";
 
-/// The first bytes of what is not read, and its name.
+/// The first bytes of unsupported formats, and their names.
 const CONTAINERS: [(&[u8], &str); 21] = [
     (b"FLV", "FLV"),
     (&[0x1a, 0x45, 0xdf, 0xa3], "Matroska or WebM"),
@@ -61,18 +61,18 @@ const CONTAINERS: [(&[u8], &str); 21] = [
     (b"PK\x03\x04", "a ZIP archive"),
 ];
 
-/// Those that have no pictures.
+/// Those without pictures.
 const SOUND: [&str; 3] = ["FLAC", "MP3", "WAV"];
 
-/// What RIFF holds, after four bytes of length.
+/// The form types of RIFF, after four bytes of length.
 const RIFF: &[u8] = b"RIFF";
 const RIFF_KINDS: [(&[u8; 4], &str); 3] = [(b"AVI ", "AVI"), (b"WAVE", "WAV"), (b"WEBP", "WebP")];
 
 /// The first boxes of MP4 files and fragments (ISO/IEC 14496-12), after four bytes of length.
 const MP4_BOXES: [&[u8; 4]; 7] = [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip"];
 
-/// The format of a stream with these first bytes, or nothing yet if more of them are needed. There
-/// is an answer for every [`DETECT_MAX_BYTES`] bytes.
+/// Returns the format of a stream with these first bytes, or `None` if more are needed. [`DETECT_MAX_BYTES`]
+/// are always enough.
 ///
 /// # Errors
 /// [`StreamError::Container`], [`StreamError::Sound`], [`StreamError::Multipart`],
@@ -94,7 +94,7 @@ pub fn detect(first: &[u8]) -> Result<Option<StreamFormat>, StreamError> {
     }
     if let Some(unit) = after_start_code(first) {
         match *unit {
-            // The bytes that tell an MP4 box of 256 bytes and more.
+            // The bytes that identify an MP4 box of 256 bytes and more.
             [_, b'f' | b's' | b'm', ..] if first.len() < 8 => return Ok(None),
             [header, _, ..] if begins_unit(header) => return Ok(Some(StreamFormat::H264)),
             [] | [_] if first.len() < 10 => return Ok(None),
@@ -107,8 +107,7 @@ pub fn detect(first: &[u8]) -> Result<Option<StreamFormat>, StreamError> {
     }
 }
 
-/// Whether a NAL unit of H.264 begins with this byte: as it is known from others, and from what is no
-/// H.264 (table 7-1, and `nal_ref_idc` in 7.4.1).
+/// Whether this byte is the header of a NAL unit of H.264 (table 7-1, and `nal_ref_idc` in 7.4.1).
 pub(crate) fn begins_unit(header: u8) -> bool {
     let is_reference = header & 0x60 != 0;
     match header & 0x9f {
@@ -124,7 +123,7 @@ pub(crate) fn is_h265(header: u8, second: u8) -> bool {
     matches!(header, 0x40 | 0x42 | 0x44 | 0x46) && second == 1
 }
 
-/// The name of what is not read.
+/// The name of an unsupported format.
 fn container(first: &[u8]) -> Option<&'static str> {
     if let Some((_, name)) = CONTAINERS.iter().find(|(magic, _)| first.starts_with(magic)) {
         return Some(name);
@@ -145,18 +144,18 @@ fn container(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What follows a first start code, and zero bytes before it (B.1.1).
+/// The bytes after the first start code and the zero bytes before it (B.1.1).
 fn after_start_code(first: &[u8]) -> Option<&[u8]> {
     let zeros = first.iter().take(8).take_while(|byte| **byte == 0).count();
     first[zeros..].strip_prefix(&[1]).filter(|_| zeros >= 2)
 }
 
-/// Whether a packet of MPEG-TS that is not scrambled begins like this (ISO/IEC 13818-1, 2.4.3.2).
+/// Whether these bytes start an unscrambled packet of MPEG-TS (ISO/IEC 13818-1, 2.4.3.2).
 fn may_be_ts(first: &[u8]) -> bool {
     first.first() == Some(&TS_SYNC) && first.get(3).is_none_or(|flags| flags & 0xc0 == 0)
 }
 
-/// Whether more bytes could still make one of the formats of this, or something with a name.
+/// Whether more bytes could complete the start of a supported format or one with a name.
 fn could_continue(first: &[u8]) -> bool {
     let begins = |magic: &[u8]| magic.len() > first.len() && magic.starts_with(first);
     begins(Y4M)

@@ -1,6 +1,6 @@
-//! The Huffman tables of ITU-T T.81, K.3.3, which cameras leave out of MJPEG.
+//! The Huffman tables of ITU-T T.81, K.3.3, which cameras omit from MJPEG.
 
-/// A segment DHT with the four tables: for luminance and chrominance, of DC and AC coefficients.
+/// A DHT segment with four tables: luminance and chrominance, DC and AC coefficients.
 pub const STANDARD_TABLES: [u8; 420] = [
     // DHT, and the length of the segment.
     0xff, 0xc4, 0x01, 0xa2,

@@ -1,6 +1,6 @@
-//! JPEGs one after the other (MJPEG) to single ones, by walking their markers and segments (ITU-T
-//! T.81, annex B). Application segments may hold a thumbnail, which is a JPEG itself, so that to
-//! search for markers would cut at the wrong place.
+//! Splits MJPEG into JPEGs by parsing their markers and segments (ITU-T T.81, annex B). Application segments
+//! may contain a thumbnail, which is a JPEG itself, so that a search for markers would split at the wrong
+//! place.
 
 mod entropy;
 mod frame;
@@ -12,21 +12,21 @@ use super::{ParsedItem, ParserOutput, StreamError, check_encoded_size};
 use crate::media::{Jpeg, Size};
 use crate::work;
 
-/// A JPEG that is larger is left out: one of 3840×2160 in high quality has 3 MiB.
+/// The largest JPEG. Larger ones are dropped. A high-quality JPEG of 3840×2160 has 3 MiB.
 pub const JPEG_MAX_BYTES: usize = 4 << 20;
-/// A JPEG that is smaller is damaged: its headers alone have more.
+/// The smallest JPEG. Smaller ones are damaged, as the headers alone are larger.
 pub const JPEG_MIN_BYTES: usize = 128;
-/// A JPEG with more scans is damaged: a decoder walks through all blocks for each, also where it has no
-/// bits. Of libjpeg's own scripts the longest, for four components, has 18, and for three 10.
+/// The most scans. JPEGs with more are damaged: a decoder visits all blocks for each scan, even if it is
+/// empty. The longest scripts of libjpeg have 18 scans for four components, and 10 for three.
 const SCANS_MAX: u32 = 20;
-/// Of all segments with Huffman tables: a decoder works for each byte of them as for ten others. Each scan
-/// may have 8 new tables (B.2.4.2), of 273 bytes at most.
+/// The most bytes of Huffman tables, each of which costs a decoder as much as ten other bytes. Each scan may
+/// have 8 new tables (B.2.4.2) of at most 273 bytes.
 const TABLES_MAX_BYTES: usize = SCANS_MAX as usize * 8 * 273;
-/// Each block of each component has a code for its DC coefficient, and no code is shorter than a bit
-/// (F.1.2.1, G.1.2.1): a file with fewer bits than blocks is damaged, and a decoder would fill its
-/// picture with nothing. A black 1920x1080 in 4:2:0 is 6 kB at least.
+/// Each block of each component has a code of at least one bit for its DC coefficient (F.1.2.1, G.1.2.1), so
+/// that a file with fewer bits than blocks is damaged, and a decoder would fill most of the picture with
+/// nothing. A black 1920x1080 in 4:2:0 has at least 6 kB.
 const BLOCKS_PER_BYTE: usize = 8;
-/// A picture without an end is a stump if it has less than a half of the bytes of those before it.
+/// A picture without EOI is truncated if it has less than half of the bytes of the one before.
 const STUMP_DIVISOR: usize = 2;
 
 // Marker codes, table B.1.
@@ -50,20 +50,20 @@ const FILL: u8 = 0xff;
 /// The parser of one stream.
 pub struct Mjpeg {
     state: JpegState,
-    /// The picture under way.
+    /// The current picture.
     data: Vec<u8>,
-    /// The picture is larger than it may be, and only walked through.
+    /// The picture exceeds the limit, and is only parsed.
     oversized: bool,
     sof: Option<u8>,
     size: Option<Size>,
-    /// What a decoder has to fill, of all components.
+    /// The number of blocks of all components.
     blocks: usize,
     scans: u32,
-    /// Of the file's own tables, which may be none.
+    /// The bytes of the file's own Huffman tables.
     table_bytes: usize,
     has_tables: bool,
     tables_added: bool,
-    /// Of the last picture that was whole or taken for it.
+    /// The size of the last picture that was delivered.
     usual_bytes: usize,
 }
 
@@ -73,16 +73,16 @@ enum JpegState {
     Outside,
     /// Between pictures, after 0xFF.
     OutsideMarker,
-    /// Where a marker must come.
+    /// A marker has to follow.
     BeforeMarker,
     /// After the 0xFF of a marker.
     Marker,
-    /// Before the length of a segment of this marker code, and between its two bytes.
+    /// Before, and within, the length of a segment with this marker code.
     Length(u8),
     LengthLow(u8, u8),
-    /// In a segment, which began here in `data`, and so many bytes before its end.
+    /// In a segment: its start in `data`, and the bytes left.
     Segment(u8, usize, usize),
-    /// In entropy-coded data, and there after 0xFF.
+    /// In entropy-coded data, and after 0xFF there.
     Scan,
     ScanMarker,
 }
@@ -104,7 +104,7 @@ impl Mjpeg {
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Parses the next bytes of the stream.
     ///
     /// # Errors
     /// [`StreamError::Size`], [`StreamError::TooSmall`] and [`StreamError::Jpeg`], if this is the
@@ -150,7 +150,7 @@ impl Mjpeg {
         Ok(())
     }
 
-    /// The stream has ended.
+    /// Handles the end of the stream.
     pub fn finish(&mut self, out: &mut ParserOutput) {
         match self.state {
             JpegState::Outside | JpegState::OutsideMarker => {}
@@ -159,12 +159,12 @@ impl Mjpeg {
         }
     }
 
-    /// The bytes that are kept, in allocated memory.
+    /// The bytes of allocated memory.
     pub fn bytes(&self) -> usize {
         self.data.capacity()
     }
 
-    /// Skips what is not part of a picture. Zero bytes are padding.
+    /// Skips bytes between pictures. Zero bytes are padding.
     fn search<'a>(&mut self, bytes: &'a [u8], out: &mut ParserOutput) -> &'a [u8] {
         let end = memchr::memchr(FILL, bytes);
         let (skipped, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
@@ -175,7 +175,7 @@ impl Mjpeg {
         &rest[usize::from(end.is_some())..]
     }
 
-    /// Takes a byte in a state that takes them one by one.
+    /// Handles a byte in a state that takes single bytes.
     fn take_byte(&mut self, byte: u8, out: &mut ParserOutput) -> Result<(), StreamError> {
         match self.state {
             JpegState::OutsideMarker if byte == SOI => self.begin(),
@@ -257,8 +257,8 @@ impl Mjpeg {
         Ok(())
     }
 
-    /// The picture under way is of a kind that is not decoded, or is damaged. Before the first picture,
-    /// it says what the stream is.
+    /// Drops the current picture, which is damaged or cannot be decoded. Before the first picture, this is the
+    /// error of the stream.
     fn refuse(
         &mut self,
         kind: Option<StreamError>,
@@ -285,7 +285,7 @@ impl Mjpeg {
             self.state = JpegState::Scan;
         } else if Some(code) == self.sof && !self.oversized {
             let checked = JpegFrame::parse(&self.data[start..]).and_then(|frame| {
-                // An odd row or column is left out, as 4:2:0 has none.
+                // 4:2:0 has no odd row or column.
                 let [width, height] = [frame.width, frame.height].map(|side| u64::from(side & !1));
                 let size = check_encoded_size(width, height).map_err(FrameError::Refused)?;
                 Ok((size, frame.blocks()))
@@ -326,8 +326,8 @@ impl Mjpeg {
         }
     }
 
-    /// The next picture has begun, or the stream has ended, where the end of this one should be:
-    /// some cameras leave it out. Whether all of its rows are there is found out by whoever decodes it.
+    /// Ends a picture without EOI at the start of the next one or at the end of the stream: some cameras omit
+    /// EOI. The decoder finds out whether all rows are there.
     fn cut_off(&mut self, out: &mut ParserOutput) {
         match STUMP_DIVISOR * self.data.len() < self.usual_bytes {
             true => self.abandon(out),
@@ -335,7 +335,7 @@ impl Mjpeg {
         }
     }
 
-    /// The picture under way is damaged.
+    /// Drops the current picture, which is damaged.
     fn abandon(&mut self, out: &mut ParserOutput) {
         out.counters.damaged += 1;
         self.state = JpegState::Outside;

@@ -1,19 +1,18 @@
-//! Whether a stream that was taken for H.264 is H.264.
+//! Verifies that a stream detected as H.264 is H.264.
 
 use super::format::begins_unit;
 use super::start::SEARCH_MAX_BYTES;
 use super::{Lack, StreamError};
 
-/// After so many NAL units in a row, it is certain.
+/// The number of valid NAL units in a row after which it is certain.
 const CERTAIN_AFTER_UNITS: u32 = 3;
 
-/// What looks like H.264 in a stream that may be something else: pictures without a header have start
-/// codes, too, where they are dark.
+/// Counts valid NAL units in a stream that may be something else: dark raw pictures contain start codes,
+/// too.
 pub struct Likeness {
-    /// What is wrong with the stream if it is no H.264. `None` once it is certain.
+    /// The error if the stream is not H.264. `None` once it is certain.
     unless: Option<StreamError>,
-    /// The NAL units in a row that begin as those of H.264 do, and those among them that others
-    /// refer to.
+    /// The number of NAL units in a row with a valid header, and of reference NAL units among them.
     units: u32,
     references: u32,
 }
@@ -23,9 +22,9 @@ impl Likeness {
         Likeness { unless: Some(unless), units: 0, references: 0 }
     }
 
-    /// A NAL unit begins with this byte.
+    /// Handles the header of a NAL unit.
     pub fn note_unit(&mut self, header: u8) {
-        // Some are of no use here, and may be anything.
+        // Types that are not used here may be anything.
         if header & 0x80 == 0 && matches!(header & 0x1f, 2..=4 | 13..) {
             return;
         }
@@ -40,13 +39,13 @@ impl Likeness {
         }
     }
 
-    /// A picture is complete, or an SPS can be read.
+    /// Makes it certain, after a complete picture or a valid SPS.
     pub fn confirm(&mut self) {
         self.unless = None;
     }
 
     /// # Errors
-    /// The stream is no H.264: so many bytes of it were read.
+    /// The stream is not H.264, after `read` bytes.
     pub fn check(&self, read: u64) -> Result<(), StreamError> {
         match &self.unless {
             Some(error) if read > SEARCH_MAX_BYTES as u64 => Err(error.clone()),

@@ -1,20 +1,20 @@
-//! The bytes of a stream of video, cut anywhere, to access units, pictures and JPEGs. Pure.
+//! Parses a video stream that comes in pieces of any size into access units, pictures and JPEGs. Pure.
 //!
-//! A [`Parser`] is told what has come ([`push`](Parser::push)), that there is no more for now
-//! ([`run_dry`](Parser::run_dry)) and that the stream has ended ([`finish`](Parser::finish)). After each
-//! of these, what is complete is taken out with [`poll`](Parser::poll). It finds the format by the
-//! first bytes: H.264 without a container, yuv4mpeg2, or MJPEG. A stream that was joined in the middle
-//! of a picture, or begins with the messages of a program, is read from where one of these begins.
-//! Pictures without headers have none, see [`Parser::raw`].
+//! A [`Parser`] takes bytes ([`push`](Parser::push)), pauses of the stream
+//! ([`handle_pause`](Parser::handle_pause)) and its end ([`finish`](Parser::finish)). After each of these,
+//! [`poll`](Parser::poll) returns the complete items. The first bytes tell the format: H.264 without a
+//! container, yuv4mpeg2 or MJPEG. A stream that was joined in the middle of a picture, or starts with
+//! messages of a program, is parsed from where a format starts. Raw pictures have no header, see
+//! [`Parser::raw`].
 //!
-//! However the bytes are cut, the items, counters and errors are the same. Work and memory:
+//! Items, counters and errors do not depend on how the bytes are split. Work and memory:
 //!
-//! - A push takes at most 1,024 steps ([`work`](crate::work)) and 10 for each of its bytes.
-//! - Between pushes, [`buffered_bytes`](Parser::buffered_bytes) is at most [`BUFFERED_MAX_BYTES`]:
-//!   one picture of 3840×2160 in three bytes a pixel. No more than one picture is kept.
-//! - What a push completes waits for `poll`. It is little more than the bytes of the push, but for
-//!   hostile streams: up to 2 kB of parameter sets before each key frame. Push at most 64 KiB at a
-//!   time, as pipes have them.
+//! - A push takes at most 1,024 steps ([`work`](crate::work)) plus 10 for each byte.
+//! - Between pushes, [`buffered_bytes`](Parser::buffered_bytes) is at most [`BUFFERED_MAX_BYTES`]: one
+//!   picture of 3840×2160 in three bytes a pixel. Only one picture is buffered.
+//! - Complete items wait for `poll`. They are little more than the bytes of the push, except in hostile
+//!   streams, which get up to 2 kB of parameter sets before each key frame. Push at most 64 KiB at a time,
+//!   the size of a pipe.
 //!
 //! ```
 //! use ballcast::source::parse::{ParsedItem, Parser};
@@ -33,6 +33,7 @@
 
 mod annex_b;
 mod bits;
+mod decode_confidence;
 mod error;
 mod flushes;
 mod format;
@@ -42,7 +43,6 @@ mod likeness;
 mod parameter_sets;
 mod raw;
 mod slice_header;
-mod soundness;
 mod sps;
 mod start;
 mod start_codes;
@@ -57,36 +57,28 @@ pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES, JpegFault, check as check_jpeg};
 pub use sps::Sps;
 
 use crate::containment::contain;
-use crate::media::{Jpeg, Picture, PixelFormat, Samples, Size};
+use crate::media::{AccessUnit, Jpeg, Picture, PixelFormat, Samples, Size};
 use annex_b::AnnexB;
 use jpeg::Mjpeg;
 use raw::RawPlanes;
 use start::{Found, Start};
 use y4m::Y4m;
 
-/// The most that a parser keeps between pushes, without what waits for [`Parser::poll`].
+/// The most bytes that a parser buffers between pushes, without the items that wait for [`Parser::poll`].
 pub const BUFFERED_MAX_BYTES: usize = 24 << 20;
 
-/// The shortest side of a picture that is encoded.
+/// The shortest side of a picture that the encoder takes.
 const ENCODED_MIN_SIDE: u64 = 16;
 
-/// Something complete.
+/// A complete item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedItem {
+    /// A picture of H.264. A key frame is an IDR picture after its parameter sets.
     AccessUnit(AccessUnit),
     Picture(Picture),
-    /// A picture that is still to be converted.
+    /// A picture that is not yet converted.
     Samples(Samples),
     Jpeg(Jpeg),
-}
-
-/// One picture of H.264, as [`Frame::h264`](crate::media::Frame::h264) takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessUnit {
-    /// Slices, each after a start code of four bytes. A key frame has its parameter sets in front.
-    pub data: Vec<u8>,
-    /// An IDR picture.
-    pub keyframe: bool,
 }
 
 /// Frames per second, as a fraction.
@@ -113,39 +105,39 @@ impl FrameRate {
     }
 }
 
-/// What is known about a stream.
+/// Properties of a stream, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {
     pub format: Option<StreamFormat>,
-    /// Of the last item, or of the next one if the stream has a header.
+    /// The size of the last item, or of the next one if the stream has a header.
     pub size: Option<Size>,
-    /// If the stream says one.
+    /// The frame rate that the stream declares.
     pub frame_rate: Option<FrameRate>,
-    /// Of H.264: the number whose six hexadecimal digits SDP has (RFC 6184, section 8.1).
+    /// The `profile-level-id` of H.264 (RFC 6184, section 8.1).
     pub profile_level_id: Option<u32>,
-    /// The stream of H.264 reserves the right to B-frames, which may delay its pictures.
+    /// The SPS of H.264 permits B-frames, which may delay pictures.
     pub reorders: bool,
 }
 
-/// What has happened so far.
+/// Counters of a parser.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParserCounters {
     pub bytes: u64,
     pub items: u64,
-    /// Pictures of H.264 that were left out because no key frame came before.
+    /// Pictures of H.264 dropped because no key frame came before.
     pub skipped: u64,
-    /// Pictures and parameter sets that were left out because they are cut off or impossible.
+    /// Pictures and parameter sets dropped because they are truncated or invalid.
     pub damaged: u64,
-    /// Pictures that were left out because they are larger than the limit.
+    /// Pictures dropped because they exceed the size limit.
     pub oversized: u64,
-    /// Bytes between pictures that belong to none.
+    /// Bytes between pictures that belong to no picture.
     pub stray_bytes: u64,
-    /// Pictures of which more came after [`run_dry`](Parser::run_dry) took them for complete: at most
+    /// Pictures of which more came after [`handle_pause`](Parser::handle_pause) had completed them: at most
     /// one in the life of a parser.
     pub early_flushes: u64,
 }
 
-/// What the parsers of the formats write to.
+/// The output of the parsers of all formats.
 #[derive(Default)]
 struct ParserOutput {
     items: VecDeque<ParsedItem>,
@@ -168,7 +160,7 @@ pub struct Parser {
 }
 
 enum ParserState {
-    /// The first bytes, which do not decide yet.
+    /// The format is not known yet.
     Start(Start),
     AnnexB(Box<AnnexB>),
     Y4m(Y4m),
@@ -183,7 +175,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// A parser that finds the format by the first bytes ([`detect`]).
+    /// A parser that detects the format ([`detect`]).
     pub fn new() -> Parser {
         Parser {
             state: ParserState::Start(Start::new()),
@@ -192,7 +184,7 @@ impl Parser {
         }
     }
 
-    /// A parser of pictures without headers. Both sides are even.
+    /// A parser of raw pictures without headers. Both sides are even.
     ///
     /// # Errors
     /// [`StreamError::Size`], [`StreamError::TooSmall`] and [`StreamError::OddSize`].
@@ -203,11 +195,11 @@ impl Parser {
         Ok(Parser { state: ParserState::Raw(RawPlanes::new(size, pixels)), out, error: None })
     }
 
-    /// Takes the next bytes of the stream.
+    /// Parses the next bytes of the stream.
     ///
     /// # Errors
-    /// The stream cannot be shown, which does not change: the same error is returned from now on.
-    /// Items that were complete before it can still be taken out.
+    /// The stream cannot be shown. This is final: all later calls return the same error. `poll` still
+    /// returns items that were complete before.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
         self.unless_failed(|parser| {
             parser.out.counters.bytes += bytes.len() as u64;
@@ -215,20 +207,21 @@ impl Parser {
         })
     }
 
-    /// All that there is for now was pushed: completes the picture of H.264 under way, which otherwise
-    /// waits for the start of the next one. It does so once the source has shown for some time that it
-    /// never pauses within a picture, and has a key frame every few seconds.
+    /// Handles a pause of the stream: all available bytes were pushed. Completes the current picture of H.264,
+    /// which otherwise waits for the start of the next one, if the source has not paused within a picture for
+    /// some time, and has a key frame every few seconds.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn run_dry(&mut self) -> Result<(), StreamError> {
+    pub fn handle_pause(&mut self) -> Result<(), StreamError> {
         self.unless_failed(|parser| match &mut parser.state {
-            ParserState::AnnexB(annex_b) => annex_b.run_dry(&mut parser.out),
+            ParserState::AnnexB(annex_b) => annex_b.handle_pause(&mut parser.out),
             _ => Ok(()),
         })
     }
 
-    /// The stream has ended: completes the picture of H.264 under way. Any other is damaged.
+    /// Handles the end of the stream. Completes the current picture of H.264; incomplete pictures of other
+    /// formats are damaged.
     ///
     /// # Errors
     /// As [`push`](Self::push), and [`StreamError::Empty`].
@@ -260,13 +253,12 @@ impl Parser {
         self.out.counters
     }
 
-    /// What has to come before there is a next item, judged by all that has come since the last one:
-    /// a format, or what pictures of H.264 refer to. `None` if nothing was left out since then, and
-    /// for other formats once they are known.
+    /// What is missing for the next item: a known format, or what pictures of H.264 refer to. `None` if
+    /// nothing was dropped since the last item, and for other formats once they are known.
     ///
-    /// For a moment, every stream lacks something: a parameter set comes before its key frame, and a
-    /// stream may be joined between two key frames. It is the reason why there is no picture when it
-    /// stays so for some seconds in which bytes come: then [`StreamError::Lacks`] is the sentence.
+    /// Every stream lacks something for a moment: a parameter set comes before its key frame, and a stream
+    /// may be joined between two key frames. If bytes come for some seconds without an item,
+    /// [`StreamError::Lacks`] tells the reason.
     pub fn lacks(&self) -> Option<Lack> {
         match &self.state {
             ParserState::Start(start) if start.is_empty() => None,
@@ -276,7 +268,7 @@ impl Parser {
         }
     }
 
-    /// The bytes of memory that are kept for the picture under way.
+    /// The bytes of memory that hold the incomplete picture.
     pub fn buffered_bytes(&self) -> usize {
         match &self.state {
             ParserState::Start(start) => start.bytes(),
@@ -332,7 +324,7 @@ impl Parser {
     }
 }
 
-/// The size of a picture, if it is even, and at most 3840×2160 or 2160×3840.
+/// Checks that a size is even, and at most 3840×2160 or 2160×3840.
 fn check_size(width: u64, height: u64) -> Result<Size, StreamError> {
     let (small, large) = (width.min(height), width.max(height));
     if small == 0 || small > 2_160 || large > 3_840 {
@@ -344,7 +336,7 @@ fn check_size(width: u64, height: u64) -> Result<Size, StreamError> {
     Ok(Size { width: width as usize, height: height as usize })
 }
 
-/// The size of a picture that is to be encoded: openh264 takes none with a side below 16.
+/// Checks the size of a picture for the encoder: openh264 takes no side below 16.
 fn check_encoded_size(width: u64, height: u64) -> Result<Size, StreamError> {
     match width.min(height) {
         1..ENCODED_MIN_SIDE => Err(StreamError::TooSmall(width, height)),

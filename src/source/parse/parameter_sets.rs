@@ -1,35 +1,32 @@
-//! The parameter sets that a stream of H.264 has brought so far.
+//! The parameter sets of a stream of H.264.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::StreamError;
 use super::bits::BitReader;
 use super::sps::Sps;
-use crate::media::Size;
-use crate::work;
+use crate::media::{AccessUnit, Size};
 
-/// A parameter set that is longer is not kept. Those of cameras and encoders are below 50 bytes,
-/// and below 300 with scaling lists.
+/// The largest parameter set. Those of cameras and encoders are below 50 bytes, and below 300 with scaling
+/// lists.
 pub const PARAMETER_SET_MAX_BYTES: usize = 512;
-/// Of so many picture parameter sets and bytes of them, the last are kept: all of them go before
-/// each key frame. Encoders use one, few use up to four.
+/// The most picture parameter sets, and bytes of them, that are kept: all of them precede each key frame.
+/// Most encoders use one, few up to four.
 const PPS_MAX: usize = 16;
 const PPS_MAX_BYTES: usize = 1024;
-
-const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// The parameter sets by their ids: at most 32 SPS, as ids are at most 31.
 #[derive(Default)]
 pub struct ParameterSets {
     sps: BTreeMap<u8, StoredSps>,
-    /// The one that came last is the last.
+    /// In the order of arrival.
     pps: VecDeque<StoredPps>,
 }
 
 struct StoredSps {
     unit: Vec<u8>,
     sps: Sps,
-    /// Or why browsers do not decode it.
+    /// The size of the pictures, or why browsers do not decode them.
     size: Result<Size, StreamError>,
 }
 
@@ -37,22 +34,22 @@ struct StoredPps {
     id: u8,
     sps_id: u8,
     unit: Vec<u8>,
-    /// It was part of an access unit.
+    /// An access unit has contained it.
     sent: bool,
 }
 
-/// What a NAL unit with a parameter set was.
+/// The outcome of storing a parameter set.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stored {
     Unchanged,
-    /// It is new, or another one than before with this id.
+    /// It is new, or replaces another one with this id.
     Changed(u8),
-    /// It is cut off, too long, or its values are impossible.
+    /// It is truncated, too long, or invalid.
     Unreadable,
 }
 
 impl ParameterSets {
-    /// Takes over a NAL unit of type 7.
+    /// Stores a NAL unit of type 7.
     pub fn take_sps(&mut self, unit: &[u8]) -> Stored {
         if unit.len() > PARAMETER_SET_MAX_BYTES {
             return Stored::Unreadable;
@@ -66,7 +63,7 @@ impl ParameterSets {
         Stored::Changed(id)
     }
 
-    /// Takes over a NAL unit of type 8.
+    /// Stores a NAL unit of type 8.
     pub fn take_pps(&mut self, unit: &[u8]) -> Stored {
         // pic_parameter_set_rbsp(), 7.3.2.2.
         let mut reader = BitReader::new(unit.get(1..).unwrap_or_default());
@@ -87,13 +84,13 @@ impl ParameterSets {
         if unchanged { Stored::Unchanged } else { Stored::Changed(id) }
     }
 
-    /// The SPS for slices that name this PPS, with its id, if both are known.
+    /// The id and the SPS of slices that refer to this PPS, if both are known.
     pub fn sps_of(&self, pps_id: u32) -> Option<(u8, &Sps)> {
         let pps = self.pps.iter().find(|pps| u32::from(pps.id) == pps_id)?;
         Some((pps.sps_id, &self.sps.get(&pps.sps_id)?.sps))
     }
 
-    /// Whether this NAL unit of type 7 or 8 is known already.
+    /// Whether this NAL unit of type 7 or 8 is already stored.
     pub fn has(&self, unit: &[u8]) -> bool {
         self.sps.values().any(|stored| stored.unit == unit)
             || self.pps.iter().any(|stored| stored.unit == unit)
@@ -115,26 +112,26 @@ impl ParameterSets {
         self.sps.get(&id)?.size.clone().err()
     }
 
-    /// Writes an SPS and all PPS that belong to it, each after a start code.
-    pub fn write_all(&mut self, sps_id: u8, stream: &mut Vec<u8>) {
+    /// Appends an SPS and all PPS that refer to it.
+    pub fn write_all(&mut self, sps_id: u8, to: &mut AccessUnit) {
         if let Some(stored) = self.sps.get(&sps_id) {
-            write_unit(&stored.unit, stream);
+            to.push(&stored.unit);
         }
         for pps in self.pps.iter_mut().filter(|pps| pps.sps_id == sps_id) {
             pps.sent = true;
-            write_unit(&pps.unit, stream);
+            to.push(&pps.unit);
         }
     }
 
-    /// Writes the PPS that have changed after the last key frame, each after a start code.
-    pub fn write_changed(&mut self, sps_id: u8, stream: &mut Vec<u8>) {
+    /// Appends the PPS that have changed since the last key frame.
+    pub fn write_changed(&mut self, sps_id: u8, to: &mut AccessUnit) {
         for pps in self.pps.iter_mut().filter(|pps| pps.sps_id == sps_id && !pps.sent) {
             pps.sent = true;
-            write_unit(&pps.unit, stream);
+            to.push(&pps.unit);
         }
     }
 
-    /// The bytes that are kept.
+    /// The number of bytes stored.
     pub fn bytes(&self) -> usize {
         self.pps_bytes() + self.sps.values().map(|stored| stored.unit.len()).sum::<usize>()
     }
@@ -142,13 +139,6 @@ impl ParameterSets {
     fn pps_bytes(&self) -> usize {
         self.pps.iter().map(|pps| pps.unit.len()).sum()
     }
-}
-
-/// Writes a NAL unit after a start code of four bytes.
-pub fn write_unit(unit: &[u8], stream: &mut Vec<u8>) {
-    work::step();
-    stream.extend_from_slice(&START_CODE);
-    stream.extend_from_slice(unit);
 }
 
 #[cfg(test)]
@@ -166,10 +156,10 @@ mod tests {
         unit
     }
 
-    fn units(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let mut stream = Vec::new();
-        write(&mut stream);
-        crate::media::h264::nal_units(&stream).map(|unit| unit[1]).collect()
+    fn units(write: impl FnOnce(&mut AccessUnit)) -> Vec<u8> {
+        let mut unit = AccessUnit::default();
+        write(&mut unit);
+        unit.nal_units().map(|unit| unit[1]).collect()
     }
 
     #[test]
@@ -179,9 +169,9 @@ mod tests {
         assert_eq!(sets.take_sps(SPS), Stored::Unchanged);
         assert_eq!(sets.take_pps(&pps(0, 4)), Stored::Changed(0));
         assert_eq!(sets.take_pps(&pps(0, 4)), Stored::Unchanged);
-        assert_eq!(units(|stream| sets.write_all(0, stream)), [66, pps(0, 4)[1]]);
-        assert!(units(|stream| sets.write_changed(0, stream)).is_empty());
-        assert!(units(|stream| sets.write_all(1, stream)).is_empty());
+        assert_eq!(units(|unit| sets.write_all(0, unit)), [66, pps(0, 4)[1]]);
+        assert!(units(|unit| sets.write_changed(0, unit)).is_empty());
+        assert!(units(|unit| sets.write_all(1, unit)).is_empty());
     }
 
     #[test]
@@ -189,12 +179,12 @@ mod tests {
         let mut sets = ParameterSets::default();
         sets.take_sps(SPS);
         sets.take_pps(&pps(0, 4));
-        units(|stream| sets.write_all(0, stream));
+        units(|unit| sets.write_all(0, unit));
         assert_eq!(sets.take_pps(&pps(0, 5)), Stored::Changed(0));
         assert_eq!(sets.take_pps(&pps(0, 5)), Stored::Unchanged);
-        assert_eq!(units(|stream| sets.write_changed(0, stream)).len(), 1);
-        assert_eq!(units(|stream| sets.write_changed(0, stream)).len(), 0);
-        assert_eq!(units(|stream| sets.write_all(0, stream)).len(), 2);
+        assert_eq!(units(|unit| sets.write_changed(0, unit)).len(), 1);
+        assert_eq!(units(|unit| sets.write_changed(0, unit)).len(), 0);
+        assert_eq!(units(|unit| sets.write_all(0, unit)).len(), 2);
     }
 
     #[test]

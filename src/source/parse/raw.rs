@@ -1,15 +1,15 @@
-//! Pictures without headers: the planes of one after those of the other, without padding.
+//! Parses raw pictures without headers: plane after plane, without padding.
 
 use super::format::Y4M;
 use super::{ParsedItem, ParserOutput, StreamError, StreamFormat};
 use crate::media::{PixelFormat, Samples, Size};
 use crate::work;
 
-/// Puts the bytes of pictures of one size together, plane by plane.
+/// Assembles pictures of one size, plane by plane.
 pub struct PlaneReader {
     size: Size,
     format: PixelFormat,
-    /// As far as they have come.
+    /// The bytes that have come.
     planes: [Vec<u8>; 3],
 }
 
@@ -19,8 +19,8 @@ impl PlaneReader {
         PlaneReader { size, format, planes: Default::default() }
     }
 
-    /// Takes bytes off the front of `bytes`, at most as many as the picture under way lacks. A
-    /// picture comes out with its last byte.
+    /// Takes bytes from the front of `bytes`, at most as many as the current picture lacks. Returns the
+    /// picture with its last byte.
     pub fn take(&mut self, bytes: &mut &[u8]) -> Option<ParsedItem> {
         let areas = self.format.layout.plane_bytes(self.size);
         for (plane, area) in self.planes.iter_mut().zip(areas) {
@@ -43,18 +43,18 @@ impl PlaneReader {
         })
     }
 
-    /// Whether a picture has begun and is not complete.
+    /// Whether a picture is incomplete.
     pub fn is_under_way(&self) -> bool {
         !self.planes[0].is_empty()
     }
 
-    /// The bytes that are kept, in allocated memory.
+    /// The bytes of allocated memory.
     pub fn bytes(&self) -> usize {
         self.planes.iter().map(Vec::capacity).sum()
     }
 }
 
-/// So many of the first bytes of a stream tell a header.
+/// How many of the first bytes of a stream tell a header.
 const HEADER_BYTES: usize = 10;
 
 /// The parser of one stream.
@@ -70,7 +70,7 @@ impl RawPlanes {
         RawPlanes { pictures: PlaneReader::new(size, format), first: Vec::new() }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Parses the next bytes of the stream.
     ///
     /// # Errors
     /// [`StreamError::NotRaw`]: it begins with a header.

@@ -1,28 +1,27 @@
-//! The header of a slice of H.264 (ITU-T H.264, 7.3.3), as far as it tells pictures apart.
+//! The part of the slice header (ITU-T H.264, 7.3.3) that identifies the picture.
 
 use super::bits::BitReader;
 use super::parameter_sets::ParameterSets;
 use crate::media::h264::NAL_IDR;
 
-/// What a slice is coded as: `slice_type`, table 7-6.
+/// `slice_type` (table 7-6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SliceKind {
     P,
     B,
     I,
-    /// SP and SI, of the extended profile.
+    /// SP and SI of the extended profile.
     Switching,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct SliceHeader {
     pub kind: SliceKind,
-    /// Which SPS it refers to, and which picture it is of. `None` if its parameter sets are not
-    /// known.
+    /// The id of its SPS, and its picture. `None` if its parameter sets are not known.
     pub refers_to: Option<(u8, PictureId)>,
 }
 
-/// What all slices of a picture have in common, and no two pictures in a row (7.4.1.2.4).
+/// The values that all slices of a picture share, and two consecutive pictures never do (7.4.1.2.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PictureId {
     is_reference: bool,
@@ -35,8 +34,7 @@ pub struct PictureId {
 }
 
 impl SliceHeader {
-    /// Reads the header of a NAL unit of type 1 or 5. `None` if it is cut off or its values are
-    /// impossible.
+    /// Parses the header of a NAL unit of type 1 or 5. `None` if it is truncated or invalid.
     pub fn parse(unit: &[u8], sets: &ParameterSets) -> Option<SliceHeader> {
         let (&nal_header, payload) = unit.split_first()?;
         let mut reader = BitReader::new(payload);
@@ -71,8 +69,7 @@ impl SliceHeader {
 }
 
 impl PictureId {
-    /// Whether a picture may come right after another one: `frame_num` goes on, or stays where it is
-    /// (7.4.3).
+    /// Whether this picture may directly follow `former`: `frame_num` is the same, or the next one (7.4.3).
     pub fn may_follow(&self, former: &PictureId) -> bool {
         let steps = self.frame_num.wrapping_sub(former.frame_num);
         self.frame_num_bits == former.frame_num_bits

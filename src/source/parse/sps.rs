@@ -1,42 +1,42 @@
-//! The sequence parameter set of H.264 (ITU-T H.264, 7.3.2.1.1 and E.1.1): what the stream is, and
-//! whether browsers decode it.
+//! Parses the sequence parameter set (ITU-T H.264, 7.3.2.1.1 and E.1.1), and checks whether browsers decode
+//! the stream.
 
 use super::bits::BitReader;
 use super::{FrameRate, StreamError, check_size};
 use crate::media::{Matrix, PixelFormat, Size};
 
-/// What a sequence parameter set says.
+/// A sequence parameter set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sps {
     /// `seq_parameter_set_id`, at most 31.
     pub id: u8,
     pub profile_idc: u8,
-    /// The constraint flags, `constraint_set0_flag` is the highest bit.
+    /// The constraint flags. `constraint_set0_flag` is the highest bit.
     pub constraints: u8,
     pub level_idc: u8,
     pub chroma_format_idc: u8,
     pub bit_depth_luma: u8,
     pub bit_depth_chroma: u8,
-    /// Of `frame_num` in slices, 4 to 16.
+    /// The length of `frame_num` in slices, 4 to 16.
     pub frame_num_bits: u32,
-    /// Of `pic_order_cnt_lsb` in slices: 4 to 16, or 0 if they have none.
+    /// The length of `pic_order_cnt_lsb` in slices: 4 to 16, or 0 if there is none.
     pub order_count_lsb_bits: u32,
     pub max_num_ref_frames: u32,
-    /// Neither fields nor pairs of macroblocks.
+    /// `frame_mbs_only_flag`: no fields, and no field macroblocks.
     pub frame_mbs_only: bool,
-    /// After cropping. Not bounded yet.
+    /// After cropping, not yet checked.
     pub width: u64,
     pub height: u64,
-    /// How many pictures may precede one in the stream and follow it on the screen, if it says so.
+    /// `max_num_reorder_frames`, if present.
     pub max_num_reorder_frames: Option<u32>,
     pub frame_rate: Option<FrameRate>,
     /// `video_full_range_flag`.
     pub full_range: bool,
-    /// `matrix_coefficients`, if it is said (table E-5).
+    /// `matrix_coefficients` (table E-5), if present.
     pub matrix_coefficients: Option<u8>,
 }
 
-/// Baseline, main and high, constrained or not: what all browsers decode.
+/// Baseline, main and high, constrained or not, which all browsers decode.
 const PROFILES: [u8; 3] = [66, 77, 100];
 
 /// The profiles whose SPS has a chroma format (7.3.2.1.1).
@@ -48,8 +48,8 @@ const EXTENDED_SAR: u32 = 255;
 const CPB_COUNT_MAX: u32 = 32;
 
 impl Sps {
-    /// Reads a NAL unit of type 7, with its header byte. `None` if it is cut off or its values are
-    /// impossible. VUI parameters that cannot be read are as good as none.
+    /// Parses a NAL unit of type 7 with its header byte. `None` if it is truncated or invalid. Invalid VUI
+    /// parameters are ignored.
     pub fn parse(unit: &[u8]) -> Option<Sps> {
         let mut reader = BitReader::new(unit.get(1..)?);
         let read = &mut reader;
@@ -115,7 +115,7 @@ impl Sps {
         })
     }
 
-    /// The size, if browsers decode streams with this parameter set.
+    /// Returns the size of the pictures if browsers decode them.
     ///
     /// # Errors
     /// [`StreamError::PixelFormat`], [`StreamError::Interlaced`], [`StreamError::Profile`] and
@@ -143,8 +143,8 @@ impl Sps {
         check_size(self.width, self.height)
     }
 
-    /// How the samples of decoded pictures are to be read. Where the stream says no matrix, it is that of
-    /// its size, as players guess: BT.709 from 720 rows on.
+    /// The format of decoded pictures. If the stream declares no matrix, it depends on the size as in players:
+    /// BT.709 from 720 rows on.
     pub fn pixel_format(&self) -> PixelFormat {
         let matrix = match self.matrix_coefficients {
             Some(1) => Matrix::Bt709,
@@ -154,13 +154,13 @@ impl Sps {
         PixelFormat { matrix, full_range: self.full_range, ..PixelFormat::PICTURE }
     }
 
-    /// The six hexadecimal digits of SDP's profile-level-id (RFC 6184, section 8.1), as a number.
+    /// The `profile-level-id` of SDP (RFC 6184, section 8.1) as a number.
     pub fn profile_level_id(&self) -> u32 {
         u32::from_be_bytes([0, self.profile_idc, self.constraints, self.level_idc])
     }
 }
 
-/// The part of the VUI parameters that is of use.
+/// The VUI parameters that are used here.
 #[derive(Default)]
 struct Vui {
     max_num_reorder_frames: Option<u32>,
@@ -192,7 +192,7 @@ impl Vui {
         if read.flag()? {
             let [units_in_tick, time_scale] = [read.bits(32)?, read.bits(32)?];
             let _fixed = read.flag()?;
-            // Two ticks are a frame (E.2.1, equation E-75).
+            // A frame is two ticks (E.2.1, equation E-75).
             vui.frame_rate = FrameRate::new(time_scale.into(), 2 * u64::from(units_in_tick));
         }
         let [nal_hrd, vcl_hrd] = [skip_hrd(read)?, skip_hrd(read)?];
@@ -251,7 +251,7 @@ fn read_picture_order_count(read: &mut BitReader) -> Option<u32> {
     Some(0)
 }
 
-/// E.1.2, with the flag before it. Whether there were any.
+/// Skips HRD parameters (E.1.2) with the flag before them. Returns whether there were any.
 fn skip_hrd(read: &mut BitReader) -> Option<bool> {
     if !read.flag()? {
         return Some(false);

@@ -1,37 +1,37 @@
-//! The beginning of a stream: which format it has, and where it begins to be of this format.
+//! Detects the format at the start of a stream, and where in the stream it starts.
 
 use super::format::{Y4M, begins_unit, is_h265};
 use super::{StreamError, StreamFormat, detect};
 use crate::work;
 
-/// So much of a stream is searched for the beginning of a format that is not at its own. A stream that
-/// was joined in the middle of a picture has one after it.
+/// How much of a stream is searched for the start of a format. In a stream that was joined in the middle of
+/// a picture, it comes after that picture.
 pub const SEARCH_MAX_BYTES: usize = 1 << 20;
-/// And so much of one that begins with text.
+/// The same of a stream that starts with text.
 const TEXT_MAX_BYTES: usize = 4096;
-/// A line of text is no longer.
+/// The longest line of text.
 const LINE_MAX_BYTES: usize = 200;
-/// Of what is no text, so many of the first bytes are shown.
+/// How many of the first bytes are shown if they are not text.
 const SHOWN_BYTES: usize = 10;
 
-/// The first bytes of a stream, until they tell its format.
+/// The start of a stream, until its format is known.
 pub struct Start {
-    /// At most [`LINE_MAX_BYTES`] of them.
+    /// The first bytes, at most [`LINE_MAX_BYTES`].
     first: Vec<u8>,
-    /// How many were read.
+    /// The number of bytes read.
     read: usize,
-    /// The last ones that were read.
+    /// The last bytes read.
     last: [u8; Y4M.len()],
-    /// They are no beginning of a format.
+    /// The first bytes do not start a format.
     searches: bool,
 }
 
-/// The format of a stream, and what tells it.
+/// A detected format.
 pub struct Found {
     pub format: StreamFormat,
     /// The first bytes of this format.
     pub bytes: Vec<u8>,
-    /// So many came before them.
+    /// How many bytes came before them.
     pub stray_bytes: usize,
 }
 
@@ -41,8 +41,8 @@ impl Start {
         Start { first: Vec::new(), read: 0, last: [0x80; Y4M.len()], searches: false }
     }
 
-    /// Takes bytes off the front of `bytes`, until they decide about the format. With one at a time,
-    /// what an error shows does not depend on how the stream is cut.
+    /// Takes bytes from the front of `bytes` until the format is known. Takes one at a time, so that errors do
+    /// not depend on how the stream is split.
     ///
     /// # Errors
     /// Those of [`detect`], and [`StreamError::Text`].
@@ -79,7 +79,7 @@ impl Start {
         Ok(None)
     }
 
-    /// Looks whether a format begins with the last bytes that were read, of which this is the next.
+    /// Checks whether a format starts with the last bytes read and this one.
     fn search(&mut self, byte: u8) -> Result<Option<Found>, StreamError> {
         self.read += 1;
         self.last.rotate_left(1);
@@ -104,7 +104,7 @@ impl Start {
         Ok(Some(Found { format, bytes, stray_bytes: self.read - length }))
     }
 
-    /// The stream begins with a line of text.
+    /// Whether the stream starts with a line of text.
     pub fn is_text(&self) -> bool {
         let line = self.first.iter().position(|byte| *byte == b'\n');
         let line = &self.first[..line.unwrap_or(self.first.len())];
@@ -113,12 +113,12 @@ impl Start {
             && std::str::from_utf8(line).is_ok_and(|line| !line.contains(is_control))
     }
 
-    /// Nothing has come.
+    /// Whether no byte has come.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
     }
 
-    /// Why the stream cannot be shown, if nothing else comes.
+    /// The error if nothing else comes.
     pub fn error(&self) -> StreamError {
         if self.is_text() {
             let end = self.first.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
@@ -127,7 +127,7 @@ impl Start {
         StreamError::UnknownFormat(self.first[..self.first.len().min(SHOWN_BYTES)].to_vec())
     }
 
-    /// The bytes that are kept.
+    /// The number of bytes kept.
     pub fn bytes(&self) -> usize {
         self.first.capacity()
     }

@@ -1,24 +1,24 @@
-//! Where the NAL units of a byte stream begin and end (ITU-T H.264, B.1), when it comes in pieces.
+//! Finds the NAL units of a byte stream (ITU-T H.264, B.1) that comes in pieces.
 
 use memchr::memmem::Finder;
 
 use crate::work;
 
-/// What comes next in a byte stream.
+/// The next piece of a byte stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A NAL unit begins, and the one before it ends.
+    /// The start of a NAL unit, and the end of the one before.
     Start,
-    /// Bytes of the NAL unit. It ends with none of the zero bytes that follow it.
+    /// Bytes of the NAL unit. Trailing zero bytes are not part of it.
     Bytes(&'a [u8]),
-    /// The NAL unit ends, and none begins yet.
+    /// The end of the NAL unit.
     End,
-    /// So many bytes that are in no NAL unit, other than zero bytes.
+    /// This many non-zero bytes outside of NAL units.
     Stray(usize),
 }
 
-/// Finds the start codes. The only state is how many zero bytes came last, which are part of a NAL
-/// unit or of a start code.
+/// Finds start codes. The only state is the number of pending zero bytes, which belong to a NAL unit or to a
+/// start code.
 #[derive(Debug)]
 pub struct StartCodes {
     inside: bool,
@@ -34,12 +34,12 @@ impl StartCodes {
         StartCodes { inside: false, zeros: 0, two_zeros: Finder::new(&ZEROS) }
     }
 
-    /// The next piece of `input`, which is shortened by what was read. `None` if all of it was.
+    /// Takes the next piece from the front of `input`. `None` at its end.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         if self.inside { self.next_inside(input) } else { self.next_outside(input) }
     }
 
-    /// Takes the NAL unit for complete, although the next one has not begun.
+    /// Ends the NAL unit although the next one has not started.
     pub fn end_unit(&mut self) {
         self.inside = false;
     }
@@ -78,8 +78,7 @@ impl StartCodes {
         }
     }
 
-    /// The bytes up to two zero bytes, or up to one at the end of the input. The zero bytes are
-    /// read, too.
+    /// Takes the bytes up to two zero bytes, or up to one at the end of the input, and the zero bytes.
     fn until_zeros<'a>(&mut self, input: &mut &'a [u8]) -> &'a [u8] {
         let whole = *input;
         if let Some(at) = self.two_zeros.find(whole) {

@@ -1,38 +1,38 @@
-//! The format yuv4mpeg2 of mjpegtools (yuv4mpeg(5)), as ffmpeg and gst write it: a line of
-//! parameters, then pictures with a line before each.
+//! Parses yuv4mpeg2 of mjpegtools (yuv4mpeg(5)), as ffmpeg and GStreamer write it: a line of parameters,
+//! then pictures with a line before each.
 //!
-//! A further line of parameters between two pictures is that of the next stream: one program after the
-//! other writes to a pipe. Where there is neither, what lies before the next of these lines is left out.
+//! Another line of parameters between two pictures starts the next stream, as programs may write to a pipe
+//! one after the other. Bytes that are neither are dropped up to the next of these lines.
 
 use super::raw::PlaneReader;
 use super::{FrameRate, ParserOutput, StreamError, check_encoded_size};
 use crate::media::{PixelFormat, Size};
 use crate::work;
 
-/// A line that is longer is an error. Those of ffmpeg are below 100 bytes.
+/// The longest line. Those of ffmpeg are below 100 bytes.
 const LINE_MAX_BYTES: usize = 256;
-/// After so many there is no picture in the stream any more, such as when its size has changed and the
-/// header is lost that says so.
+/// The most gaps in a row. After these, no picture can be expected, such as when the size has changed and
+/// the header was lost.
 const ASTRAY_MAX: u8 = 8;
-/// What a stream begins with.
+/// The first bytes of a stream.
 const MAGIC: &[u8] = b"YUV4MPEG2 ";
 
 /// The parser of one stream.
 pub struct Y4m {
     state: Y4mState,
     line: Vec<u8>,
-    /// How often something was left out since two pictures followed each other.
+    /// The number of gaps since two pictures followed each other.
     astray: u8,
 }
 
 enum Y4mState {
     Header,
-    /// In the line before a picture.
+    /// The line before a picture.
     FrameHeader(PlaneReader),
     Picture(PlaneReader),
-    /// In something between two pictures that is no part of the format.
+    /// Bytes between two pictures that are not part of the format.
     Lost(PlaneReader),
-    /// There was an error, which ends the stream.
+    /// An error has ended the stream.
     Failed,
 }
 
@@ -41,7 +41,7 @@ impl Y4m {
         Y4m { state: Y4mState::Header, line: Vec::new(), astray: 0 }
     }
 
-    /// Takes the next bytes of the stream, of which the first are `YUV4MPEG2 `.
+    /// Parses the next bytes of the stream, which starts with `YUV4MPEG2 `.
     ///
     /// # Errors
     /// [`StreamError::Header`], [`StreamError::PixelFormat`], [`StreamError::Interlaced`],
@@ -93,13 +93,13 @@ impl Y4m {
         Ok(())
     }
 
-    /// The stream has ended.
+    /// Handles the end of the stream.
     pub fn finish(&mut self, out: &mut ParserOutput) {
         let is_whole = matches!(self.state, Y4mState::FrameHeader(_)) && self.line.is_empty();
         out.counters.damaged += u64::from(!is_whole);
     }
 
-    /// The bytes that are kept, in allocated memory.
+    /// The bytes of allocated memory.
     pub fn bytes(&self) -> usize {
         let planes = match &self.state {
             Y4mState::FrameHeader(planes) | Y4mState::Picture(planes) | Y4mState::Lost(planes) => {
@@ -110,7 +110,7 @@ impl Y4m {
         planes + self.line.capacity()
     }
 
-    /// A stream begins, with the parameters in `line` from here on.
+    /// Starts a stream with the parameters in `line` from `start` on.
     fn begin(&mut self, at: usize, out: &mut ParserOutput) -> Result<Y4mState, StreamError> {
         let header = Header::parse(&self.line[at..])?;
         out.info.size = Some(header.size);
@@ -119,7 +119,7 @@ impl Y4m {
         Ok(Y4mState::FrameHeader(PlaneReader::new(header.size, header.pixels)))
     }
 
-    /// A line is complete that may end with one of the format.
+    /// Handles a complete line that may end with a line of the format.
     fn resume(
         &mut self,
         planes: PlaneReader,
@@ -134,8 +134,7 @@ impl Y4m {
         Ok(if found.is_some() { Y4mState::Picture(planes) } else { Y4mState::Lost(planes) })
     }
 
-    /// Takes bytes off the front of `bytes` into `line`, until it is complete. Of a long one, the end
-    /// is kept.
+    /// Moves bytes from the front of `bytes` to `line` until it is complete. Keeps the end of a long line.
     fn take_line_end(&mut self, bytes: &mut &[u8]) -> bool {
         let end = memchr::memchr(b'\n', bytes);
         let part = &bytes[..end.unwrap_or(bytes.len())];
@@ -145,7 +144,7 @@ impl Y4m {
         end.is_some()
     }
 
-    /// Takes bytes off the front of `bytes` into `line`, until it is complete, without its newline.
+    /// Moves bytes from the front of `bytes` to `line` until it is complete, without its newline.
     fn take_line(&mut self, bytes: &mut &[u8]) -> Result<bool, StreamError> {
         let room = LINE_MAX_BYTES - self.line.len();
         let window = &bytes[..bytes.len().min(room)];
@@ -226,7 +225,7 @@ fn check_interlacing(value: &[u8]) -> Result<(), StreamError> {
     }
 }
 
-/// The kinds of 4:2:0 differ only in where the chroma samples lie.
+/// The variants of 4:2:0 differ only in the position of the chroma samples.
 fn check_chroma(value: &[u8]) -> Result<(), StreamError> {
     match value {
         b"420" | b"420jpeg" | b"420mpeg2" | b"420paldv" => Ok(()),

@@ -1,16 +1,18 @@
-//! The payload format of VP8 (RFC 7741), with the smallest payload descriptor there is.
+//! The payload format of VP8 (RFC 7741), with the smallest payload descriptor.
 
-use super::{MAX_PAYLOAD_BYTES, even_parts};
+use std::sync::Arc;
 
-/// Section 4.2: a packet that begins the first partition. Other packets have no bit set.
+use super::{MAX_PAYLOAD_BYTES, even_parts, with_header};
+
+/// The S bit (section 4.2), set in the packet that starts the first partition. All other bits are zero.
 const START_OF_PARTITION: u8 = 0x10;
 const DESCRIPTOR_BYTES: usize = 1;
 
 /// The payloads of a frame, in sending order.
-pub fn packetize(data: &[u8]) -> Vec<Vec<u8>> {
+pub fn packetize(data: &[u8]) -> Vec<Arc<[u8]>> {
     let parts = even_parts(data, MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES).enumerate();
     let descriptor = |index| if index == 0 { START_OF_PARTITION } else { 0 };
-    parts.map(|(index, part)| [&[descriptor(index)], part].concat()).collect()
+    parts.map(|(index, part)| with_header([descriptor(index)], part)).collect()
 }
 
 #[cfg(test)]

@@ -1,31 +1,49 @@
-//! A viewer's ICE (RFC 8445): which STUN messages are its own, which addresses it has, where its
-//! media goes.
+//! A viewer's ICE (RFC 8445): authenticates STUN messages, limits the addresses of the viewer, and follows
+//! it when it or we move.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use crate::webrtc::{StunMessage, TransId};
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Rtc, RtcError};
+use str0m::{IceCreds, Input};
 
-use super::{Viewer, receive};
+use super::Viewer;
+use super::connection::{remote_candidate, update_candidates};
 use crate::sdp::ice::CHECKED_UFRAG_BYTES;
 use crate::webrtc::AddressPair;
-use crate::webrtc::config::LocalParameters;
 use crate::webrtc::effect::ViewerEffect;
 use crate::webrtc::learnt_addresses::AddressVerdict;
-use crate::webrtc::local_side::{Candidates, LocalSide};
 use crate::webrtc::state::ViewerState;
 
+/// A STUN message that a viewer has authenticated, as str0m has parsed it.
+pub struct AuthenticStun<'a> {
+    pair: AddressPair,
+    input: Input<'a>,
+}
+
 impl Viewer {
-    /// Whether a STUN message is for this viewer and authentic: by its integrity (RFC 8489, section
-    /// 14.5), and a response by its transaction as well.
+    /// Parses a STUN message for str0m, and checks that it is for this viewer and authentic: by its
+    /// integrity (RFC 8489, section 14.5), and a response by its transaction as well.
     ///
-    /// `Rtc::accepts` says yes to anything from the selected pair, but decides by the message where
-    /// the address is nobody's, which is what it is asked with here.
-    pub fn authenticates(&self, now: Instant, local: SocketAddr, message: &[u8]) -> bool {
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let receive = Receive::new(Protocol::Udp, nobody, local, message);
-        receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(now, receive)))
+    /// `Rtc::accepts` accepts everything from the selected pair, but decides by the message for an
+    /// address that it does not know, which is why it is asked with one here.
+    pub fn authenticate<'a>(
+        &self,
+        now: Instant,
+        pair: AddressPair,
+        message: &'a [u8],
+    ) -> Option<AuthenticStun<'a>> {
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let receive = Receive::new(Protocol::Udp, unknown, pair.local, message).ok()?;
+        let mut input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) {
+            return None;
+        }
+        if let Input::Receive(_, receive) = &mut input {
+            receive.source = pair.remote;
+        }
+        Some(AuthenticStun { pair, input })
     }
 
     /// Whether an authentic check may come from this address. A viewer has a few addresses at a
@@ -42,7 +60,7 @@ impl Viewer {
         }
     }
 
-    /// Whether an authentic response may come from this address, and tell that one of ours.
+    /// Whether an authentic response may come from `remote`, and may name our address `mapped`.
     pub fn admits_response(
         &mut self,
         now: Instant,
@@ -51,50 +69,51 @@ impl Viewer {
     ) -> bool {
         let addresses = &mut self.learnt_addresses;
         let admits = addresses.last_check(remote).is_some() && addresses.admit_mapped(mapped);
-        if admits && self.is_invited {
-            // All that comes from an agent that makes no checks (ICE-lite).
+        if admits && self.is_media_server {
+            // An ICE-lite agent sends no checks, only responses.
             addresses.note_response(now, remote);
         }
         admits
     }
 
-    /// Takes in a STUN message that it authenticates.
-    pub fn handle_stun(&mut self, now: Instant, pair: AddressPair, message: &[u8]) {
+    /// Handles an authentic STUN message.
+    pub fn handle_stun(&mut self, now: Instant, message: AuthenticStun, is_response: bool) {
+        let AuthenticStun { pair, input } = message;
         let interrupted = self.activity.note_stun(now, pair);
         if interrupted && self.state == ViewerState::Live {
-            // More was lost than can be resent, and Chromium would ask after 3 s only.
+            // More was lost than can be resent, and Chromium would request a key frame only after 3 s.
             self.effects.push(ViewerEffect::KeyframeRequested);
         }
         self.wake(now);
-        // Our end of the pair that media went through is gone. The browser will nominate another,
-        // but Chromium takes 5 s for that; until then any pair will do that it answers on.
-        // Only a controlling agent chooses by itself, so this is one for the time of the response.
-        let chooses = is_response(message) && !self.is_invited && self.has_lost_address();
+        // Our end of the selected pair is gone. The browser will nominate another pair, but Chromium
+        // takes 5 s for that. Until then, use any pair that it responds on: only a controlling agent
+        // selects a pair by itself, so take that role while the response is handled.
+        let selects = is_response && !self.is_media_server && self.has_lost_address();
         self.drive(now, |rtc| {
-            if chooses {
+            if selects {
                 rtc.direct_api().set_ice_controlling(true);
             }
-            let received = receive(rtc, now, pair, message);
-            if chooses {
+            let received = rtc.handle_input(input);
+            if selects {
                 rtc.direct_api().set_ice_controlling(false);
             }
             received
         });
     }
 
-    /// Whether media goes out from an address that is not ours any more.
+    /// Whether media leaves from an address that we have lost.
     fn has_lost_address(&self) -> bool {
         let selected = self.activity.selected();
         selected.is_some_and(|pair| !self.local.candidates.contains(pair.local))
     }
 
-    /// Whether a viewer that answers a check from `remote` is no longer where its media goes.
+    /// Whether a viewer that responds to a check from `remote` has left the address that media goes to.
     pub fn has_moved(&self, now: Instant, remote: SocketAddr) -> bool {
         self.activity.has_moved(now, remote)
     }
 
-    /// Gives up the address that media goes to, for one that has answered a check of ours. ICE by
-    /// itself keeps a pair for seconds after its last answered check.
+    /// Gives up the address that media goes to, in favour of one that has responded to a check. ICE by
+    /// itself keeps a pair for seconds after its last response.
     pub fn drop_selected_pair(&mut self, now: Instant) {
         if let Some(remote) = self.remote() {
             self.discard_candidate(now, remote);
@@ -103,14 +122,13 @@ impl Viewer {
 
     fn discard_candidate(&mut self, now: Instant, remote: SocketAddr) {
         self.drive(now, |rtc| {
-            // A remote candidate is known by its kind and address; the rest is not compared.
+            // A remote candidate is identified by its type and address; the rest is not compared.
             rtc.direct_api().invalidate_candidate(&remote_candidate(remote, 1, "prflx")?);
             rtc.handle_input(Input::Timeout(now))
         });
     }
 
-    /// Our addresses have changed. Who watches is asked from the new ones whether it hears us there,
-    /// and may choose one.
+    /// Replaces our addresses. ICE checks the paths from the new ones, and may select one.
     pub fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         let mut candidates = std::mem::take(&mut self.local.candidates);
         self.drive(now, |rtc| {
@@ -120,10 +138,10 @@ impl Viewer {
         self.local.candidates = candidates;
     }
 
-    /// An ICE restart (RFC 8445, section 9) with credentials that both sides have exchanged. Media
-    /// goes on where it went until a check of the new session is answered from elsewhere.
+    /// Restarts ICE (RFC 8445, section 9) with credentials that both sides have exchanged. Media keeps
+    /// its path until a check of the new session is answered on another.
     ///
-    /// `DirectApi` has no restart: new credentials for both sides come nearest.
+    /// `DirectApi` has no restart: setting new credentials for both sides comes nearest.
     pub fn restart_ice(&mut self, now: Instant, local: IceCreds, remote: IceCreds) {
         self.local.set_credentials(local.clone());
         self.remote_credentials = remote.clone();
@@ -136,63 +154,19 @@ impl Viewer {
         });
     }
 
-    /// Whether an ICE restart with this user fragment of the viewer's is possible.
+    /// Whether ICE can restart with this remote user fragment.
     pub fn can_restart_with(&self, ufrag: &str) -> bool {
         self.local.is_ice_lite || ufrag.len() <= CHECKED_UFRAG_BYTES
     }
 
-    /// Whether these are the ICE credentials that the viewer has sent last.
+    /// Whether the viewer's current ICE credentials are these.
     pub fn has_remote_credentials(&self, credentials: &IceCreds) -> bool {
         self.remote_credentials == *credentials
     }
 }
 
-/// Of this kind (RFC 8839, section 5.1).
-pub(super) fn remote_candidate(
-    address: SocketAddr,
-    priority: u32,
-    kind: &str,
-) -> Result<Candidate, RtcError> {
-    let (ip, port) = (address.ip(), address.port());
-    let text = format!("candidate:0 1 udp {priority} {ip} {port} typ {kind}");
-    Ok(Candidate::from_sdp_string(&text)?)
-}
-
-/// Our end of a connection that is being made, and our candidates in it.
-pub(super) fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
-    let [session, session_low, ..] = local.random;
-    let mut candidates = Candidates::default();
-    update_candidates(rtc, &mut candidates, &local.addresses);
-    LocalSide {
-        session: u64::from(session >> 1) << 32 | u64::from(session_low),
-        descriptions: 0,
-        is_dtls_client: false,
-        is_ice_lite: false,
-        fingerprint: rtc.direct_api().local_dtls_fingerprint().to_string(),
-        candidates,
-        announced: local.announced.to_vec(),
-        credentials: local.credentials.clone(),
-    }
-}
-
-/// Our addresses are these: what is new becomes a candidate, what is gone is none any more.
-fn update_candidates(rtc: &mut Rtc, candidates: &mut Candidates, addresses: &[SocketAddr]) {
-    let gone = candidates.0.extract_if(.., |candidate| !addresses.contains(&candidate.addr()));
-    for candidate in gone {
-        rtc.direct_api().invalidate_candidate(&candidate);
-    }
-    for address in addresses {
-        if candidates.contains(*address) {
-            continue;
-        }
-        match Candidate::host(*address, Protocol::Udp) {
-            Ok(candidate) => candidates.0.extend(rtc.add_local_candidate(candidate).cloned()),
-            Err(error) => log::debug!("{address} is no candidate: {error}"),
-        }
-    }
-}
-
-/// Whether a STUN message is a success response to a binding request (RFC 8489, section 5).
-fn is_response(message: &[u8]) -> bool {
-    matches!(message, [1, 1, ..])
+/// The transaction of one of our connectivity checks, if the datagram is one.
+pub(super) fn check_of(datagram: &[u8]) -> Option<TransId> {
+    let message = StunMessage::parse(datagram).ok()?;
+    message.is_binding_request().then(|| message.trans_id())
 }

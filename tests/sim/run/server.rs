@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::{Codec, Frame};
+use ballcast::media::{AccessUnit, Codec, Frame};
 use ballcast::publish::PublishEvent;
 use ballcast::server::{ConnId, Input, Output};
 use ballcast::source::SourceEvent;
@@ -287,7 +287,7 @@ impl Run {
                 origin,
             });
             self.input(Input::Frame(match codec {
-                Codec::H264 => Frame::h264(data, captured),
+                Codec::H264 => Frame::h264(AccessUnit::parse(&data), captured),
                 Codec::Vp8 => Frame::vp8(data, captured),
             }))?;
         }

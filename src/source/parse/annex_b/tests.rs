@@ -1,7 +1,6 @@
 //! The access units of streams that are made by hand.
 
 use super::*;
-use crate::media::h264::nal_units;
 use crate::source::parse::flushes::{
     DELIMITED_PICTURES, GROUP_MAX_PICTURES, TRUSTED_AFTER_PICTURES,
 };
@@ -23,9 +22,9 @@ const FILLER: &[u8] = &[0x0c, 0xff, 0x80];
 const END: &[u8] = &[0x0a];
 
 fn stream(units: &[&[u8]]) -> Vec<u8> {
-    let mut stream = Vec::new();
-    units.iter().for_each(|unit| write_unit(unit, &mut stream));
-    stream
+    let mut unit = AccessUnit::default();
+    units.iter().for_each(|nal_unit| unit.push(nal_unit));
+    unit.data().to_vec()
 }
 
 /// A parser, and what came out of it.
@@ -41,14 +40,14 @@ impl Reader {
         self.0.push(bytes, &mut self.1).unwrap();
     }
 
-    fn run_dry(&mut self) {
-        self.0.run_dry(&mut self.1).unwrap();
+    fn handle_pause(&mut self) {
+        self.0.handle_pause(&mut self.1).unwrap();
     }
 
     /// The NAL units of each access unit so far.
     fn units(&mut self) -> Vec<Vec<Vec<u8>>> {
         let units = |item| match item {
-            ParsedItem::AccessUnit(unit) => nal_units(&unit.data).map(<[u8]>::to_vec).collect(),
+            ParsedItem::AccessUnit(unit) => unit.nal_units().map(<[u8]>::to_vec).collect(),
             other => panic!("{other:?}"),
         };
         self.1.items.drain(..).map(units).collect()
@@ -182,7 +181,7 @@ impl Reader {
     /// Writes a picture at once, and pauses after it. The access units that have come out by then.
     fn write(&mut self, units: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
         self.push(&stream(units));
-        self.run_dry();
+        self.handle_pause();
         self.units()
     }
 
@@ -221,10 +220,10 @@ fn a_source_that_writes_whole_pictures_is_not_waited_for_after_a_while() {
     // The first zero byte of the next start code may come early.
     reader.push(&[0]);
     reader.push(&stream(KEY)[1..]);
-    reader.run_dry();
+    reader.handle_pause();
     assert_eq!(reader.units(), [KEY]);
     reader.push(&stream(&[P]));
-    reader.run_dry();
+    reader.handle_pause();
     assert!(reader.units().is_empty(), "a slice is missing");
     assert_eq!(reader.write(&[P_MORE]), [PICTURE]);
     assert_eq!(reader.1.counters.early_flushes, 0);
@@ -255,7 +254,7 @@ fn a_source_that_writes_blocks_of_a_picture_is_waited_for_there() {
         for block in large[start..].chunks(4096) {
             assert!(reader.units().is_empty());
             reader.push(block);
-            reader.run_dry();
+            reader.handle_pause();
         }
         assert_eq!(reader.units().len(), 1, "and not after it");
     }
@@ -265,14 +264,14 @@ fn a_source_that_writes_blocks_of_a_picture_is_waited_for_there() {
     let mut picture = stream(PICTURE);
     picture.resize(rest, 7);
     reader.push(&picture);
-    reader.run_dry();
+    reader.handle_pause();
     assert!(reader.units().is_empty());
     // Of what has come since a pause, in which a picture ends and the next one begins.
     reader.push(&[stream(PICTURE), stream(&[P])].concat());
-    reader.run_dry();
+    reader.handle_pause();
     reader.push(&[[9; 4096 - 8].to_vec(), stream(&[P_MORE])].concat());
     reader.units();
-    reader.run_dry();
+    reader.handle_pause();
     assert!(reader.units().is_empty());
     assert_eq!(reader.1.counters.early_flushes, 0);
 }
@@ -293,9 +292,9 @@ fn a_source_that_pauses_within_a_picture_now_and_then_is_waited_for() {
             let picture = stream(&[P, P_MORE, DELIMITER]);
             let (start, rest) = picture.split_at(picture.len() - 7);
             reader.push(start);
-            reader.run_dry();
+            reader.handle_pause();
             reader.push(rest);
-            reader.run_dry();
+            reader.handle_pause();
         }
         let counters = reader.1.counters;
         assert_eq!((counters.early_flushes, counters.skipped, counters.damaged), (0, 0, 0));
@@ -309,9 +308,9 @@ fn a_source_that_pauses_within_its_key_frames_is_waited_for() {
     let key = stream(KEY);
     for _ in 0..10 {
         reader.push(&key[..key.len() - 1]);
-        reader.run_dry();
+        reader.handle_pause();
         reader.push(&key[key.len() - 1..]);
-        reader.run_dry();
+        reader.handle_pause();
         reader.units();
         for _ in 1..GROUP_MAX_PICTURES {
             assert_eq!(reader.write(PICTURE).len(), 1);

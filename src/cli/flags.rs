@@ -1,0 +1,143 @@
+//! The command-line options: one row of a table each, from which the parser, both helps, the manual page and the
+//! suggestions for misspelt options come.
+
+mod table;
+
+use lexopt::{Arg, Parser};
+
+pub(super) use self::table::FLAGS;
+use super::publish::MediaServers;
+use super::source::Sources;
+use super::texts::CliText;
+use super::values::FlagValue;
+use super::{CliCommand, Flags, UsageError};
+use crate::http::Authority;
+use crate::web::auth::Token;
+
+/// One option.
+pub(super) struct Flag {
+    /// Without the dashes.
+    pub name: &'static str,
+    pub section: FlagSection,
+    pub action: FlagAction,
+    /// What applies without the option, if anything is worth saying.
+    pub default: Option<&'static str>,
+    /// What the option does, in one line without a full stop.
+    pub line: &'static str,
+    /// Sentences that follow the line where there is room; may be empty.
+    pub more: &'static str,
+}
+
+/// What follows an option, and what the option does.
+pub(super) enum FlagAction {
+    /// Nothing follows.
+    Switch(fn(&mut Flags)),
+    /// The value of this name follows.
+    Set(&'static str, fn(&mut Arguments, &FlagValue) -> Result<(), UsageError>),
+    /// A URL may follow, in place of the default. No further argument is read.
+    Ask(fn(Authority) -> CliCommand),
+    /// Nothing follows, and no further argument is read. The letter is the option's short form.
+    Print { text: CliText, short: Option<(char, CliText)> },
+}
+
+/// What the arguments say, before it is known whether they fit together.
+#[derive(Default)]
+pub(super) struct Arguments {
+    pub flags: Flags,
+    pub tokens: Vec<Token>,
+    pub sources: Sources,
+    pub media_servers: MediaServers,
+}
+
+/// A part of the list of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FlagSection {
+    Source,
+    Network,
+    Access,
+    Publishing,
+    Picture,
+    Limits,
+    Other,
+}
+
+impl FlagSection {
+    pub const ALL: [FlagSection; 7] = [
+        FlagSection::Source,
+        FlagSection::Network,
+        FlagSection::Access,
+        FlagSection::Publishing,
+        FlagSection::Picture,
+        FlagSection::Limits,
+        FlagSection::Other,
+    ];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            FlagSection::Source => "Source",
+            FlagSection::Network => "Network",
+            FlagSection::Access => "Who may watch",
+            FlagSection::Publishing => "Media servers",
+            FlagSection::Picture => "Picture",
+            FlagSection::Limits => "Limits",
+            FlagSection::Other => "Other options",
+        }
+    }
+
+    pub fn flags(self) -> impl Iterator<Item = &'static Flag> {
+        FLAGS.iter().filter(move |flag| flag.section == self)
+    }
+}
+
+impl Flag {
+    /// The option as it is typed, such as `--port N` or `-h, --help`.
+    pub fn usage(&self) -> String {
+        let name = self.name;
+        match self.action {
+            FlagAction::Switch(_) | FlagAction::Print { short: None, .. } => format!("--{name}"),
+            FlagAction::Set(value, _) => format!("--{name} {value}"),
+            FlagAction::Ask(_) => format!("--{name} [URL]"),
+            FlagAction::Print { short: Some((short, _)), .. } => format!("-{short}, --{name}"),
+        }
+    }
+
+    /// Reads what follows the option, and does what it says. Returns the command if no further argument is
+    /// to be read.
+    pub fn apply(
+        &self,
+        parser: &mut Parser,
+        arguments: &mut Arguments,
+    ) -> Result<Option<CliCommand>, UsageError> {
+        match &self.action {
+            FlagAction::Switch(set) => set(&mut arguments.flags),
+            FlagAction::Set(_, set) => {
+                let value = FlagValue { flag: self.name, text: parser.value()? };
+                set(arguments, &value)?;
+            }
+            FlagAction::Ask(command) => {
+                let text = match parser.next()? {
+                    None => self.default.unwrap_or_default().into(),
+                    Some(Arg::Value(text)) => text,
+                    Some(other) => return Err(other.unexpected().into()),
+                };
+                let value = FlagValue { flag: self.name, text };
+                return Ok(Some(command(value.server()?)));
+            }
+            FlagAction::Print { text, .. } => return Ok(Some(CliCommand::Print(*text))),
+        }
+        Ok(None)
+    }
+}
+
+/// The option `--name`.
+pub(super) fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.name == name)
+}
+
+/// The text that the option of this letter prints.
+pub(super) fn text_of_short(letter: char) -> Option<CliText> {
+    FLAGS.iter().find_map(|flag| match flag.action {
+        FlagAction::Print { short: Some((short, text)), .. } if short == letter => Some(text),
+        _ => None,
+    })
+}
