@@ -1,4 +1,4 @@
-//! The program: puts options, sockets, secrets and the source together, and runs the driver.
+//! The program: reads the command line, binds sockets, draws secrets, and runs the driver.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until a signal. An error is a sentence for the operator.
+/// Serves until a signal asks the program to exit. An error is a sentence for the operator.
 fn serve(flags: &Flags) -> Result<(), String> {
     cli::log::start();
     panics::limit_reports();
@@ -73,7 +73,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
         }
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
-    let source =
+    let encoder =
         PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
@@ -85,7 +85,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
     let sessions = sessions.unwrap_or_default();
-    let secrets = ShownSecrets::draw()?;
+    let secrets = Secrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
             entropy: secrets.entropy,
@@ -107,7 +107,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             },
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
-            left_sessions: sessions.kept().clone(),
+            stale_sessions: sessions.kept().clone(),
             source: flags.source.source().map(|source| ballcast::source::SourceConfig {
                 interval: flags.source_interval,
                 ..source
@@ -118,7 +118,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
         };
         Server::new(config, now)
     };
-    let mut driver = Driver::new(endpoints, make_server, source)
+    let mut driver = Driver::new(endpoints, make_server, encoder)
         .map_err(|error| format!("The event loop cannot start: {error}."))?;
     if let SourceChoice::Stream { origin, .. } = &flags.source {
         driver.set_origin(origin.clone());
@@ -133,29 +133,31 @@ fn serve(flags: &Flags) -> Result<(), String> {
     driver.run().map_err(|error| error.to_string())
 }
 
-/// Random values that must not be guessed, from the operating system's generator.
-struct ShownSecrets {
+/// Values that must be unpredictable, from the operating system's generator.
+struct Secrets {
     entropy: [u8; 32],
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
 }
 
-impl ShownSecrets {
-    fn draw() -> Result<ShownSecrets, String> {
+impl Secrets {
+    fn draw() -> Result<Secrets, String> {
         let failed = |error| format!("The operating system returns no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
-        // ICE draws tie-breakers and transaction ids from this generator, whose default seed is the clock.
+        // str0m draws ICE tie-breakers and transaction ids from this generator, which is otherwise seeded
+        // from the clock.
         fastrand::seed(getrandom::u64().map_err(failed)?);
         let crypto = str0m::crypto::from_feature_flags();
         let certificate = crypto
             .dtls_provider
             .generate_certificate()
             .ok_or("The DTLS certificate cannot be generated.")?;
-        Ok(ShownSecrets { entropy, crypto: Arc::new(crypto), certificate })
+        Ok(Secrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
 
+/// A URL per line, those of the network first.
 fn urls(addresses: &[SocketAddr]) -> String {
     let (local, network): (Vec<&SocketAddr>, Vec<&SocketAddr>) =
         addresses.iter().partition(|address| is_loopback(address.ip()));
@@ -167,12 +169,12 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Prints to standard output. A reader that has closed the pipe is not a failure.
+/// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("Standard output cannot be written: {error}."))
+            Err(format!("Cannot write to standard output: {error}."))
         }
         _ => Ok(()),
     }

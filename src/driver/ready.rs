@@ -1,32 +1,37 @@
-//! Descriptors that have something to be read, and the order in which they get their turn.
+//! Descriptors that are ready to be read, and the order in which they are served.
 //!
-//! The kernel reports readiness once, so a descriptor stays here until a read finds nothing more. A
-//! turn of the loop serves datagrams first, then what is accepted, then all others, and connections
-//! last: one after the other in a circle, as many as fit into its time.
+//! The kernel reports readiness once (edge-triggered), so a descriptor stays here until a read finds nothing
+//! more. A turn of the loop serves UDP sockets first, then listeners, then all others, and connections last,
+//! round robin, as many as fit into its time.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 
 use super::tokens::{Owner, owner};
 
-/// What one descriptor, or one kind of them, may have of a turn.
+/// The most that one descriptor, or one kind of descriptor, gets of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     pub reads: usize,
-    /// No further read begins after this time.
+    /// No read starts after this time.
     pub time: Duration,
 }
 
-/// Of each UDP socket. Handshakes of viewers take about a millisecond each.
+/// For each UDP socket. A viewer's DTLS handshake takes about a millisecond.
 pub const DATAGRAMS: Share = Share { reads: 64, time: Duration::from_millis(2) };
-/// Of each listener.
+/// For each listener.
 pub const ACCEPTS: Share = Share { reads: 16, time: Duration::from_micros(500) };
-/// Of all connections together, each of which is served once. With a fifth of a core this is 7.5 ms,
-/// and the longest request may come on top.
+/// For all connections together, each of which is served once. On a fifth of a core this takes 7.5 ms, and the
+/// longest request may come on top.
 pub const CONNECTIONS: Share = Share { reads: usize::MAX, time: Duration::from_micros(1_500) };
+/// For the source. 256 KiB are parsed in less than a millisecond, and a picture may be decoded and encoded.
+pub const SOURCE_READS: Share = Share { reads: 4, time: Duration::from_millis(2) };
+
+/// How long a descriptor waits after the kernel failed to serve it.
+pub const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 pub struct Ready {
@@ -36,6 +41,9 @@ pub struct Ready {
     connections: BTreeSet<Token>,
     /// The connection that was served last.
     served: Option<Token>,
+    /// Descriptors that failed, and when they are ready again.
+    postponed: BTreeSet<Token>,
+    retry_at: Option<Instant>,
 }
 
 impl Ready {
@@ -47,12 +55,37 @@ impl Ready {
         self.of_kind(token).remove(&token);
     }
 
+    /// Forgets a descriptor that is closed: the next owner of its token is not ready.
+    pub fn forget(&mut self, token: Token) {
+        self.remove(token);
+        self.postponed.remove(&token);
+    }
+
+    /// Makes a descriptor wait, as the kernel could not serve it and reports its readiness only once.
+    pub fn postpone(&mut self, token: Token, now: Instant) {
+        self.remove(token);
+        self.postponed.insert(token);
+        self.retry_at.get_or_insert(now + RETRY_AFTER);
+    }
+
+    /// When [`retry`](Ready::retry) is due.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Makes postponed descriptors ready again if their time has come.
+    pub fn retry(&mut self, now: Instant) {
+        if self.retry_at.take_if(|at| *at <= now).is_some() {
+            std::mem::take(&mut self.postponed).into_iter().for_each(|token| self.insert(token));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         let kinds = [&self.datagrams, &self.listeners, &self.others, &self.connections];
         kinds.into_iter().all(BTreeSet::is_empty)
     }
 
-    /// What is ready now, but for connections: UDP sockets, listeners, then all others.
+    /// All that is ready except for connections: UDP sockets, listeners, then all others.
     pub fn sockets(&self) -> Vec<Token> {
         let kinds = [&self.datagrams, &self.listeners, &self.others];
         kinds.into_iter().flatten().copied().collect()
@@ -62,7 +95,7 @@ impl Ready {
         self.connections.len()
     }
 
-    /// The ready connection that follows the last one in the circle.
+    /// The ready connection after the one that was served last.
     pub fn next_connection(&mut self) -> Option<Token> {
         let after = self.served.map_or(Bound::Unbounded, Bound::Excluded);
         let mut following = self.connections.range((after, Bound::Unbounded));
@@ -108,5 +141,23 @@ mod tests {
         ready.remove(a);
         ready.remove(c);
         assert_eq!((ready.next_connection(), ready.is_empty()), (None, false));
+    }
+
+    #[test]
+    fn a_postponed_descriptor_is_ready_after_its_pause_unless_it_is_closed() {
+        let (mut ready, start) = (Ready::default(), Instant::now());
+        let mut connections = Tokens::of_connections();
+        let [a, b] = [(); 2].map(|()| connections.take().unwrap());
+        ready.insert(a);
+        ready.postpone(a, start);
+        ready.postpone(b, start + RETRY_AFTER / 2);
+        assert!(ready.is_empty());
+        assert_eq!(ready.retry_at(), Some(start + RETRY_AFTER), "the first pause counts for all");
+        ready.retry(start + RETRY_AFTER - Duration::from_millis(1));
+        assert!(ready.is_empty());
+        ready.forget(b);
+        ready.retry(start + RETRY_AFTER);
+        assert_eq!((ready.next_connection(), ready.connections()), (Some(a), 1));
+        assert_eq!(ready.retry_at(), None);
     }
 }

@@ -1,16 +1,16 @@
-//! What systemd is told of this process, where it runs as a unit of `Type=notify` (sd_notify(3)).
+//! Notifications to systemd, for a unit of `Type=notify` (sd_notify(3)).
 
 use sd_notify::NotifyState;
 
-/// Without systemd, nothing of this does anything.
+/// The service manager. Without systemd, all notifications are no-ops.
 #[derive(Debug, Default)]
 pub struct Service {
-    /// How many viewers watch, and how many media servers have the picture.
+    /// The number of viewers and of media servers that the last status named.
     told: Option<(usize, usize)>,
 }
 
 impl Service {
-    /// Sockets are bound, and signals are handled.
+    /// Reports that sockets are bound and signals are handled.
     pub fn tell_ready(&self) {
         notify(&NotifyState::Ready);
     }
@@ -19,8 +19,8 @@ impl Service {
         notify(&NotifyState::Stopping);
     }
 
-    /// How many viewers watch, and how many media servers have the picture, where it has changed: a line
-    /// of `systemctl status`.
+    /// Reports the number of viewers and of media servers that receive the stream, if they have changed: a
+    /// line of `systemctl status`.
     pub fn tell_status(&mut self, viewers: usize, published: usize) {
         if self.told.replace((viewers, published)) != Some((viewers, published)) {
             notify(&NotifyState::Status(&status(viewers, published)));
@@ -30,7 +30,7 @@ impl Service {
 
 fn status(viewers: usize, published: usize) -> String {
     let viewers = match viewers {
-        0 => "nobody watches".to_owned(),
+        0 => "no viewers".to_owned(),
         1 => "1 viewer".to_owned(),
         more => format!("{more} viewers"),
     };
@@ -43,6 +43,6 @@ fn status(viewers: usize, published: usize) -> String {
 
 fn notify(state: &NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        log::debug!("systemd cannot be told {state}: {error}");
+        log::debug!("cannot notify systemd of {state}: {error}");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-/// It goes with the test.
+/// Removed when it is dropped.
 pub struct TestFolder(pub PathBuf);
 
 impl TestFolder {
-    /// Each test has a name of its own.
+    /// Each test uses a name of its own.
     pub fn new(name: &str) -> TestFolder {
         let name = format!("ballcast-{name}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);

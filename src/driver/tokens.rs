@@ -1,4 +1,4 @@
-//! The numbers by which the poll names what is ready. Each kind of descriptor has a range of its own.
+//! The tokens that identify descriptors in the poll. Each kind of descriptor has a range of its own.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,15 +9,16 @@ pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
 pub const SOURCE: Token = Token(2);
 pub const SOURCE_STDERR: Token = Token(3);
+/// Lookups of media servers' names that have returned.
 pub const LOOKUPS: Token = Token(4);
-/// Media servers.
+/// Connections to media servers.
 pub const TARGETS: Range<usize> = 5..16;
-/// Two for each bound address: its listener, then its UDP socket.
+/// Two tokens for each bound address: its listener, then its UDP socket.
 const ENDPOINTS: Range<usize> = TARGETS.end..1 << 16;
-/// As many as a `usize` of 32 bits has room for.
+/// The rest of a 32-bit `usize`.
 const CONNECTIONS: Range<usize> = ENDPOINTS.end..1 << 31;
 
-/// What a number stands for.
+/// The kind of descriptor that a token identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Signals,
@@ -55,18 +56,18 @@ pub fn listener_of(token: Token) -> Token {
     Token(token.0 - (token.0 - ENDPOINTS.start) % 2)
 }
 
-/// Hands out the numbers of one range, each to one owner at a time.
+/// Allocates the tokens of one range, each to one owner at a time.
 #[derive(Debug)]
 pub struct Tokens {
     step: usize,
     end: usize,
-    /// From here on none was ever handed out.
+    /// The first number that was never allocated.
     next: usize,
     returned: BTreeSet<usize>,
 }
 
 impl Tokens {
-    /// Those of listeners.
+    /// Tokens of listeners.
     pub fn of_endpoints() -> Tokens {
         Tokens::new(ENDPOINTS, 2)
     }
@@ -79,7 +80,7 @@ impl Tokens {
         Tokens { step, end: range.end, next: range.start, returned: BTreeSet::new() }
     }
 
-    /// A number that nobody has, or `None` if all are taken.
+    /// Allocates a token. `None` if all are taken.
     pub fn take(&mut self) -> Option<Token> {
         if let Some(number) = self.returned.pop_first() {
             return Some(Token(number));
@@ -91,10 +92,10 @@ impl Tokens {
         })
     }
 
-    /// Takes back the number of what is gone.
+    /// Frees the token of a closed descriptor.
     pub fn put_back(&mut self, token: Token) {
         let is_new = token.0 < self.next && self.returned.insert(token.0);
-        debug_assert!(is_new, "{token:?} was not handed out");
+        debug_assert!(is_new, "{token:?} was not allocated");
     }
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_come_and_go_never_reach_the_numbers_of_connections() {
+    fn endpoints_that_come_and_go_never_use_up_their_range() {
         let mut tokens = Tokens::of_endpoints();
         let stays = tokens.take().unwrap();
         for _ in 0..100_000 {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_is_used_up_hands_out_no_number_of_another() {
+    fn a_range_that_is_used_up_allocates_no_token_of_another() {
         let mut tokens = Tokens::of_endpoints();
         let taken: Vec<Token> = std::iter::from_fn(|| tokens.take()).collect();
         assert_eq!(taken.len(), ENDPOINTS.len() / 2);

@@ -99,19 +99,19 @@ impl Call {
         match (&mut self.step, event) {
             (CallStep::Resolving { .. }, PublishEvent::Resolved(addresses)) => {
                 let port = self.url.port();
-                let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
+                let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
                 self.addresses = addresses.take(MAX_ADDRESSES).collect();
                 self.connect_to_next(now, PublishCause::NameWithoutAddress.into());
             }
             (CallStep::Resolving { .. }, PublishEvent::Failed(failure)) => {
-                self.fail(self.problem(failure.cause.clone(), failure.words.clone()));
+                self.fail(self.problem(failure.cause, failure.words));
             }
             (CallStep::Connecting { .. }, PublishEvent::Connected) => {
                 self.step = CallStep::Exchanging(Exchange::new(now));
                 self.send_request();
             }
             (CallStep::Connecting { .. }, PublishEvent::Failed(failure)) => {
-                self.connect_to_next(now, self.problem(failure.cause.clone(), None));
+                self.connect_to_next(now, self.problem(failure.cause, None));
             }
             (CallStep::Exchanging(exchange), PublishEvent::Received(bytes)) => {
                 exchange.receive(now, bytes);
@@ -123,7 +123,7 @@ impl Call {
             }
             (CallStep::Exchanging(exchange), PublishEvent::Failed(failure)) => {
                 let head = exchange.head().cloned();
-                self.end(head, Err(self.problem(failure.cause.clone(), None)));
+                self.end(head, Err(self.problem(failure.cause, None)));
             }
             // An event of an attempt that was cancelled.
             _ => {}

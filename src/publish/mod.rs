@@ -37,18 +37,18 @@ pub const MAX_ADDRESSES: usize = 8;
 pub struct TargetId(pub usize);
 
 /// What happens to the connection to a media server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishEvent<'a> {
     /// The answer to [`PublishCommand::Resolve`]: at least one address, the best first. The first
     /// [`MAX_ADDRESSES`] are used.
-    Resolved(&'a [IpAddr]),
+    Resolved(Vec<IpAddr>),
     /// The answer to [`PublishCommand::Connect`].
     Connected,
     Received(&'a [u8]),
     /// The peer sends no more.
     Ended,
     /// The name cannot be resolved, or the connection cannot be made or is broken.
-    Failed(&'a PublishFailure),
+    Failed(PublishFailure),
 }
 
 /// What the driver does with the connection to a media server.

@@ -3,7 +3,7 @@
 //! An answer repeats a profile of the offer, because both sides name the same one (RFC 6184, section 8.2.2),
 //! and its level, which is what the offerer decodes. Only the parameter sets tell the actual profile of a
 //! stream. Chromium 156 offers constrained baseline, baseline, main and high 4:4:4, but not high. Whichever of
-//! these is answered, it decodes constrained baseline, main and high alike (`tests/pipes.rs`).
+//! these is answered, it decodes constrained baseline, main and high alike (`tests/driver/pipes.rs`).
 
 use std::fmt;
 

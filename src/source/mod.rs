@@ -59,7 +59,7 @@ pub enum SourceKind {
 }
 
 /// An event of the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceEvent<'a> {
     /// [`SourceCommand::Open`] has succeeded.
     Opened,
@@ -72,7 +72,7 @@ pub enum SourceEvent<'a> {
     /// The stream could not be opened or read.
     Failed(SourceFailure),
     /// All processes of the command have exited. With the end of its standard error.
-    Exited(Exit, Option<&'a Foreign>),
+    Exited(Exit, Option<Foreign>),
 }
 
 /// A command to the driver.
@@ -375,7 +375,7 @@ impl Source {
         }
     }
 
-    fn exited(&mut self, now: Instant, exit: Exit, words: Option<&Foreign>) {
+    fn exited(&mut self, now: Instant, exit: Exit, words: Option<Foreign>) {
         self.has_process = false;
         let is_as_usual = self.ending.take().is_some() || exit == Exit::Status(0);
         if self.attempt.ended_at.is_none() {
@@ -384,7 +384,7 @@ impl Source {
         self.end_fruitless(now);
         let is_said = self.attempt.failed || self.attempt.is_blamed && is_as_usual;
         if !is_said {
-            self.fail(now, SourceCause::Exited(exit), words.cloned());
+            self.fail(now, SourceCause::Exited(exit), words);
         }
         self.try_again(now);
     }

@@ -1,8 +1,7 @@
-//! Whether openh264 was built with its assembly, which needs nasm on x86 and is left out without a word
-//! where there is none: encoding then takes two to three times as long.
+//! Detects whether openh264 was built with assembly. On x86 that needs nasm; without it, the build silently omits
+//! the assembly, and encoding takes two to three times as long.
 //!
-//! openh264 itself tells, in its log, when an encoder begins: with assembly for x86, and with that alone, a
-//! line says which instructions of the processor it uses.
+//! When an encoder starts, openh264 logs the CPU features that it uses, but only with assembly for x86.
 
 #![allow(unsafe_code, reason = "the log of openh264 is a callback of its raw interface")]
 
@@ -16,21 +15,21 @@ use openh264_sys2::{
     ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_INFO,
 };
 
-/// What the line about the instructions has in it.
-const INSTRUCTIONS: &[u8] = b"CPU features/capacities (0x";
-/// Width and height of the picture that the encoder begins with: any will do.
+/// Part of the log line with the CPU features.
+const CPU_FEATURES: &[u8] = b"CPU features/capacities (0x";
+/// Width and height of the encoder's first picture. Any size will do.
 const SIDE: usize = 64;
 
 type Callback = unsafe extern "C" fn(*mut c_void, c_int, *const c_char);
 
-/// Whether the encoder is as fast as it can be: everywhere but on x86 without assembly. Where openh264 has
-/// no log, it is taken to be.
+/// Whether the encoder is as fast as it can be: everywhere except on x86 without assembly. True if openh264 has no
+/// log.
 pub fn is_there() -> bool {
-    !cfg!(any(target_arch = "x86", target_arch = "x86_64")) || names_instructions() != Some(false)
+    !cfg!(any(target_arch = "x86", target_arch = "x86_64")) || logs_cpu_features() != Some(false)
 }
 
-/// Whether the log of an encoder has the line about instructions; `None` if there is no log.
-fn names_instructions() -> Option<bool> {
+/// Whether an encoder logs its CPU features; `None` if there is no log.
+fn logs_cpu_features() -> Option<bool> {
     let mut found: Option<bool> = None;
     let config = EncoderConfig::new().num_threads(1);
     let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config).ok()?;
@@ -42,23 +41,23 @@ fn names_instructions() -> Option<bool> {
         (ENCODER_OPTION_TRACE_CALLBACK_CONTEXT, (&raw mut context).cast()),
         (ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast()),
     ] {
-        // SAFETY: openh264 takes these options at any time, and copies a function, a pointer and an int,
-        // which is what the values are. The context outlives the encoder, and nobody else uses it meanwhile.
+        // SAFETY: openh264 takes these options at any time, and copies a function, a pointer and an int, which
+        // are the types of the values. The context outlives the encoder and is not used elsewhere meanwhile.
         if unsafe { encoder.raw_api().set_option(option, value) } != 0 {
             return None;
         }
     }
-    // The encoder begins with its first picture.
+    // The encoder starts with its first picture.
     encoder.encode(&YUVBuffer::new(SIDE, SIDE)).ok()?;
     drop(encoder);
     found
 }
 
-/// Reads a line of the log.
+/// Checks a line of the log.
 unsafe extern "C" fn read_line(context: *mut c_void, _level: c_int, line: *const c_char) {
-    // SAFETY: openh264 gives the context that was set, and a string that ends with zero.
+    // SAFETY: openh264 passes the context that was set, and a string with a terminating zero.
     let (found, line) = unsafe { (&mut *context.cast::<Option<bool>>(), CStr::from_ptr(line)) };
-    let is_found = line.to_bytes().windows(INSTRUCTIONS.len()).any(|part| part == INSTRUCTIONS);
+    let is_found = line.to_bytes().windows(CPU_FEATURES.len()).any(|part| part == CPU_FEATURES);
     *found = Some(is_found || *found == Some(true));
 }
 
@@ -68,9 +67,9 @@ mod tests {
 
     /// The tests are built with nasm, which tests/run installs.
     #[test]
-    fn openh264_names_its_instructions_where_it_has_assembly_for_x86() {
+    fn openh264_logs_cpu_features_if_it_has_assembly_for_x86() {
         let is_x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
-        assert_eq!(names_instructions(), Some(is_x86));
+        assert_eq!(logs_cpu_features(), Some(is_x86));
         assert!(is_there());
     }
 }

@@ -1,37 +1,24 @@
-//! Pictures to frames: one encoder for each codec.
+//! What all video encoders have in common.
 
 use std::io;
 use std::time::Instant;
 
-use super::{h264, vp8};
-use crate::media::{Codec, Frame, Picture};
+use crate::media::{Frame, Picture};
 
-/// What an encoder holds constant.
+/// What an encoder keeps constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quality {
-    /// The quantiser. The ball needs about 45 kbit/s of H.264 then, and 370 of VP8.
+    /// The quantiser. The ball then takes about 45 kbit/s of H.264, or 370 kbit/s of VP8.
     Constant,
     /// The bitrate, in bits per second.
     Bitrate(u32),
 }
 
-/// One stream of frames, made on the caller's thread.
+/// An encoder of one stream. It runs on the caller's thread.
 pub trait Encode {
-    /// Encodes the next picture. Pictures come in the order of their capture.
+    /// Encodes the next picture, in order of capture.
     fn encode(&mut self, picture: &Picture, captured: Instant) -> io::Result<Frame>;
 
     /// Makes the next frame a key frame.
     fn force_keyframe(&mut self);
-}
-
-/// An encoder for pictures of one size, up to 3840×2160 or 2160×3840.
-pub fn encoder(
-    codec: Codec,
-    frames_per_second: u32,
-    quality: Quality,
-) -> io::Result<Box<dyn Encode>> {
-    Ok(match codec {
-        Codec::H264 => Box::new(h264::H264Encoder::new(frames_per_second, quality)?),
-        Codec::Vp8 => Box::new(vp8::Vp8Encoder::new(frames_per_second, quality)?),
-    })
 }

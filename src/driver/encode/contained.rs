@@ -1,9 +1,8 @@
-//! The containment of all foreign code that reads a source's pictures: decoders, converters, scalers
-//! and encoders.
+//! Containment of all code that reads pictures: decoders, converters, scalers and encoders.
 //!
-//! The driver reaches a [`EncodePictures`] through [`ContainedEncoder`] alone, so that whatever decoder or encoder a
-//! source calls is inside by construction. What panics there is one damaged picture: the call fails, and
-//! the source, with all its decoders and encoders, is made anew.
+//! The driver uses an [`EncodePictures`] only through [`ContainedEncoder`], so every decoder and encoder is
+//! contained by construction. A panic damages one picture: the call fails, and the encoder, with all its
+//! decoders and encoders, is replaced by a new one.
 
 use std::io;
 use std::time::{Instant, SystemTime};
@@ -14,59 +13,59 @@ use super::{EncodePictures, PictureError};
 use crate::containment::contain;
 use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
 
-/// A source whose panics are errors.
+/// An encoder whose panics are errors.
 pub struct ContainedEncoder<S> {
-    source: S,
+    inner: S,
     renewals: u64,
 }
 
 impl<S: EncodePictures> ContainedEncoder<S> {
-    pub fn new(source: S) -> ContainedEncoder<S> {
-        ContainedEncoder { source, renewals: 0 }
+    pub fn new(inner: S) -> ContainedEncoder<S> {
+        ContainedEncoder { inner, renewals: 0 }
     }
 
-    /// How often the source has panicked, and was made anew.
+    /// How often the encoder panicked and was replaced.
     pub fn renewals(&self) -> u64 {
         self.renewals
     }
 
     /// See [`EncodePictures::capture`].
     pub fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
-        self.contain(|source| source.capture(now, wall)).map_err(io::Error::other)?
+        self.contain(|inner| inner.capture(now, wall)).map_err(io::Error::other)?
     }
 
     /// See [`EncodePictures::show`].
     pub fn show(&mut self, picture: SourcePicture, captured: Instant) -> Result<(), PictureError> {
-        self.contain(|source| source.show(picture, captured))
+        self.contain(|inner| inner.show(picture, captured))
     }
 
     /// See [`EncodePictures::encode`].
     pub fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
-        self.contain(|source| source.encode(codec))?
+        self.contain(|inner| inner.encode(codec))?
     }
 
     /// See [`EncodePictures::snapshot`].
     ///
     /// # Errors
-    /// Also [`SnapshotError::Damaged`], if the source has panicked.
+    /// Also [`SnapshotError::Damaged`] if the encoder panicked.
     pub fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
-        let made = self.contain(|source| source.snapshot(width));
+        let made = self.contain(|inner| inner.snapshot(width));
         made.unwrap_or_else(|error| Err(SnapshotError::Damaged(error.damage)))
     }
 
     /// See [`EncodePictures::force_keyframe`].
     pub fn force_keyframe(&mut self, codec: Codec) {
-        // A source that is made anew begins with a key frame.
-        let _ = self.contain(|source| source.force_keyframe(codec));
+        // A new encoder starts with a key frame anyway.
+        let _ = self.contain(|inner| inner.force_keyframe(codec));
     }
 
-    /// Calls the source. After a panic, another takes its place.
+    /// Calls the encoder. After a panic, replaces it.
     fn contain<T>(&mut self, call: impl FnOnce(&mut S) -> T) -> Result<T, PictureError> {
-        contain(|| call(&mut self.source)).map_err(|message| {
+        contain(|| call(&mut self.inner)).map_err(|message| {
             self.renewals += 1;
-            let renewed = self.source.renewed();
-            let broken = std::mem::replace(&mut self.source, renewed);
-            // What it has left behind may not even be freed.
+            let renewed = self.inner.renewed();
+            let broken = std::mem::replace(&mut self.inner, renewed);
+            // Dropping it may panic, too.
             let _ = contain(|| drop(broken));
             PictureError::new(Damage::Panic, format_args!("panic: {message}"))
         })
@@ -80,7 +79,7 @@ mod tests {
 
     const SIZE: Size = Size { width: 64, height: 48 };
 
-    /// Panics in its first call and all that follow, and again when it is freed.
+    /// Panics in its first call and in all that follow, and again when it is dropped.
     struct Fragile {
         name: &'static str,
         is_new: bool,
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_any_call_is_an_error_after_which_the_source_is_another() {
+    fn a_panic_in_any_call_is_an_error_after_which_the_encoder_is_a_new_one() {
         type Call = fn(&mut ContainedEncoder<Fragile>) -> Option<String>;
         let calls: [Call; 5] = [
             |source| source.capture(Instant::now(), SystemTime::now()).err().map(|e| e.to_string()),
@@ -154,8 +153,8 @@ mod tests {
                 3 => assert_eq!(failure.as_deref(), Some("Damaged(Panic)")),
                 _ => assert_eq!(failure, None),
             }
-            assert_eq!((source.renewals(), source.source.name), (1, "its settings"));
-            assert_eq!(call(&mut source), None, "the next picture is a good one");
+            assert_eq!((source.renewals(), source.inner.name), (1, "its settings"));
+            assert_eq!(call(&mut source), None, "the next call succeeds");
             assert_eq!(source.renewals(), 1);
         }
     }

@@ -1,9 +1,8 @@
-//! Key frames of H.264 to pictures, with openh264's decoder, for files of a stream that is encoded
-//! already.
+//! Decodes H.264 key frames with openh264, for JPEG files of a source that delivers H.264.
 //!
-//! The decoder is C++, and a panic is not the worst that it can do. Its bytes are those of the source
-//! that the operator has named, never of the network, and the parser has bounded their size and has
-//! found the parameter sets to be what browsers decode.
+//! The decoder is C++, which containment of panics does not cover. Its input comes from the source that the
+//! operator has named, never from the network. The parser has limited its size and has checked that browsers
+//! decode its parameter sets.
 
 use std::io;
 
@@ -16,24 +15,23 @@ use crate::source::parse::Sps;
 
 const PIXELS_MAX: usize = 3840 * 2160;
 
-/// The picture of a key frame, which has its parameter sets in front. Of an odd number of columns or
-/// rows, the last is left out.
+/// Decodes a key frame with its parameter sets in front. An odd last row or column is cropped.
 ///
 /// # Errors
-/// It is damaged, or of a kind that the decoder does not decode.
+/// The frame is damaged, or of a kind that openh264 does not decode.
 pub fn decode(keyframe: &Frame) -> io::Result<Picture> {
     let failed = |what: &str| io::Error::other(format!("H.264: {what}"));
     let mut nal_units = keyframe.access_unit().into_iter().flat_map(AccessUnit::nal_units);
     let sps = nal_units.find(|unit| unit[0] & 0x1f == NAL_SPS).and_then(Sps::parse);
     let format = sps.ok_or_else(|| failed("no parameter sets"))?.pixel_format();
-    // One for each: it keeps the memory of its pictures.
+    // A decoder keeps the memory of its pictures, so it is dropped after each.
     let mut decoder = Decoder::new().map_err(io::Error::other)?;
     let decoded = decoder.decode(keyframe.data()).map_err(io::Error::other)?;
     let decoded = decoded.ok_or_else(|| failed("no picture"))?;
     let (width, height) = decoded.dimensions();
     let size = Size { width: width & !1, height: height & !1 };
     if size.width == 0 || size.height == 0 || size.width * size.height > PIXELS_MAX {
-        return Err(failed("no picture of a size that is shown"));
+        return Err(failed("unsupported picture size"));
     }
     let strides = decoded.strides();
     let plane = |samples: &[u8], stride: usize, width: usize, height: usize| {
@@ -47,7 +45,7 @@ pub fn decode(keyframe: &Frame) -> io::Result<Picture> {
         plane(decoded.v(), strides.2, half_width, half_height),
     ];
     if planes.each_ref().map(Vec::len) != format.layout.plane_bytes(size) {
-        return Err(failed("its picture lacks rows"));
+        return Err(failed("rows are missing"));
     }
     Ok(Samples { size, format, planes }.into_picture())
 }
@@ -57,10 +55,10 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::driver::encode::codec::{Quality, encoder};
+    use crate::driver::encode::{codec::Quality, encoder};
     use crate::media::{Ball, Codec, Colour};
 
-    /// A key frame of the ball, and what it shows.
+    /// A key frame of the ball, and its picture.
     fn keyframe(size: Size) -> (Frame, Picture) {
         let mut picture = Picture::filled(size, Colour::BLACK);
         Ball::new(size).draw(&mut picture);
@@ -70,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_frame_shows_what_was_encoded() {
+    fn a_decoded_key_frame_is_the_picture_that_was_encoded() {
         for (width, height) in [(640, 480), (320, 242), (130, 98), (1280, 720)] {
             let size = Size { width, height };
             let (frame, picture) = keyframe(size);
@@ -86,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_an_error() {
+    fn a_truncated_frame_is_an_error() {
         let (frame, _) = keyframe(Size { width: 320, height: 240 });
         for length in [0, 5, 40, frame.len() / 2] {
             let cut = AccessUnit::parse(&frame.data()[..length]);
@@ -104,6 +102,6 @@ mod tests {
             encoder(Codec::H264, 30, Quality::Constant).unwrap().encode(&picture, Instant::now())
         };
         assert!(decode(&small(16, 16).unwrap()).is_ok());
-        assert!(small(14, 16).is_err() && small(16, 14).is_err(), "as the parser has it");
+        assert!(small(14, 16).is_err() && small(16, 14).is_err(), "as the parser requires");
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures to H.264, with openh264.
+//! H.264 with openh264.
 
 use std::io;
 use std::time::Instant;
@@ -14,17 +14,17 @@ use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
 use super::codec::{Encode, Quality};
 use crate::media::{AccessUnit, Frame, Picture};
 
-/// Below this openh264 does not go for video in real time. The ball's flat colours cost little
-/// more at 12 (183 bytes a frame) than at 26 (71), and are within 5 steps of what was drawn instead
-/// of 23. Without rate control the quantiser would be fixed at 26, so rate control is always on.
+/// The finest quantiser that openh264 uses for real-time video. At 12, the ball's flat colours take little more
+/// (183 bytes a frame) than at 26 (71), and are at most 5 steps off instead of 23. Without rate control, the
+/// quantiser is fixed at 26, so rate control is always on.
 const FINEST_QUANTISER: u8 = 12;
 const COARSEST_QUANTISER: u8 = 51;
-/// What the stream's level is chosen for when no bitrate is asked for: level 3 at 640×480.
+/// The bitrate that determines the level of a stream of constant quality: level 3 at 640×480.
 const NOMINAL_BITRATE: u32 = 2_000_000;
-/// A key frame comes when it is asked for, and never by itself.
+/// Key frames are made on request only.
 const NO_PERIODIC_KEYFRAMES: u32 = 0;
 
-/// One stream of H.264, constrained baseline, on the caller's thread.
+/// An encoder of H.264, constrained baseline.
 pub struct H264Encoder {
     openh264: openh264::encoder::Encoder,
 }
@@ -62,16 +62,16 @@ impl H264Encoder {
     }
 }
 
-/// Keeps openh264 from writing to standard error. The crate sets the trace level only after the
-/// encoder is initialised, which is when openh264 warns that the bitrate may not be held.
-#[allow(unsafe_code, reason = "only the raw interface of openh264 can set it before that")]
+/// Keeps openh264 from writing to standard error. The crate sets the trace level only after the initialisation, at
+/// which openh264 warns that it may exceed the bitrate.
+#[allow(unsafe_code, reason = "only the raw interface of openh264 can set the level in time")]
 fn silence(openh264: &mut openh264::encoder::Encoder) -> io::Result<()> {
     let mut level = WELS_LOG_QUIET;
     // SAFETY: openh264 takes this option at any time, and reads one int, which outlives the call.
     let result = unsafe {
         openh264.raw_api().set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast())
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::other("openh264 takes no trace level")) }
+    if result == 0 { Ok(()) } else { Err(io::Error::other("openh264 rejects the trace level")) }
 }
 
 impl Encode for H264Encoder {
@@ -80,7 +80,7 @@ impl Encode for H264Encoder {
         Ok(Frame::h264(access_unit(&stream), captured))
     }
 
-    /// Before the first picture there is nothing to force: it is a key frame in any case.
+    /// No effect before the first picture, which is a key frame anyway.
     fn force_keyframe(&mut self) {
         self.openh264.force_intra_frame();
     }

@@ -1,4 +1,4 @@
-//! JPEG files to pictures.
+//! Decodes JPEG files.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use crate::media::{
     Colour, Layout, Picture, PixelFormat, Samples, Size, limited_chroma, limited_luma,
 };
 
-/// The picture of a JPEG file. Of an odd number of columns or rows, the last is left out, as 4:2:0 has
-/// none. The file must be [whole](crate::source::parse::check_jpeg): the decoder fills in what is missing.
+/// Decodes a JPEG file. An odd last row or column is cropped, as 4:2:0 has even sides. The file must be
+/// [complete](crate::source::parse::check_jpeg): the decoder fills in missing parts.
 ///
 /// # Errors
-/// The file is damaged, or of a kind that is not decoded.
+/// The file is damaged, or of an unsupported kind.
 pub fn decode(file: &[u8]) -> io::Result<Picture> {
     let failed = |error| io::Error::other(format!("JPEG: {error:?}"));
     let options = DecoderOptions::new_fast();
@@ -33,7 +33,8 @@ pub fn decode(file: &[u8]) -> io::Result<Picture> {
     }
     let dimensions =
         decoder.dimensions().filter(|(width, height)| width * height * 3 == samples.len());
-    let (width, height) = dimensions.ok_or_else(|| io::Error::other("JPEG: no three samples"))?;
+    let (width, height) =
+        dimensions.ok_or_else(|| io::Error::other("JPEG: not three samples per pixel"))?;
     if !width.is_multiple_of(2) {
         let rows = samples.chunks_exact(3 * width).flat_map(|row| &row[..3 * (width - 1)]);
         samples = rows.copied().collect();
@@ -46,7 +47,7 @@ pub fn decode(file: &[u8]) -> io::Result<Picture> {
     Ok(to_i420(&samples, size))
 }
 
-/// From a sample of each kind for each pixel in full range to I420 in limited range.
+/// Converts YCbCr 4:4:4 in full range to I420 in limited range.
 fn to_i420(samples: &[u8], size: Size) -> Picture {
     let (luma, chroma) = (limited_luma(), limited_chroma());
     let mut picture = Picture::filled(size, Colour::BLACK);
@@ -54,7 +55,7 @@ fn to_i420(samples: &[u8], size: Size) -> Picture {
     let luma_pairs = picture.y.samples.chunks_exact_mut(2 * size.width);
     let chroma_rows = picture.u.samples.chunks_exact_mut(size.width / 2);
     let chroma_rows = chroma_rows.zip(picture.v.samples.chunks_exact_mut(size.width / 2));
-    // Two by two pixels at a time, each of which is three samples.
+    // 2×2 pixels at a time, of three samples each.
     for ((rows, luma_rows), (us, vs)) in row_pairs.zip(luma_pairs).zip(chroma_rows) {
         let (upper, lower) = rows.split_at(3 * size.width);
         let squares = upper.as_chunks::<6>().0.iter().zip(lower.as_chunks::<6>().0);
@@ -86,7 +87,7 @@ mod tests {
     use crate::source::parse::{ParsedItem, Parser, check_jpeg};
 
     #[test]
-    fn a_picture_survives_its_way_through_jpeg() {
+    fn a_picture_survives_encoding_and_decoding() {
         let size = Size { width: 320, height: 240 };
         let mut picture = Picture::filled(size, Colour { y: 90, u: 100, v: 160 });
         Ball::new(size).draw(&mut picture);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_every_width_survive_it() {
+    fn pictures_of_every_width_survive_encoding_and_decoding() {
         for (width, height) in (1..100).map(|half| (2 * half, 2 + 2 * (half % 13))) {
             let size = Size { width, height };
             let mut picture = Picture::filled(size, Colour { y: 90, u: 100, v: 160 });
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flattest_pictures_of_real_encoders_are_none_too_small() {
+    fn the_smallest_files_of_real_encoders_are_accepted() {
         for (width, height) in [(1920, 1080), (3840, 2160)] {
             let black = vec![0; usize::from(width) * usize::from(height) * 3];
             for sampling in [SamplingFactor::F_2_2, SamplingFactor::F_2_1, SamplingFactor::F_1_1] {
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_odd_side_the_last_row_or_column_is_left_out() {
+    fn an_odd_last_row_or_column_is_cropped() {
         for (width, height) in [(65, 48), (64, 49), (65, 49)] {
             let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (2 * x + y) as u8));
             let mut file = Vec::new();
@@ -176,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn red_green_and_blue_in_a_file_are_those_of_the_picture() {
+    fn an_rgb_file_is_decoded_to_its_colours() {
         let mut file = Vec::new();
         let mut encoder = jpeg_encoder::Encoder::new(&mut file, 95);
-        // As Adobe writes it: no transform. The samples are not converted on their way in.
+        // Adobe's marker for RGB: no transform. The encoder does not convert the samples.
         encoder.add_app_segment(14, b"Adobe\0\x64\0\0\0\0\0".to_vec()).unwrap();
         let red = [255, 0, 0].repeat(64 * 48);
         encoder.encode(&red, 64, 48, jpeg_encoder::ColorType::Ycbcr).unwrap();
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_encoder_writes_is_whole_and_what_lacks_or_has_more_is_not() {
+    fn files_of_an_encoder_are_complete_and_shorter_or_longer_ones_are_not() {
         use SamplingFactor::*;
         for sampling in [F_1_1, F_2_1, F_1_2, F_2_2, F_4_1, F_4_2, F_1_4, F_2_4] {
             for restart_interval in [0, 1, 7] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn most_damage_inside_is_found() {
+    fn most_damage_inside_a_scan_is_found() {
         let file = detailed(SamplingFactor::F_2_1, 0);
         let scan = file.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
         let mut random = fastrand::Rng::with_seed(1);

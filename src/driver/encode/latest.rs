@@ -1,5 +1,4 @@
-//! The picture that was taken last, checked and decoded when that is first needed: without viewers it
-//! never is.
+//! The picture that was taken last. It is checked and decoded when that is first needed: without viewers, never.
 
 use std::time::Instant;
 
@@ -15,12 +14,12 @@ pub struct Latest {
     pub captured: Instant,
 }
 
-/// What the picture is made from.
+/// What the picture is decoded from.
 enum Undecoded {
     Nothing,
     Samples(Samples),
     Keyframe(Frame),
-    /// It is kept: whoever asks for a file is given it.
+    /// Kept after decoding, as it is served as a file.
     Jpeg {
         file: Bytes,
         size: Size,
@@ -42,8 +41,10 @@ impl Latest {
         Latest { picture, origin, captured }
     }
 
-    /// Finds out whether a JPEG file is whole, unless that is known. Viewers of the file would see what
-    /// is missing in grey.
+    /// Checks that a JPEG file is complete, unless that is known. Decoders show missing parts in grey.
+    ///
+    /// # Errors
+    /// The file is damaged.
     pub fn check(&mut self) -> Result<(), PictureError> {
         if let Undecoded::Jpeg { file, is_whole, .. } = &mut self.origin
             && !*is_whole
@@ -55,7 +56,10 @@ impl Latest {
         Ok(())
     }
 
-    /// Decodes the picture, unless it is decoded.
+    /// Decodes the picture, unless it is decoded already.
+    ///
+    /// # Errors
+    /// The picture is damaged, or of an unsupported kind.
     pub fn decode(&mut self) -> Result<(), PictureError> {
         if self.picture.is_some() {
             return Ok(());
@@ -87,7 +91,7 @@ impl Latest {
         self.picture
     }
 
-    /// The camera's own file, if it is as wide as is asked for.
+    /// The camera's own JPEG file, if it has this width.
     pub fn file(&self, width: Option<usize>) -> Option<Bytes> {
         let Undecoded::Jpeg { file, size, .. } = &self.origin else { return None };
         width.is_none_or(|width| width == size.width).then(|| file.clone())

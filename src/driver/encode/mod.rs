@@ -1,4 +1,4 @@
-//! Where frames come from: the driver's only seam to pictures.
+//! Pictures to frames and JPEG files.
 
 pub mod assembly;
 pub mod codec;
@@ -8,7 +8,7 @@ mod h264;
 pub mod jpeg;
 mod latest;
 mod picture_encoder;
-mod pictures;
+pub(crate) mod pictures;
 mod snapshot;
 mod vp8;
 
@@ -17,45 +17,63 @@ use std::io;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use codec::{Encode, Quality};
 pub use contained::ContainedEncoder;
 pub use picture_encoder::PictureEncoder;
 pub use snapshot::snapshot;
 
 use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
 
-/// One stream of pictures, and their encoding.
+/// Makes an encoder for pictures of one size, up to 3840×2160 or 2160×3840.
+///
+/// # Errors
+/// The codec's library rejects the settings.
+pub fn encoder(
+    codec: Codec,
+    frames_per_second: u32,
+    quality: Quality,
+) -> io::Result<Box<dyn Encode>> {
+    Ok(match codec {
+        Codec::H264 => Box::new(h264::H264Encoder::new(frames_per_second, quality)?),
+        Codec::Vp8 => Box::new(vp8::Vp8Encoder::new(frames_per_second, quality)?),
+    })
+}
+
+/// Captures or takes pictures, and encodes them.
 pub trait EncodePictures: Sized {
-    /// A source of the same settings, with decoders and encoders of its own. Called after a panic in this
-    /// one, of which nothing else can be relied on.
+    /// Returns an instance with the same settings and new decoders and encoders. Called after a panic, when
+    /// nothing but the settings of this instance can be relied on.
     fn renewed(&self) -> Self;
 
-    /// Takes the picture of `now`, which is `wall` on the wall clock.
+    /// Captures the picture of `now`, which is `wall` on the wall clock.
+    ///
+    /// # Errors
+    /// There is no picture. The next capture may succeed.
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()>;
 
-    /// Takes a picture from outside, in place of a capture.
+    /// Takes a picture of the source in place of a capture.
     fn show(&mut self, picture: SourcePicture, captured: Instant);
 
-    /// The picture that was taken last, encoded.
+    /// Encodes the picture that was taken last.
     ///
     /// # Errors
-    /// It cannot be decoded or encoded. The next one may be.
+    /// The picture cannot be decoded or encoded. The next one may succeed.
     fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError>;
 
-    /// A JPEG file of the picture that was taken last, scaled down to this even width or in its own.
+    /// Makes a JPEG file of the picture that was taken last, in its own width, or scaled down to this even width.
     ///
     /// # Errors
-    /// There is no such picture, none that is older than the last failed capture counts; or it is damaged,
-    /// which is told once.
+    /// There is no picture since the last failed capture; or it is damaged, which is reported once.
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError>;
 
     /// Makes the codec's next frame a key frame.
     fn force_keyframe(&mut self, codec: Codec);
 }
 
-/// Why a picture is left out. Displays as what the decoder or encoder says, for the log.
+/// Why a picture is dropped. Displays as the message of the decoder or encoder, for the log.
 #[derive(Debug)]
 pub struct PictureError {
-    /// The same for everybody.
+    /// The reason that everybody may read.
     pub damage: Damage,
     detail: String,
 }

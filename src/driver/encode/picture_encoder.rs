@@ -1,4 +1,4 @@
-//! The built-in source: the bouncing ball.
+//! The encoder of the program: the bouncing ball, or the pictures of a source.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::codec::{Encode, Quality, encoder};
+use super::codec::{Encode, Quality};
+use super::encoder;
 use super::latest::Latest;
 use super::{EncodePictures, PictureError, snapshot};
 use crate::media::{
@@ -15,19 +16,19 @@ use crate::media::{
     write_stamp,
 };
 
-/// The bouncing ball, or pictures from outside in its place. The ball moves once for each capture, so
-/// it stands still while nobody watches.
+/// Draws the bouncing ball or takes the pictures of a source, and encodes them. The ball moves once per capture,
+/// so it stands still while nobody watches.
 pub struct PictureEncoder {
     ball: Ball,
     frames_per_second: u32,
     quality: Quality,
     stamp: bool,
-    /// Like an encoder it is made when it is first needed: they take memory.
+    /// Like an encoder, allocated when it is first needed.
     latest: Option<Latest>,
-    /// The one before it, in whose place it is shown if it is damaged.
+    /// The picture before, which is used if the latest is damaged.
     former: Option<Latest>,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
-    /// What the encoders have encoded last.
+    /// The size that the encoders were made for.
     encoded_size: Option<Size>,
 }
 
@@ -50,8 +51,8 @@ impl PictureEncoder {
         }
     }
 
-    /// Does something with the picture that was taken last. One that is damaged is forgotten, so that its
-    /// error is told once, and the one before it is the last.
+    /// Calls `act` with the latest picture. If that is damaged, the picture before becomes the latest, so each
+    /// error is reported once.
     fn with_latest(
         &mut self,
         act: impl FnOnce(&mut Latest) -> Result<(), PictureError>,
@@ -113,7 +114,7 @@ impl EncodePictures for PictureEncoder {
         };
         let encoded = encoder.encode(picture, captured);
         if encoded.is_err() {
-            // openh264 fails at noise that is too large for its buffers, and from then on at everything.
+            // openh264 fails at noise that exceeds its buffers, and then at every later picture.
             self.encoders.remove(&codec);
         }
         encoded.map_err(failed)
@@ -130,7 +131,7 @@ impl EncodePictures for PictureEncoder {
     }
 
     fn force_keyframe(&mut self, codec: Codec) {
-        // An encoder that is still to be made begins with one.
+        // A new encoder starts with a key frame.
         if let Some(encoder) = self.encoders.get_mut(&codec) {
             encoder.force_keyframe();
         }
@@ -151,7 +152,7 @@ mod tests {
             source.show(SourcePicture::Picture(picture), Instant::now());
             source.encode(Codec::H264)
         };
-        // At a bitrate that allows the finest quantiser.
+        // The bitrate allows the finest quantiser.
         for _ in 0..60 {
             encode(Picture::filled(size, Colour::BLACK)).unwrap();
         }
@@ -168,7 +169,7 @@ mod tests {
     fn in_place_of_a_damaged_picture_the_last_good_one_is_shown() {
         let size = Size { width: 64, height: 48 };
         let good = snapshot(Some(&Picture::filled(size, Colour::GREEN)), None).unwrap();
-        // Without the end of its data.
+        // Truncated, with an EOI marker.
         let damaged = [&good[..good.len() - 20], &[0xff, 0xd9]].concat();
         let mut source = PictureEncoder::new(size, 30, Quality::Constant, false);
         let show = |source: &mut PictureEncoder, data: &[u8]| {
@@ -178,7 +179,7 @@ mod tests {
             show(&mut source, &good);
             show(&mut source, &damaged);
             let error = Err(SnapshotError::Damaged(Damage::Decode));
-            assert_eq!(source.snapshot(width), error, "told once");
+            assert_eq!(source.snapshot(width), error, "reported once");
             assert!(source.snapshot(width).is_ok(), "{width:?}");
         }
         show(&mut source, &damaged);

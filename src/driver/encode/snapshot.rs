@@ -5,13 +5,13 @@ use jpeg_encoder::{Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingF
 
 use crate::media::{Damage, Picture, Plane, SnapshotError};
 
-/// 1 to 100. The ball in 640x480 is 7 kB, a camera picture some 60.
+/// Of 1 to 100. In 640x480, the ball takes 7 kB, and a camera picture about 60 kB.
 const QUALITY: u8 = 85;
 
-/// The JPEG file of a source's picture, if it has one, scaled down to this even width or in its own.
+/// Encodes a picture as a JPEG file, in its own width, or scaled down to this even width.
 ///
 /// # Errors
-/// There is no picture, it is not that wide, or the encoder fails at it.
+/// There is no picture, it is narrower than `width`, or the encoder failed.
 pub fn snapshot(picture: Option<&Picture>, width: Option<usize>) -> Result<Bytes, SnapshotError> {
     let picture = picture.ok_or(SnapshotError::NoPicture)?;
     let picture_width = picture.size().width;
@@ -23,7 +23,7 @@ pub fn snapshot(picture: Option<&Picture>, width: Option<usize>) -> Result<Bytes
         _ => encode(picture),
     };
     encoded.map(Bytes::from).map_err(|error| {
-        log::debug!("a picture cannot be encoded as JPEG: {error}");
+        log::debug!("JPEG encoding failed: {error}");
         SnapshotError::Damaged(Damage::EncodeJpeg)
     })
 }
@@ -36,7 +36,7 @@ fn encode(picture: &Picture) -> Result<Vec<u8>, EncodingError> {
     Ok(file)
 }
 
-/// A picture in the full range of JFIF: pictures have luma from 16 to 235 and chroma from 16 to 240.
+/// A picture converted to the full range of JFIF, from luma of 16 to 235 and chroma of 16 to 240.
 struct FullRange<'a> {
     picture: &'a Picture,
     luma: [u8; 256],
@@ -69,7 +69,7 @@ impl ImageBuffer for FullRange<'_> {
         self.picture.y.height as u16
     }
 
-    /// The encoder takes a chroma sample for each pixel, and has one of four left in the end.
+    /// The encoder takes a chroma sample for each pixel and subsamples them again.
     fn fill_buffers(&self, y: u16, [luma, cb, cr, _]: &mut [Vec<u8>; 4]) {
         let row = |plane: &'_ Plane, y: usize| y * plane.width..(y + 1) * plane.width;
         let y = usize::from(y);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ball_is_green_and_where_it_is_in_every_width() {
+    fn the_ball_is_green_and_at_its_place_in_every_width() {
         let mut picture = Picture::filled(VGA, Colour::BLACK);
         let mut ball = Ball::new(VGA);
         ball.advance();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_file_of_is_an_error() {
+    fn no_picture_and_a_width_that_is_too_large_are_errors() {
         assert_eq!(snapshot(None, None), Err(SnapshotError::NoPicture));
         let picture = Picture::filled(VGA, Colour::BLACK);
         let too_wide = SnapshotError::TooWide { picture_width: 640 };

@@ -1,13 +1,11 @@
-//! VP8 with libwebp: a lossy WebP is one key frame of VP8 in a box.
+//! VP8 with libwebp: a lossy WebP file contains one VP8 key frame.
 //!
-//! Nothing is kept from frame to frame, so that a lost packet harms one picture, nobody has to ask
-//! for a key frame, and a viewer may join at any. It costs bytes: the ball takes 1,550 a frame where
-//! libvpx takes 270, a camera's picture 45,000 where libvpx takes 6,000 of less quality. VP8 is for
-//! the few browsers that have no H.264, and libwebp, unlike libvpx, is built from its crate with
-//! nothing but a C compiler.
+//! Every frame is a key frame, so a lost packet harms one picture, no viewer has to request a key frame, and
+//! viewers may join at any frame. The price is size: the ball takes 1,550 bytes a frame where libvpx takes 270, a
+//! camera picture 45,000 where libvpx takes 6,000 at lower quality. VP8 is for the few browsers without H.264, and
+//! libwebp, unlike libvpx, is built from its crate with only a C compiler.
 
-// libwebp is C.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "libwebp is C")]
 
 use std::io;
 use std::ptr;
@@ -21,22 +19,21 @@ use libwebp_sys::{
 use super::codec::{Encode, Quality};
 use crate::media::{Frame, Picture};
 
-/// libwebp's scale goes from 0 to 100. At 75 no sample of the ball is more than 16 steps from
-/// what was drawn; from 85 on a frame of it costs twice as much.
+/// Of 0 to 100. At 75, no sample of the ball is more than 16 steps off; from 85, its frames are twice as large.
 const BEST_QUALITY: f32 = 75.0;
 const WORST_QUALITY: f32 = 2.0;
-/// The fastest of libwebp's methods, from 0 to 6.
+/// The fastest of libwebp's methods, which are 0 to 6.
 const FASTEST: i32 = 0;
 
-/// The chunk with the frame in a WebP (RFC 9649, section 2.5), and where it begins: behind `RIFF`, a
-/// length and `WEBP`.
+/// The chunk of a WebP file with the frame (RFC 9649, section 2.5), and its offset: it follows `RIFF`, a length
+/// and `WEBP`.
 const FRAME_CHUNK: &[u8] = b"VP8 ";
 const FILE_HEADER_BYTES: usize = 12;
 const CHUNK_HEADER_BYTES: usize = 8;
 
 pub struct Vp8Encoder {
     config: WebPConfig,
-    /// What a frame should not exceed.
+    /// Target size of a frame.
     frame_bytes: Option<usize>,
 }
 
@@ -44,7 +41,8 @@ impl Vp8Encoder {
     pub fn new(frames_per_second: u32, quality: Quality) -> io::Result<Vp8Encoder> {
         let preset = WebPPreset::WEBP_PRESET_DEFAULT;
         let config = WebPConfig::new_with_preset(preset, BEST_QUALITY);
-        let mut config = config.map_err(|()| io::Error::other("libwebp has another version"))?;
+        let mut config =
+            config.map_err(|()| io::Error::other("libwebp has an incompatible version"))?;
         config.method = FASTEST;
         config.segments = 1;
         let frame_bytes = match quality {
@@ -56,7 +54,7 @@ impl Vp8Encoder {
         Ok(Vp8Encoder { config, frame_bytes })
     }
 
-    /// Goes down fast when a frame was too large, and up slowly when there is room.
+    /// Lowers the quality fast after a frame that was too large, and raises it slowly.
     fn adapt(&mut self, bytes: usize) {
         let Some(wanted) = self.frame_bytes else { return };
         let quality = &mut self.config.quality;
@@ -72,29 +70,28 @@ impl Vp8Encoder {
 impl Encode for Vp8Encoder {
     fn encode(&mut self, picture: &Picture, captured: Instant) -> io::Result<Frame> {
         let file = encode(&self.config, picture)?;
-        let frame = frame_of(&file).ok_or_else(|| io::Error::other("libwebp made no VP8"))?;
+        let frame = frame_of(&file).ok_or_else(|| io::Error::other("libwebp produced no VP8"))?;
         self.adapt(frame.len());
         Ok(Frame::vp8(frame.to_vec(), captured))
     }
 
-    /// Every frame is one.
+    /// Every frame is a key frame.
     fn force_keyframe(&mut self) {}
 }
 
-/// A picture as a WebP file.
+/// Encodes a picture as a WebP file.
 fn encode(config: &WebPConfig, picture: &Picture) -> io::Result<Vec<u8>> {
     let mut webp = WebPPicture::new().map_err(|()| io::Error::other("libwebp is incompatible"))?;
     let size = picture.size();
     (webp.width, webp.height) = (size.width as i32, size.height as i32);
-    // libwebp reads the planes of a picture with `use_argb` 0, as it is from `new`, and writes to
-    // them only where there is transparency.
+    // With `use_argb` 0, which `new` sets, libwebp reads the planes. It writes to them only for transparency.
     webp.y = picture.y.samples.as_ptr().cast_mut();
     webp.u = picture.u.samples.as_ptr().cast_mut();
     webp.v = picture.v.samples.as_ptr().cast_mut();
     (webp.y_stride, webp.uv_stride) = (picture.y.width as i32, picture.u.width as i32);
     let mut writer = WebPMemoryWriter { mem: ptr::null_mut(), size: 0, max_size: 0, pad: [0] };
-    // SAFETY: the planes are as large as width, height and strides say, and outlive the call. So
-    // does the writer, whose memory is libwebp's own until it is cleared, and is copied before.
+    // SAFETY: the planes have the sizes that width, height and strides state, and outlive the call. So does the
+    // writer, whose memory belongs to libwebp and is copied before it is cleared.
     unsafe {
         WebPMemoryWriterInit(&mut writer);
         webp.writer = Some(WebPMemoryWrite);
@@ -128,13 +125,13 @@ mod tests {
 
     const VGA: Size = Size { width: 640, height: 480 };
 
-    /// What a decoder makes of a frame: its luma and its chroma.
+    /// Decodes a frame to its planes.
     fn decode(file: &[u8], size: Size) -> [Vec<u8>; 3] {
         let plane = |size: Size| vec![0; size.width * size.height];
         let half = Size { width: size.width / 2, height: size.height / 2 };
         let [mut y, mut u, mut v] = [plane(size), plane(half), plane(half)];
         let strides = (size.width as i32, half.width as i32);
-        // SAFETY: each plane is as large as is said.
+        // SAFETY: each plane has the stated length.
         let decoded = unsafe {
             libwebp_sys::WebPDecodeYUVInto(
                 file.as_ptr(),

@@ -1,213 +1,225 @@
-//! The TCP connections of clients: accepted, read, written and closed.
+//! The TCP connections of clients.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 
-use super::tcp::{Flush, TcpLink};
-use crate::driver::encode::EncodePictures;
-use crate::driver::errors::is_of_one;
+use super::tcp::{Flush, TcpConnection};
+use crate::driver::errors::is_transient;
 use crate::driver::tokens::Tokens;
-use crate::driver::{Driver, Pending};
 use crate::server::{ConnId, Input};
 
-/// A wall clock this far from where it should be has been set.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
-
-/// What the kernel keeps for a slow reader of a stream of pictures, about; on a local network it is
-/// more than what is under way.
+/// The kernel's send buffer for each client, about. On a local network this is more than the data in
+/// flight; a slow reader of motion JPEG lags by no more than this.
 const SEND_BUFFER_BYTES: usize = 128 * 1_024;
 
-/// All that are open.
+/// All open connections, by id and by token.
 pub struct Connections {
-    links: BTreeMap<ConnId, ClientLink>,
+    connections: BTreeMap<ConnId, ClientConnection>,
     by_token: BTreeMap<Token, ConnId>,
     tokens: Tokens,
-    next: u64,
+    next_id: u64,
 }
 
-/// One connection as the loop keeps it.
-struct ClientLink {
+struct ClientConnection {
     token: Token,
-    connection: TcpLink,
-    /// The core wants no bytes of it for now.
+    tcp: TcpConnection,
+    /// The core wants no bytes for now.
     is_paused: bool,
-    /// The kernel has taken everything, which the core is to be told in the connection's turn.
+    /// The kernel has taken everything. The connection reports it in its next turn.
     is_flushed: bool,
 }
 
 impl Connections {
     pub fn new() -> Connections {
         Connections {
-            links: BTreeMap::new(),
+            connections: BTreeMap::new(),
             by_token: BTreeMap::new(),
             tokens: Tokens::of_connections(),
-            next: 0,
+            next_id: 0,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.connections.is_empty()
     }
 
-    pub fn pause(&mut self, id: ConnId) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.is_paused = true;
-        }
-    }
-
-    /// `None` if there are more than there are tokens for.
-    fn add(&mut self, stream: TcpStream) -> Option<ConnId> {
+    /// Adds an accepted connection. `None` if there is no token left.
+    pub fn add(&mut self, stream: TcpStream) -> Option<ConnId> {
         let token = self.tokens.take()?;
-        let id = ConnId(self.next);
-        self.next += 1;
-        let connection = TcpLink::new(stream);
-        self.links
-            .insert(id, ClientLink { token, connection, is_paused: false, is_flushed: false });
+        let id = ConnId(self.next_id);
+        self.next_id += 1;
+        let tcp = TcpConnection::new(stream);
+        let connection = ClientConnection { token, tcp, is_paused: false, is_flushed: false };
+        self.connections.insert(id, connection);
         self.by_token.insert(token, id);
         Some(id)
     }
 
-    fn is_flushed(&self, id: ConnId) -> bool {
-        self.links.get(&id).is_some_and(|link| link.is_flushed)
+    /// Sets the socket's options and registers it with the poll. A connection that the core has closed is
+    /// ignored.
+    pub fn register(&mut self, id: ConnId, registry: &Registry) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        connection.tcp.set_options(SEND_BUFFER_BYTES)?;
+        connection.tcp.register(registry, connection.token)
     }
 
-    fn at(&mut self, token: Token) -> Option<(ConnId, &mut ClientLink)> {
-        let id = *self.by_token.get(&token)?;
-        Some((id, self.links.get_mut(&id)?))
+    pub fn id(&self, token: Token) -> Option<ConnId> {
+        self.by_token.get(&token).copied()
     }
 
-    /// Closes a connection, whose token was this.
-    fn remove(&mut self, id: ConnId) -> Option<Token> {
-        // Dropping the stream closes it and takes it out of the poll.
-        let token = self.links.remove(&id)?.token;
+    pub fn is_flushed(&self, id: ConnId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.is_flushed)
+    }
+
+    pub fn pause(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_paused = true;
+        }
+    }
+
+    /// Returns the token of the connection, which may have bytes to read that no event reports.
+    pub fn resume(&mut self, id: ConnId) -> Option<Token> {
+        let connection = self.connections.get_mut(&id)?;
+        connection.is_paused = false;
+        Some(connection.token)
+    }
+
+    /// Closes a connection and returns the token that it had.
+    pub fn close(&mut self, id: ConnId) -> Option<Token> {
+        // Dropping the stream closes it, which takes it out of the poll.
+        let token = self.connections.remove(&id)?.token;
         self.by_token.remove(&token);
         self.tokens.put_back(token);
         Some(token)
     }
 
-    /// Begins to wait for what happens to a connection.
-    fn register(&mut self, id: ConnId, registry: &Registry) -> io::Result<()> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        link.connection.prepare(SEND_BUFFER_BYTES)?;
-        link.connection.register(registry, link.token)
+    /// The next fact about a connection, one for each turn. After [`Input::Disconnected`] the caller
+    /// [closes](Connections::close) it.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is nothing to read, or the connection is paused. Any other error leaves the
+    /// connection open; the read may succeed later.
+    pub fn next_fact<'a>(&mut self, id: ConnId, buffer: &'a mut [u8]) -> io::Result<Input<'a>> {
+        let connection = self.connections.get_mut(&id).ok_or(ErrorKind::WouldBlock)?;
+        if std::mem::take(&mut connection.is_flushed) {
+            return Ok(Input::Flushed(id));
+        }
+        if connection.is_paused {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        match connection.tcp.read(buffer) {
+            Ok(0) => Ok(Input::HalfClosed(id)),
+            Ok(bytes) => Ok(Input::Received(id, &buffer[..bytes])),
+            Err(error)
+                if is_transient(&error)
+                    && !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(Input::Disconnected(id))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Queues bytes to send. [`flush`](Connections::flush) writes them.
+    pub fn push(&mut self, id: ConnId, bytes: Bytes) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.tcp.push(bytes);
+        }
+    }
+
+    /// Queues a FIN.
+    pub fn finish(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.tcp.finish();
+        }
+    }
+
+    /// Writes as much as the kernel takes. Returns the connection's token if the kernel has taken
+    /// everything, which [`next_fact`](Connections::next_fact) reports.
+    ///
+    /// # Errors
+    /// The connection is broken, and is for the caller to [close](Connections::close).
+    pub fn flush(&mut self, id: ConnId) -> io::Result<Option<Token>> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(None) };
+        let is_flushed = connection.tcp.flush()? == Flush::Flushed;
+        connection.is_flushed |= is_flushed;
+        Ok(is_flushed.then_some(connection.token))
     }
 }
 
-impl<S: EncodePictures> Driver<S> {
-    pub(crate) fn accept(&mut self, token: Token) -> io::Result<()> {
-        let Some(endpoint) = self.endpoints.get(&token) else {
-            return Err(ErrorKind::WouldBlock.into());
-        };
-        let (stream, peer) = endpoint.listener.accept()?;
-        let id = self.connections.add(stream).ok_or(ErrorKind::OutOfMemory)?;
-        self.check_wall_clock();
-        self.input(Input::Connected(id, peer));
-        // One that was refused is gone already.
-        let registered = self.connections.register(id, self.poll.registry());
-        if registered.is_err() {
-            self.close(id);
-            self.input(Input::Disconnected(id));
-        }
-        registered
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as Client};
+
+    use rustix::net::sockopt::set_socket_linger;
+
+    use super::*;
+
+    fn connected() -> (Connections, ConnId, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut connections = Connections::new();
+        let id = connections.add(TcpStream::from_std(stream)).unwrap();
+        (connections, id, client)
     }
 
-    /// A connection's turn: one fact about it is told to the core, which answers one request at most.
-    pub(crate) fn serve_connection(&mut self, token: Token) -> io::Result<()> {
-        self.follow_names();
-        let Some((id, link)) = self.connections.at(token) else {
-            return Err(ErrorKind::WouldBlock.into());
-        };
-        if std::mem::take(&mut link.is_flushed) {
-            self.input(Input::Flushed(id));
-            return Ok(());
-        }
-        if link.is_paused {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let read = link.connection.read(&mut buffer);
-        match &read {
-            Ok(0) => self.input(Input::HalfClosed(id)),
-            Ok(bytes) => self.input(Input::Received(id, &buffer[..*bytes])),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) if is_of_one(error) => {
-                self.close(id);
-                self.input(Input::Disconnected(id));
+    /// Waits for the next fact, and displays it.
+    fn next(connections: &mut Connections, id: ConnId) -> String {
+        let mut buffer = [0; 64];
+        loop {
+            match connections.next_fact(id, &mut buffer) {
+                Ok(fact) => return format!("{fact:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
             }
-            // It is read again later.
-            Err(_) => {}
-        }
-        self.buffer = buffer;
-        match read {
-            // The end of a stream is read once.
-            Ok(0) if !self.connections.is_flushed(id) => Err(ErrorKind::WouldBlock.into()),
-            read => read.map(|_| ()),
+            std::thread::yield_now();
         }
     }
 
-    /// After word that a connection can be written.
-    pub(crate) fn write(&mut self, token: Token) {
-        if let Some((id, _)) = self.connections.at(token) {
-            self.flush(id);
-            self.handle_pending();
-        }
+    #[test]
+    fn a_connection_reports_one_fact_a_turn_and_a_flush_before_bytes() {
+        let (mut connections, id, mut client) = connected();
+        client.write_all(b"ab").unwrap();
+        assert_eq!(next(&mut connections, id), "Received(ConnId(0), [97, 98])");
+        assert_eq!(connections.flush(id).unwrap(), None, "nothing was queued");
+        connections.push(id, Bytes::from_static(b"answer"));
+        connections.finish(id);
+        let token = connections.flush(id).unwrap();
+        assert_eq!(token.and_then(|token| connections.id(token)), Some(id));
+        client.write_all(b"c").unwrap();
+        assert_eq!(next(&mut connections, id), "Flushed(ConnId(0))");
+        assert_eq!(next(&mut connections, id), "Received(ConnId(0), [99])");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+        drop(client);
+        assert_eq!(next(&mut connections, id), "HalfClosed(ConnId(0))");
+        assert_eq!(connections.close(id), token);
+        assert!(connections.is_empty() && connections.close(id).is_none());
     }
 
-    /// Changes what a connection has to send, and writes what the kernel takes.
-    pub(crate) fn write_to(&mut self, id: ConnId, change: impl FnOnce(&mut TcpLink)) {
-        if let Some(link) = self.connections.links.get_mut(&id) {
-            change(&mut link.connection);
-            self.flush(id);
+    #[test]
+    fn a_paused_connection_is_not_read_and_a_reset_one_is_gone() {
+        let (mut connections, id, mut client) = connected();
+        connections.pause(id);
+        client.write_all(b"a").unwrap();
+        for _ in 0..100 {
+            let error = connections.next_fact(id, &mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
         }
-    }
-
-    fn flush(&mut self, id: ConnId) {
-        let Some(link) = self.connections.links.get_mut(&id) else { return };
-        match link.connection.flush() {
-            Ok(Flush::Idle | Flush::Blocked) => {}
-            Ok(Flush::Flushed) => {
-                link.is_flushed = true;
-                self.ready.insert(link.token);
-            }
-            Err(_) => {
-                self.close(id);
-                self.pending.push_back(Pending::Disconnected(id));
-            }
-        }
-    }
-
-    pub(crate) fn resume(&mut self, id: ConnId) {
-        if let Some(link) = self.connections.links.get_mut(&id) {
-            link.is_paused = false;
-            // What has come meanwhile is no event.
-            self.ready.insert(link.token);
-        }
-    }
-
-    pub(crate) fn close(&mut self, id: ConnId) {
-        if let Some(token) = self.connections.remove(id) {
-            // Its next owner is not ready.
-            self.ready.remove(token);
-            self.troubled.remove(&token);
-        }
-    }
-
-    fn check_wall_clock(&mut self) {
-        let (now, wall) = (Instant::now(), SystemTime::now());
-        let (wall_before, before) = self.wall_clock;
-        let expected = wall_before + (now - before);
-        let step = match wall.duration_since(expected) {
-            Ok(ahead) => ahead,
-            Err(behind) => behind.duration(),
-        };
-        if step > CLOCK_STEP {
-            self.wall_clock = (wall, now);
-            self.input(Input::WallClock(wall));
-        }
+        let token = connections.resume(id);
+        assert!(token.is_some());
+        assert_eq!(next(&mut connections, id), "Received(ConnId(0), [97])");
+        set_socket_linger(&client, Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(next(&mut connections, id), "Disconnected(ConnId(0))");
+        assert_eq!(connections.close(id), token);
+        assert_eq!((connections.resume(id), connections.flush(id).unwrap()), (None, None));
     }
 }

@@ -1,8 +1,9 @@
-//! The sockets: what viewers, browsers and the host's network are reached by.
+//! Sockets: TCP and UDP on the bound addresses, the connections of clients, and the host's addresses and
+//! names.
 
 pub mod addresses;
-pub mod connections;
-pub mod endpoints;
-pub mod following;
-pub mod tcp;
-pub mod udp;
+pub(crate) mod connections;
+pub(crate) mod endpoints;
+pub(crate) mod names;
+pub(crate) mod tcp;
+pub(crate) mod udp;

@@ -1,5 +1,4 @@
-//! One TCP connection, that of a client or one to a media server: what is written waits here until the
-//! kernel takes it.
+//! A TCP connection of a client or to a media server, with a queue of what the kernel has not taken yet.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,15 +9,16 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-pub struct TcpLink {
+pub struct TcpConnection {
     stream: TcpStream,
     queue: VecDeque<Bytes>,
-    /// How much of the queue's first entry is sent already.
+    /// How many bytes of the queue's first entry are sent.
     sent: usize,
+    /// Send a FIN after the queue.
     finish: bool,
 }
 
-/// What a flush has come to.
+/// The result of [`TcpConnection::flush`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Flush {
     /// There was nothing to write.
@@ -29,23 +29,24 @@ pub enum Flush {
     Blocked,
 }
 
-impl TcpLink {
-    pub fn new(stream: TcpStream) -> TcpLink {
-        TcpLink { stream, queue: VecDeque::new(), sent: 0, finish: false }
+impl TcpConnection {
+    pub fn new(stream: TcpStream) -> TcpConnection {
+        TcpConnection { stream, queue: VecDeque::new(), sent: 0, finish: false }
     }
 
-    /// Begins to make a connection. The first word that it is writable may mean that it
-    /// [is made](TcpLink::is_made).
-    pub fn connect(peer: SocketAddr) -> io::Result<TcpLink> {
+    /// Starts to connect. When the socket becomes writable, the connection may be
+    /// [established](TcpConnection::is_established).
+    pub fn connect(peer: SocketAddr) -> io::Result<TcpConnection> {
         let stream = TcpStream::connect(peer)?;
         stream.set_nodelay(true)?;
-        Ok(TcpLink::new(stream))
+        Ok(TcpConnection::new(stream))
     }
 
-    /// Sets an accepted connection up: what is written leaves at once, and the kernel keeps about this
-    /// much of what a slow reader has not taken.
-    pub fn prepare(&self, send_buffer_bytes: usize) -> io::Result<()> {
-        // What waits in the kernel is no longer the newest picture. Its usual size is only larger.
+    /// Sets the options of an accepted connection: no Nagle delay, and a send buffer of about this size
+    /// for a slow reader.
+    pub fn set_options(&self, send_buffer_bytes: usize) -> io::Result<()> {
+        // A picture that waits in the kernel grows old. The default buffer is only larger, so failure
+        // is harmless.
         let _ = set_socket_send_buffer_size(&self.stream, send_buffer_bytes);
         self.stream.set_nodelay(true)
     }
@@ -54,11 +55,11 @@ impl TcpLink {
         registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Whether the connection is made that was begun; not yet, if it is still under way.
+    /// Whether the connection is established; false while the handshake is under way.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn is_made(&self) -> io::Result<bool> {
+    /// The connection failed.
+    pub fn is_established(&self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
         }
@@ -73,20 +74,20 @@ impl TcpLink {
         self.stream.read(buffer)
     }
 
-    /// Puts bytes at the end of the queue.
+    /// Appends bytes to the queue.
     pub fn push(&mut self, bytes: Bytes) {
         self.queue.push_back(bytes);
     }
 
-    /// Sends a FIN after what is in the queue.
+    /// Sends a FIN after everything in the queue.
     pub fn finish(&mut self) {
         self.finish = true;
     }
 
-    /// Writes what the kernel takes.
+    /// Writes as much of the queue as the kernel takes.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is broken.
     pub fn flush(&mut self) -> io::Result<Flush> {
         let had_queue = !self.queue.is_empty();
         while let Some(first) = self.queue.front() {
@@ -104,7 +105,7 @@ impl TcpLink {
             }
         }
         if std::mem::take(&mut self.finish) {
-            // Fails only when the peer is gone, which a read will tell.
+            // Fails only if the peer is gone, which the next read reports.
             let _ = self.stream.shutdown(Shutdown::Write);
         }
         Ok(if had_queue { Flush::Flushed } else { Flush::Idle })

@@ -1,9 +1,9 @@
-//! Datagrams to the kernel, many with one system call.
+//! A UDP socket that sends many datagrams with one system call.
 //!
-//! A system call costs more than the packet that it sends, and each packet takes its way through
-//! the network stack. `sendmmsg` saves most of the former: all viewers' packets of a frame leave
-//! with a few calls. Segmentation offload (`UDP_SEGMENT`, udp(7)) saves most of the latter: the
-//! packets that one viewer gets of a large frame take that way as one.
+//! A system call costs more than the packet that it sends, and each packet passes through the network stack
+//! by itself. `sendmmsg` saves most of the former: a few calls send all viewers' packets of a frame.
+//! Segmentation offload (`UDP_SEGMENT`, udp(7)) saves most of the latter: the packets of a large frame for
+//! one viewer pass through the stack as one.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -16,54 +16,53 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmm
 
 use crate::webrtc::Transmit;
 
-/// Datagrams that are collected before they are sent.
+/// The most datagrams that are collected before they are sent.
 pub const BATCH: usize = 256;
-/// What the kernel takes as one: 64 datagrams (`UDP_MAX_SEGMENTS`), and no more bytes than one
-/// datagram of IPv4 can hold.
+/// Limits of one message: 64 datagrams (`UDP_MAX_SEGMENTS`), and no more bytes than an IPv4 datagram holds.
 const MAX_SEGMENTS: usize = 64;
 const MAX_BYTES: usize = 65_000;
-/// Room for many viewers' reports at once, and for their frames. The kernel allows less if
-/// `net.core.rmem_max` and `wmem_max` are lower.
+/// Size of the kernel's buffers: room for the reports of many viewers at once, and for their frames. The
+/// kernel caps it at `net.core.rmem_max` and `wmem_max`.
 const BUFFER_BYTES: usize = 8 << 20;
 
-pub struct Socket {
+pub struct UdpEndpoint {
     socket: UdpSocket,
-    /// Whether the kernel and the network card can cut datagrams apart.
+    /// Whether the kernel and the network card support segmentation offload.
     offload: bool,
-    /// The size of the datagrams that the socket is set to; 0 for no cutting.
+    /// The segment size that the socket is set to, in bytes; 0 if messages are not segmented.
     segment: usize,
 }
 
-impl Socket {
-    pub fn bind(address: SocketAddr) -> io::Result<Socket> {
+impl UdpEndpoint {
+    pub fn bind(address: SocketAddr) -> io::Result<UdpEndpoint> {
         let socket = UdpSocket::bind(address)?;
-        // Root may go beyond the kernel's limit.
+        // Root may exceed the kernel's limit.
         let receive = sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, BUFFER_BYTES));
         let send = sockopt::set_socket_send_buffer_size_force(&socket, BUFFER_BYTES)
             .or_else(|_| sockopt::set_socket_send_buffer_size(&socket, BUFFER_BYTES));
         if let Err(error) = receive.and(send) {
-            log::debug!("the buffers of {address} keep their size: {error}");
+            log::debug!("the UDP buffers of {address} keep their default size: {error}");
         }
-        // A router on the way may have a smaller MTU, and tell nobody: it cuts what is too large.
+        // A router on the path may have a smaller MTU without reporting it: clear DF, so that it fragments.
         if address.is_ipv4()
             && let Err(error) = sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)
         {
-            log::debug!("datagrams of {address} are not cut on their way: {error}");
+            log::debug!("datagrams from {address} cannot be fragmented on the path: {error}");
         }
-        Ok(Socket { socket, offload: true, segment: 0 })
+        Ok(UdpEndpoint { socket, offload: true, segment: 0 })
     }
 
     pub fn socket(&mut self) -> &mut UdpSocket {
         &mut self.socket
     }
 
-    /// A datagram, and where it is from.
+    /// Receives a datagram: its length and its source.
     pub fn receive(&self, datagram: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.recv_from(datagram)
     }
 
-    /// Sends all in order. What the kernel does not take is left out, and its destination told.
+    /// Sends all datagrams in order. Calls `failed` for each that the kernel does not take, and goes on.
     pub fn send(&mut self, transmits: &[Transmit], mut failed: impl FnMut(SocketAddr, io::Error)) {
         let mut unsent = transmits;
         while !unsent.is_empty() {
@@ -73,8 +72,8 @@ impl Socket {
         }
     }
 
-    /// How many datagrams are done with: fewer than all if offload has turned out to be impossible,
-    /// and the rest has to be sent without.
+    /// Returns how many datagrams are sent or have failed: fewer than all if offload turned out to be
+    /// unsupported, in which case the caller sends the rest without it.
     fn send_messages(
         &mut self,
         messages: &[Message],
@@ -82,7 +81,7 @@ impl Socket {
     ) -> usize {
         let mut done = 0;
         for alike in messages.chunk_by(|a, b| a.segment == b.segment) {
-            let sent = match self.prepare(alike[0].segment) {
+            let sent = match self.set_segment(alike[0].segment) {
                 true => self.send_alike(alike, failed),
                 false => 0,
             };
@@ -94,10 +93,10 @@ impl Socket {
         done
     }
 
-    /// Sets the size of segments; false if that is impossible.
-    fn prepare(&mut self, segment: usize) -> bool {
+    /// Sets the segment size of the socket. Returns false if that is unsupported.
+    fn set_segment(&mut self, segment: usize) -> bool {
         if segment != self.segment {
-            match set_segment(self.socket.as_fd(), segment) {
+            match set_udp_segment(self.socket.as_fd(), segment) {
                 Ok(()) => self.segment = segment,
                 Err(error) => self.give_up_offload(&error),
             }
@@ -110,7 +109,8 @@ impl Socket {
         self.offload = false;
     }
 
-    /// How many messages are done with; the next one showed that offload is impossible.
+    /// Returns how many messages are sent or have failed: fewer than all if the next one showed that offload
+    /// is unsupported.
     fn send_alike(
         &mut self,
         alike: &[Message],
@@ -137,7 +137,7 @@ impl Socket {
             match sendmmsg(&self.socket, &mut headers[sent..], flags) {
                 Ok(count) => sent += count,
                 Err(Errno::INTR) => {}
-                // EIO: no checksums by the card; EINVAL: not by this kernel or route.
+                // EIO: the network card computes no checksums; EINVAL: unsupported by the kernel or the route.
                 Err(error @ (Errno::IO | Errno::INVAL)) if self.segment != 0 => {
                     self.give_up_offload(&error.into());
                     break;
@@ -152,15 +152,15 @@ impl Socket {
     }
 }
 
-/// Datagrams that the kernel takes as one, and cuts into segments of one size.
+/// Datagrams that are sent as one message, which the kernel splits into segments of one size.
 struct Message<'a> {
     datagrams: &'a [Transmit],
-    /// 0 if nothing is cut.
+    /// Segment size in bytes; 0 for a single datagram that is not split.
     segment: usize,
 }
 
-/// Puts datagrams that follow each other to one address, and are of one size but for the last, which
-/// may be shorter, into one message each.
+/// Groups datagrams into messages: consecutive ones to the same destination and of the same size. The last of
+/// a message may be shorter.
 fn messages(transmits: &[Transmit], offload: bool) -> Vec<Message<'_>> {
     let mut messages = Vec::with_capacity(transmits.len());
     let (mut rest, mut segment) = (transmits, 0);
@@ -175,7 +175,7 @@ fn messages(transmits: &[Transmit], offload: bool) -> Vec<Message<'_>> {
                 && next.contents.len() <= bytes
         };
         let count = 1 + rest[..most].windows(2).take_while(|pair| joins(pair)).count();
-        // A datagram alone may go under any size that it does not exceed, which saves a system call.
+        // A single datagram fits any segment size that it does not exceed. Keeping the size saves a system call.
         let alone = if bytes <= segment { segment } else { 0 };
         segment = if count > 1 { bytes } else { alone };
         let (datagrams, after) = rest.split_at(count);
@@ -185,9 +185,9 @@ fn messages(transmits: &[Transmit], offload: bool) -> Vec<Message<'_>> {
     messages
 }
 
-/// rustix does not know this option of udp(7).
+/// Sets `UDP_SEGMENT` (udp(7)), which rustix lacks.
 #[allow(unsafe_code, reason = "a system call")]
-fn set_segment(socket: BorrowedFd, bytes: usize) -> io::Result<()> {
+fn set_udp_segment(socket: BorrowedFd, bytes: usize) -> io::Result<()> {
     let value = bytes as libc::c_int;
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is borrowed and open, and the kernel reads `length` bytes of `value`.
@@ -226,15 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_arrive_as_they_were_with_offload_and_without() {
-        let mut socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    fn datagrams_arrive_unchanged_with_and_without_offload() {
+        let mut socket = UdpEndpoint::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.socket().local_addr().unwrap();
         let receivers: [Receiver; 2] = std::array::from_fn(|_| {
             let receiver = Receiver::bind("127.0.0.1:0").unwrap();
             receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             receiver
         });
-        // Alone, in runs with and without a shorter end, more than one message takes, and alone again.
+        // Single datagrams; runs with and without a shorter end; a run of more than one message.
         let sizes = [&[100][..], &[1_000; 5], &[1_000, 1_000, 500], &[1_000; 70], &[7], &[800]];
         let sizes = sizes.concat();
         let transmits: Vec<Transmit> = receivers
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_is_one_message_and_single_datagrams_go_with_it() {
+    fn a_large_frame_is_one_message_and_single_datagrams_keep_its_segment_size() {
         let receiver = Receiver::bind("127.0.0.1:0").unwrap();
         let from = "127.0.0.1:1".parse().unwrap();
         let sizes = [30, 1_000, 1_000, 400, 30, 1_000, 1_000, 400];
@@ -271,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_and_the_rest_is_sent() {
-        let mut socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    fn a_datagram_that_cannot_be_sent_is_reported_and_the_rest_is_sent() {
+        let mut socket = UdpEndpoint::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.socket().local_addr().unwrap();
         let receiver = Receiver::bind("127.0.0.1:0").unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let good = transmit(address, &receiver, 10, 1);
-        // No route leads there from loopback.
+        // There is no route from loopback.
         let nowhere: SocketAddr = "192.0.2.1:9".parse().unwrap();
         let bad = Transmit { destination: nowhere, ..good.clone() };
         let mut failures = Vec::new();

@@ -1,9 +1,9 @@
-//! The one connection to a media server, and the lookup of its name: made, used and given up here as
-//! [`PublishCommand`] says, and what happens to them is told.
+//! The network side of one media server: looks up its name and connects to it as [`PublishCommand`]s say, and
+//! reports [`PublishEvent`]s.
 
 pub mod resolver;
 pub mod sessions;
-pub mod targets;
+pub(crate) mod targets;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -12,117 +12,94 @@ use std::sync::Arc;
 use mio::{Registry, Token, Waker};
 
 use self::resolver::Resolver;
-use crate::driver::net::tcp::TcpLink;
-use crate::publish::{PublishCause, PublishCommand, PublishEvent, PublishFailure};
+use crate::driver::net::tcp::TcpConnection;
+use crate::publish::{PublishCause, PublishCommand, PublishEvent};
 
-/// What has happened, as [`PublishEvent`] tells it to the core.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PublishReport {
-    Resolved(Vec<IpAddr>),
-    Connected,
-    /// So many bytes are in the buffer.
-    Bytes(usize),
-    Ended,
-    Failed(PublishFailure),
-}
-
-impl PublishReport {
-    pub fn event<'a>(&'a self, buffer: &'a [u8]) -> PublishEvent<'a> {
-        match self {
-            PublishReport::Resolved(addresses) => PublishEvent::Resolved(addresses),
-            PublishReport::Connected => PublishEvent::Connected,
-            PublishReport::Bytes(bytes) => PublishEvent::Received(&buffer[..*bytes]),
-            PublishReport::Ended => PublishEvent::Ended,
-            PublishReport::Failed(failure) => PublishEvent::Failed(failure),
-        }
-    }
-}
-
-/// What is open for one media server.
-pub struct TargetIo {
+/// The lookup and the connection of one media server.
+pub struct TargetClient {
     connection_token: Token,
-    link: Option<PublishLink>,
+    connection: Option<TargetConnection>,
     resolver: Resolver,
 }
 
-/// A connection, and how far it has come.
-struct PublishLink {
-    connection: TcpLink,
-    state: LinkState,
+struct TargetConnection {
+    tcp: TcpConnection,
+    progress: Progress,
 }
 
 #[derive(PartialEq, Eq)]
-enum LinkState {
+enum Progress {
     Connecting,
     Connected,
     /// The peer sends no more.
     Ended,
 }
 
-impl TargetIo {
-    /// Nothing is open. The connection is registered with this token, and a lookup that has returned wakes
-    /// the poll with this waker.
-    pub fn new(connection_token: Token, waker: Arc<Waker>) -> TargetIo {
-        TargetIo { connection_token, link: None, resolver: Resolver::new(waker) }
+impl TargetClient {
+    /// A client without a connection. The connection is registered with this token, and a lookup that has
+    /// returned wakes the poll with this waker.
+    pub fn new(connection_token: Token, waker: Arc<Waker>) -> TargetClient {
+        TargetClient { connection_token, connection: None, resolver: Resolver::new(waker) }
     }
 
-    /// Does what the core wants.
+    /// Carries out a command of the core.
     pub fn execute(
         &mut self,
         command: PublishCommand,
         registry: &Registry,
-    ) -> Option<PublishReport> {
+    ) -> Option<PublishEvent<'static>> {
         match command {
             PublishCommand::Resolve(name) => {
-                self.resolver.start(name).err().map(PublishReport::Failed)
+                self.resolver.start(name).err().map(PublishEvent::Failed)
             }
             PublishCommand::Connect(peer) => self.connect(peer, registry).err().map(failed),
             PublishCommand::ConnectElsewhere(peer) => {
                 self.connect_elsewhere(peer, registry).err().map(failed)
             }
             PublishCommand::Send(bytes) => {
-                self.link.as_mut()?.connection.push(bytes);
+                self.connection.as_mut()?.tcp.push(bytes);
                 self.flush()
             }
             PublishCommand::Close => {
-                self.link = None;
+                self.connection = None;
                 self.resolver.give_up();
                 None
             }
         }
     }
 
-    /// After word that the connection can be written: whether it is made, or broken.
-    pub fn write(&mut self) -> Option<PublishReport> {
-        let link = self.link.as_mut()?;
-        if link.state != LinkState::Connecting {
+    /// Handles a writable connection: reports whether it is established or broken, and writes on.
+    pub fn write(&mut self) -> Option<PublishEvent<'static>> {
+        let connection = self.connection.as_mut()?;
+        if connection.progress != Progress::Connecting {
             return self.flush();
         }
-        match link.connection.is_made() {
-            // Word of a connection that was given up, which had the same token.
+        match connection.tcp.is_established() {
+            // An event of an earlier connection with the same token.
             Ok(false) => None,
             Ok(true) => {
-                link.state = LinkState::Connected;
-                // Nothing is sent before, so that it fails here at the earliest.
-                self.flush().or(Some(PublishReport::Connected))
+                connection.progress = Progress::Connected;
+                // Nothing was sent before, so this is the first flush that can fail.
+                self.flush().or(Some(PublishEvent::Connected))
             }
             Err(error) => {
-                self.link = None;
-                Some(failed(why_not_made(&error)))
+                self.connection = None;
+                Some(failed(connect_cause(&error)))
             }
         }
     }
 
-    /// After word that the connection can be read: what there is next, until there is nothing more for now.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Option<PublishReport> {
-        let link = self.link.as_mut().filter(|link| link.state == LinkState::Connected)?;
+    /// Reads on after an event. `None` if there is nothing more for now.
+    pub fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Option<PublishEvent<'a>> {
+        let is_connected = |it: &&mut TargetConnection| it.progress == Progress::Connected;
+        let connection = self.connection.as_mut().filter(is_connected)?;
         loop {
-            match link.connection.read(buffer) {
+            match connection.tcp.read(buffer) {
                 Ok(0) => {
-                    link.state = LinkState::Ended;
-                    return Some(PublishReport::Ended);
+                    connection.progress = Progress::Ended;
+                    return Some(PublishEvent::Ended);
                 }
-                Ok(bytes) => return Some(PublishReport::Bytes(bytes)),
+                Ok(bytes) => return Some(PublishEvent::Received(&buffer[..bytes])),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => return Some(self.fail(&error)),
@@ -130,31 +107,30 @@ impl TargetIo {
         }
     }
 
-    /// After the waker: the result of the lookup, once it has returned.
-    pub fn take_lookup(&mut self) -> Option<PublishReport> {
+    /// Takes the result of the lookup. `None` while it is under way.
+    pub fn take_lookup(&mut self) -> Option<PublishEvent<'static>> {
         Some(match self.resolver.take()? {
-            Ok(addresses) => PublishReport::Resolved(addresses),
-            Err(failure) => PublishReport::Failed(failure),
+            Ok(addresses) => PublishEvent::Resolved(addresses),
+            Err(failure) => PublishEvent::Failed(failure),
         })
     }
 
-    /// Whether there is a connection, or one is being made.
+    /// Whether a connection is open or being opened.
     pub fn has_connection(&self) -> bool {
-        self.link.is_some()
+        self.connection.is_some()
     }
 
     fn connect(&mut self, peer: SocketAddr, registry: &Registry) -> Result<(), PublishCause> {
-        self.link = None;
-        let mut connection = loop {
-            match TcpLink::connect(peer) {
-                Ok(connection) => break connection,
+        self.connection = None;
+        let mut tcp = loop {
+            match TcpConnection::connect(peer) {
+                Ok(tcp) => break tcp,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(why_not_made(&error)),
+                Err(error) => return Err(connect_cause(&error)),
             }
         };
-        let registered = connection.register(registry, self.connection_token);
-        registered.map_err(|error| why_not_made(&error))?;
-        self.link = Some(PublishLink { connection, state: LinkState::Connecting });
+        tcp.register(registry, self.connection_token).map_err(|error| connect_cause(&error))?;
+        self.connection = Some(TargetConnection { tcp, progress: Progress::Connecting });
         Ok(())
     }
 
@@ -166,20 +142,21 @@ impl TargetIo {
         match is_of_this_device(peer) {
             Ok(false) => self.connect(peer, registry),
             Ok(true) => Err(PublishCause::LeadsToThisDevice),
-            Err(error) => Err(why_not_made(&error)),
+            Err(error) => Err(connect_cause(&error)),
         }
     }
 
-    /// Writes what the kernel takes, once the connection is made.
-    fn flush(&mut self) -> Option<PublishReport> {
-        let link = self.link.as_mut().filter(|link| link.state != LinkState::Connecting)?;
-        let error = link.connection.flush().err()?;
+    /// Writes as much as the kernel takes, once connected.
+    fn flush(&mut self) -> Option<PublishEvent<'static>> {
+        let is_connected = |it: &&mut TargetConnection| it.progress != Progress::Connecting;
+        let connection = self.connection.as_mut().filter(is_connected)?;
+        let error = connection.tcp.flush().err()?;
         Some(self.fail(&error))
     }
 
-    /// Lets go of a connection that was made and is broken.
-    fn fail(&mut self, error: &io::Error) -> PublishReport {
-        self.link = None;
+    /// Closes an established connection that is broken.
+    fn fail(&mut self, error: &io::Error) -> PublishEvent<'static> {
+        self.connection = None;
         failed(match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
                 PublishCause::ConnectionReset
@@ -190,11 +167,12 @@ impl TargetIo {
     }
 }
 
-fn failed(cause: PublishCause) -> PublishReport {
-    PublishReport::Failed(cause.into())
+fn failed(cause: PublishCause) -> PublishEvent<'static> {
+    PublishEvent::Failed(cause.into())
 }
 
-fn why_not_made(error: &io::Error) -> PublishCause {
+/// Why a connection could not be established.
+fn connect_cause(error: &io::Error) -> PublishCause {
     match error.kind() {
         ErrorKind::ConnectionRefused => PublishCause::ConnectionRefused,
         ErrorKind::TimedOut => PublishCause::ConnectionTimedOut,
@@ -202,11 +180,11 @@ fn why_not_made(error: &io::Error) -> PublishCause {
     }
 }
 
-/// Whether an address is one of this device, whichever it is bound to: what is sent to such an address
-/// comes from the same one. No datagram is sent to find out.
+/// Whether an address belongs to this device, on whichever interface: the kernel sends to such an address from
+/// the same address. Connecting a UDP socket finds out without sending a datagram.
 ///
 /// # Errors
-/// There is no way to the address, or no socket.
+/// There is no route to the address, or no socket.
 fn is_of_this_device(peer: SocketAddr) -> io::Result<bool> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -1,5 +1,5 @@
-//! The sessions at media servers, in a file: a process that is killed leaves them behind, some servers take
-//! nobody else for as long as they have them, and the next process deletes them.
+//! Persistent record of the sessions at media servers. A process that is killed leaves its sessions behind, and
+//! some servers accept no other publisher until they expire, so the next process deletes them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,17 +13,17 @@ use crate::http::{TARGET_MAX_BYTES, Url};
 use crate::publish::{MAX_TARGETS, Target, TargetId};
 
 const FILE: &str = "sessions";
-/// For its owner alone.
+/// Readable by the owner only.
 const MODE: u32 = 0o600;
-/// What [`Sessions::to_text`] has at most: a number and two URLs a line.
+/// The most that [`Sessions::to_text`] returns: a number and two URLs per line.
 const MAX_BYTES: usize = MAX_TARGETS * (2 * TARGET_MAX_BYTES + 4);
 
-/// The sessions that are there to be deleted. By default none are kept.
+/// The sessions to delete in the next process. By default they are not written to a file.
 ///
-/// The file has a line for each: the target's place on the command line, its URL and that of the session, with
-/// spaces between. So another command line never deletes what is not its own. It is for its owner alone, as
-/// URLs may be secrets: it is made anew each time, with its own mode, and a link in its place, or a file of
-/// another user, is neither read nor written.
+/// The file has a line for each session: the target's position on the command line, the target's URL and the
+/// session's URL, separated by spaces. A process with other targets ignores such a line. As URLs may be secret,
+/// only the owner can read the file: it is created anew each time with its mode, and a link in its place, or a
+/// file of another user, is neither read nor written.
 #[derive(Debug, Default)]
 pub struct Sessions {
     file: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Reads what an earlier process has left in this folder. A file that cannot be read is warned of.
+    /// Reads the sessions that an earlier process left in this folder. Logs a warning if the file cannot be read.
     pub fn open(folder: &Path, targets: &[Target]) -> Sessions {
         let file = folder.join(FILE);
         let targets: Vec<Url> = targets.iter().map(|target| target.url.clone()).collect();
@@ -44,16 +44,16 @@ impl Sessions {
         Sessions { file: Some(file), targets, kept }
     }
 
-    /// Those that there are now.
+    /// The current sessions.
     pub fn kept(&self) -> &BTreeMap<TargetId, Url> {
         &self.kept
     }
 
-    /// There is this session at a target from now on, or none. The file is replaced as a whole; the kernel
-    /// writes it to the disk in its own time, as waiting for that would stop the picture.
+    /// Sets or removes the session at a target. Replaces the file as a whole, without fsync(2), which would
+    /// block the loop.
     ///
     /// # Errors
-    /// The file cannot be written. It is as it was before.
+    /// The file cannot be written, and is unchanged.
     pub fn keep(&mut self, id: TargetId, session: Option<Url>) -> io::Result<()> {
         match session {
             Some(session) => self.kept.insert(id, session),
@@ -67,12 +67,12 @@ impl Sessions {
             };
         }
         let new = file.with_extension("new");
-        // Of a process that was killed while it wrote, or of somebody else.
+        // Left by a process that was killed while writing, or created by somebody else.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // O_EXCL follows no link, either (open(2)).
+        // O_EXCL does not follow links (open(2)).
         let mut options = OpenOptions::new();
         let mut opened = options.write(true).create_new(true).mode(MODE).open(&new)?;
         opened.write_all(self.to_text().as_bytes())?;
@@ -88,13 +88,13 @@ impl Sessions {
     }
 }
 
-/// Empty if there is no file.
+/// Reads the file. Empty if there is none.
 ///
 /// # Errors
-/// It cannot be read, or is not a file that we have written: a link, a pipe, or a file of another user.
+/// The file cannot be read, or is not one that this program writes: a link, a pipe, or a file of another user.
 fn read(file: &Path) -> io::Result<String> {
     let mut options = OpenOptions::new();
-    // A named pipe would be waited for.
+    // Without O_NONBLOCK, opening a named pipe blocks.
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let opened = match options.open(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
@@ -102,7 +102,7 @@ fn read(file: &Path) -> io::Result<String> {
     };
     let metadata = opened.metadata()?;
     if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
-        let what = "it is not a file of the user that this program runs as";
+        let what = "the file does not belong to the user that this program runs as";
         return Err(io::Error::new(ErrorKind::PermissionDenied, what));
     }
     let mut text = String::new();
@@ -110,7 +110,7 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A session at one of these targets; `None` for one at another, and for what is no session.
+/// Parses a line. `None` if it is not valid, or belongs to another target.
 fn parse(line: &str, targets: &[Url]) -> Option<(TargetId, Url)> {
     let [number, target, session] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
     let number: usize = number.parse().ok()?;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_process_knows_what_is_left_and_nothing_that_is_gone() {
+    fn the_next_process_knows_the_sessions_that_are_left() {
         let folder = TestFolder::new("sessions-next");
         let open = || Sessions::open(&folder.0, &targets(&TARGETS));
         let session = url_of("http://two.example/session/1");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_or_link_in_the_place_of_the_new_one_is_replaced_and_not_written() {
+    fn a_file_or_link_in_the_place_of_the_new_file_is_replaced_and_not_written() {
         let folder = TestFolder::new("sessions-links");
         let new = folder.0.join("sessions.new");
         let other = folder.0.join("other");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_of_another_command_line_are_left_alone() {
+    fn sessions_of_another_command_line_are_ignored() {
         let folder = TestFolder::new("sessions-others");
         let mut sessions = Sessions::open(&folder.0, &targets(&TARGETS));
         sessions.keep(TargetId(0), Some(url_of("http://one.example/session/1"))).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_of_ours_is_left_aside() {
+    fn an_invalid_file_is_ignored() {
         let folder = TestFolder::new("sessions-wrong");
         let one = TARGETS[0];
         let endless = "x".repeat(2 * MAX_BYTES);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_nothing_is_kept_and_one_that_is_missing_is_an_error() {
+    fn without_a_folder_nothing_is_written_and_a_missing_one_is_an_error() {
         let session = Some(url_of("http://one.example/session/1"));
         Sessions::default().keep(TargetId(0), session.clone()).unwrap();
         let missing = TestFolder::new("sessions-missing").0.join("folder");

@@ -1,4 +1,4 @@
-//! A command: its supervisor, with pipes for what it writes.
+//! A running command: its supervisor process, and a pipe for each of its output streams.
 
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,34 +13,34 @@ use mio::{Interest, Registry, Token};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use super::stderr_tail::StderrTail;
-use super::supervisor::{self, COMMAND_VARIABLE, End, SupervisorRequest};
-use crate::driver::children::remove_private_variables;
+use super::supervisor::{self, COMMAND_VARIABLE, CommandEnd, SupervisorRequest};
+use crate::driver::process::remove_private_variables;
 use crate::foreign::Foreign;
 use crate::source::Exit;
 
-/// Standard error is read at 128 KiB a second: a line costs some 0.1 µs, and may have two bytes. A command
-/// that writes more waits for its pipe.
-const STDERR_BYTES_A_TURN: usize = 8 * 1_024;
+/// Standard error is read at 128 KiB/s: a line costs some 0.1 µs and may have only two bytes. A command that
+/// writes more blocks on its pipe.
+const STDERR_BYTES_PER_TURN: usize = 8 * 1_024;
 const STDERR_PAUSE: Duration = Duration::from_millis(64);
-/// What is read of it when the command has ended: a pipe holds 64 KiB.
+/// The most that is read when the command has ended: a pipe holds 64 KiB.
 const STDERR_BYTES_AT_END: usize = 128 * 1_024;
-/// More than a supervisor says.
+/// More than the message of a supervisor.
 const END_MAX_BYTES: usize = 1_024;
 
 pub struct Child {
     supervisor: Pid,
-    /// Ends the command when it is closed, however that comes.
+    /// Requests to the supervisor. It kills the command when the socket is closed, for whatever reason.
     socket: UnixStream,
     stderr: PipeReader,
     tail: StderrTail,
-    /// When more is read of standard error than was so far, if there is more.
+    /// When to read more of standard error, if there may be more.
     read_at: Option<Instant>,
-    /// How the supervisor has ended, and with it all of the command.
+    /// The supervisor's status. It exits after all processes of the command.
     ended: Option<WaitStatus>,
 }
 
 impl Child {
-    /// Starts a command. `program` is this program. The pipe is what the command writes to standard output.
+    /// Starts a command and returns the pipe of its standard output. `program` is the path of this program.
     pub fn start(command: &str, program: &Path) -> io::Result<(Child, PipeReader)> {
         let (stdout, stdout_of_child) = io::pipe()?;
         let (stderr, stderr_of_child) = io::pipe()?;
@@ -48,8 +48,8 @@ impl Child {
         rustix::io::ioctl_fionbio(&stdout, true)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
         socket.set_nonblocking(true)?;
-        // In a process group of its own, Ctrl-C in a terminal does not reach it. Under a name of its own,
-        // `pkill ballcast` does not.
+        // A process group of its own, which Ctrl-C in a terminal does not reach, and a name of its own, which
+        // `pkill ballcast` does not match.
         let process = remove_private_variables(&mut Command::new(program))
             .arg0("supervisor")
             .arg(format!("--{}", supervisor::FLAG))
@@ -74,12 +74,12 @@ impl Child {
         registry.register(&mut SourceFd(&self.stderr.as_raw_fd()), token, Interest::READABLE)
     }
 
-    /// Whether nothing is left of the command.
+    /// Whether all processes of the command have ended.
     pub fn is_gone(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// When to [`read_stderr`](Child::read_stderr) again, although there is no word of it.
+    /// When to [`read_stderr`](Child::read_stderr) again without an event.
     pub fn read_at(&self) -> Option<Instant> {
         self.read_at
     }
@@ -89,29 +89,29 @@ impl Child {
             return;
         }
         if let Err(error) = self.socket.write_all(&[request.byte()]) {
-            log::debug!("the command's supervisor cannot be told to {request:?}: {error}");
+            log::debug!("cannot send {request:?} to the supervisor: {error}");
         }
-        // The command may have stopped it.
+        // The command may have stopped the supervisor with SIGSTOP.
         let _ = kill_process(self.supervisor, Signal::CONT);
     }
 
-    /// A child of this process was reaped, which had ended like this.
+    /// A child of this process was reaped, with this status.
     pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
         if pid == self.supervisor {
             self.ended = Some(status);
         }
     }
 
-    /// Reads standard error, as much of it as may be read by now.
+    /// Reads standard error, as far as its rate allows.
     pub fn read_stderr(&mut self, now: Instant) {
         if self.read_at.is_some_and(|at| now < at) {
             return;
         }
-        let any_left = self.read_some_stderr(STDERR_BYTES_A_TURN);
+        let any_left = self.read_some_stderr(STDERR_BYTES_PER_TURN);
         self.read_at = any_left.then(|| now + STDERR_PAUSE);
     }
 
-    /// False when there is nothing more for now.
+    /// Returns false if there is nothing more for now.
     fn read_some_stderr(&mut self, most_bytes: usize) -> bool {
         let mut buffer = [0; 4_096];
         let mut bytes = 0;
@@ -128,23 +128,23 @@ impl Child {
         true
     }
 
-    /// How it ended, and what it wrote to standard error.
+    /// Returns how the command ended, and what it wrote to standard error.
     pub fn into_end(mut self) -> (Exit, Option<Foreign>) {
         self.read_some_stderr(STDERR_BYTES_AT_END);
         let exit = match self.end() {
-            Some(End::Signal(signal)) => {
+            Some(CommandEnd::Signal(signal)) => {
                 Exit::Signal(signal, signal_hook::low_level::signal_name(signal))
             }
-            Some(End::Status(status)) => Exit::Status(status),
-            Some(End::NotStarted(error)) => Exit::NotStarted(error),
+            Some(CommandEnd::Status(status)) => Exit::Status(status),
+            Some(CommandEnd::NotStarted(error)) => Exit::NotStarted(error),
             None => Exit::Unknown,
         };
         (exit, self.tail.finish())
     }
 
-    fn end(&mut self) -> Option<End> {
+    fn end(&mut self) -> Option<CommandEnd> {
         let mut line = [0; END_MAX_BYTES];
         let bytes = self.socket.read(&mut line).ok()?;
-        End::from_line(&String::from_utf8_lossy(&line[..bytes]))
+        CommandEnd::from_line(&String::from_utf8_lossy(&line[..bytes]))
     }
 }

@@ -1,43 +1,30 @@
-//! The descriptors and processes of a stream from outside: it is opened, read, closed and killed here as
-//! [`source::Command`](SourceCommand) says, and what happens to it is told.
+//! A source on this machine: opens, reads and closes its descriptors and processes as [`SourceCommand`]s say,
+//! and reports [`SourceEvent`]s.
 
 mod child;
-pub mod link;
+mod descriptor;
 mod stderr_tail;
 pub mod supervisor;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::fcntl_setpipe_size;
+use mio::{Registry, Token};
 use rustix::process::{Pid, WaitStatus};
 
 use self::child::Child;
+use self::descriptor::Descriptor;
+pub use self::descriptor::{READ_BYTES, STDIN_PATH};
 use self::supervisor::SupervisorRequest;
-use crate::driver::children;
-use crate::foreign::Foreign;
-use crate::source::{
-    Exit, Signal, SourceCause, SourceCommand, SourceEvent, SourceFailure, SourceKind,
-};
+use crate::driver::process;
+use crate::source::{Signal, SourceCause, SourceCommand, SourceEvent, SourceFailure, SourceKind};
 
-/// The most that [`SourceIo::read`] reads at once.
-pub const READ_BYTES: usize = 64 * 1_024;
-/// The most that a process without privileges may have a pipe hold. In 64 KiB, one raw picture of 720p
-/// would take 22 turns.
-const PIPE_BYTES: usize = 1 << 20;
-/// A description of the standard input of this process that is its own: what is set of it is not set of
-/// the shell's, or of the writer's.
-pub const STDIN_PATH: &str = "/proc/self/fd/0";
-/// Nothing refuses to be killed, but the kernel may take its time.
+/// How long an interrupted command may take to end when the program exits. Then it is killed.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
+/// How long a killed command may take to end. No process survives the signal, but the kernel may be slow.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-/// How often a command that is about to end is looked at, when there is nothing else to do.
+/// Interval of checks for the end of a command while the program exits.
 const END_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where a stream comes from.
@@ -46,7 +33,7 @@ pub enum SourceOrigin {
     Stdin,
     Fifo(PathBuf),
     File(PathBuf),
-    /// A command line of the shell, whose standard output is the stream.
+    /// A shell command line, whose standard output is the stream.
     Command(String),
 }
 
@@ -60,7 +47,8 @@ impl SourceOrigin {
         }
     }
 
-    /// What it is called in a sentence. File names may be secrets, and command lines often have some.
+    /// Its name in a sentence, without path or command line: paths may be secret, and command lines often
+    /// contain secrets.
     fn name(&self) -> &'static str {
         match self {
             SourceOrigin::Stdin => "standard input",
@@ -72,135 +60,103 @@ impl SourceOrigin {
     }
 }
 
-/// What has happened, as [`SourceEvent`] tells it to the core.
-#[derive(Debug, PartialEq, Eq)]
-pub enum SourceReport {
-    Opened,
-    /// So many bytes are in the buffer.
-    Bytes(usize),
-    Ended,
-    Failed(SourceFailure),
-    /// How the command ended, and what it wrote to standard error.
-    Exited(Exit, Option<Foreign>),
-}
-
-impl SourceReport {
-    pub fn event<'a>(&'a self, buffer: &'a [u8]) -> SourceEvent<'a> {
-        match self {
-            SourceReport::Opened => SourceEvent::Opened,
-            SourceReport::Bytes(bytes) => SourceEvent::Bytes(&buffer[..*bytes]),
-            SourceReport::Ended => SourceEvent::Ended,
-            SourceReport::Failed(failure) => SourceEvent::Failed(*failure),
-            SourceReport::Exited(exit, words) => SourceEvent::Exited(*exit, words.as_ref()),
-        }
-    }
-}
-
-/// The descriptors and processes of one stream.
-pub struct SourceIo {
+/// Opens and reads one source.
+pub struct SourceReader {
     origin: SourceOrigin,
-    /// This program.
+    /// The path of this program.
     program: PathBuf,
-    bytes_token: Token,
+    stream_token: Token,
     stderr_token: Token,
-    input: Option<Descriptor>,
+    stream: Option<Descriptor>,
     child: Option<Child>,
+    /// What happened last, as a clause without a full stop.
+    reason: String,
+    has_given_up: bool,
 }
 
-/// An open descriptor.
-struct Descriptor {
-    file: File,
-    /// Whether a read may block.
-    blocks: bool,
-    /// The end was told, or an error.
-    ended: bool,
-}
-
-impl SourceIo {
-    /// A stream that is not open. Its bytes are announced to the poll with the one token, and what a command
-    /// writes to standard error with the other. `program` is this program, which supervises a command.
+impl SourceReader {
+    /// A source that is not open. Its stream is registered with `stream_token`, and the standard error of a
+    /// command with `stderr_token`. `program` is the path of this program, which supervises a command.
     pub fn new(
         origin: SourceOrigin,
         program: &Path,
-        bytes_token: Token,
+        stream_token: Token,
         stderr_token: Token,
-    ) -> SourceIo {
-        let program = program.into();
-        SourceIo { origin, program, bytes_token, stderr_token, input: None, child: None }
+    ) -> SourceReader {
+        SourceReader {
+            origin,
+            program: program.into(),
+            stream_token,
+            stderr_token,
+            stream: None,
+            child: None,
+            reason: String::new(),
+            has_given_up: false,
+        }
     }
 
-    /// Does what the core wants. [`SourceCommand::GiveUp`] is not for the stream to do.
-    pub fn execute(
+    /// Carries out a command of the core. `buffer` has [`READ_BYTES`].
+    ///
+    /// After [`SourceEvent::Opened`], the caller [reads](SourceReader::read) once without an event: bytes that
+    /// came before the registration may cause none.
+    pub fn execute<'a>(
         &mut self,
         command: SourceCommand,
         registry: &Registry,
-        buffer: &mut [u8],
-    ) -> Option<SourceReport> {
-        match command {
+        buffer: &'a mut [u8],
+    ) -> Option<SourceEvent<'a>> {
+        let event = match command {
             SourceCommand::Open => Some(match self.open(registry) {
-                Ok(()) => SourceReport::Opened,
-                Err(failure) => SourceReport::Failed(failure),
+                Ok(()) => SourceEvent::Opened,
+                Err(failure) => SourceEvent::Failed(failure),
             }),
-            SourceCommand::Read => self.read_input(buffer),
+            SourceCommand::Read => self.stream.as_mut().and_then(|stream| stream.read(buffer)),
             SourceCommand::Close => {
-                self.input = None;
+                self.stream = None;
                 None
             }
             SourceCommand::Kill(signal) => {
-                self.kill(signal);
+                self.signal(signal);
                 None
             }
-            SourceCommand::GiveUp => None,
-        }
+            SourceCommand::GiveUp => {
+                self.has_given_up = true;
+                None
+            }
+        };
+        self.note(event)
     }
 
-    /// After word of readiness, or of the end of a child: what there is next, until there is nothing more
-    /// for now. A command's end is the last.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Option<SourceReport> {
+    /// Reads on after an event, or after the end of a child. `None` if there is nothing more for now. The last
+    /// event of a command is its exit. A file is read by [`SourceCommand::Read`] alone.
+    pub fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Option<SourceEvent<'a>> {
         if self.origin.kind() == SourceKind::File {
             return None;
         }
-        if let Some(report) = self.read_input(buffer) {
-            return Some(report);
-        }
-        let child = self.child.take_if(|child| child.is_gone())?;
-        let (exit, words) = child.into_end();
-        Some(SourceReport::Exited(exit, words))
+        let event = self.stream.as_mut().and_then(|stream| stream.read(buffer)).or_else(|| {
+            let (exit, words) = self.child.take_if(|child| child.is_gone())?.into_end();
+            Some(SourceEvent::Exited(exit, words))
+        });
+        self.note(event)
     }
 
-    /// A report as the reason why there is nothing to be shown any more: a sentence without a full stop.
-    pub fn reason(&self, report: &SourceReport) -> String {
-        let name = self.origin.name();
-        match report {
-            SourceReport::Opened | SourceReport::Bytes(_) => {
-                format!("the stream of {name} cannot be shown")
-            }
-            SourceReport::Ended => format!("{name} has ended"),
-            SourceReport::Failed(failure) => {
-                let sentence = SourceCause::Failed(self.origin.kind(), *failure).to_string();
-                sentence.trim_end_matches('.').to_owned()
-            }
-            SourceReport::Exited(exit, _) => format!("{name} {exit}"),
-        }
-    }
-
-    /// Reads what the command writes to standard error, at a bounded rate: [`check_child`](SourceIo::check_child)
-    /// reads on.
+    /// Reads what the command writes to standard error, at a bounded rate.
+    /// [`check_child`](SourceReader::check_child) reads the rest.
     pub fn read_stderr(&mut self, now: Instant) {
         if let Some(child) = &mut self.child {
             child.read_stderr(now);
         }
     }
 
-    /// A child of this process was reaped, which had ended like this.
+    /// A child of this process was reaped, with this status.
     pub fn note_reaped(&mut self, pid: Pid, status: WaitStatus) {
         if let Some(child) = &mut self.child {
             child.note_reaped(pid, status);
         }
     }
 
-    /// Looks after the command, when what has ended was reaped, or when it is time. True if the command is
-    /// gone, and [`read`](SourceIo::read) will tell so.
+    /// Checks the command, after children were reaped or when [`check_at`](SourceReader::check_at) is due.
+    /// Returns true if it has exited, which [`read`](SourceReader::read) then reports.
     pub fn check_child(&mut self, now: Instant) -> bool {
         let Some(child) = &mut self.child else { return false };
         if child.read_at().is_some() {
@@ -209,35 +165,23 @@ impl SourceIo {
         child.is_gone()
     }
 
-    /// When to [`check_child`](SourceIo::check_child), although no child has ended.
+    /// When [`check_child`](SourceReader::check_child) is due without a child that ended.
     pub fn check_at(&self) -> Option<Instant> {
         self.child.as_ref().and_then(Child::read_at)
     }
 
-    /// Waits until the command is gone, which was asked to end. At `limit`, it is killed. All children of
-    /// this process are reaped meanwhile.
-    pub fn end(&mut self, limit: Instant) {
-        self.input = None;
-        let mut killed = false;
-        while self.child.is_some() {
-            children::reap(|pid, status| self.note_reaped(pid, status));
-            if self.check_child(Instant::now()) {
-                return;
-            }
-            let now = Instant::now();
-            if now >= limit && !killed {
-                killed = true;
-                self.kill(Signal::Kill);
-            }
-            if now >= limit + KILL_LIMIT {
-                return;
-            }
-            self.read_stderr(now);
-            std::thread::sleep(END_PAUSE);
-        }
+    /// Whether the core wants nothing more of the source.
+    pub fn has_given_up(&self) -> bool {
+        self.has_given_up
     }
 
-    pub fn kill(&mut self, signal: Signal) {
+    /// Why there is nothing left to show: a clause without a full stop.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Sends a signal to all processes of the command.
+    pub fn signal(&mut self, signal: Signal) {
         let request = match signal {
             Signal::Interrupt => SupervisorRequest::Interrupt,
             Signal::Terminate => SupervisorRequest::Terminate,
@@ -248,26 +192,50 @@ impl SourceIo {
         }
     }
 
+    /// Waits for the end of a command that was interrupted at this time, and kills it if it takes too long.
+    pub fn end(&mut self, interrupted_at: Instant) {
+        self.end_until(interrupted_at + INTERRUPT_LIMIT);
+    }
+
+    /// Waits until the command has ended. Kills it at `limit`. Reaps all children of this process meanwhile.
+    fn end_until(&mut self, limit: Instant) {
+        self.stream = None;
+        let mut is_killed = false;
+        while self.child.is_some() {
+            process::reap(|pid, status| self.note_reaped(pid, status));
+            if self.check_child(Instant::now()) {
+                return;
+            }
+            let now = Instant::now();
+            if now >= limit && !is_killed {
+                is_killed = true;
+                self.signal(Signal::Kill);
+            }
+            if now >= limit + KILL_LIMIT {
+                return;
+            }
+            self.read_stderr(now);
+            std::thread::sleep(END_PAUSE);
+        }
+    }
+
     fn open(&mut self, registry: &Registry) -> Result<(), SourceFailure> {
         let failed = |error: io::Error| SourceFailure::Open((&error).into());
-        let mut input = match &self.origin {
-            SourceOrigin::Stdin => open_stdin().map_err(failed)?,
-            SourceOrigin::Fifo(path) | SourceOrigin::File(path) => Descriptor {
-                file: open_nonblocking(path).map_err(failed)?,
-                blocks: false,
-                ended: false,
-            },
+        let stream = match &self.origin {
+            SourceOrigin::Stdin => Descriptor::open_stdin().map_err(failed)?,
+            SourceOrigin::Fifo(path) => Descriptor::open_fifo(path).map_err(failed)?,
+            SourceOrigin::File(path) => Descriptor::open(path).map_err(failed)?,
             SourceOrigin::Command(_) => self.start_command(registry)?,
         };
         if self.origin.kind() != SourceKind::File
-            && let Err(error) = input.register(registry, self.bytes_token)
+            && let Err(error) = stream.register(registry, self.stream_token)
         {
-            self.kill(Signal::Kill);
+            self.signal(Signal::Kill);
             return Err(SourceFailure::Wait((&error).into()));
         }
-        // One that is still open is let go of after the new one is there: a named pipe has a reader all the
-        // time, and its writers do not fail.
-        self.input = Some(input);
+        // The old descriptor is closed after the new one is open, so that a named pipe always has a reader and
+        // its writers do not fail.
+        self.stream = Some(stream);
         Ok(())
     }
 
@@ -279,74 +247,33 @@ impl SourceIo {
         let failed = |error: io::Error| SourceFailure::Start((&error).into());
         let (child, stdout) = Child::start(command, &self.program).map_err(failed)?;
         if let Err(error) = child.register(registry, self.stderr_token) {
-            log::debug!("what the command writes to standard error is read late: {error}");
+            log::debug!("the command's standard error is read late: {error}");
         }
         self.child = Some(child);
-        Ok(Descriptor { file: OwnedFd::from(stdout).into(), blocks: false, ended: false })
+        Ok(Descriptor::from(stdout))
     }
 
-    fn read_input(&mut self, buffer: &mut [u8]) -> Option<SourceReport> {
-        let kind = self.origin.kind();
-        let input = self.input.as_mut().filter(|input| !input.ended)?;
-        let buffer = &mut buffer[..READ_BYTES];
-        loop {
-            if input.blocks && input.ready().is_empty() {
-                return None;
+    /// Notes an event as the reason in case it is the last one.
+    fn note<'a>(&mut self, event: Option<SourceEvent<'a>>) -> Option<SourceEvent<'a>> {
+        let name = self.origin.name();
+        self.reason = match event.as_ref()? {
+            // These change nothing since it was opened.
+            SourceEvent::Bytes(_) | SourceEvent::Paused => return event,
+            SourceEvent::Opened => format!("the stream from {name} cannot be shown"),
+            SourceEvent::Ended => format!("{name} has ended"),
+            SourceEvent::Failed(failure) => {
+                let sentence = SourceCause::Failed(self.origin.kind(), *failure).to_string();
+                sentence.trim_end_matches('.').to_owned()
             }
-            match input.file.read(buffer) {
-                // A named pipe that nobody has written to yet reads as if it had ended.
-                Ok(0) if kind == SourceKind::Fifo && !input.ready().contains(PollFlags::HUP) => {
-                    return None;
-                }
-                Ok(0) => {
-                    input.ended = true;
-                    return Some(SourceReport::Ended);
-                }
-                Ok(bytes) => return Some(SourceReport::Bytes(bytes)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => {
-                    input.ended = true;
-                    return Some(SourceReport::Failed(SourceFailure::Read((&error).into())));
-                }
-            }
-        }
+            SourceEvent::Exited(exit, _) => format!("{name} {exit}"),
+        };
+        event
     }
 }
 
-impl Drop for SourceIo {
-    /// Nothing of a command is left behind, whatever ends the stream.
+impl Drop for SourceReader {
+    /// Leaves no process of a command behind.
     fn drop(&mut self) {
-        self.end(Instant::now());
+        self.end_until(Instant::now());
     }
-}
-
-impl Descriptor {
-    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        // What is no pipe stays as it is, and so does one for which the user has no room left.
-        let _ = fcntl_setpipe_size(&self.file, PIPE_BYTES);
-        registry.register(&mut SourceFd(&self.file.as_raw_fd()), token, Interest::READABLE)
-    }
-
-    /// What there is without waiting: bytes, or the end.
-    fn ready(&self) -> PollFlags {
-        let mut descriptors = [PollFd::new(&self.file, PollFlags::IN)];
-        match poll(&mut descriptors, Some(&Timespec::default())) {
-            Ok(_) => descriptors[0].revents(),
-            Err(_) => PollFlags::empty(),
-        }
-    }
-}
-
-fn open_nonblocking(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-/// Sockets cannot be opened again, nor can the pipes of another user.
-fn open_stdin() -> io::Result<Descriptor> {
-    if let Ok(file) = open_nonblocking(Path::new(STDIN_PATH)) {
-        return Ok(Descriptor { file, blocks: false, ended: false });
-    }
-    let file = io::stdin().as_fd().try_clone_to_owned()?.into();
-    Ok(Descriptor { file, blocks: true, ended: false })
 }

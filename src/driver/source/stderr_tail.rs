@@ -1,5 +1,5 @@
-//! What a command writes to standard error: its first lines, which name the cause, and its last ones,
-//! which name the end.
+//! Excerpt of a command's standard error: its first lines, which name the cause, and its last lines, which
+//! name the end.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,8 @@ use crate::foreign::Foreign;
 const FIRST_LINES: usize = 3;
 const LAST_LINES: usize = 5;
 const LINE_MAX_CHARS: usize = 200;
-/// The most of a line that is kept, and more than is shown: what is cut is no URL that looks whole.
+/// The most bytes of a line that are kept. More than is shown, so that a URL that is cut does not look
+/// complete.
 const LINE_MAX_BYTES: usize = 5_000;
 const SEPARATOR: &str = " / ";
 
@@ -16,15 +17,15 @@ const SEPARATOR: &str = " / ";
 pub struct StderrTail {
     first: Vec<Foreign>,
     last: VecDeque<Foreign>,
-    any_left_out: bool,
-    /// The line that has not ended yet.
+    any_dropped: bool,
+    /// The current line, up to now.
     line: Vec<u8>,
-    /// A carriage return came: what follows is written over the line, unless it is a line feed.
+    /// A carriage return came: what follows overwrites the line, unless it is a line feed.
     returned: bool,
 }
 
 impl StderrTail {
-    /// Takes the next bytes. Each line that they end is logged.
+    /// Adds bytes, and logs each line that they complete.
     pub fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match byte {
@@ -42,7 +43,7 @@ impl StderrTail {
         }
     }
 
-    /// All that is kept, on one line. `None` if nothing was written.
+    /// Returns all lines that were kept, on one line. `None` if there are none.
     pub fn finish(&mut self) -> Option<Foreign> {
         self.end_line();
         let join = |before: Foreign, line: &Foreign| before.and(SEPARATOR, line);
@@ -50,7 +51,7 @@ impl StderrTail {
         let first = first.reduce(|before, line| join(before, &line))?;
         let mut last = std::mem::take(&mut self.last).into_iter();
         let Some(next) = last.next() else { return Some(first) };
-        let separator = if self.any_left_out { " … " } else { SEPARATOR };
+        let separator = if self.any_dropped { " … " } else { SEPARATOR };
         Some(last.fold(first.and(separator, &next), |before, line| join(before, &line)))
     }
 
@@ -59,14 +60,14 @@ impl StderrTail {
         let line = Foreign::new(&String::from_utf8_lossy(&self.line), LINE_MAX_CHARS);
         self.line.clear();
         let Some(line) = line else { return };
-        log::debug!("the command writes: {line}");
+        log::debug!("command stderr: {line}");
         if self.first.len() < FIRST_LINES {
             self.first.push(line);
             return;
         }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
-            self.any_left_out = true;
+            self.any_dropped = true;
         }
         self.last.push_back(line);
     }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_that_is_written_over_is_one_line() {
+    fn progress_that_is_overwritten_is_one_line() {
         let progress = b"header\r\nframe= 1\rframe= 2\rframe= 3";
         assert_eq!(kept(&[progress]).unwrap(), "header / frame= 3");
     }

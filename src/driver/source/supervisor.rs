@@ -1,15 +1,15 @@
-//! The process between Ballcast and a command, which holds on to all processes of the command.
+//! The process between Ballcast and a command, which keeps track of all processes of the command.
 //!
-//! It is this program with [`FLAG`]. As a child subreaper (prctl(2)) it becomes the parent of each process
-//! of the command whose own parent ends, also of those that have left the process group or the session. It
-//! has children as long as anything is left of the command, and ends with the last of them. It starts the
-//! command in a process group of its own, and reads nothing that the command writes.
+//! It is this program with the option [`FLAG`]. As a child subreaper (prctl(2)) it becomes the parent of each
+//! process of the command whose own parent exits, even if that process has left the process group or the
+//! session. So it has children as long as any process of the command is left, and exits after the last of them.
+//! It starts the command in a process group of its own, and reads none of its output.
 //!
-//! Standard input is a socket to Ballcast. Each byte that comes is a [`SupervisorRequest`]: a signal for all processes
-//! of the command. The end of the socket is the end of Ballcast, by whatever: all processes are killed.
-//! Before the supervisor ends, it writes how the command has ended, an [`End`].
+//! Standard input is a socket to Ballcast. Each byte on it is a [`SupervisorRequest`]: a signal for all
+//! processes of the command. When Ballcast ends, for whatever reason, the socket is closed, and all processes
+//! are killed. Before the supervisor exits, it writes how the command ended, as a [`CommandEnd`].
 //!
-//! A process of another user cannot be sent a signal, and is waited for.
+//! Processes of another user cannot be sent signals. The supervisor waits for them.
 
 use std::collections::BTreeMap;
 use std::fs::{File, read_dir, read_to_string};
@@ -30,27 +30,28 @@ use rustix::process::{
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::driver::children::remove_private_variables;
+use crate::driver::process::remove_private_variables;
 use crate::os_error::OsError;
 
-/// The flag that makes this program a supervisor. It is for the program itself, and so not in its help.
+/// The option that makes this program a supervisor. Only the program itself uses it, so it is not in `--help`.
 pub const FLAG: &str = "supervise";
-/// The command, which is in no list of processes before its shell is.
+/// The environment variable with the command, which keeps it out of the list of processes until its shell
+/// starts.
 pub const COMMAND_VARIABLE: &str = "BALLCAST_COMMAND";
-/// What runs shell commands, as in system(3).
+/// The shell that runs commands, as in system(3).
 const SHELL: &str = "/bin/sh";
 
-/// Between two looks for processes that are to be killed: one may have been started during a look, and the
-/// kernel may take its time. Twice as long each time.
+/// Time between two searches for processes to kill, doubled each time: a process may have been started during
+/// a search, and the kernel may be slow to end one.
 const KILL_PAUSE_MIN: Duration = Duration::from_millis(1);
 const KILL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// What is done to all processes of the command.
+/// A signal for all processes of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SupervisorRequest {
     Interrupt,
     Terminate,
-    /// Until none is left.
+    /// Repeated until none is left.
     Kill,
 }
 
@@ -70,57 +71,57 @@ impl SupervisorRequest {
     }
 }
 
-/// How the command's first process has ended.
+/// How the command's first process, its shell, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum CommandEnd {
     Status(i32),
     Signal(i32),
-    /// It did not begin.
+    /// The shell could not be started.
     NotStarted(OsError),
 }
 
-impl End {
-    fn new(status: WaitStatus) -> End {
+impl CommandEnd {
+    fn new(status: WaitStatus) -> CommandEnd {
         match status.terminating_signal() {
-            Some(signal) => End::Signal(signal),
-            None => End::Status(status.exit_status().unwrap_or_default()),
+            Some(signal) => CommandEnd::Signal(signal),
+            None => CommandEnd::Status(status.exit_status().unwrap_or_default()),
         }
     }
 
     fn to_line(&self) -> String {
         match self {
-            End::Status(status) => format!("status {status}\n"),
-            End::Signal(signal) => format!("signal {signal}\n"),
-            End::NotStarted(OsError::Number(number)) => format!("failed {number}\n"),
-            End::NotStarted(OsError::Kind(_)) => "failed 0\n".to_owned(),
+            CommandEnd::Status(status) => format!("status {status}\n"),
+            CommandEnd::Signal(signal) => format!("signal {signal}\n"),
+            CommandEnd::NotStarted(OsError::Number(number)) => format!("failed {number}\n"),
+            CommandEnd::NotStarted(OsError::Kind(_)) => "failed 0\n".to_owned(),
         }
     }
 
-    /// `None` if the supervisor has ended without a word.
-    pub fn from_line(line: &str) -> Option<End> {
+    /// `None` if the supervisor ended without a message.
+    pub fn from_line(line: &str) -> Option<CommandEnd> {
         let (kind, value) = line.trim_end().split_once(' ')?;
         match kind {
-            "status" => value.parse().ok().map(End::Status),
-            "signal" => value.parse().ok().map(End::Signal),
-            "failed" => value.parse().ok().map(|it| End::NotStarted(OsError::Number(it))),
+            "status" => value.parse().ok().map(CommandEnd::Status),
+            "signal" => value.parse().ok().map(CommandEnd::Signal),
+            "failed" => value.parse().ok().map(|it| CommandEnd::NotStarted(OsError::Number(it))),
             _ => None,
         }
     }
 }
 
-/// The process's whole life.
+/// Runs the supervisor, to its end.
 ///
 /// # Errors
-/// The machine is out of something, or this is not a process that Ballcast has started: a sentence.
+/// A sentence: the machine lacks a resource, or Ballcast did not start this process.
 pub fn supervise() -> Result<(), String> {
     let failed = |error: io::Error| format!("The command cannot be supervised: {error}.");
     let command = std::env::var_os(COMMAND_VARIABLE).ok_or("There is no command to supervise.")?;
-    // What a terminal or systemd sends to all processes is for the command's.
+    // A terminal or systemd sends these to all processes. The command decides what they mean.
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(failed)?;
     }
     set_child_subreaper(Some(getpid())).map_err(|error| failed(error.into()))?;
-    // The command may have stopped this process when Ballcast is killed.
+    // If Ballcast is killed while the command has stopped this process, it has to continue.
     set_parent_process_death_signal(Some(Signal::CONT)).map_err(|error| failed(error.into()))?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
     let started = remove_private_variables(&mut Command::new(SHELL))
@@ -130,37 +131,37 @@ pub fn supervise() -> Result<(), String> {
         .stdin(Stdio::null())
         .process_group(0)
         .spawn();
-    // Ballcast sees the end of what the command writes when the command has closed it.
+    // Without copies here, Ballcast sees the end of the output when the command closes it.
     let nowhere = File::options().write(true).open("/dev/null").map_err(failed)?;
     dup2_stdout(&nowhere).and_then(|()| dup2_stderr(&nowhere)).map_err(|e| failed(e.into()))?;
     let end = match started {
         Ok(child) => {
             let requests = socket.try_clone().map_err(failed)?;
-            // A process group has the number of its first process.
+            // The id of a process group is that of its first process.
             let first = Pid::from_child(&child);
             std::thread::spawn(move || obey(requests, first));
             reap_all(first)
         }
-        Err(error) => End::NotStarted((&error).into()),
+        Err(error) => CommandEnd::NotStarted((&error).into()),
     };
-    // Nobody may be left to be told.
+    // Ballcast may be gone.
     let _ = (&socket).write_all(end.to_line().as_bytes());
     Ok(())
 }
 
-/// Waits until no process is left, and returns how the first one has ended.
-fn reap_all(first: Pid) -> End {
-    let mut end = End::Status(0);
+/// Waits until no process is left, and returns how the first one ended.
+fn reap_all(first: Pid) -> CommandEnd {
+    let mut end = CommandEnd::Status(0);
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == first => end = End::new(status),
+            Ok(Some((pid, status))) if pid == first => end = CommandEnd::new(status),
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return end,
         }
     }
 }
 
-/// Does what Ballcast wants, until it wants all killed, or has ended.
+/// Carries out the requests of Ballcast until it ends or requests a kill. Then kills until the process exits.
 fn obey(mut requests: UnixStream, group: Pid) {
     let mut byte = [0];
     loop {
@@ -176,7 +177,7 @@ fn obey(mut requests: UnixStream, group: Pid) {
         }
     }
     let mut pause = KILL_PAUSE_MIN;
-    // The process ends with the last of those that are killed.
+    // The main thread exits with the last process.
     loop {
         send_to_all(Signal::KILL, group);
         std::thread::sleep(pause);
@@ -184,8 +185,8 @@ fn obey(mut requests: UnixStream, group: Pid) {
     }
 }
 
-/// Sends a signal to all processes below this one: to the command's group at once, so that none is missed
-/// that is started meanwhile, then to those that have left it, parents first: who is killed starts no more.
+/// Sends a signal to all descendants: to the command's group as a whole, which misses no process that is started
+/// meanwhile, then to the processes that have left it, parents first, as a killed process starts no more.
 fn send_to_all(signal: Signal, group: Pid) {
     let mut children = children_by_parent();
     let mut parents = vec![getpid().as_raw_pid()];
@@ -199,7 +200,7 @@ fn send_to_all(signal: Signal, group: Pid) {
             parents.push(child.pid);
         }
     }
-    // They may be gone, or another user's.
+    // Fails for processes that are gone or belong to another user.
     if group_is_there {
         let _ = kill_process_group(group, signal);
     }
@@ -213,7 +214,7 @@ struct Process {
     group: i32,
 }
 
-/// All processes of this machine that can be seen, by their parents (proc(5)).
+/// All visible processes of this machine, by parent (proc(5)).
 fn children_by_parent() -> BTreeMap<i32, Vec<Process>> {
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for entry in read_dir("/proc").into_iter().flatten().flatten() {
@@ -227,8 +228,8 @@ fn children_by_parent() -> BTreeMap<i32, Vec<Process>> {
     children
 }
 
-/// The fourth and the fifth field of `/proc/PID/stat`. The second is a name in parentheses, which may have any
-/// characters.
+/// The fourth and fifth field of `/proc/PID/stat`. The second is a name in parentheses, which may contain any
+/// character.
 fn parent_and_group_of(stat: &str) -> Option<(i32, i32)> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ').skip(1);
@@ -240,13 +241,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_and_requests_survive_the_socket() {
-        let not_started = End::NotStarted(OsError::Number(2));
-        for end in [End::Status(0), End::Status(127), End::Signal(9), not_started] {
-            assert_eq!(End::from_line(&end.to_line()), Some(end));
+    fn ends_and_requests_round_trip() {
+        let not_started = CommandEnd::NotStarted(OsError::Number(2));
+        for end in
+            [CommandEnd::Status(0), CommandEnd::Status(127), CommandEnd::Signal(9), not_started]
+        {
+            assert_eq!(CommandEnd::from_line(&end.to_line()), Some(end));
         }
         for nothing in ["", "status", "status x\n", "word 1\n"] {
-            assert_eq!(End::from_line(nothing), None, "{nothing}");
+            assert_eq!(CommandEnd::from_line(nothing), None, "{nothing}");
         }
         for request in
             [SupervisorRequest::Interrupt, SupervisorRequest::Terminate, SupervisorRequest::Kill]

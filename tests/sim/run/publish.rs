@@ -147,11 +147,11 @@ impl Run {
         self.input(Input::Publish(
             id,
             match told {
-                Told::Resolved(addresses) => PublishEvent::Resolved(addresses),
+                Told::Resolved(addresses) => PublishEvent::Resolved(addresses.clone()),
                 Told::Connected => PublishEvent::Connected,
                 Told::Bytes(bytes) => PublishEvent::Received(bytes),
                 Told::Ended => PublishEvent::Ended,
-                Told::Failed(why) => PublishEvent::Failed(why),
+                Told::Failed(why) => PublishEvent::Failed(why.clone()),
             },
         ))
     }

@@ -129,7 +129,7 @@ impl Run {
             Told::Bytes(piece) => SourceEvent::Bytes(&piece.bytes),
             Told::Ended => SourceEvent::Ended,
             Told::Failed => SourceEvent::Failed(SourceFailure::Open(OsError::Number(2))),
-            Told::Exited => SourceEvent::Exited(Exit::Status(1), words.as_ref()),
+            Told::Exited => SourceEvent::Exited(Exit::Status(1), words),
         }))?;
         let now = self.now;
         check_text(&self.server.problem(now).unwrap_or_default())?;
