@@ -124,7 +124,7 @@ impl Peer {
     }
 }
 
-/// The next event but for heads, which are judged. Errors are answered.
+/// The next event but for heads, which are judged. Errors are answered. Errors are answered.
 fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> {
     loop {
         match connection.poll(&context)? {
