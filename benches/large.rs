@@ -47,7 +47,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::driver::encode::codec::{Quality, encoder};
+use ballcast::driver::encode::{codec::Quality, encoder};
 use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
 use ballcast::server::limits::admission::Limits;
 use ballcast::server::{Config, ConnId, Input, Output, Server};
@@ -263,7 +263,7 @@ impl Core {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,

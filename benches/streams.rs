@@ -5,8 +5,8 @@ use std::io::pipe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ballcast::driver::encode::codec::{Quality, encoder};
 use ballcast::driver::encode::jpeg;
+use ballcast::driver::encode::{codec::Quality, encoder};
 use ballcast::media::{Codec, Picture};
 use ballcast::source::parse::ParsedItem;
 

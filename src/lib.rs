@@ -36,8 +36,9 @@
 //! With a source, its bytes come as `Input::Source` and the frame clock stands still: H.264 goes to the
 //! viewers as a frame, a picture goes out as `Encode` and comes back as `Frame`.
 //!
-//! Folders are the wall: I/O happens in [`driver`], [`cli`] and `main.rs`; the rest is the core. The core
-//! builds and tests without the feature `driver`, and then links neither mio nor a codec.
+//! Folders are the wall: I/O happens in [`driver`], [`cli`] and `main.rs`; the rest is the core, where
+//! `clippy.toml` forbids clocks, sockets, files, threads and randomness. The core builds and tests without
+//! the feature `driver`, and then links neither mio nor a codec.
 //!
 //! | folder | holds | side |
 //! |---|---|---|
@@ -61,10 +62,14 @@
 //! [`Output::Timeout`]: server::Output::Timeout
 
 #![deny(unsafe_code)]
+// Unit tests may read the clock.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 #[cfg(feature = "driver")]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod cli;
 #[cfg(feature = "driver")]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod driver;
 
 pub mod containment;

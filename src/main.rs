@@ -107,7 +107,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             },
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
-            left_sessions: sessions.kept().clone(),
+            stale_sessions: sessions.kept().clone(),
             source: flags.source.source().map(|source| ballcast::source::SourceConfig {
                 interval: flags.source_interval,
                 ..source

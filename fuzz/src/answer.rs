@@ -214,7 +214,8 @@ fn has_candidate(text: &str, address: SocketAddr, priority: u32) -> bool {
 // What the viewer does, while nobody replies to it.
 
 fn follow(mut viewer: Viewer, answer: &RemoteAnswer, outcomes: &mut Outcomes) {
-    let allowed = answer.candidates.iter().map(|(address, _)| *address).collect();
+    let allowed: BTreeSet<SocketAddr> =
+        answer.candidates.iter().map(|(address, _)| *address).collect();
     let (mut now, mut datagrams) = (*START, 0);
     loop {
         while let Some(effect) = viewer.poll_effect() {

@@ -15,8 +15,8 @@
 use std::time::{Instant, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::driver::encode::codec::{Quality, encoder};
 use ballcast::driver::encode::{ContainedEncoder, PictureEncoder, jpeg};
+use ballcast::driver::encode::{codec::Quality, encoder};
 use ballcast::media::SourcePicture;
 use ballcast::media::{
     AccessUnit, Codec, Colour, Frame, Jpeg, Layout, Matrix, Picture, PixelFormat, Samples, Size,

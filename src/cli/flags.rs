@@ -8,7 +8,6 @@ use lexopt::{Arg, Parser};
 pub(super) use self::table::FLAGS;
 use super::publish::MediaServers;
 use super::source::Sources;
-use super::texts::CliText;
 use super::values::FlagValue;
 use super::{CliCommand, Flags, UsageError};
 use crate::http::Authority;
@@ -38,6 +37,17 @@ pub(super) enum FlagAction {
     Ask(fn(Authority) -> CliCommand),
     /// Nothing follows, and no further argument is read. The letter is the option's short form.
     Print { text: CliText, short: Option<(char, CliText)> },
+}
+
+/// What an option prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CliText {
+    /// One line for each option.
+    Summary,
+    Help,
+    /// In man(7).
+    Manual,
+    Version,
 }
 
 /// What the arguments say, before it is known whether they fit together.

@@ -3,6 +3,7 @@
 mod help;
 mod manual;
 
+pub use super::flags::CliText;
 use super::flags::{Flag, FlagSection};
 
 /// Columns of a terminal, and of the source of the manual page.
@@ -80,16 +81,6 @@ const EXAMPLES: [(&str, &str); 5] = [
   -f h264 -'",
     ),
 ];
-/// What an option prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CliText {
-    /// One line for each option.
-    Summary,
-    Help,
-    /// In man(7).
-    Manual,
-    Version,
-}
 
 impl CliText {
     pub fn render(self) -> String {

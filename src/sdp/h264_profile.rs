@@ -4,7 +4,7 @@
 //! An answer has a profile of the offer, as both sides name it alike (RFC 6184, section 8.2.2), and its
 //! level, which is that of what the offerer decodes. What the profile of a stream is, only its parameter
 //! sets say. Chromium 156 offers constrained baseline, baseline, main and high 4:4:4, and no high. Whatever
-//! of these is answered, it decodes constrained baseline, main and high alike (`tests/pipes.rs`).
+//! of these is answered, it decodes constrained baseline, main and high alike (`tests/driver/pipes.rs`).
 
 use std::fmt;
 

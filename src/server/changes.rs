@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::webrtc::StunMessage;
 use bytes::Bytes;
-use is::stun::StunMessage;
 
-use super::demux::{self, Datagram};
+use super::demux;
 use super::http::Http;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
@@ -29,10 +29,10 @@ impl Server {
     /// Hands a datagram to its viewer. Drops and counts one that belongs to no viewer.
     pub(super) fn handle_datagram(&mut self, now: Instant, pair: AddressPair, contents: &[u8]) {
         let is_taken = match demux::find(&self.viewers, pair, contents) {
-            Some((id, Datagram::Stun(message))) => {
+            Some((id, Some(message))) => {
                 self.handle_stun(now, id, pair, &message, contents).is_some()
             }
-            Some((id, Datagram::Other)) => {
+            Some((id, None)) => {
                 self.with_viewer(now, id, |viewer| viewer.handle_datagram(now, pair, contents));
                 true
             }

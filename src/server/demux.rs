@@ -1,26 +1,20 @@
 //! Finds the viewer a datagram belongs to, by its source address or by our ICE user fragment.
 
-use is::stun::StunMessage;
+use crate::webrtc::StunMessage;
 
 use super::viewers::ViewerTable;
 use crate::webrtc::{AddressPair, ViewerId};
 
-/// What a datagram is for its viewer.
-pub(crate) enum Datagram<'a> {
-    Stun(StunMessage<'a>),
-    /// DTLS or SRTCP, which proves nothing by arriving.
-    Other,
-}
-
 /// The viewer that a datagram is for, as far as can be said before it is authenticated.
 ///
 /// A binding request names its viewer by our user fragment, and a response by the transaction of our
-/// request. Any other message has to come from an address that a viewer owns.
+/// request. Any other message has to come from an address that a viewer owns, and so does DTLS or SRTCP,
+/// which is no STUN message.
 pub(crate) fn find<'a>(
     viewers: &ViewerTable,
     pair: AddressPair,
     contents: &'a [u8],
-) -> Option<(ViewerId, Datagram<'a>)> {
+) -> Option<(ViewerId, Option<StunMessage<'a>>)> {
     // The first byte tells the protocol (RFC 7983, section 7), the second one tells RTCP from RTP (RFC
     // 5761, section 4), which no viewer sends.
     match contents {
@@ -33,11 +27,9 @@ pub(crate) fn find<'a>(
             } else {
                 viewers.at(pair.remote)?
             };
-            Some((id, Datagram::Stun(message)))
+            Some((id, Some(message)))
         }
-        [20..=63, ..] | [128..=191, 192..=223, ..] => {
-            Some((viewers.at(pair.remote)?, Datagram::Other))
-        }
+        [20..=63, ..] | [128..=191, 192..=223, ..] => Some((viewers.at(pair.remote)?, None)),
         _ => None,
     }
 }

@@ -76,10 +76,10 @@ impl Server {
         config.access.addresses = config.own_addresses();
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
-        let video = Video::new(&config, now, &mut outbox);
+        let video = Video::new(config.source, config.frames_per_second, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
-        let left = &config.left_sessions;
-        let publishing = Publishing::new(targets, announced, left, &mut secrets, now, &mut outbox);
+        let stale = &config.stale_sessions;
+        let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);
         Server {
             secrets,
             page: Page::new(config.title.as_deref()),

@@ -60,26 +60,26 @@ impl TargetEntry {
 }
 
 impl Publishing {
-    /// `announced` are addresses elsewhere that lead to this device, `left` the sessions that an earlier
+    /// `announced` are addresses elsewhere that lead to this device, `stale` the sessions that an earlier
     /// process left behind.
     pub(crate) fn new(
         targets: &[Target],
         announced: &[IpAddr],
-        left: &BTreeMap<TargetId, Url>,
+        stale: &BTreeMap<TargetId, Url>,
         secrets: &mut Secrets,
         now: Instant,
         outbox: &mut Outbox,
     ) -> Publishing {
         let mut entry = |(index, target): (usize, &Target)| {
-            let left = left.get(&TargetId(index)).cloned();
+            let stale = stale.get(&TargetId(index)).cloned();
             let (target, announced) = (target.clone(), announced.to_vec());
-            let publisher = Publisher::new(target, announced, left.clone(), secrets.seed(), now);
+            let publisher = Publisher::new(target, announced, stale.clone(), secrets.seed(), now);
             outbox.set_timer(Timer::Target(TargetId(index)), publisher.poll_timeout());
             TargetEntry {
                 publisher,
                 offer: None,
                 viewer: None,
-                kept: left,
+                kept: stale,
                 sent: ViewerCounters::default(),
             }
         };
@@ -233,5 +233,46 @@ impl Publishing {
             entry.viewer = None;
             entry.sent += sent;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: TargetId = TargetId(0);
+
+    fn publishing(url: &str, now: Instant) -> (Publishing, Outbox) {
+        let (mut outbox, mut secrets) = (Outbox::new(), Secrets::new([7; 32]));
+        let targets = [Target { url: Url::parse(url).unwrap(), token: None }];
+        let stale = BTreeMap::new();
+        let publishing = Publishing::new(&targets, &[], &stale, &mut secrets, now, &mut outbox);
+        (publishing, outbox)
+    }
+
+    #[test]
+    fn a_target_is_offered_the_stream_at_once_and_ends_when_told() {
+        let now = Instant::now();
+        let (mut publishing, mut outbox) = publishing("http://10.0.0.7:8889/camera/whip", now);
+        assert_eq!((outbox.next_deadline(), publishing.timers()), (Some(now), 1));
+        let before = publishing.change(ID, |publisher| publisher.handle_timeout(now)).unwrap();
+        let event = publishing.poll_event(now, ID, &mut outbox);
+        assert!(matches!(event, Some(PublishingEvent::MakeOffer)));
+        assert_eq!(publishing.settle(now, ID, before, &mut outbox), None);
+        assert_eq!((outbox.next_deadline(), publishing.live()), (None, 0));
+        publishing.shut_down();
+        let before = publishing.change(ID, |publisher| publisher.shut_down(now)).unwrap();
+        assert!(publishing.poll_event(now, ID, &mut outbox).is_none());
+        publishing.set_viewer(ID, ViewerId(5));
+        let ended = publishing.settle(now, ID, before, &mut outbox);
+        assert_eq!((ended, publishing.is_unpublishing()), (Some(ViewerId(5)), false));
+    }
+
+    #[test]
+    fn the_address_of_a_name_is_unknown() {
+        let address = |url| publishing(url, Instant::now()).0.address_of(ID);
+        assert_eq!(address("http://10.0.0.7/whip"), Some(IpAddr::from([10, 0, 0, 7])));
+        assert_eq!(address("http://LocalHost:8889/whip"), Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(address("http://media.example/whip"), None);
     }
 }

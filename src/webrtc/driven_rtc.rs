@@ -24,6 +24,7 @@ pub struct DrivenRtc {
 }
 
 /// An output of the `Rtc`.
+#[expect(clippy::large_enum_variant, reason = "it is handled at once, and never stored")]
 pub enum RtcOutput {
     Transmit(Transmit),
     Event(Event),

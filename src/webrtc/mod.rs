@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
 pub use config::{LocalParameters, StreamNumbers, resend_packets};
 pub use effect::ViewerEffect;
+pub(crate) use is::stun::{StunMessage, TransId};
 pub use learnt_addresses::MAX_ADDRESSES;
 pub use local_side::LocalSide;
 pub use state::{EndReason, ViewerState};

@@ -164,7 +164,17 @@ impl Source {
         let length = snippet.len();
         assert!(length > 0, "an edit finds nothing");
         let starts = memchr::memmem::find_iter(&self.compact, &snippet).collect::<Vec<_>>();
-        starts.into_iter().map(move |at| (self.offsets[at], self.offsets[at + length - 1] + 1))
+        let spans = starts.into_iter();
+        let spans = spans.map(move |at| (self.offsets[at], self.offsets[at + length - 1] + 1));
+        spans.filter(|(start, end)| !self.is_inside_word(*start) && !self.is_inside_word(*end))
+    }
+
+    /// Whether a word goes on from before `offset` to behind it.
+    fn is_inside_word(&self, offset: usize) -> bool {
+        let is_word =
+            |byte: Option<&u8>| byte.is_some_and(|it| it.is_ascii_alphanumeric() || *it == b'_');
+        let text = self.text.as_bytes();
+        is_word(text[..offset].last()) && is_word(text.get(offset))
     }
 
     /// Whether a part of it is replaced, but not exactly it.

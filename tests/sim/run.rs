@@ -253,7 +253,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         announced: Vec::new(),
         targets: options.targets.iter().map(MediaServer::target).collect(),
-        left_sessions: options.targets.iter().filter_map(MediaServer::left_session).collect(),
+        stale_sessions: options.targets.iter().filter_map(MediaServer::left_session).collect(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,

@@ -87,7 +87,7 @@ fn config(
         access: AccessPolicy::default(),
         announced: Vec::new(),
         targets: Vec::new(),
-        left_sessions: BTreeMap::new(),
+        stale_sessions: BTreeMap::new(),
         token: None,
         limits: Limits::default(),
         frames_per_second,

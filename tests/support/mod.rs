@@ -8,6 +8,7 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod crypto;
+pub mod cuts;
 pub mod dear_offers;
 #[cfg(feature = "driver")]
 pub mod filled;
@@ -32,4 +33,5 @@ pub mod site;
 pub mod socket_viewer;
 #[cfg(feature = "driver")]
 pub mod usage;
+pub mod whep;
 pub mod world;

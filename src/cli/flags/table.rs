@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::CliText;
 use super::FlagAction::{Ask, Print, Set, Switch};
 use super::FlagSection::{Access, Limits, Network, Other, Picture, Publishing, Source};
 use super::{CliCommand, Flag};
 use crate::cli::health::USUAL;
-use crate::cli::texts::CliText;
 use crate::driver::encode::codec::Quality;
 
 pub const FLAGS: &[Flag] = &[

@@ -1,10 +1,9 @@
-//! Video encoders, one for each codec.
+//! What all video encoders have in common.
 
 use std::io;
 use std::time::Instant;
 
-use super::{h264, vp8};
-use crate::media::{Codec, Frame, Picture};
+use crate::media::{Frame, Picture};
 
 /// What an encoder keeps constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +21,4 @@ pub trait Encode {
 
     /// Makes the next frame a key frame.
     fn force_keyframe(&mut self);
-}
-
-/// Makes an encoder for pictures of one size, up to 3840×2160 or 2160×3840.
-///
-/// # Errors
-/// The codec's library rejects the settings.
-pub fn encoder(
-    codec: Codec,
-    frames_per_second: u32,
-    quality: Quality,
-) -> io::Result<Box<dyn Encode>> {
-    Ok(match codec {
-        Codec::H264 => Box::new(h264::H264Encoder::new(frames_per_second, quality)?),
-        Codec::Vp8 => Box::new(vp8::Vp8Encoder::new(frames_per_second, quality)?),
-    })
 }

@@ -55,7 +55,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::driver::encode::codec::{Quality, encoder};
+    use crate::driver::encode::{codec::Quality, encoder};
     use crate::media::{Ball, Codec, Colour};
 
     /// A key frame of the ball, and its picture.

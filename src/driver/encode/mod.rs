@@ -17,11 +17,27 @@ use std::io;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use codec::{Encode, Quality};
 pub use contained::ContainedEncoder;
 pub use picture_encoder::PictureEncoder;
 pub use snapshot::snapshot;
 
 use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
+
+/// Makes an encoder for pictures of one size, up to 3840×2160 or 2160×3840.
+///
+/// # Errors
+/// The codec's library rejects the settings.
+pub fn encoder(
+    codec: Codec,
+    frames_per_second: u32,
+    quality: Quality,
+) -> io::Result<Box<dyn Encode>> {
+    Ok(match codec {
+        Codec::H264 => Box::new(h264::H264Encoder::new(frames_per_second, quality)?),
+        Codec::Vp8 => Box::new(vp8::Vp8Encoder::new(frames_per_second, quality)?),
+    })
+}
 
 /// Captures or takes pictures, and encodes them.
 pub trait EncodePictures: Sized {

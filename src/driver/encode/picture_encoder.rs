@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::codec::{Encode, Quality, encoder};
+use super::codec::{Encode, Quality};
+use super::encoder;
 use super::latest::Latest;
 use super::{EncodePictures, PictureError, snapshot};
 use crate::media::{

@@ -86,9 +86,9 @@ impl ConnectionEntry {
 }
 
 #[derive(Default)]
-pub(crate) struct Connections(BTreeMap<ConnId, ConnectionEntry>);
+pub(crate) struct ConnectionTable(BTreeMap<ConnId, ConnectionEntry>);
 
-impl Connections {
+impl ConnectionTable {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 pub(crate) use self::connections::HeldFor;
-use self::connections::{ConnectionEntry, Connections};
+use self::connections::{ConnectionEntry, ConnectionTable};
 use self::snapshots::Snapshots;
 use super::limits::admission::Limits;
 use super::limits::client::{Client, oldest_of_largest};
@@ -35,7 +35,7 @@ pub(crate) enum HttpAsk {
 }
 
 pub(crate) struct Http {
-    connections: Connections,
+    connections: ConnectionTable,
     pub(crate) snapshots: Snapshots,
     /// The wall clock and the moment it was read.
     wall_clock: (SystemTime, Instant),
@@ -44,7 +44,7 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(wall_clock: SystemTime, now: Instant) -> Http {
         Http {
-            connections: Connections::default(),
+            connections: ConnectionTable::default(),
             snapshots: Snapshots::default(),
             wall_clock: (wall_clock, now),
         }
@@ -245,5 +245,96 @@ impl Http {
         assert!(self.connections.len() <= limits.connections);
         assert!(self.snapshots.mjpeg_clients() <= limits.mjpeg_clients);
         self.snapshots.check_invariants(|id| self.connections.get(id).map(|entry| &entry.http));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 5_000))
+    }
+
+    fn client(host: u8) -> Client {
+        Client::at(address(host).ip(), [])
+    }
+
+    struct Table {
+        http: Http,
+        outbox: Outbox,
+        limits: Limits,
+        now: Instant,
+    }
+
+    impl Table {
+        fn new(connections: usize) -> Table {
+            let now = Instant::now();
+            let limits = Limits { connections, connections_per_address: 2, ..Limits::default() };
+            Table {
+                http: Http::new(SystemTime::UNIX_EPOCH, now),
+                outbox: Outbox::new(),
+                limits,
+                now,
+            }
+        }
+
+        fn connect(&mut self, id: u64, host: u8) -> Result<(), Reason> {
+            let (now, client) = (self.now, client(host));
+            let limits = &self.limits;
+            self.http.connect(now, ConnId(id), address(host), client, limits, &mut self.outbox)
+        }
+
+        fn receive(&mut self, id: u64, bytes: &[u8]) -> Option<HttpAsk> {
+            let connection = self.http.get_mut(ConnId(id)).unwrap();
+            connection.change(self.now, |http| http.receive(bytes));
+            self.http.poll(self.now, ConnId(id), &mut self.outbox)
+        }
+    }
+
+    #[test]
+    fn a_request_is_asked_about_twice_and_its_answer_is_sent() {
+        let mut table = Table::new(4);
+        table.connect(1, 1).unwrap();
+        let Some(HttpAsk::Head(head)) = table.receive(1, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        else {
+            panic!("the head comes first")
+        };
+        table.http.judge(table.now, ConnId(1), head, Verdict::Accept);
+        let request = table.http.poll(table.now, ConnId(1), &mut table.outbox);
+        assert!(matches!(request, Some(HttpAsk::Request(_))));
+        assert!(table.http.poll(table.now, ConnId(1), &mut table.outbox).is_none());
+        table.http.respond(ConnId(1), Response::new(204));
+        assert!(table.http.poll(table.now, ConnId(1), &mut table.outbox).is_none());
+        table.http.settle(ConnId(1), &mut table.outbox);
+        assert!(matches!(table.outbox.pop(), Some(Output::Send(ConnId(1), _))));
+        table.http.check_invariants(&table.limits);
+    }
+
+    #[test]
+    fn a_full_table_makes_room_and_one_client_cannot_fill_it() {
+        let mut table = Table::new(3);
+        table.connect(1, 1).unwrap();
+        table.connect(2, 1).unwrap();
+        assert_eq!(table.connect(3, 1), Err(Reason::Connections), "two for each client");
+        table.connect(4, 2).unwrap();
+        table.connect(5, 3).unwrap();
+        assert!(
+            matches!(table.outbox.pop(), Some(Output::Close(ConnId(1)))),
+            "the largest client's"
+        );
+        assert_eq!(table.http.ids(), [2, 4, 5].map(ConnId));
+        assert_eq!(table.outbox.timers(), table.http.timers());
+    }
+
+    #[test]
+    fn dates_follow_the_wall_clock() {
+        let mut http = Http::new(SystemTime::UNIX_EPOCH, Instant::now());
+        let now = Instant::now();
+        let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+        http.set_wall_clock(later, now);
+        let second = std::time::Duration::from_secs(1);
+        assert_eq!((http.date(now + second), http.date(now)), (later + second, later));
+        assert_eq!(http.date(now - second), later - second);
     }
 }

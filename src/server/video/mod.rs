@@ -22,11 +22,10 @@ use self::group::Group;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
 pub(crate) use self::source::{NO_PICTURE, VideoEvent};
-use super::config::Config;
 use super::contract::Output;
 use super::outbox::{Outbox, Timer};
 use crate::media::{Codec, Frame};
-use crate::source::{Source, SourceItem};
+use crate::source::{Source, SourceConfig, SourceItem};
 use crate::webrtc::ViewerId;
 use crate::webrtc::payload::Packets;
 
@@ -110,14 +109,21 @@ pub(crate) struct Video {
 }
 
 impl Video {
+    /// The video of a source, or of the ball at this rate.
+    ///
     /// # Panics
-    /// If `config.frames_per_second` is 0.
-    pub(crate) fn new(config: &Config, now: Instant, outbox: &mut Outbox) -> Video {
-        let source = config.source.map(|source| Source::new(source, now));
+    /// If `frames_per_second` is 0.
+    pub(crate) fn new(
+        source: Option<SourceConfig>,
+        frames_per_second: u32,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Video {
+        let source = source.map(|source| Source::new(source, now));
         outbox.set_timer(Timer::Source, source.as_ref().and_then(Source::poll_timeout));
         let frames_per_second = match source {
             Some(_) => source::NO_SIGNAL_FRAMES_PER_SECOND,
-            None => config.frames_per_second,
+            None => frames_per_second,
         };
         Video {
             source,
@@ -334,3 +340,6 @@ impl Video {
         (since_start.as_nanos() * RTP_CLOCK_HZ / 1_000_000_000) as u32
     }
 }
+
+#[cfg(test)]
+mod tests;

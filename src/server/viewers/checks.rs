@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use is::stun::TransId;
+use crate::webrtc::TransId;
 
 use crate::webrtc::ViewerId;
 

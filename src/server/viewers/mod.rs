@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use is::stun::TransId;
+use crate::webrtc::TransId;
 
 use self::checks::Checks;
 pub(crate) use self::entry::{ViewerCounts, ViewerEntry, ViewerRole, Watcher, WhepSession};

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use is::stun::{StunMessage, TransId};
+use crate::webrtc::{StunMessage, TransId};
 use str0m::net::{Protocol, Receive};
 use str0m::{IceCreds, Input};
 

@@ -1,10 +1,14 @@
 //! The rules of a stream from outside: how it is opened, read, ended and begun again, and what is
 //! shown in the meantime.
 
+mod rhythm;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ballcast::source::{Signal, Source, SourceCause, SourceCommand, SourceKind, SourceStatus};
+
+use rhythm::{Fruits, Gaps, HANGS_AFTER, STARTS_WITHIN};
 
 use super::{RuleResult, rule};
 use crate::source::stream::Shows;
@@ -15,13 +19,8 @@ use crate::tally::{Happening, Tally};
 const SLACK: Duration = Duration::from_millis(20);
 /// Without pictures for so long, a stream is silent, however fast it is.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
-const HANGS_AFTER: Duration = Duration::from_secs(5);
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many gaps between pictures are remembered, and each counts for so much at most.
-const GAPS_REMEMBERED: usize = 32;
-const LONGEST_GAP: Duration = Duration::from_secs(10);
 /// A stream brings pictures within this time of its first bytes, or says why it does not.
 const LAW_LIMIT: Duration = Duration::from_secs(5);
 /// And one whose pictures can be shown again runs.
@@ -78,73 +77,6 @@ struct Opening {
     group: Option<GroupSeen>,
     /// The last key frame that has begun, and the bytes since.
     keyframe: Option<(u64, usize)>,
-}
-
-/// How far the pictures that were read are apart. Limits follow it, as slow sources are no silent ones.
-#[derive(Debug, Default)]
-struct Gaps {
-    items: u64,
-    last: Option<Instant>,
-    longest: VecDeque<Duration>,
-}
-
-impl Gaps {
-    fn restart(&mut self) {
-        (self.items, self.last) = (0, None);
-    }
-
-    /// Whether there is a new one.
-    fn note(&mut self, now: Instant, items: u64) -> bool {
-        let came = items - std::mem::replace(&mut self.items, items);
-        if came == 0 {
-            return false;
-        }
-        let gap = self.last.replace(now).map(|last| now - last);
-        let at_once = (1..came).map(|_| Duration::ZERO);
-        self.longest.extend(gap.into_iter().chain(at_once));
-        let too_many = self.longest.len().saturating_sub(GAPS_REMEMBERED);
-        self.longest.drain(..too_many);
-        true
-    }
-
-    fn longest(&self) -> Duration {
-        let longest = self.longest.iter().max().copied().unwrap_or_default();
-        longest.min(LONGEST_GAP)
-    }
-
-    fn silent_after(&self) -> Duration {
-        SILENT_AFTER.max(2 * self.longest() + Duration::from_millis(500))
-    }
-
-    fn hangs_after(&self) -> Duration {
-        let least = if self.longest.is_empty() { STARTS_WITHIN } else { HANGS_AFTER };
-        least.max(3 * self.longest())
-    }
-}
-
-/// What comes of the stream while it says that all is well, or does not say what is wrong.
-#[derive(Debug, Default)]
-struct Fruits {
-    /// When bytes came first and last since the last picture of this opening.
-    bytes: Option<(Instant, Instant)>,
-    /// When the first and the last picture failed to be encoded since one was.
-    failed: Option<(Instant, Instant)>,
-    last_failed: Option<Instant>,
-}
-
-impl Fruits {
-    fn encoded(&mut self, now: Instant, fails: bool) {
-        // Nothing is known of the time in which nobody watched.
-        let lately = self.failed.filter(|(_, last)| now < *last + LAW_LIMIT);
-        self.last_failed = if fails { Some(now) } else { self.last_failed };
-        self.failed = fails.then(|| (lately.map_or(now, |(first, _)| first), now));
-    }
-
-    /// Since when there is nothing but this, if it goes on.
-    fn since(now: Instant, seen: Option<(Instant, Instant)>) -> Option<Instant> {
-        let (first, last) = seen?;
-        (now < last + GOES_ON).then_some(first)
-    }
 }
 
 #[derive(Debug)]

@@ -1,0 +1,74 @@
+//! How many instructions a binary for another kind of processor executes for each frame of the ball and
+//! for each viewer, counted in the emulator. The kernel's are not among them.
+//! Not a check: `cargo test --test devices -- --ignored --nocapture instructions`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::process::Server;
+use crate::support::socket_viewer::{SocketViewer, run_until};
+use rustix::process::Signal;
+
+const SHORT: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(20);
+const MORE_VIEWERS: usize = 10;
+
+#[test]
+#[ignore = "takes an emulator and a binary in BALLCAST_QEMU"]
+fn instructions_for_each_frame_and_viewer() {
+    let plugin = build_plugin();
+    let one = per_frame(&plugin, 1);
+    let more = per_frame(&plugin, MORE_VIEWERS);
+    let per_viewer = (more - one) / (MORE_VIEWERS - 1) as f64;
+    println!("{:.0} instructions to render and encode a frame", one - per_viewer);
+    println!("{per_viewer:.0} instructions for each viewer of a frame");
+}
+
+fn build_plugin() -> PathBuf {
+    let plugin = Path::new(env!("CARGO_TARGET_TMPDIR")).join("count.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/devices/instructions/count.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(source);
+    assert!(compiler.status().unwrap().success());
+    plugin
+}
+
+/// The difference between a long and a short run: what is done once is in both.
+fn per_frame(plugin: &Path, viewers: usize) -> f64 {
+    let (short, short_frames) = count(plugin, viewers, SHORT);
+    let (long, long_frames) = count(plugin, viewers, LONG);
+    let frames = (long_frames - short_frames) as f64;
+    let rate = frames / (LONG - SHORT).as_secs_f64();
+    let each = (long - short) as f64 / frames;
+    println!(
+        "{viewers} viewers: {each:.0} instructions for each of {frames} frames, {rate:.1} frames/s"
+    );
+    each
+}
+
+/// The instructions and the frames of a run that ends so long after all viewers have their first frame.
+fn count(plugin: &Path, viewers: usize, duration: Duration) -> (u64, usize) {
+    let server = std::env::var("BALLCAST_QEMU").expect("BALLCAST_QEMU is an emulator and a binary");
+    let (emulator, arguments) = server.split_once(' ').expect("an emulator and its arguments");
+    let mut command = Command::new(emulator);
+    command.arg("-plugin").arg(plugin).args(arguments.split_whitespace());
+    let mut server = Server::start_command(command, "127.0.0.1", 0, &[]);
+    let mut viewers: Vec<SocketViewer> =
+        (0..viewers).map(|_| SocketViewer::join(&server)).collect();
+    run_until(&mut viewers, |all| all.iter().all(|viewer| !viewer.client.frames.is_empty()));
+    viewers[0].client.frames.clear();
+    let started = Instant::now();
+    while started.elapsed() < duration {
+        viewers.iter_mut().for_each(SocketViewer::handle_all);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let frames = viewers[0].client.frames.len();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let counted = server
+        .log()
+        .into_iter()
+        .find_map(|line| line.strip_prefix("instructions ").map(|number| number.parse().unwrap()));
+    (counted.expect("the plugin prints the number"), frames)
+}
