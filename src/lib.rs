@@ -62,6 +62,8 @@
 //! [`Output::Timeout`]: server::Output::Timeout
 
 #![deny(unsafe_code)]
+// The documentation is that of the private rooms, too: cargo doc --features testing --document-private-items.
+#![allow(rustdoc::private_intra_doc_links)]
 // Unit tests may read the clock.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
