@@ -458,7 +458,7 @@ function noSignalText(noSignal) {
   return noSignal?.detail ?? noSignal?.sentence;
 }
 
-/** A screen reader announces each text, so the text of a short state is left out. */
+/** A screen reader announces each text, so a short state has no text. */
 function showStatus(text) {
   clearTimeout(statusTimer);
   const transient = !failure && !needsTap && state !== 'live';

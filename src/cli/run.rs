@@ -86,7 +86,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     }
     let sessions = flags.state.as_ref().map(|folder| Sessions::open(folder, &flags.targets));
     let sessions = sessions.unwrap_or_default();
-    let secrets = Secrets::draw()?;
+    let secrets = DrawnSecrets::draw()?;
     let make_server = |addresses, now, wall_clock| {
         let config = Config {
             entropy: secrets.entropy,
@@ -135,14 +135,14 @@ fn serve(flags: &Flags) -> Result<(), String> {
 }
 
 /// Values that must be unpredictable, from the operating system's generator.
-struct Secrets {
+struct DrawnSecrets {
     entropy: [u8; 32],
     crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
 }
 
-impl Secrets {
-    fn draw() -> Result<Secrets, String> {
+impl DrawnSecrets {
+    fn draw() -> Result<DrawnSecrets, String> {
         let failed = |error| format!("The operating system returns no random numbers: {error}.");
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(failed)?;
@@ -154,7 +154,7 @@ impl Secrets {
             .dtls_provider
             .generate_certificate()
             .ok_or("The DTLS certificate cannot be generated.")?;
-        Ok(Secrets { entropy, crypto: Arc::new(crypto), certificate })
+        Ok(DrawnSecrets { entropy, crypto: Arc::new(crypto), certificate })
     }
 }
 

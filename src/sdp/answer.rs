@@ -5,7 +5,7 @@
 //! shares, and Chromium with `bundlePolicy: 'max-bundle'` accepts no answer that rejects it. So it is
 //! accepted as inactive.
 
-use super::local::{self, Local, STREAM, StreamFormat, TRACK, text};
+use super::local::{self, AnsweredFormat, Local, STREAM, TRACK, text};
 use super::offer::{Extension, Offer, PLAYOUT_DELAY, PayloadFormat, Section};
 
 /// Writes the answer's SDP.
@@ -47,7 +47,7 @@ fn group(offer: &Offer, tagged: Option<usize>) -> Option<String> {
 
 fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     let Section { protocol, mid, .. } = offer.video();
-    let StreamFormat { payload_type, rtx, .. } = *local.stream;
+    let AnsweredFormat { payload_type, rtx, .. } = *local.stream;
     let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
     answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
     local.transport(mid.as_deref(), answer);

@@ -10,7 +10,7 @@ pub(super) const TRACK: &str = "video";
 
 /// The negotiated parameters of a viewer's stream.
 #[derive(Debug, Clone)]
-pub struct StreamFormat {
+pub struct AnsweredFormat {
     pub payload_type: u8,
     /// The payload type of retransmissions (RFC 4588); without one there are none.
     pub rtx: Option<u8>,
@@ -33,7 +33,7 @@ pub struct Local<'a> {
     pub candidates: &'a [String],
     /// The fingerprint of our certificate, with the name of the hash.
     pub fingerprint: &'a str,
-    pub stream: &'a StreamFormat,
+    pub stream: &'a AnsweredFormat,
 }
 
 impl Local<'_> {
@@ -69,7 +69,7 @@ impl Local<'_> {
 
     /// Writes the SSRCs of the stream (RFC 5576).
     pub(super) fn sources(&self, lines: &mut Vec<String>) {
-        let StreamFormat { rtx, ssrc, rtx_ssrc, cname, .. } = self.stream;
+        let AnsweredFormat { rtx, ssrc, rtx_ssrc, cname, .. } = self.stream;
         let streams = [Some(ssrc), rtx.map(|_| rtx_ssrc)];
         for ssrc in streams.into_iter().flatten() {
             lines.push(format!("a=ssrc:{ssrc} cname:{cname}"));

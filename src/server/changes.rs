@@ -11,15 +11,15 @@ use bytes::Bytes;
 
 use super::demux;
 use super::http::Http;
-use super::limits::admission::RETRY_AFTER;
+use super::limits::admission::{RETRY_AFTER, shutting_down};
 use super::outbox::{Outbox, Timer};
 use super::publish::PublishingEvent;
-use super::requests::shutting_down;
 use super::video::{Audience, Captured, FanOut, Recipient, VideoEvent};
 use super::viewers::{ViewerChange, ViewerRole};
 use super::{Output, Server};
 use crate::media::{Codec, Damage, SnapshotError, SourcePicture};
 use crate::publish::{Publisher, PublisherStatus, TargetId};
+use crate::web::refusal::Refusal;
 use crate::web::snapshot;
 use crate::webrtc::viewer::{PendingOffer, Viewer, formats};
 use crate::webrtc::{AddressPair, EndReason, StreamNumbers, ViewerId};
@@ -299,6 +299,12 @@ impl Server {
             }
         }
         self.request_files(now);
+    }
+
+    /// There is no picture while `/health` says so: the last one may be of yesterday.
+    pub(super) fn check_problem(&self, now: Instant) -> Result<(), Refusal> {
+        let problem = self.video.problem(now);
+        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(sentence, RETRY_AFTER)))
     }
 
     /// A picture of the source was encoded, or could not be.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use str0m::IceCreds;
 
-use super::http::snapshots::{Lookup, Waiting};
+use super::http::snapshots::{FileState, Waiting};
 use super::http::{CurrentRequest, HeldFor, HttpAsk};
-use super::limits::admission::{Occupancy, Place, RETRY_AFTER, busy};
+use super::limits::admission::{Occupancy, Place, RETRY_AFTER, shutting_down, too_many_streams};
 use super::limits::client::Client;
 use super::stats::metrics;
 use super::viewers::{ViewerRole, Watcher, WhepSession};
@@ -22,22 +22,18 @@ use crate::web::endpoints::{self, Endpoint, Route};
 use crate::web::proxies::Visitor;
 use crate::web::reason::Reason;
 use crate::web::refusal::{Refusal, wants_page};
-use crate::web::snapshot::{self, NO_PICTURE};
-use crate::web::{cors, guards, health, malformed, offer_api, whep};
+use crate::web::{cors, guards, health, malformed, offer_api, snapshot, whep};
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, StreamNumbers, ViewerId};
 
-/// Connections.
 impl Server {
     pub(super) fn connect(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
         let client = self.config.client_at(peer.ip());
         let limits = self.admission.limits();
         let connected = self.http.connect(now, id, peer, client, limits, &mut self.outbox);
         self.update_clock(now);
-        if let Err(reason) = connected {
-            self.count_refusal(now, reason, peer.ip());
-            let sentence = "Too many connections. Close some tabs, or try again in a moment.";
-            let refusal = Refusal::new(503, reason, sentence).retry_after(RETRY_AFTER);
+        if let Err(refusal) = connected {
+            self.count_refusal(now, refusal.reason, peer.ip());
             self.http.refuse(now, id, refusal.into_response(false), &mut self.outbox);
         }
     }
@@ -130,10 +126,7 @@ impl Server {
             log::info!("refused {peer}: {reason}{remedy}");
         }
     }
-}
 
-/// Requests.
-impl Server {
     /// Decides on the head of a request: a client that asks too often waits, and so may one whose token is
     /// to be compared.
     pub(super) fn judge(&mut self, now: Instant, id: ConnId, head: &Head) -> Verdict {
@@ -414,10 +407,7 @@ impl Server {
 
     /// Makes room for one more viewer of this client.
     fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
-        if self.video.has_failed(now) {
-            let refusal = Refusal::new(409, Reason::NoSource, NO_PICTURE);
-            return Err(refusal.retry_after(RETRY_AFTER));
-        }
+        self.video.admit_viewer(now)?;
         let occupancy = Occupancy {
             viewers: self.viewers.watchers(),
             of_client: self.viewers.count_of(client),
@@ -459,13 +449,14 @@ impl Server {
             self.admit_stream(now, client)?;
         }
         match self.http.snapshots.lookup(width) {
-            Lookup::Made(jpeg, taken) if !self.video.newest_is_old(now) => {
+            FileState::Made(jpeg, taken) if !self.video.newest_is_old(now) => {
                 let jpeg = jpeg.clone();
                 return Ok(Some(self.http.picture_response(now, id, &jpeg, taken, is_for_stream)));
             }
-            Lookup::Coming => {}
-            Lookup::Made(..) | Lookup::Unknown => {
-                self.admit_file(now, client)?;
+            FileState::Coming => {}
+            FileState::Made(..) | FileState::Unknown => {
+                self.admission.take_snapshot(client, now)?;
+                self.http.snapshots.admit_file(now)?;
                 self.http.snapshots.want_file(width);
             }
         }
@@ -491,25 +482,12 @@ impl Server {
         self.check_problem(now)
     }
 
-    /// There is no picture while [`health`] says so: the last one may be of yesterday.
-    pub(super) fn check_problem(&self, now: Instant) -> Result<(), Refusal> {
-        let problem = self.video.problem(now);
-        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(sentence, RETRY_AFTER)))
-    }
-
     /// Makes room for one more stream of pictures of this client.
     fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         let limits = self.admission.limits();
-        let most = limits.mjpeg_clients;
-        let refusal = || {
-            let sentence = format!(
-                "{most} clients are already reading /stream.mjpg. Watch the video at /, or close one of them."
-            );
-            busy(Reason::MjpegClients, RETRY_AFTER, sentence)
-        };
-        let to_end = self.http.stream_to_end(client, limits).map_err(|()| refusal())?;
-        if let Some(oldest) = to_end {
-            match self.refuse_waiting(now, oldest, refusal()) {
+        if let Some(oldest) = self.http.stream_to_end(client, limits)? {
+            let refusal = too_many_streams(limits);
+            match self.refuse_waiting(now, oldest, refusal) {
                 Some(response) => {
                     self.with_connection(now, oldest, |http| http.respond(response));
                 }
@@ -518,21 +496,4 @@ impl Server {
         }
         Ok(())
     }
-
-    /// Whether one more file may be made.
-    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
-        self.admission.take_snapshot(client, now).map_err(|wait| {
-            let sentence = "Your address requests pictures too often. Use /stream.mjpg instead.";
-            busy(Reason::SnapshotRate, wait, sentence)
-        })?;
-        self.http.snapshots.admit_file(now).map_err(|wait| {
-            let sentence = "This device cannot encode so many pictures besides the video. Try again \
-                            later, or watch the video at /.";
-            busy(Reason::SnapshotRate, wait, sentence)
-        })
-    }
-}
-
-pub(super) fn shutting_down() -> Refusal {
-    busy(Reason::ShuttingDown, RETRY_AFTER, "The server is shutting down.")
 }

@@ -6,7 +6,7 @@ use str0m::net::Protocol;
 use str0m::{Candidate, IceCreds};
 
 use crate::sdp::answer;
-use crate::sdp::local::{Local, StreamFormat};
+use crate::sdp::local::{AnsweredFormat, Local};
 use crate::sdp::local_offer::{self, OfferedFormat};
 use crate::sdp::offer::Offer;
 
@@ -26,7 +26,7 @@ pub struct LocalSide {
 
 impl LocalSide {
     /// Writes the answer to another offer.
-    pub fn answer(&mut self, offer: &Offer, stream: &StreamFormat) -> String {
+    pub fn answer(&mut self, offer: &Offer, stream: &AnsweredFormat) -> String {
         let setup = if self.is_dtls_client { "active" } else { "passive" };
         self.describe(setup, stream, |local| answer::write(offer, local))
     }
@@ -36,7 +36,7 @@ impl LocalSide {
         &mut self,
         formats: &[OfferedFormat],
         playout_delay: u8,
-        stream: &StreamFormat,
+        stream: &AnsweredFormat,
     ) -> String {
         self.describe("actpass", stream, |local| local_offer::write(formats, playout_delay, local))
     }
@@ -44,7 +44,7 @@ impl LocalSide {
     fn describe(
         &mut self,
         setup: &'static str,
-        stream: &StreamFormat,
+        stream: &AnsweredFormat,
         write: impl FnOnce(&Local) -> String,
     ) -> String {
         self.descriptions += 1;

@@ -14,10 +14,10 @@ use super::payload::Packets;
 use super::repeats::Repeats;
 use super::resends::{Resend, ResendBudget};
 use super::statistics::{Reception, ViewerCounters};
-use crate::sdp::local::StreamFormat;
+use crate::sdp::local::AnsweredFormat;
 
 pub struct VideoStream {
-    pub format: StreamFormat,
+    pub format: AnsweredFormat,
     /// Shut at first and after each drop. A key frame opens it.
     gate_open: bool,
     next_sequence_number: u64,
@@ -53,7 +53,7 @@ pub enum SendDecision {
 }
 
 impl VideoStream {
-    pub fn new(format: StreamFormat, numbers: &StreamNumbers) -> VideoStream {
+    pub fn new(format: AnsweredFormat, numbers: &StreamNumbers) -> VideoStream {
         VideoStream {
             format,
             gate_open: false,

@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_panic_in_any_call_is_an_error_after_which_the_encoder_is_a_new_one() {
-        type Call = fn(&mut ContainedEncoder<Fragile>) -> Option<String>;
-        let calls: [Call; 5] = [
+        type ContainedCall = fn(&mut ContainedEncoder<Fragile>) -> Option<String>;
+        let calls: [ContainedCall; 5] = [
             |source| source.capture(Instant::now(), SystemTime::now()).err().map(|e| e.to_string()),
             |source| {
                 let picture = SourcePicture::Picture(Picture::filled(SIZE, Colour::BLACK));

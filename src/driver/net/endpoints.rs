@@ -20,7 +20,7 @@ const FREE_PORT_TRIES: usize = 16;
 const RECEIVE_BUFFER_BYTES: usize = 128 * 1_024;
 
 /// TCP and UDP on one address.
-struct Endpoint {
+struct BoundAddress {
     address: SocketAddr,
     listener: TcpListener,
     udp: UdpEndpoint,
@@ -29,7 +29,7 @@ struct Endpoint {
 /// All bound sockets, and the datagrams that wait to be sent.
 pub struct Endpoints {
     /// By the tokens of their listeners.
-    bound: BTreeMap<Token, Endpoint>,
+    bound: BTreeMap<Token, BoundAddress>,
     tokens: Tokens,
     /// The addresses that were asked for; none for the host's own.
     wanted: Vec<IpAddr>,
@@ -75,8 +75,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl Endpoint {
-    fn bind(address: SocketAddr) -> io::Result<Endpoint> {
+impl BoundAddress {
+    fn bind(address: SocketAddr) -> io::Result<BoundAddress> {
         let listener = TcpListener::bind(address)?;
         // Accepted connections inherit the size. By default the kernel buffers megabytes for each that is
         // paused.
@@ -85,7 +85,7 @@ impl Endpoint {
         }
         let address = listener.local_addr()?;
         let udp = UdpEndpoint::bind(address)?;
-        Ok(Endpoint { address, listener, udp })
+        Ok(BoundAddress { address, listener, udp })
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -230,7 +230,7 @@ impl Endpoints {
     }
 
     fn add(&mut self, address: SocketAddr, registry: &Registry) -> io::Result<SocketAddr> {
-        let mut endpoint = Endpoint::bind(address)?;
+        let mut endpoint = BoundAddress::bind(address)?;
         let token = self.tokens.take().ok_or(ErrorKind::OutOfMemory)?;
         if let Err(error) = endpoint.register(registry, token) {
             self.tokens.put_back(token);
@@ -266,11 +266,11 @@ fn expand(wanted: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
     Ok(expanded)
 }
 
-fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<Endpoint>, BindError> {
+fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<BoundAddress>, BindError> {
     let mut endpoints = Vec::new();
     for ip in addresses {
         let address = SocketAddr::new(*ip, port);
-        match Endpoint::bind(address) {
+        match BoundAddress::bind(address) {
             Ok(endpoint) => {
                 port = endpoint.address.port();
                 endpoints.push(endpoint);

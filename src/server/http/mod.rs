@@ -15,14 +15,14 @@ use bytes::Bytes;
 use self::connections::{ConnectionEntry, ConnectionTable};
 pub(crate) use self::connections::{CurrentRequest, HeldFor};
 use self::snapshots::Snapshots;
-use super::limits::admission::Limits;
+use super::limits::admission::{Limits, too_many_connections, too_many_streams};
 use super::limits::client::{Client, oldest_of_largest};
 use super::outbox::{Outbox, Timer};
 use super::{ConnId, Output};
 use crate::http::{
     Context, Head, HttpConnection, HttpError, HttpEvent, Request, Response, Verdict,
 };
-use crate::web::reason::Reason;
+use crate::web::refusal::Refusal;
 use crate::web::{headers, snapshot};
 
 /// What a connection needs from the rest of the server.
@@ -85,7 +85,7 @@ impl Http {
     /// Takes in a new connection, in another's place where the table is full.
     ///
     /// # Errors
-    /// The client has too many connections, or none makes room: the reason.
+    /// The client has too many connections, or none makes room.
     pub(crate) fn connect(
         &mut self,
         now: Instant,
@@ -94,12 +94,12 @@ impl Http {
         client: Client,
         limits: &Limits,
         outbox: &mut Outbox,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refusal> {
         let count = self.connections.count_of(client);
         let is_full = self.connections.len() >= limits.connections;
         let has_too_many = count >= limits.connections_per_address && !client.is_many;
         if has_too_many || is_full && !self.make_room(outbox) {
-            return Err(Reason::Connections);
+            return Err(too_many_connections());
         }
         let http = HttpConnection::new(now);
         outbox.set_timer(Timer::Connection(id), http.poll_timeout());
@@ -202,7 +202,7 @@ impl Http {
         &self,
         client: Client,
         limits: &Limits,
-    ) -> Result<Option<ConnId>, ()> {
+    ) -> Result<Option<ConnId>, Refusal> {
         if self.snapshots.mjpeg_clients() < limits.mjpeg_clients {
             return Ok(None);
         }
@@ -210,7 +210,7 @@ impl Http {
         let clients = ids.iter().filter_map(|id| Some((*id, self.connections.get(*id)?.client)));
         let own = clients.clone().filter(|(_, other)| *other == client).count();
         let largest = oldest_of_largest(clients).filter(|(count, _)| own + 1 < *count);
-        largest.map(|(_, oldest)| Some(oldest)).ok_or(())
+        largest.map(|(_, oldest)| Some(oldest)).ok_or_else(|| too_many_streams(limits))
     }
 
     /// The streams of these that take the next picture now. It counts as sent.
@@ -257,6 +257,7 @@ impl Http {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::reason::Reason;
 
     fn address(host: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, host], 5_000))
@@ -266,18 +267,18 @@ mod tests {
         Client::at(address(host).ip(), [])
     }
 
-    struct Table {
+    struct TestTable {
         http: Http,
         outbox: Outbox,
         limits: Limits,
         now: Instant,
     }
 
-    impl Table {
-        fn new(connections: usize) -> Table {
+    impl TestTable {
+        fn new(connections: usize) -> TestTable {
             let now = Instant::now();
             let limits = Limits { connections, connections_per_address: 2, ..Limits::default() };
-            Table {
+            TestTable {
                 http: Http::new(SystemTime::UNIX_EPOCH, now),
                 outbox: Outbox::new(),
                 limits,
@@ -287,8 +288,10 @@ mod tests {
 
         fn connect(&mut self, id: u64, host: u8) -> Result<(), Reason> {
             let (now, client) = (self.now, client(host));
-            let limits = &self.limits;
-            self.http.connect(now, ConnId(id), address(host), client, limits, &mut self.outbox)
+            let (limits, outbox) = (&self.limits, &mut self.outbox);
+            let connected =
+                self.http.connect(now, ConnId(id), address(host), client, limits, outbox);
+            connected.map_err(|refusal| refusal.reason)
         }
 
         fn receive(&mut self, id: u64, bytes: &[u8]) -> Option<HttpAsk> {
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_request_is_asked_about_twice_and_its_answer_is_sent() {
-        let mut table = Table::new(4);
+        let mut table = TestTable::new(4);
         table.connect(1, 1).unwrap();
         let Some(HttpAsk::Head(head)) = table.receive(1, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         else {
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_full_table_makes_room_and_one_client_cannot_fill_it() {
-        let mut table = Table::new(3);
+        let mut table = TestTable::new(3);
         table.connect(1, 1).unwrap();
         table.connect(2, 1).unwrap();
         assert_eq!(table.connect(3, 1), Err(Reason::Connections), "two for each client");

@@ -14,9 +14,12 @@ use bytes::Bytes;
 use super::file_share::FileShare;
 use crate::http::HttpConnection;
 use crate::media::{Frame, SnapshotError};
+use crate::server::limits::admission::busy;
 use crate::server::outbox::{Outbox, Timer};
 use crate::server::video::Captured;
 use crate::server::{ConnId, Output};
+use crate::web::reason::Reason;
+use crate::web::refusal::Refusal;
 use crate::web::snapshot;
 
 /// A request that would wait longer for a file is refused, and told when to ask again.
@@ -65,7 +68,7 @@ pub(crate) struct Snapshots {
 
 /// How a file is to be had.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Lookup<'a> {
+pub(crate) enum FileState<'a> {
     /// It is there, of a picture that was taken then.
     Made(&'a Bytes, Instant),
     /// It is in line, or being made.
@@ -176,24 +179,29 @@ impl Snapshots {
         (!was_shown).then(|| keyframe.frame.clone())
     }
 
-    pub(crate) fn lookup(&self, width: Width) -> Lookup<'_> {
+    pub(crate) fn lookup(&self, width: Width) -> FileState<'_> {
         match self.files.get(&width) {
-            Some(File::Encoded(jpeg, taken)) => Lookup::Made(jpeg, *taken),
-            Some(File::Wanted | File::Requested { .. }) => Lookup::Coming,
-            None => Lookup::Unknown,
+            Some(File::Encoded(jpeg, taken)) => FileState::Made(jpeg, *taken),
+            Some(File::Wanted | File::Requested { .. }) => FileState::Coming,
+            None => FileState::Unknown,
         }
     }
 
     /// Whether one more file would be made soon enough.
     ///
     /// # Errors
-    /// It would not: how long it would take.
-    pub(crate) fn admit_file(&self, now: Instant) -> Result<(), Duration> {
+    /// It would not.
+    pub(crate) fn admit_file(&self, now: Instant) -> Result<(), Refusal> {
         let wait = self.share.wait_behind(self.line.len(), now);
-        if wait > MAX_WAIT { Err(wait) } else { Ok(()) }
+        if wait <= MAX_WAIT {
+            return Ok(());
+        }
+        let sentence = "This device cannot encode so many pictures besides the video. Try again later, or \
+                        watch the video at /.";
+        Err(busy(Reason::SnapshotRate, wait, sentence))
     }
 
-    /// A request waits for a file that is [coming](Lookup::Coming).
+    /// A request waits for a file that is [coming](FileState::Coming).
     pub(crate) fn wait(&mut self, id: ConnId, waiting: Waiting) {
         self.waiting.insert(id, waiting);
     }

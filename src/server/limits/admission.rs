@@ -118,12 +118,15 @@ impl Admission {
         &self.refusals
     }
 
-    /// A JPEG file is to be encoded for this client.
+    /// Charges a JPEG file that is to be encoded for this client.
     ///
     /// # Errors
-    /// The client asks too often: how long it has to wait.
-    pub(crate) fn take_snapshot(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
-        self.snapshots.take(client, now)
+    /// The client asks too often.
+    pub(crate) fn take_snapshot(&mut self, client: Client, now: Instant) -> Result<(), Refusal> {
+        self.snapshots.take(client, now).map_err(|wait| {
+            let sentence = "Your address requests pictures too often. Use /stream.mjpg instead.";
+            busy(Reason::SnapshotRate, wait, sentence)
+        })
     }
 
     /// How long a request of this client waits for its turn.
@@ -186,6 +189,23 @@ pub(crate) fn busy(
     sentence: impl Into<Cow<'static, str>>,
 ) -> Refusal {
     Refusal::new(503, reason, sentence).retry_after(wait)
+}
+
+pub(crate) fn shutting_down() -> Refusal {
+    busy(Reason::ShuttingDown, RETRY_AFTER, "The server is shutting down.")
+}
+
+pub(crate) fn too_many_connections() -> Refusal {
+    let sentence = "Too many connections. Close some tabs, or try again in a moment.";
+    busy(Reason::Connections, RETRY_AFTER, sentence)
+}
+
+pub(crate) fn too_many_streams(limits: &Limits) -> Refusal {
+    let sentence = format!(
+        "{} clients are already reading /stream.mjpg. Watch the video at /, or close one of them.",
+        limits.mjpeg_clients
+    );
+    busy(Reason::MjpegClients, RETRY_AFTER, sentence)
 }
 
 #[cfg(test)]

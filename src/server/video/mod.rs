@@ -23,9 +23,13 @@ use self::keyframes::Keyframes;
 use self::overload::Overload;
 pub(crate) use self::source::VideoEvent;
 use super::contract::Output;
+use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
 use crate::media::{Codec, Frame};
 use crate::source::{Source, SourceConfig, SourceItem};
+use crate::web::reason::Reason;
+use crate::web::refusal::Refusal;
+use crate::web::snapshot::NO_PICTURE;
 use crate::webrtc::ViewerId;
 use crate::webrtc::payload::Packets;
 
@@ -184,6 +188,18 @@ impl Video {
         self.capture_failed_at.is_some_and(|failed| now < failed + CAPTURE_RETRY)
     }
 
+    /// Whether a viewer would see something.
+    ///
+    /// # Errors
+    /// The ball's source [has failed](Self::has_failed).
+    pub(crate) fn admit_viewer(&self, now: Instant) -> Result<(), Refusal> {
+        if !self.has_failed(now) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(409, Reason::NoSource, NO_PICTURE);
+        Err(refusal.retry_after(RETRY_AFTER))
+    }
+
     /// Starts the frame clock when the first viewer watches, and stops it after the last.
     pub(crate) fn update_clock(&mut self, now: Instant, audience: Audience, outbox: &mut Outbox) {
         if self.needs_clock(audience) {
@@ -314,7 +330,7 @@ impl Video {
         }
     }
 
-    /// A picture is taken, and those that were due before it are left out.
+    /// A picture is taken, and those that were due before it were skipped.
     fn note_picture(&mut self, now: Instant, left_out: u64) {
         self.counters.left_out += left_out;
         self.overload.add_picture(left_out);

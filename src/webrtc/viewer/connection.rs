@@ -10,7 +10,7 @@ use str0m::rtp::Ssrc;
 use str0m::{Candidate, Rtc, RtcConfig, RtcError};
 
 use crate::media::Codec;
-use crate::sdp::local::StreamFormat;
+use crate::sdp::local::AnsweredFormat;
 use crate::sdp::offer::{Peer, Setup};
 use crate::webrtc::config::{LocalParameters, StreamNumbers};
 use crate::webrtc::local_side::{Candidates, LocalSide};
@@ -22,7 +22,7 @@ const MID: &str = "video";
 pub(super) struct ConnectionParts {
     pub rtc: Rtc,
     pub codec: Codec,
-    pub format: StreamFormat,
+    pub format: AnsweredFormat,
     pub local: LocalSide,
     pub numbers: StreamNumbers,
     pub resend_packets: usize,
@@ -46,7 +46,7 @@ impl ConnectionParts {
         let StreamNumbers { ssrc, rtx_ssrc, .. } = numbers;
         ConnectionParts {
             codec,
-            format: StreamFormat { payload_type, rtx, ssrc, rtx_ssrc, cname },
+            format: AnsweredFormat { payload_type, rtx, ssrc, rtx_ssrc, cname },
             local: local_side(&mut rtc, local),
             numbers,
             resend_packets: local.resend_packets,

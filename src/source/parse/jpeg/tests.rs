@@ -39,7 +39,7 @@ fn thumbnails_padding_and_garbage_do_not_matter() {
     let first = jpeg(64, &[thumbnail, tables.clone()].concat(), &[1, FILL, 0, 2, FILL, 0xd0]);
     let second = jpeg(64, &tables, &[3, FILL, FILL, 0, 4]);
     let stream = [&[0, 0, 7, FILL, 9][..], &first, &[0; 40], &second, &[8, FILL]].concat();
-    // The fill byte is left out.
+    // The fill byte is dropped.
     let second = jpeg(64, &tables, &[3, FILL, 0, 4]);
     for piece_bytes in 1..stream.len() {
         let (out, result) = read(&stream, piece_bytes);
