@@ -149,10 +149,12 @@ fn the_newest_entry_of_the_changelog_is_this_version() {
 /// Every page for readers, with its path.
 fn pages() -> Vec<(PathBuf, String)> {
     let folders = ["", "packaging", "tests", "fuzz", "benches"];
-    let nested = ["tests/media_servers", "tests/offers", "tests/players"];
+    let nested = ["machine", "offers", "players", "players/media_servers", "sim"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = Vec::new();
-    for folder in folders.into_iter().chain(nested) {
+    for folder in
+        folders.map(str::to_owned).into_iter().chain(nested.map(|it| format!("tests/{it}")))
+    {
         for entry in root.join(folder).read_dir().unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {
@@ -200,7 +202,7 @@ fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
 
 #[test]
 fn the_options_in_the_readme_take_what_the_help_says() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
     let options: Vec<String> =
         rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();
