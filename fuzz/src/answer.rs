@@ -25,7 +25,7 @@ use str0m::IceCreds;
 
 use crate::Outcomes;
 use crate::edits::{Edit, edited, pick};
-use crate::support::client::Client;
+use crate::support::client::{self, Client};
 use crate::support::crypto;
 
 /// The most work: these steps, and so many a byte. Each payload type of the m-line, of two bytes and
@@ -54,7 +54,8 @@ static TRUE: LazyLock<[String; 3]> = LazyLock::new(|| {
     [(false, Codec::H264), (false, Codec::Vp8), (true, Codec::H264)].map(|(has_own, codec)| {
         let (_, offer) = offer(offered(has_own));
         let address = SocketAddr::from(([10, 0, 1, 1], 5_000));
-        Client::answering(address, codec, crypto::provider(), &offer, *START).1
+        let config = client::config(codec, crypto::provider());
+        Client::answering(config, address, codec, &offer, *START).expect("str0m takes it").1
     })
 });
 

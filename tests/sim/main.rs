@@ -8,6 +8,9 @@
 //! all scenarios, and then a sweep.
 
 mod browser;
+#[path = "../support/client.rs"]
+#[allow(dead_code, reason = "viewers of the simulator use a part of it")]
+mod client;
 #[path = "../support/crypto.rs"]
 mod crypto;
 #[path = "../support/dear_offers.rs"]

@@ -354,8 +354,8 @@ impl MediaServer {
         let is_down = self.is_down(now);
         for session in &mut self.sessions {
             let Some(peer) = &mut session.peer else { continue };
-            for transmit in std::mem::take(&mut peer.outgoing) {
-                let bytes = transmit.contents.to_vec();
+            for transmit in peer.take_outgoing() {
+                let bytes = transmit.contents;
                 if is_down {
                     continue;
                 }

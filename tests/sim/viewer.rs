@@ -1,23 +1,19 @@
-//! A simulated viewer: str0m's client, its network address and what it has decoded.
+//! A simulated viewer: a client, its network address and what it has decoded.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ballcast::testing::media::Codec;
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
-use str0m::net::{Protocol, Receive, Transmit};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::RtcConfig;
+
+use crate::client::{self, Client, Outgoing, ReceivedFrame, value};
 
 /// The interval at which libwebrtc repeats a PLI.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 pub struct Viewer {
-    rtc: Rtc,
+    client: Client,
     pub codec: Codec,
-    pending: Option<SdpPendingOffer>,
-    mid: Mid,
-    deadline: Instant,
     pub address: SocketAddr,
     /// The address that the server sees: a NAT or a new network changes it.
     pub mapped: SocketAddr,
@@ -30,7 +26,7 @@ pub struct Viewer {
     pub own_password: String,
     pub created_at: Instant,
     pub answered: Option<Instant>,
-    pub connected: bool,
+    /// It has left, or the server has ended its connection.
     pub closed: bool,
     /// The decoder has a key frame and every frame since.
     pub decodes: bool,
@@ -39,7 +35,6 @@ pub struct Viewer {
     /// The number of the last one.
     pub last_number: Option<u64>,
     requested: Option<Instant>,
-    pub outgoing: Vec<Transmit>,
 }
 
 impl Viewer {
@@ -52,18 +47,13 @@ impl Viewer {
     ) -> (Viewer, String) {
         let mut config = config(codec);
         config.set_max_stun_rto(check_interval);
-        let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
-        let mut api = rtc.sdp_api();
-        let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-        let (offer, pending) = api.apply().unwrap();
+        let (client, offer) = Client::offering(config, address, codec, now);
         let viewer = Viewer {
-            pending: Some(pending),
-            own_ufrag: ufrag(&offer.to_sdp_string()),
-            own_password: value(&offer.to_sdp_string(), "a=ice-pwd:"),
-            ..Viewer::of(rtc, codec, mid, address, now)
+            own_ufrag: value(&offer, UFRAG),
+            own_password: value(&offer, PASSWORD),
+            ..Viewer::of(client, codec, address, now)
         };
-        (viewer, offer.to_sdp_string())
+        (viewer, offer)
     }
 
     /// The media part of a media server, which takes one codec, and its answer to an offer.
@@ -74,24 +64,19 @@ impl Viewer {
         offer: &str,
         now: Instant,
     ) -> Option<(Viewer, String)> {
-        let mut rtc = config(codec).set_ice_lite(is_ice_lite).build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
-        let offer = SdpOffer::from_sdp_string(offer).ok()?;
-        let answer = rtc.sdp_api().accept_offer(offer).ok()?.to_sdp_string();
-        let mid = value(&answer, "a=mid:").as_str().into();
-        let mut viewer = Viewer::of(rtc, codec, mid, address, now);
+        let config = config(codec).set_ice_lite(is_ice_lite);
+        let (client, answer) = Client::answering(config, address, codec, offer, now)?;
+        let mut viewer = Viewer::of(client, codec, address, now);
         viewer.answered = Some(now);
-        viewer.handle_timeout(now);
+        viewer.decode();
         Some((viewer, answer))
     }
 
-    fn of(rtc: Rtc, codec: Codec, mid: Mid, address: SocketAddr, now: Instant) -> Viewer {
+    fn of(mut client: Client, codec: Codec, address: SocketAddr, now: Instant) -> Viewer {
+        client.is_tolerant = true;
         Viewer {
-            rtc,
+            client,
             codec,
-            pending: None,
-            mid,
-            deadline: now,
             address,
             mapped: address,
             username: None,
@@ -100,130 +85,103 @@ impl Viewer {
             own_password: String::new(),
             created_at: now,
             answered: None,
-            connected: false,
             closed: false,
             decodes: false,
             decoded: Vec::new(),
             last_number: None,
             requested: None,
-            outgoing: Vec::new(),
         }
     }
 
     pub fn accept_answer(&mut self, answer: &str, now: Instant) {
-        self.username = Some(format!("{}:{}", ufrag(answer), self.own_ufrag));
-        self.password = value(answer, "a=ice-pwd:");
-        let answer = SdpAnswer::from_sdp_string(answer).expect("our answers parse");
-        let pending = self.pending.take().expect("one answer for each offer");
-        self.rtc.sdp_api().accept_answer(pending, answer).expect("our answers fit");
+        self.username = Some(format!("{}:{}", value(answer, UFRAG), self.own_ufrag));
+        self.password = value(answer, PASSWORD);
+        self.client.accept(answer, now);
         self.answered = Some(now);
-        self.handle_timeout(now);
+        self.decode();
+        self.request_what_is_lost(now);
     }
 
     pub fn is_answered(&self) -> bool {
         self.answered.is_some()
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.client.connected
+    }
+
+    pub fn take_outgoing(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.client.outgoing)
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = self.rtc.handle_input(Input::Timeout(now));
-        self.drain(now);
-        let lost = self.connected && !self.decodes && !self.closed;
+        self.client.handle_timeout(now);
+        self.decode();
+        self.request_what_is_lost(now);
+    }
+
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        self.client.handle_datagram(now, source, contents);
+        self.decode();
+    }
+
+    fn request_what_is_lost(&mut self, now: Instant) {
+        let lost = self.is_connected() && !self.decodes && !self.closed;
         if lost && self.requested.is_none_or(|at| now >= at + REQUEST_INTERVAL) {
             self.request_keyframe(now);
         }
     }
 
-    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
-        if let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) {
-            let _ = self.rtc.handle_input(Input::Receive(now, receive));
-            self.drain(now);
-        }
-    }
-
     pub fn request_keyframe(&mut self, now: Instant) {
-        if let Some(mut writer) = self.rtc.writer(self.mid) {
+        if self.client.request_picture(now) {
             self.requested = Some(now);
-            if writer.request_keyframe(None, KeyframeRequestKind::Pli).is_ok() {
-                let _ = self.rtc.handle_input(Input::Timeout(now));
-                self.drain(now);
-            }
         }
+        self.decode();
     }
 
     pub fn close(&mut self, now: Instant) {
-        let _ = self.rtc.close();
-        self.drain(now);
+        self.client.close(now);
+        self.decode();
         self.closed = true;
     }
 
     pub fn poll_timeout(&self) -> Instant {
+        let deadline = self.client.poll_timeout();
         match self.requested {
-            Some(at) if !self.decodes && self.connected && !self.closed => {
-                self.deadline.min(at + REQUEST_INTERVAL)
+            Some(at) if !self.decodes && self.is_connected() && !self.closed => {
+                deadline.min(at + REQUEST_INTERVAL)
             }
-            _ => self.deadline,
+            _ => deadline,
         }
     }
 
-    fn drain(&mut self, now: Instant) {
-        for _ in 0..1_000 {
-            match self.rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => self.outgoing.push(transmit),
-                Ok(Output::Event(event)) => self.handle_event(event, now),
-                Ok(Output::Timeout(at)) if at > now => {
-                    self.deadline = at;
-                    return;
-                }
-                Ok(Output::Timeout(_)) => {
-                    let _ = self.rtc.handle_input(Input::Timeout(now));
-                    self.deadline = now + Duration::from_millis(1);
-                    if matches!(self.rtc.poll_output(), Ok(Output::Timeout(at)) if at <= now) {
-                        return;
-                    }
-                }
-                Err(_) => {}
+    /// Decodes the frames that have come.
+    fn decode(&mut self) {
+        self.closed |= self.client.closed;
+        for frame in self.client.frames.drain(..) {
+            self.decodes = begins_anew(&frame) || self.decodes && frame.is_contiguous;
+            if self.decodes {
+                self.decoded.push(frame.at);
+                self.last_number = crate::wire::number_of_frame(self.codec, &frame.data);
             }
         }
-        self.deadline = now + Duration::from_millis(1);
     }
+}
 
-    fn handle_event(&mut self, event: Event, now: Instant) {
-        match event {
-            Event::Connected => self.connected = true,
-            Event::Closed => self.closed = true,
-            Event::MediaData(media) => {
-                let is_idr = |unit: &[u8]| unit[..3] == [0, 0, 1] && unit[3] == 0x65;
-                let keyframe = match self.codec {
-                    Codec::H264 => media.data.windows(4).any(is_idr),
-                    Codec::Vp8 => media.data[0] & 1 == 0,
-                };
-                self.decodes = keyframe || self.decodes && media.contiguous;
-                if self.decodes {
-                    self.decoded.push(now);
-                    self.last_number = crate::wire::number_of_frame(self.codec, &media.data);
-                }
-            }
-            _ => {}
-        }
+const UFRAG: &str = "a=ice-ufrag:";
+const PASSWORD: &str = "a=ice-pwd:";
+
+/// Whether a decoder can begin with it; the parameter sets may be those of an earlier frame.
+fn begins_anew(frame: &ReceivedFrame) -> bool {
+    let is_idr = |unit: &[u8]| unit[..3] == [0, 0, 1] && unit[3] == 0x65;
+    match frame.codec {
+        Codec::H264 => frame.data.windows(4).any(is_idr),
+        Codec::Vp8 => frame.data[0] & 1 == 0,
     }
 }
 
 fn config(codec: Codec) -> RtcConfig {
-    let config = RtcConfig::new()
-        .set_crypto_provider(crate::crypto::provider())
+    client::config(codec, crate::crypto::provider())
         .set_dtls_cert(crate::crypto::certificate(fastrand::u64(..)))
-        .clear_codecs()
-        .set_reordering_size_video(30);
-    match codec {
-        Codec::H264 => config.enable_h264(true),
-        Codec::Vp8 => config.enable_vp8(true),
-    }
-}
-
-fn ufrag(sdp: &str) -> String {
-    value(sdp, "a=ice-ufrag:")
-}
-
-fn value(sdp: &str, name: &str) -> String {
-    sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
+        .set_reordering_size_video(30)
 }

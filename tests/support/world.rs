@@ -23,7 +23,7 @@ use ballcast::testing::work::steps_of;
 use serde_json::{Value, json};
 use str0m::config::CryptoProvider;
 
-use super::client::Client;
+use super::client::{self, Client};
 
 pub const FRAMES_PER_SECOND: u32 = 30;
 /// The origin that the server allows to use WHEP.
@@ -233,8 +233,9 @@ impl World {
     /// Adds a media server that answers an offer of the server's: its index, and the answer.
     pub fn invite(&mut self, offer: &str) -> (usize, String) {
         let address = SocketAddr::from(([10, 0, self.clients.len() as u8, 1], 5_000));
-        let crypto = Arc::clone(&self.crypto);
-        let (client, answer) = Client::answering(address, self.codec, crypto, offer, self.now);
+        let config = client::config(self.codec, Arc::clone(&self.crypto));
+        let (client, answer) =
+            Client::answering(config, address, self.codec, offer, self.now).unwrap();
         (self.add_host(client, &answer, offer), answer)
     }
 

@@ -263,7 +263,7 @@ impl Run {
     fn media_server_has_picture(&self, index: usize) -> bool {
         let Some(peer) = self.publishing[index].server.peer() else { return false };
         let Some(gap) = self.longest_gap() else { return true };
-        if !peer.connected || peer.closed {
+        if !peer.is_connected() || peer.closed {
             return false;
         }
         let last = peer.decoded.last().copied();

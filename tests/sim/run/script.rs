@@ -300,7 +300,9 @@ impl Run {
             return Ok(());
         }
         let opening = |user: &User| {
-            user.viewer.as_ref().is_some_and(|viewer| viewer.is_answered() && !viewer.connected)
+            user.viewer
+                .as_ref()
+                .is_some_and(|viewer| viewer.is_answered() && !viewer.is_connected())
         };
         if self.users.iter().any(opening) {
             self.tally.happened(Happening::ShutdownInHandshake);

@@ -62,7 +62,7 @@ impl Run {
         let is = |wanted| viewer.filter(|viewer| states.get(viewer) == Some(&wanted));
         match wire {
             Wire::Stun { request: true } => {
-                let moved = |viewer: &Viewer| viewer.connected && viewer.mapped == from;
+                let moved = |viewer: &Viewer| viewer.is_connected() && viewer.mapped == from;
                 let known = self.users.iter().filter_map(|p| p.viewer.as_ref()).any(moved);
                 if !self.rules.is_verified(from) && known {
                     self.tally.happened(Happening::AddressChange);

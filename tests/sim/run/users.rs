@@ -144,13 +144,13 @@ impl Run {
         let now = self.now;
         let user = &mut self.users[index];
         let Some(viewer) = &mut user.viewer else { return };
-        let (from, outgoing) = (viewer.mapped, std::mem::take(&mut viewer.outgoing));
+        let (from, outgoing) = (viewer.mapped, viewer.take_outgoing());
         if user.powered_off {
             return;
         }
         let mut arrivals = Vec::new();
         for transmit in outgoing {
-            let (to, bytes) = (transmit.destination, transmit.contents.to_vec());
+            let (to, bytes) = (transmit.destination, transmit.contents);
             let sent = user.up.send(now, bytes, &mut self.rng, &mut self.tally);
             arrivals.extend(sent.into_iter().map(|arrival| (to, arrival)));
         }
