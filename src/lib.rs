@@ -1,25 +1,22 @@
 //! Live video from a small device to any browser on the local network, over WebRTC.
 //!
-//! Ballcast is a **pure core** and a **thin driver**. The core is [`server::Server`]. It never reads
-//! a clock, opens a socket, draws entropy, starts a thread or blocks. Whoever drives it keeps this
-//! contract:
+//! Ballcast is a **pure core** and a **thin driver**. The core is [`server::Server`]. It never reads a clock,
+//! opens a socket, draws entropy, starts a thread or blocks. Its driver keeps this contract:
 //!
-//! 1. Something has happened: [`Server::handle_input`] is told the fact and the time.
-//! 2. [`Server::poll_output`] is called, and what it returns is done, until it returns
+//! 1. When something happens, it calls [`Server::handle_input`] with the fact and the time.
+//! 2. It calls [`Server::poll_output`] and carries out what that returns, until it is
 //!    [`Output::Timeout`].
-//! 3. The driver waits until that time, or until something happens (for ever, if there is no time),
-//!    and begins again.
+//! 3. It waits until that time or until something happens, and starts again. Without a time, it waits for
+//!    something to happen.
 //!
-//! The core cannot fail: bytes from the network never make it panic, and never end any viewer but
-//! the one that is gone. The same inputs at the same times give the same outputs, which is how it
-//! is tested.
+//! The core cannot fail: bytes from the network never make it panic, and never end any viewer but their
+//! sender. The same inputs at the same times give the same outputs, which is how it is tested.
 //!
-//! What is random comes from [`Config::entropy`](server::Config): ICE credentials, SSRCs, sequence
-//! numbers, ETags. What the libraries draw by themselves is no secret, or theirs: str0m takes ICE
-//! tie-breakers, STUN transaction ids and CNAMEs from `fastrand`, which `main` seeds from the
-//! operating system; dimpl, its DTLS, takes randoms and key shares from the crypto provider in
-//! [`Config::crypto`](server::Config). str0m also reads the wall clock once a process, for the NTP times
-//! of its RTCP reports.
+//! Random values come from [`Config::entropy`](server::Config): ICE credentials, SSRCs, sequence numbers,
+//! ETags. Libraries draw others themselves: str0m takes ICE tie-breakers, STUN transaction ids and CNAMEs
+//! from `fastrand`, which the program seeds from the operating system; dimpl, its DTLS, takes randoms and key
+//! shares from the crypto provider in [`Config::crypto`](server::Config). str0m also reads the wall clock once
+//! per process, for the NTP times of its RTCP reports.
 //!
 //! ```text
 //!  kernel      driver (mio)               core: Server                                             driver        kernel
@@ -30,13 +27,13 @@
 //!                                       frame clock due, a viewer watches -> Capture -------.    |
 //!  picture -> encoded ONCE for each codec <- driver <---------------------------------------'    |
 //!                `-> Frame -> packetised ONCE -> for each viewer past its key frame: write, drain'
-//!                                    viewer connected, or PLI -> ForceKeyframe -> Source
+//!                                    viewer connected, or PLI -> ForceKeyframe -> encoder
 //! ```
 //!
 //! With a source, its bytes come as `Input::Source` and the frame clock stands still: H.264 goes to the
 //! viewers as a frame, a picture goes out as `Encode` and comes back as `Frame`.
 //!
-//! Folders are the wall: I/O happens in [`driver`], [`cli`] and `main.rs`; the rest is the core, where
+//! Folders are the wall: I/O happens in [`driver`] and [`cli`]; the rest is the core, where
 //! `clippy.toml` forbids clocks, sockets, files, threads and randomness. The core builds and tests without
 //! the feature `driver`, and then links neither mio nor a codec.
 //!

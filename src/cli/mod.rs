@@ -58,9 +58,9 @@ pub struct Flags {
     pub source: SourceChoice,
     /// The longest time from one picture of the source to the next.
     pub source_interval: Option<Duration>,
-    /// Of the ball.
+    /// The ball's.
     pub size: Size,
-    /// Of the ball.
+    /// The ball's.
     pub frames_per_second: u32,
     pub quality: Quality,
     pub max_viewers: usize,
@@ -77,7 +77,7 @@ pub struct Flags {
     pub state: Option<PathBuf>,
     /// Burn the capture time into the ball's pictures; those of a source have it.
     pub stamp: bool,
-    /// Of the page.
+    /// The page's.
     pub title: Option<String>,
     /// Print a QR code even if standard output is not a terminal.
     pub qr: bool,

@@ -313,7 +313,7 @@ impl Server {
         self.follow_video(now);
     }
 
-    /// A picture was made a file, or could not be. That is how a source is known to be good while nobody
+    /// A JPEG file was made of a picture, or could not be. That shows whether the source is good while nobody
     /// watches the video.
     fn note_file(&mut self, now: Instant, error: Option<SnapshotError>) {
         let damage = match error {

@@ -46,7 +46,7 @@ pub struct Config {
     /// Sessions at them that an earlier process left behind, from
     /// [`Output::KeepSession`](super::Output::KeepSession).
     pub stale_sessions: BTreeMap<TargetId, Url>,
-    /// Whether pictures show their capture time. The page is told.
+    /// Whether pictures show their capture time. The page then shows the latency.
     pub stamped: bool,
     /// The title of the page, in place of the name that it was opened by.
     pub title: Option<String>,

@@ -4,9 +4,9 @@
 //! `Server` routes inputs to connections and viewers, fans frames out, and keeps the limits. It
 //! never reads a clock, opens a socket, draws entropy, starts a thread or blocks.
 //!
-//! The server is made of parts. Each owns its state, is told facts, and tells what they mean by values;
-//! effects and deadlines go to one outbox. `changes` passes on between parts what one part tells, and
-//! `requests` answers requests, for which it asks all of them. Nothing else sees more than one part.
+//! The server is made of parts. Each owns its state, takes facts, and returns what they mean as values; effects
+//! and deadlines go to one outbox. `changes` passes what one part returns to the others, and `requests` answers
+//! requests, for which it uses all of them. Nothing else sees more than one part.
 //!
 //! | room | noun |
 //! |---|---|
@@ -243,7 +243,7 @@ impl Server {
         self.video.source()
     }
 
-    /// Why there is no picture to show, if there is none, for everybody: in our own words.
+    /// The sentence that says why there is no picture, if there is none. Everybody may read it.
     pub fn problem(&self, now: Instant) -> Option<String> {
         self.video.problem(now)
     }

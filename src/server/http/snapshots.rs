@@ -55,7 +55,7 @@ pub(crate) struct Snapshots {
     had_own_width: bool,
     share: FileShare,
     waiting: BTreeMap<ConnId, Waiting>,
-    /// Of a stream that is encoded already.
+    /// Of a source that is passed on.
     keyframe: Option<Keyframe>,
     /// Connections in the middle of a stream.
     streams: BTreeSet<ConnId>,
@@ -97,7 +97,7 @@ enum File {
     Encoded(Bytes, Instant),
 }
 
-/// The newest key frame of a stream, but for those that come within [`KEYFRAME_PERIOD`].
+/// The newest key frame of a stream, apart from those within one [`KEYFRAME_PERIOD`].
 #[derive(Debug)]
 struct Keyframe {
     frame: Frame,

@@ -1,4 +1,4 @@
-//! Who may come in: everything that has a limit.
+//! Admission: everything that has a limit.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,38 +10,38 @@ use super::rate_limit::RateLimit;
 use crate::web::reason::Reason;
 use crate::web::refusal::Refusal;
 
-/// What a refused client is told to wait when it is not known better.
+/// The Retry-After of a refusal whose end is unknown.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Refusals of one client that are logged; all are counted.
+/// Refusals of one client that are logged per second. All are counted.
 const REFUSAL_LINES_PER_SECOND: u32 = 1;
-/// Requests that are served for one client, a second, and twice as many at once; those beyond wait.
-/// A page asks for six files and then once a second; 50 viewers behind one address stay below. A
-/// request costs 10 to 300 µs on a PC.
+/// Requests of one client per second, in bursts of twice as many. Further ones wait. A page sends six
+/// requests and then one per second, so that 50 viewers behind one address stay below. A request costs 10 to
+/// 300 µs on a PC.
 const REQUESTS_PER_SECOND: u32 = 100;
-/// The turns that a client can have ahead of it: more than its connections need, and a bound to what
-/// those that are gone again leave behind.
+/// The longest queue of a client's requests: more than its connections need, and a bound to the turns that
+/// closed connections leave behind.
 const REQUEST_WAIT: Duration = Duration::from_secs(1);
-/// JPEG files that are encoded for one client, a second, and twice as many at once. Those that others
-/// asked for already count for nobody.
+/// JPEG files that are encoded for one client per second, in bursts of twice as many. A file that is shared
+/// with an earlier request is free.
 const SNAPSHOTS_PER_SECOND: u32 = 10;
 
-/// How much of everything there may be. [`Limits::default`] suits a small device.
+/// The configured limits. [`Limits::default`] suits a small device.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Viewers, half-open ones included.
     pub viewers: usize,
     /// Viewers of one [`Client`].
     pub viewers_per_address: usize,
-    /// Viewers that have an answer but are not connected. One more ends the oldest of the client
-    /// that has most of them.
+    /// Viewers that have an answer but are not connected. One more ends the oldest of the client with most
+    /// of them.
     pub half_open: usize,
-    /// TCP connections. One more closes the idle one that is oldest.
+    /// TCP connections. One more closes the oldest idle one.
     pub connections: usize,
     /// TCP connections of one client. A browser opens up to six for each tab.
     pub connections_per_address: usize,
-    /// Offers a second of one client, with bursts of twice as many.
+    /// Offers of one client per second, in bursts of twice as many.
     pub offers_per_second: u32,
-    /// Connections with a stream of pictures, those that wait for the first one included.
+    /// Connections with a stream of pictures, including those that wait for the first picture.
     pub mjpeg_clients: usize,
 }
 
@@ -52,7 +52,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Limits that let `viewers` watch, a tenth of them at least from one address.
+    /// Limits for this many viewers.
     pub fn for_viewers(viewers: usize) -> Limits {
         Limits {
             viewers,
@@ -66,7 +66,7 @@ impl Limits {
     }
 }
 
-/// Who may come in: limits, rates, wrong tokens, and what was refused.
+/// Limits, rates, wrong tokens, and the counts of refusals.
 pub(crate) struct Admission {
     limits: Limits,
     requests: RateLimit,
@@ -77,11 +77,11 @@ pub(crate) struct Admission {
     refusals: BTreeMap<Reason, u64>,
 }
 
-/// How many viewers there are.
+/// How many places are taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Occupancy {
     pub(crate) viewers: usize,
-    /// Of the client that asks for a place.
+    /// Those of the client that asks for a place.
     pub(crate) of_client: usize,
     pub(crate) half_open: usize,
 }
@@ -98,7 +98,7 @@ pub(crate) enum Place {
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Admission {
         Admission {
-            // A request at least for each offer, and one for what comes of it.
+            // At least one request for each offer, and one after it.
             requests: RateLimit::per_second(REQUESTS_PER_SECOND.max(2 * limits.offers_per_second)),
             offers: RateLimit::per_second(limits.offers_per_second),
             snapshots: RateLimit::per_second(SNAPSHOTS_PER_SECOND),
@@ -113,7 +113,7 @@ impl Admission {
         &self.limits
     }
 
-    /// How many requests were refused since the start, by why.
+    /// The number of refused requests since the start, by reason.
     pub(crate) fn refusals(&self) -> &BTreeMap<Reason, u64> {
         &self.refusals
     }
@@ -129,10 +129,10 @@ impl Admission {
         })
     }
 
-    /// How long a request of this client waits for its turn.
+    /// Takes a turn for a request of this client. Returns how long the request waits for it.
     ///
     /// # Errors
-    /// The longest time, where as many turns of the client are before it.
+    /// The queue of the client is full: the longest wait.
     pub(crate) fn take_request(
         &mut self,
         client: Client,
@@ -175,14 +175,14 @@ impl Admission {
         Ok(if is_crowded { Place::OfHalfOpen } else { Place::Free })
     }
 
-    /// Counts a refused request of this client. Returns whether it is worth a line in the log.
+    /// Counts a refused request of this client. Returns whether to log it.
     pub(crate) fn note_refusal(&mut self, reason: Reason, client: Client, now: Instant) -> bool {
         *self.refusals.entry(reason).or_default() += 1;
         self.refusal_lines.take(client, now).is_ok()
     }
 }
 
-/// A refusal of what would be accepted at another time.
+/// A temporary refusal.
 pub(crate) fn busy(
     reason: Reason,
     wait: Duration,

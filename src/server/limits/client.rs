@@ -5,27 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::work;
 
-/// An IPv4 address, or an IPv6 host: by its address where it is on a network that this server is on,
-/// and by the /64 network that it draws its addresses from otherwise (RFC 4291, section 2.5.4).
+/// The unit that limits apply to: an IPv4 address, an IPv6 address on a network of this server, or any other
+/// IPv6 /64 (RFC 4291, section 2.5.4), from which a host can draw addresses at will.
 ///
-/// All hosts of one local network share a /64, so that there the network alone would make them one
-/// client.
+/// All hosts of a local network share a /64, which would make them one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client {
     address: IpAddr,
-    /// It is a proxy that does not tell who asks: how much it may have at a time has no limit of its
-    /// own, how often it may ask has.
+    /// A proxy that does not forward the client's address: limits on how much it may have do not apply, rates
+    /// do.
     pub is_many: bool,
 }
 
-/// Clients that one host can be at will: all IPv6 hosts of a network that this server is on, by its
-/// /64, or all of IPv4 loopback, by 127.0.0.0.
+/// All clients that one host can pose as: the addresses of an IPv6 /64 that this server is on, or 127.0.0.0/8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Neighbourhood(IpAddr);
 
 impl Client {
-    /// The neighbourhood that the client is one of. An IPv4 host has one address, and an IPv6 host
-    /// elsewhere is a client together with its network.
+    /// The neighbourhood of the client. `None` for other IPv4 addresses, and for a /64, which is one client as a
+    /// whole.
     pub fn neighbourhood(self) -> Option<Neighbourhood> {
         match self.address {
             IpAddr::V4(address) => {
@@ -38,12 +36,12 @@ impl Client {
         }
     }
 
-    /// Who is at an address, for a server that is at these.
+    /// The client at an address, for a server with these addresses.
     pub fn at(address: IpAddr, own: impl IntoIterator<Item = IpAddr>) -> Client {
         Client { address: Client::counted(address, own), is_many: false }
     }
 
-    /// Whether it is a proxy that does not tell who asks.
+    /// Sets whether it [stands for many](Self::is_many).
     pub fn of_many(self, is_many: bool) -> Client {
         Client { is_many, ..self }
     }
@@ -62,8 +60,8 @@ impl Client {
     }
 }
 
-/// What makes room: of things in the order of their age, the oldest of the client that has most of
-/// them, and how many it has. Of several such clients, the one whose first is oldest.
+/// Selects what makes room. `things` are sorted by age. Returns the oldest one of the client with most of
+/// them, and how many that client has. Among several such clients, the oldest thing decides.
 pub(crate) fn oldest_of_largest<K: Ord>(
     things: impl IntoIterator<Item = (K, Client)>,
 ) -> Option<(usize, K)> {

@@ -1,10 +1,9 @@
-//! Wrong tokens: how many are compared, of one client and of all its neighbours together.
+//! Limits how many wrong tokens are compared, for each client and for its neighbourhood.
 //!
 //! A client has a few tries, and then waits ([`TokenVerdict::RefusedFor`]). One host can be many clients on its
-//! own network, so those share tries, too. While these are used up, a request of a client that has not
-//! shown the right token before takes the next try that comes back, and waits for it: right and wrong
-//! tokens wait alike, so that a wait tells nothing. Nobody is refused for the guesses of a neighbour
-//! unless too many of them wait.
+//! own network, so those share further tries. While these are used up, a request of a client that has not shown
+//! the right token before waits for the next try. Right and wrong tokens wait equally long, so that the wait
+//! reveals nothing. Guesses of a neighbour refuse nobody unless too many requests wait.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +12,20 @@ use super::rate_limit::RateLimit;
 use crate::server::timers::Timers;
 use crate::web::auth::{Credential, Token, TokenPlace, TokenVerdict};
 
-/// Wrong tokens of one client that are compared at once, and the time until one more is.
+/// Wrong tokens of one client that are compared in a burst, and the time until one more is.
 const CLIENT_TRIES: u32 = 5;
 const CLIENT_INTERVAL: Duration = Duration::from_secs(12);
-/// The same of all neighbours together: phones with an old token do not use them up, and a guesser
-/// has 43,200 tries a day, whatever its addresses.
+/// The same for a neighbourhood: phones with an old token do not use them up, and an attacker has 43,200 tries
+/// per day, whatever its addresses.
 const NEIGHBOURS_TRIES: u32 = 20;
 const NEIGHBOURS_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a request waits for a try at most, so that four of a neighbourhood wait.
+/// The longest wait for a try, so that at most four requests of a neighbourhood wait.
 const MOST_WAIT: Duration = Duration::from_secs(8);
-/// Clients that are remembered to have shown the right token. Beyond it the one is forgotten that has
-/// not shown it for longest.
+/// The most clients that are remembered for having shown the right token. The one that showed it longest ago is
+/// forgotten first.
 const KNOWN_MAX: usize = 1_024;
 
-/// When a token is compared, after wrong ones.
+/// When a token is compared.
 enum Turn {
     Now,
     Later(Instant),
@@ -35,10 +34,10 @@ enum Turn {
 
 #[derive(Debug)]
 pub(crate) struct Guesses {
-    /// Tokens in each place are counted apart.
+    /// Each place of a token has its own count.
     of_client: RateLimit<(TokenPlace, Client)>,
     of_neighbours: RateLimit<(TokenPlace, Neighbourhood)>,
-    /// Clients that have shown the right token, and when they did last.
+    /// The clients that have shown the right token, and when they last did.
     known: Timers<Client>,
 }
 
@@ -55,8 +54,7 @@ impl Guesses {
     /// [has waited](TokenVerdict::Postponed) is decided now, unless the client has used up its own tries
     /// meanwhile.
     ///
-    /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
-    /// ones.
+    /// The right token waits, too: otherwise the response would tell it from wrong ones.
     pub fn judge(
         &mut self,
         client: Client,
@@ -116,7 +114,7 @@ impl Guesses {
         // It was compared, so there is one to take.
         let _ = self.of_client.take((place, client), now);
         if let Some(neighbourhood) = client.neighbourhood().filter(|_| !waited) {
-            // Of a client that is known there may be none.
+            // A known client may have none to take.
             let _ = self.of_neighbours.take((place, neighbourhood), now);
         }
     }

@@ -1,4 +1,4 @@
-//! The bucket that limits a rate.
+//! Token buckets, which limit rates.
 
 use std::time::{Duration, Instant};
 
@@ -6,44 +6,46 @@ use super::client::Client;
 use crate::server::timers::Timers;
 use crate::work;
 
-/// A token bucket for each key, which is a client unless it says otherwise. Keys whose bucket is full
-/// are forgotten.
+/// A token bucket for each key, by default a client. Keys whose bucket is full are forgotten.
 #[derive(Debug)]
 pub struct RateLimit<K = Client> {
-    /// How long it takes for one token to come back.
+    /// The time in which one token returns.
     interval: Duration,
-    /// From an empty bucket to a full one.
+    /// The time in which an empty bucket fills up.
     burst: Duration,
-    /// When each key's bucket will be full again.
+    /// The times at which the buckets are full again.
     full_at: Timers<K>,
 }
 
-/// No more keys than this are told apart. Beyond it the one whose bucket is full first is
-/// forgotten: who floods the table with addresses gains a few tokens, and locks out nobody.
+/// The most keys that are tracked. Beyond, the key whose bucket is full first is forgotten: an attacker that
+/// floods the table with addresses gains a few tokens, and locks out nobody.
 const MAX_KEYS: usize = 4_096;
 
 impl<K: Ord + Copy> RateLimit<K> {
-    /// A bucket of `size` tokens, to which one comes back each `interval`.
+    /// Buckets of `size` tokens, to which one returns per `interval`.
     pub fn new(size: u32, interval: Duration) -> RateLimit<K> {
         RateLimit { interval, burst: interval * size, full_at: Timers::new() }
     }
 
-    /// As many a second, and twice as many at once.
+    /// Buckets for this many tokens per second, in bursts of twice as many.
     pub fn per_second(rate: u32) -> RateLimit<K> {
         let rate = rate.max(1);
         RateLimit::new(2 * rate, Duration::from_secs(1) / rate)
     }
 
-    /// Takes a token, or says how long to wait for one.
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// There is none: how long to wait for one.
     pub fn take(&mut self, key: K, now: Instant) -> Result<(), Duration> {
         self.take_within(key, now, Duration::ZERO).map(drop)
     }
 
-    /// Takes a token that is there or comes back within `most`, and returns how long that is. So each
-    /// of those that wait has a turn of its own.
+    /// Takes a token that is there or returns within `most`. Returns the time until then, so that each of those
+    /// that wait has its own turn.
     ///
     /// # Errors
-    /// None comes back in that time, and none is taken: how long it would be.
+    /// None returns in that time, and none is taken: how long it would take.
     pub fn take_within(
         &mut self,
         key: K,
@@ -65,7 +67,7 @@ impl<K: Ord + Copy> RateLimit<K> {
         Ok(wait)
     }
 
-    /// How long to wait for a token, if there is none to take now.
+    /// How long to wait for a token, or `None` if there is one.
     pub fn wait(&self, key: K, now: Instant) -> Option<Duration> {
         let full_at = self.full_at.of(key)?;
         let taken = full_at.max(now) + self.interval;

@@ -43,7 +43,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) publishing: &'a Publishing,
 }
 
-/// Who may read the statistics, and with that the words of others: of a command, a media server, a URL.
+/// Who may read the statistics, including text from a command, a media server or a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readers {
     /// There is no token.
@@ -56,7 +56,7 @@ enum Readers {
 pub struct Statistics {
     pub uptime: Duration,
     pub stamped: bool,
-    /// Of the ball, if it is the source.
+    /// The ball's, if there is no source.
     pub frames_per_second: Option<u32>,
     pub video: VideoCounters,
     pub pictures: SnapshotCounters,
@@ -74,7 +74,7 @@ pub struct Statistics {
     pub connections: usize,
     /// Connections with a stream of pictures.
     pub mjpeg_clients: usize,
-    /// The stream from outside, if there is one.
+    /// The source in place of the ball, if there is one.
     pub source: Option<SourceStatistics>,
     /// The media servers that are published to.
     pub targets: Vec<TargetStatistics>,
@@ -145,14 +145,14 @@ pub struct TargetStatistics {
     /// See [`publish::Status`](crate::publish::PublisherStatus).
     pub state: &'static str,
     pub live: Option<Duration>,
-    /// Why it has no picture: sentences in our own words, and with those of others, if there may be any.
+    /// Why it has no picture: a sentence for everybody, and one with text from others for token holders.
     pub sentence: Option<String>,
     pub detail: Option<String>,
     pub retry_in: Option<Duration>,
     /// Sessions that were live, and what was sent in all of them.
     pub sessions: u64,
     pub counters: ViewerCounters,
-    /// Of the session that is live.
+    /// The statistics of the live session.
     pub reception: Reception,
 }
 

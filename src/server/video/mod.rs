@@ -1,8 +1,8 @@
 //! The picture on its way to the viewers: when one is taken, when it is a key frame, and who gets it.
 //!
 //! [`Video`] owns the source, the frame clock, the key frames that are due, the frames since the last key
-//! frame, and what is being fanned out. It is told who watches by value ([`Audience`]), writes to the
-//! [`Outbox`], and tells the server what happened by [`VideoEvent`]s.
+//! frame, and what is being fanned out. It takes who watches as a value ([`Audience`]), writes to the
+//! [`Outbox`], and returns what happened as [`VideoEvent`]s.
 
 mod fan_out;
 pub mod frame_clock;

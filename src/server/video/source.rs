@@ -13,10 +13,10 @@ use crate::server::outbox::{Outbox, Timer};
 use crate::source::{Source, SourceCommand, SourceEvent, SourceItem};
 use crate::web::snapshot::NO_PICTURE;
 
-/// Of the picture that says why there is none, in which only a number of seconds changes. At one a second
-/// or less the page would report that the picture has stopped.
+/// The rate of the picture that says why there is none, in which only a number of seconds changes. At one per
+/// second or less, the page would report that the picture has stopped.
 pub(super) const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
-/// Of the same picture while the source's size is unknown or too small for text.
+/// The size of that picture while the source's is unknown or too small for text.
 const NO_SIGNAL_SIZE: Size = Size { width: 640, height: 480 };
 
 /// What has happened to the source or a picture, for the rest of the server.
@@ -166,7 +166,7 @@ impl Video {
         outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });
     }
 
-    /// Why there is no picture, if there is none, for everybody: in our own words.
+    /// The sentence that says why there is no picture, if there is none. Everybody may read it.
     pub(crate) fn problem(&self, now: Instant) -> Option<String> {
         match &self.source {
             Some(source) => source.no_signal(now).map(|missing| missing.sentence),

@@ -90,7 +90,7 @@ pub struct WhepSession {
     pub key: String,
     /// Changes with each ICE restart.
     pub etag: String,
-    /// Of the video, if its offer has one.
+    /// The mid of the video, if its offer has one.
     pub mid: Option<String>,
 }
 
