@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ballcast::cli::{self, CliCommand, Environment};
-use ballcast::driver::encode::{EncodePictures, PictureError};
-use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
-use ballcast::server::{Config, Server};
-use ballcast::web::access::AccessPolicy;
+use ballcast::testing::cli::{self, CliCommand, Environment};
+use ballcast::testing::driver::encode::{EncodePictures, PictureError};
+use ballcast::testing::driver::{Driver, Endpoints};
+use ballcast::testing::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
+use ballcast::testing::server::{Config, Server};
+use ballcast::testing::web::access::AccessPolicy;
 use bytes::Bytes;
 
 /// The first argument with which this executable is that server. The others are ballcast's flags.
@@ -47,7 +47,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits: flags.limits(),
             frames_per_second: flags.frames_per_second,

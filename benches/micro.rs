@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::driver::encode::{codec::Quality, encoder};
-use ballcast::media::{Ball, Codec, Colour, Frame, Picture, Size};
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Output, Server};
-use ballcast::web::access::AccessPolicy;
-use ballcast::webrtc::payload::packetize;
+use ballcast::testing::driver::encode::{codec::Quality, encoder};
+use ballcast::testing::media::{Ball, Codec, Colour, Frame, Picture, Size};
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{Config, ConnId, Input, Output, Server};
+use ballcast::testing::web::access::AccessPolicy;
+use ballcast::testing::webrtc::payload::packetize;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use serde_json::{Value, json};
 
@@ -263,7 +263,7 @@ impl Core {
             access: AccessPolicy::default(),
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits,
             frames_per_second: FRAMES_PER_SECOND,
@@ -329,7 +329,7 @@ impl Core {
     /// Removes the half-open viewers by a timeout, when there are many.
     fn expire_half_open(&mut self) {
         if self.server.viewers() >= 64 {
-            self.now += ballcast::webrtc::HALF_OPEN_LIMIT;
+            self.now += ballcast::testing::webrtc::HALF_OPEN_LIMIT;
             self.server.handle_input(self.now, Input::Timeout);
             self.drain();
             let page = format!("GET / HTTP/1.1\r\nHost: {SERVER}\r\n\r\n");

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ballcast::media::{Jpeg, Picture};
-use ballcast::source::parse::{ParsedItem, Parser};
+use ballcast::testing::media::{Jpeg, Picture};
+use ballcast::testing::source::parse::{ParsedItem, Parser};
 
 use crate::load::tail_of;
 use crate::machine::{Core, clock_ns, spawn_on};

@@ -5,10 +5,10 @@ use std::io::pipe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ballcast::driver::encode::jpeg;
-use ballcast::driver::encode::{codec::Quality, encoder};
-use ballcast::media::{Codec, Picture};
-use ballcast::source::parse::ParsedItem;
+use ballcast::testing::driver::encode::jpeg;
+use ballcast::testing::driver::encode::{codec::Quality, encoder};
+use ballcast::testing::media::{Codec, Picture};
+use ballcast::testing::source::parse::ParsedItem;
 
 use crate::figures::{Spread, short};
 use crate::load::{Arrival, Load};

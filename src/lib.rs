@@ -43,7 +43,7 @@
 //! | folder | holds | side |
 //! |---|---|---|
 //! | [`server`] | inputs to outputs: datagrams, requests, frames, limits, statistics | core |
-//! | [`web`] | which requests are accepted, and what pages and players are told | core |
+//! | [`web`] | which requests are served, and what pages and players are told; why others are refused | core |
 //! | [`http`] | bytes to requests, responses to bytes, one connection at a time; the client side too | core |
 //! | [`sdp`] | offers and answers, read and written | core |
 //! | [`webrtc`] | one viewer: str0m's `Rtc`, the gate, the timers; payload formats | core |
@@ -51,7 +51,7 @@
 //! | [`publish`] | the stream to media servers: requests, sessions, retries | core |
 //! | [`media`] | picture, ball, stamp; frames of each codec | core |
 //! | [`foreign`], [`os_error`] | text from others and system errors, made fit to be shown | core |
-//! | [`refusal`] | every reason for which a request is refused | core |
+//! | `backoff` | the pauses between attempts that fail | core |
 //! | [`containment`] | keeps a panic to the input that caused it | core |
 //! | [`work`] | counts the work that an input takes, for the tests | core |
 //! | [`driver`] | the mio loop; `net`: sockets, addresses; `source`: descriptors and processes; `encode`: codecs; `publish`: connections to media servers | I/O |
@@ -62,26 +62,50 @@
 //! [`Output::Timeout`]: server::Output::Timeout
 
 #![deny(unsafe_code)]
+// The documentation is that of the private rooms, too: cargo doc --features testing --document-private-items.
+#![allow(rustdoc::private_intra_doc_links)]
 // Unit tests may read the clock.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 #[cfg(feature = "driver")]
 #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod cli;
+mod cli;
 #[cfg(feature = "driver")]
 #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod driver;
+mod driver;
 
-pub mod containment;
-pub mod foreign;
-pub mod http;
-pub mod media;
-pub mod os_error;
-pub mod publish;
-pub mod refusal;
-pub mod sdp;
-pub mod server;
-pub mod source;
-pub mod web;
-pub mod webrtc;
-pub mod work;
+mod backoff;
+mod containment;
+mod foreign;
+mod http;
+mod media;
+mod os_error;
+mod publish;
+mod sdp;
+mod server;
+mod source;
+mod web;
+mod webrtc;
+mod work;
+
+#[cfg(feature = "driver")]
+pub use cli::run::run;
+
+/// The rooms, for tests, benchmarks and fuzzers. They are private otherwise, so that the compiler finds what
+/// nothing uses.
+#[cfg(feature = "testing")]
+pub mod testing {
+    macro_rules! rooms {
+        ($($room:ident)*) => {
+            $(pub mod $room {
+                pub use crate::$room::*;
+            })*
+        };
+    }
+
+    rooms! {
+        containment foreign http media os_error publish sdp server source web webrtc work
+    }
+    #[cfg(feature = "driver")]
+    rooms! { cli driver }
+}

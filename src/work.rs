@@ -12,6 +12,7 @@ pub fn step() {
 }
 
 /// Returns the number of steps that `act` takes on this thread, and its result. Only with debug assertions.
+#[cfg(feature = "testing")]
 pub fn steps_of<T>(act: impl FnOnce() -> T) -> (u64, T) {
     let before = counter::STEPS.get();
     let result = act();

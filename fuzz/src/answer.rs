@@ -11,16 +11,16 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::http::BODY_MAX_BYTES;
-use ballcast::media::Codec;
-use ballcast::sdp::local_offer::OfferedFormat;
-use ballcast::sdp::offer::{SdpError, Setup};
-use ballcast::sdp::remote_answer::{AnswerError, RemoteAnswer};
-use ballcast::webrtc::viewer::{PendingOffer, Viewer, formats};
-use ballcast::webrtc::{
+use ballcast::testing::http::BODY_MAX_BYTES;
+use ballcast::testing::media::Codec;
+use ballcast::testing::sdp::local_offer::OfferedFormat;
+use ballcast::testing::sdp::offer::{SdpError, Setup};
+use ballcast::testing::sdp::remote_answer::{AnswerError, RemoteAnswer};
+use ballcast::testing::webrtc::viewer::{PendingOffer, Viewer, formats};
+use ballcast::testing::webrtc::{
     EndReason, HALF_OPEN_LIMIT, LocalParameters, StreamNumbers, Transmit, ViewerEffect,
 };
-use ballcast::work::steps_of;
+use ballcast::testing::work::steps_of;
 use str0m::IceCreds;
 
 use crate::Outcomes;

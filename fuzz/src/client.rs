@@ -15,11 +15,11 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::client::{
+use ballcast::testing::http::client::{
     ClientRequest, ClientResponse, Exchange, ExchangeError, RESPONSE_BODY_TIME, RESPONSE_HEAD_TIME,
     ResponseHead,
 };
-use ballcast::http::{
+use ballcast::testing::http::{
     BODY_MAX_BYTES, Context, HttpConnection, HttpEvent, Method, TARGET_MAX_BYTES, Url, Verdict,
 };
 
@@ -208,7 +208,7 @@ fn check_request(url: &Url) {
     let request =
         ClientRequest { method: Method::Delete, url, headers: &[("If-Match", "*")], body: b"" };
     connection.receive(&request.to_bytes());
-    let context = Context { now, date: UNIX_EPOCH };
+    let context = Context { now, date: UNIX_EPOCH, common_headers: &[] };
     if let Some(HttpEvent::Head(head)) = connection.poll(&context) {
         connection.judge(head, Verdict::Accept, now);
     }

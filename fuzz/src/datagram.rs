@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::server::Input;
-use ballcast::server::limits::admission::Limits;
+use ballcast::testing::server::Input;
+use ballcast::testing::server::limits::admission::Limits;
 
 use crate::Outcomes;
 use crate::support::crypto::{self, MASTER_TAG_BYTES};

@@ -15,14 +15,14 @@
 use std::time::{Instant, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::driver::encode::{ContainedEncoder, PictureEncoder, jpeg};
-use ballcast::driver::encode::{codec::Quality, encoder};
-use ballcast::media::SourcePicture;
-use ballcast::media::{
+use ballcast::testing::driver::encode::{ContainedEncoder, PictureEncoder, jpeg};
+use ballcast::testing::driver::encode::{codec::Quality, encoder};
+use ballcast::testing::media::SourcePicture;
+use ballcast::testing::media::{
     AccessUnit, Codec, Colour, Frame, Jpeg, Layout, Matrix, Picture, PixelFormat, Samples, Size,
     SnapshotError,
 };
-use ballcast::source::parse::{ParsedItem, Parser, Sps};
+use ballcast::testing::source::parse::{ParsedItem, Parser, Sps};
 
 use crate::Outcomes;
 use crate::jpeg_model::Model;

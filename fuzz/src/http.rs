@@ -19,17 +19,20 @@ use std::slice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ballcast::http::{
+use ballcast::testing::http::{
     Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, Context, DISCARD_MAX_BYTES, HEADERS_MAX_BYTES,
-    Head, HttpConnection, HttpEvent, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES, Request,
-    Response, Verdict,
+    Head, HttpConnection, HttpError, HttpEvent, INPUT_MAX_BYTES, Method, REQUEST_LINE_MAX_BYTES,
+    Request, Response, Verdict,
 };
-use ballcast::media::SnapshotError;
-use ballcast::refusal::Reason;
-use ballcast::web::access::AccessPolicy;
-use ballcast::web::assets;
-use ballcast::web::routes::{self, Route};
-use ballcast::web::{health, snapshot, whep};
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::web::access::AccessPolicy;
+use ballcast::testing::web::assets;
+use ballcast::testing::web::auth::TokenVerdict;
+use ballcast::testing::web::endpoints::{self, Route};
+use ballcast::testing::web::headers::COMMON_HEADERS;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
+use ballcast::testing::web::{cors, guards, health, malformed, snapshot, whep};
 use serde_json::Value;
 
 use crate::Outcomes;
@@ -52,9 +55,6 @@ const PAUSE_UNIT: Duration = Duration::from_millis(60);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
-/// Refusals without a response, because the peer does not read it.
-const UNANSWERED_REFUSALS: [Reason; 2] = [Reason::AnswerLate, Reason::InputOverflow];
 
 /// The time at which every run starts. Only differences matter.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -156,18 +156,18 @@ fn check_same_events(pieces: &Record, bytewise: &Record) {
 /// The events of a connection.
 #[derive(Default)]
 struct Record {
-    /// All events but `100 Continue`, with adjacent `Send`s joined: the client cannot see where
-    /// they are cut.
+    /// All events but `100 Continue`, with the `Send`s of a response joined: the client cannot
+    /// see where they are cut.
     events: Vec<HttpEvent>,
     admissions: Vec<Admission>,
     continues: usize,
 }
 
-/// A head that was offered for admission, and the refusal of its request.
+/// A head that was offered for admission, and the refusal of its request with its response.
 #[derive(Debug, PartialEq, Eq)]
 struct Admission {
     head: Head,
-    refusal: Option<Response>,
+    refusal: Option<(Reason, Response)>,
 }
 
 struct Peer {
@@ -180,6 +180,8 @@ struct Peer {
     sent: usize,
     /// Bytes sent since the last event or admission.
     unanswered: usize,
+    /// The next `Send` continues the last one: no head has come since.
+    continues_send: bool,
     record: Record,
 }
 
@@ -195,6 +197,7 @@ impl Peer {
             late: None,
             sent: 0,
             unanswered: 0,
+            continues_send: false,
             record: Record::default(),
         }
     }
@@ -283,13 +286,16 @@ impl Peer {
     }
 
     fn poll(&mut self) -> Option<HttpEvent> {
+        let context = Context { now: self.now, date: date(), common_headers: COMMON_HEADERS };
         loop {
-            match self.connection.poll(&Context { now: self.now, date: date() })? {
+            match self.connection.poll(&context)? {
                 HttpEvent::Head(head) => {
                     let refusal = refusal_of(&head);
                     let admission = Admission { head: head.clone(), refusal: refusal.clone() };
                     self.record.admissions.push(admission);
-                    let verdict = refusal.map_or(Verdict::Accept, Verdict::Reject);
+                    self.continues_send = false;
+                    let refusal = refusal.map(|(_, response)| Verdict::Reject(response));
+                    let verdict = refusal.unwrap_or(Verdict::Accept);
                     self.connection.judge(head, verdict, self.now);
                 }
                 event => return Some(event),
@@ -303,18 +309,24 @@ impl Peer {
         assert!(events.len() < self.sent + 8, "endless events");
         match (events.last_mut(), event) {
             (_, HttpEvent::Send(bytes)) if *bytes == *CONTINUE => self.record.continues += 1,
-            (Some(HttpEvent::Send(sent)), HttpEvent::Send(more)) => {
+            (Some(HttpEvent::Send(sent)), HttpEvent::Send(more)) if self.continues_send => {
                 *sent = [&sent[..], &more].concat().into()
             }
             (_, event) => {
                 if let HttpEvent::Request(request) = &event {
-                    let response = answer(request);
+                    let (_, response) = answer(request);
                     if self.answers_late && is_late(request) {
                         self.late = Some(response);
                     } else {
                         self.connection.respond(response);
                     }
                 }
+                if let HttpEvent::Error(error) = event
+                    && let Some(refusal) = malformed::refusal(error)
+                {
+                    self.connection.respond(refusal.into_response(false));
+                }
+                self.continues_send = true;
                 events.push(event);
             }
         }
@@ -348,35 +360,53 @@ static ACCESS: LazyLock<AccessPolicy> = LazyLock::new(|| AccessPolicy {
     ..AccessPolicy::default()
 });
 
-fn refusal_of(head: &Head) -> Option<Response> {
-    routes::admit(head, &ACCESS.visitor(ADDRESS, head), &ACCESS, None).1.err()
+fn refusal_of(head: &Head) -> Option<(Reason, Response)> {
+    let visitor = ACCESS.visitor(ADDRESS, head);
+    let endpoint = endpoints::find(head);
+    let checked = guards::check(head, endpoint, &visitor, &ACCESS);
+    let admitted =
+        checked.and_then(|(endpoint, _)| guards::admit(head, endpoint, TokenVerdict::NotNeeded));
+    admitted.err().map(|refusal| {
+        let reason = refusal.reason;
+        let mut response = refusal.into_response(false);
+        response.headers.extend(cors::headers(head, endpoint, &visitor, &ACCESS));
+        (reason, response)
+    })
+}
+
+fn route(request: &Request) -> Route {
+    endpoints::find(&request.head).expect("admitted, so there is an endpoint").route
 }
 
 /// Pictures are answered when the peer has sent everything.
 fn is_late(request: &Request) -> bool {
-    let route = routes::route(&request.head);
-    matches!(route, Ok(Route::Snapshot | Route::MotionJpeg))
+    matches!(route(request), Route::Snapshot | Route::MotionJpeg)
 }
 
-fn answer(request: &Request) -> Response {
-    match routes::route(&request.head).expect("admitted, so there is a route") {
-        Route::Asset(asset) => {
-            let visitor = ACCESS.visitor(ADDRESS, &request.head);
-            assets::respond(asset, &PAGE, &request.head, &visitor, &ACCESS)
-        }
-        Route::Server => routes::server_options(),
+/// The response, and why it is a refusal, if it is one.
+fn answer(request: &Request) -> (Option<Reason>, Response) {
+    let head = &request.head;
+    let visitor = ACCESS.visitor(ADDRESS, head);
+    let refused = |refusal: Refusal| (Some(refusal.reason), refusal.into_response(false));
+    let response = match route(request) {
+        Route::Page => PAGE.respond(head, &visitor, &ACCESS),
+        Route::Asset(asset) => asset.respond(head, &visitor, &ACCESS),
+        Route::Server => endpoints::find(head).expect("an endpoint").options(),
         Route::Stats | Route::Metrics => Response::new(204),
         Route::Health => health::answer(None),
         Route::Snapshot => snapshot::picture((&b"JPEG"[..]).into(), UNIX_EPOCH),
-        Route::MotionJpeg => snapshot::refusal(SnapshotError::NoPictures, Duration::ZERO),
-        Route::Whep | Route::WhepSession(_) => whep::presence(),
+        Route::MotionJpeg => {
+            return refused(snapshot::refusal(SnapshotError::NoPictures, Duration::ZERO));
+        }
+        Route::Whep | Route::WhepSession => whep::presence(),
         Route::Offer if request.body.is_empty() => {
-            Response::problem(400, Reason::OfferMalformed, "Say more.")
+            return refused(Refusal::new(400, Reason::OfferMalformed, "Say more."));
         }
         Route::Offer => {
             Response::new(200).with_body("text/plain", request.body.len().to_string().into_bytes())
         }
-    }
+    };
+    (None, response)
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -426,17 +456,28 @@ impl<'a> AnswerChecker<'a> {
     fn check_all(&mut self) {
         let mut answers = 0;
         loop {
-            let closes = match self.events.next().expect("a connection ends with Close") {
-                HttpEvent::Request(request) => self.request(request),
-                HttpEvent::Refused(reason) if UNANSWERED_REFUSALS.contains(reason) => {
-                    return self.closed_unanswered(*reason);
+            let closes = match *self.events.peek().expect("a connection ends with Close") {
+                HttpEvent::Request(request) => {
+                    self.events.next();
+                    self.request(request)
                 }
-                HttpEvent::Refused(reason) => self.refused(*reason),
-                event @ (HttpEvent::Head(_) | HttpEvent::Send(_)) => {
-                    panic!("{event:?} without a request")
+                HttpEvent::Error(error) => {
+                    self.events.next();
+                    if error.status().is_none() {
+                        return self.closed_unanswered(*error);
+                    }
+                    self.malformed(*error)
                 }
-                HttpEvent::Finish => return self.finish(),
-                HttpEvent::Close => return self.close(),
+                HttpEvent::Send(_) => self.rejected(),
+                HttpEvent::Head(_) => panic!("a head that was not judged"),
+                HttpEvent::Finish => {
+                    self.events.next();
+                    return self.finish();
+                }
+                HttpEvent::Close => {
+                    self.events.next();
+                    return self.close();
+                }
             };
             answers += 1;
             if answers > 1 {
@@ -454,7 +495,7 @@ impl<'a> AnswerChecker<'a> {
         }
     }
 
-    /// Returns whether the connection ends here, as do the next two functions.
+    /// Returns whether the connection ends here, as do the next functions.
     fn request(&mut self, request: &Request) -> bool {
         let admission = self.admissions.next().expect("a request that was admitted");
         assert_eq!(admission.head, request.head, "another request than the one admitted");
@@ -464,49 +505,47 @@ impl<'a> AnswerChecker<'a> {
         if is_late(request)
             && self
                 .events
-                .next_if(|event| **event == HttpEvent::Refused(Reason::NotReady))
+                .next_if(|event| **event == HttpEvent::Error(HttpError::NotReady))
                 .is_some()
         {
             self.note("refused not-ready");
             let reply = self.reply(|_| request.head.method == Method::Head);
-            check_problem(&reply, Reason::NotReady);
+            check_problem(&reply, Reason::Http(HttpError::NotReady));
             return reply.closes();
         }
-        let answer = answer(request);
+        let (reason, answer) = answer(request);
         if is_late(request) {
             self.note("late");
         }
-        if let Some(reason) = answer.refusal {
-            assert_eq!(self.events.next(), Some(&HttpEvent::Refused(reason)));
-            self.note(&format!("refused {reason}"));
-        }
-        self.answer(&answer, &request.head)
+        self.answer(reason, &answer, &request.head)
     }
 
-    fn refused(&mut self, reason: Reason) -> bool {
-        self.note(&format!("refused {reason}"));
+    /// The response to a request that was not admitted.
+    fn rejected(&mut self) -> bool {
         match self.admissions.next() {
-            Some(Admission { head, refusal: Some(answer) }) => {
-                assert_eq!(answer.refusal, Some(reason), "refused for another reason");
-                self.answer(answer, head)
+            Some(Admission { head, refusal: Some((reason, answer)) }) => {
+                self.answer(Some(*reason), answer, head)
             }
-            // The head, or the body of an admitted request, is malformed.
-            admission => {
-                let method = admission.map(|admission| admission.head.method);
-                let bytes = self.bytes;
-                let reply = self.reply(|body| match method {
-                    Some(method) => method == Method::Head,
-                    None => body.is_empty() && mentions_head(bytes),
-                });
-                assert_eq!(self.admissions.next(), None, "parsed after a refusal of {reason}");
-                assert!(reply.closes(), "kept open after {reason}");
-                check_problem(&reply, reason);
-                true
-            }
+            admission => panic!("a response to {admission:?}"),
         }
     }
 
-    fn answer(&mut self, answer: &Response, head: &Head) -> bool {
+    /// The response to a malformed head, or to an admitted request with an incomplete body.
+    fn malformed(&mut self, error: HttpError) -> bool {
+        self.note(&format!("refused {}", error.name()));
+        let method = self.admissions.next().map(|admission| admission.head.method);
+        let bytes = self.bytes;
+        let reply = self.reply(|body| match method {
+            Some(method) => method == Method::Head,
+            None => body.is_empty() && mentions_head(bytes),
+        });
+        assert_eq!(self.admissions.next(), None, "parsed after {error:?}");
+        assert!(reply.closes(), "kept open after {error:?}");
+        check_problem(&reply, Reason::Http(error));
+        true
+    }
+
+    fn answer(&mut self, reason: Option<Reason>, answer: &Response, head: &Head) -> bool {
         let reply = self.reply(|_| head.method == Method::Head);
         assert_eq!(reply.status, answer.status);
         for (name, value) in &answer.headers {
@@ -516,7 +555,8 @@ impl<'a> AnswerChecker<'a> {
             true => assert!(reply.body.is_empty(), "a body where none is allowed"),
             false => assert_eq!(reply.body, answer.body.as_ref(), "another body"),
         }
-        if let Some(reason) = answer.refusal {
+        if let Some(reason) = reason {
+            self.note(&format!("refused {reason}"));
             check_problem(&reply, reason);
         }
         assert!(reply.closes() || !says_close(head), "kept open though the client closes");
@@ -538,19 +578,17 @@ impl<'a> AnswerChecker<'a> {
         assert_eq!(self.admissions.next(), None, "admitted and not answered");
         self.note("finish");
         match self.events.next() {
-            Some(HttpEvent::Refused(reason @ Reason::AnswerLate)) => {
-                self.closed_unanswered(*reason)
-            }
+            Some(HttpEvent::Error(error @ HttpError::AnswerLate)) => self.closed_unanswered(*error),
             Some(HttpEvent::Close) => self.close(),
             event => panic!("{event:?} after Finish"),
         }
     }
 
-    fn closed_unanswered(&mut self, reason: Reason) {
-        self.note(&format!("refused {reason}"));
+    fn closed_unanswered(&mut self, error: HttpError) {
+        self.note(&format!("refused {}", error.name()));
         let is_finish = |event: &&HttpEvent| **event == HttpEvent::Finish;
-        assert_eq!(self.events.next_if(is_finish).is_some(), reason == Reason::InputOverflow);
-        assert_eq!(self.events.next(), Some(&HttpEvent::Close), "after {reason}");
+        assert_eq!(self.events.next_if(is_finish).is_some(), error == HttpError::InputOverflow);
+        assert_eq!(self.events.next(), Some(&HttpEvent::Close), "after {error:?}");
         assert_eq!(self.events.next(), None, "after Close");
     }
 

@@ -6,17 +6,15 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::{Context, HttpConnection, HttpEvent, Request, Response, Verdict};
-use ballcast::refusal::Reason;
+use ballcast::testing::http::{
+    Context, HttpConnection, HttpError, HttpEvent, Request, Response, Verdict,
+};
 
 use crate::Outcomes;
 use crate::http_reference::{self as reference, End, Stream};
 
 /// More than the longest request, so that every limit can be exceeded.
 const INPUT_MAX_BYTES: usize = 104 * 1024;
-
-/// The reason with which DELETE is refused.
-const UNWANTED: Reason = Reason::ForeignOrigin;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -46,8 +44,8 @@ struct Reading {
     closed: bool,
     /// `100 Continue` was sent, and no response after it.
     awaits_body: bool,
-    /// The reason and the status of the refusal that ended the stream.
-    end: Option<(Reason, u16)>,
+    /// The error that ended the stream, and the status of its response.
+    end: Option<(HttpError, u16)>,
 }
 
 impl Reading {
@@ -65,7 +63,7 @@ impl Reading {
 
     fn drain(&mut self, connection: &mut HttpConnection, now: Instant) {
         let date = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let context = Context { now, date };
+        let context = Context { now, date, common_headers: &[] };
         loop {
             let mut has_events = false;
             while let Some(event) = connection.poll(&context) {
@@ -86,17 +84,16 @@ impl Reading {
             }
             HttpEvent::Head(head) => {
                 self.request(Request { head: head.clone(), body: Vec::new() });
-                let refusal = Response::problem(403, UNWANTED, "Keep it.");
-                connection.judge(head, Verdict::Reject(refusal), now);
+                connection.judge(head, Verdict::Reject(Response::new(403)), now);
             }
             HttpEvent::Request(request) => {
                 self.request(request);
                 connection.respond(Response::new(200));
             }
-            HttpEvent::Refused(UNWANTED) => {}
-            HttpEvent::Refused(reason) => {
-                assert_eq!(self.end, None, "{reason} after a refusal");
-                self.end = Some((reason, 0));
+            HttpEvent::Error(error) => {
+                assert_eq!(self.end, None, "{error:?} after an error");
+                self.end = Some((error, 0));
+                connection.respond(Response::new(error.status().expect("an error with an answer")));
             }
             HttpEvent::Send(bytes) if *bytes == *CONTINUE => self.awaits_body = true,
             HttpEvent::Send(bytes) => match &mut self.end {
@@ -145,7 +142,7 @@ fn agree_on_end(ours: &Reading, theirs: &Stream) {
     match (&theirs.end, ours.end) {
         (End::Consumed, None) => assert!(!ours.closed, "closed though it may stay open"),
         (End::Closed, None) => assert!(ours.closed, "kept open though it must close"),
-        (&End::Incomplete { awaits_body }, Some((Reason::Incomplete, 400))) => {
+        (&End::Incomplete { awaits_body }, Some((HttpError::Incomplete, 400))) => {
             assert_eq!(ours.awaits_body, awaits_body, "100 Continue");
         }
         (End::Faulty(statuses), Some((_, status))) if statuses.contains(&status) => {}
@@ -167,7 +164,7 @@ fn outcomes(ours: &Reading, theirs: &Stream) -> Outcomes {
     outcomes.insert(match (&theirs.end, ours.end) {
         (End::Closed, _) => "closed".to_owned(),
         (End::Incomplete { awaits_body: true }, _) => "continue".to_owned(),
-        (_, Some((reason, status))) => format!("refused {reason} {status}"),
+        (_, Some((error, status))) => format!("refused {} {status}", error.name()),
         (_, None) => "consumed".to_owned(),
     });
     outcomes

@@ -11,8 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ballcast::http::{BLANK_LINES_MAX, BODY_MAX_BYTES, DISCARD_MAX_BYTES};
-use ballcast::http::{HEADERS_MAX, HEADERS_MAX_BYTES, REQUEST_LINE_MAX_BYTES, TARGET_MAX_BYTES};
+use ballcast::testing::http::{BLANK_LINES_MAX, BODY_MAX_BYTES, DISCARD_MAX_BYTES};
+use ballcast::testing::http::{
+    HEADERS_MAX, HEADERS_MAX_BYTES, REQUEST_LINE_MAX_BYTES, TARGET_MAX_BYTES,
+};
 
 /// The requests in a stream of bytes, and how the stream ends.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::http::BODY_MAX_BYTES;
-use ballcast::server::limits::admission::Limits;
+use ballcast::testing::http::BODY_MAX_BYTES;
+use ballcast::testing::server::limits::admission::Limits;
 use serde_json::{Value, json};
 use str0m::change::SdpAnswer;
 

@@ -13,12 +13,12 @@
 //! begin again after the last. What comes out of it may be some pictures less, and must have the same
 //! properties.
 
-use ballcast::media::h264::nal_units;
-use ballcast::media::{AccessUnit, Layout, PixelFormat, Size};
-use ballcast::source::parse::{
+use ballcast::testing::media::h264::nal_units;
+use ballcast::testing::media::{AccessUnit, Layout, PixelFormat, Size};
+use ballcast::testing::source::parse::{
     BUFFERED_MAX_BYTES, Info, Lack, ParsedItem, Parser, ParserCounters, StreamError, StreamFormat,
 };
-use ballcast::work::steps_of;
+use ballcast::testing::work::steps_of;
 
 use crate::Outcomes;
 

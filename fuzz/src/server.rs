@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ballcast::media::{AccessUnit, Codec, Frame, SnapshotError};
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{ConnId, Input};
+use ballcast::testing::media::{AccessUnit, Codec, Frame, SnapshotError};
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{ConnId, Input};
 use str0m::media::KeyframeRequestKind;
 
 use crate::Outcomes;

@@ -6,6 +6,7 @@ pub mod health;
 pub mod log;
 mod publish;
 pub mod qr;
+pub mod run;
 mod source;
 pub mod texts;
 mod unknown;

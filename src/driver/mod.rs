@@ -13,7 +13,6 @@
 //! Each part owns its fields and knows nothing of the driver: [`Endpoints`], [`Connections`], [`HostNames`],
 //! [`Pictures`], [`SourceReader`], [`Targets`].
 
-pub mod children;
 mod clock;
 mod effects;
 pub mod encode;
@@ -21,7 +20,7 @@ mod errors;
 pub mod net;
 pub mod panics;
 mod poller;
-mod process;
+pub mod process;
 pub mod publish;
 mod reads;
 mod ready;
@@ -39,17 +38,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Events;
 
-use self::children::PROGRAM;
 use self::clock::WallClock;
 use self::encode::EncodePictures;
 use self::encode::pictures::Pictures;
 pub use self::errors::RunError;
 use self::errors::Warnings;
 use self::net::connections::Connections;
-pub use self::net::endpoints::{BindError, Endpoints};
+pub use self::net::endpoints::Endpoints;
 use self::net::names::HostNames;
 use self::poller::Poller;
-use self::process::Signals;
+use self::process::{PROGRAM, Signals};
 use self::publish::sessions::Sessions;
 use self::publish::targets::Targets;
 use self::ready::Ready;
@@ -207,7 +205,7 @@ impl<S: EncodePictures> Driver<S> {
         // Without a command, the children of this process are not ours. With one, the first process of a container
         // (PID 1) adopts all orphans.
         let Some(source) = &mut self.source else { return };
-        children::reap(|pid, status| source.note_reaped(pid, status));
+        process::reap(|pid, status| source.note_reaped(pid, status));
         if source.check_child(Instant::now()) {
             self.ready.insert(SOURCE);
         }

@@ -1,9 +1,13 @@
-//! This process: the signals that it handles, and its limit of open files.
+//! This process: its limit of open files, the signals that it handles, and its children.
+//!
+//! All children are reaped in one place. The id of a reaped process may be reused at once, so whoever might still
+//! send a signal to it has to be told.
 
 use std::io;
+use std::process::Command;
 
 use mio::{Interest, Registry};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals as SignalStream;
 
@@ -11,6 +15,13 @@ use super::tokens::SIGNALS;
 
 /// More open files than any reasonable limit of connections needs. A higher limit would cost kernel memory.
 const OPEN_FILES: u64 = 65_536;
+
+/// The path of this program, even if its file was replaced.
+pub const PROGRAM: &str = "/proc/self/exe";
+
+/// Secrets, and the socket to systemd.
+const PRIVATE_VARIABLES: [&str; 4] =
+    ["BALLCAST_TOKEN", "BALLCAST_PUBLISH_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
 
 /// Raises the soft limit of open files as far as the hard limit allows, up to [`OPEN_FILES`]. The usual
 /// default, 1,024, is for programs that use `select`.
@@ -63,6 +74,18 @@ fn is_ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Removes variables that are private to this process from the environment of a child.
+pub fn remove_private_variables(command: &mut Command) -> &mut Command {
+    PRIVATE_VARIABLES.iter().fold(command, |command, variable| command.env_remove(variable))
+}
+
+/// Reaps all children that have ended, and calls `note_reaped` with each.
+pub fn reap(mut note_reaped: impl FnMut(Pid, WaitStatus)) {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        note_reaped(pid, status);
+    }
 }
 
 #[cfg(test)]

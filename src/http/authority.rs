@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// The longest name that DNS has (RFC 1035, section 2.3.4), written with dots.
+/// The longest DNS name (RFC 1035, section 2.3.4), written with dots.
 const NAME_MAX_BYTES: usize = 253;
 
-/// A host and, where written, its port: what a client believes it is talking to (RFC 3986 section
-/// 3.2). Displays as it is written in a URL.
+/// A host and its port, if there is one: what a client believes it is talking to (RFC 3986 section 3.2).
+/// Displays as in a URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Authority {
     /// A name or an IPv4 address as written but in lower case, or an IPv6 address in canonical form
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_at_most_as_long_as_dns_has_them() {
+    fn a_name_is_at_most_as_long_as_in_dns() {
         assert!(Authority::parse(&"n".repeat(253)).is_some());
         assert_eq!(Authority::parse(&"n".repeat(254)), None);
     }

@@ -1,4 +1,4 @@
-//! The life of one connection: what is read, what is answered, what is due, and how it ends.
+//! The server's end of one connection, from its first byte to its end.
 
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
@@ -7,13 +7,11 @@ use bytes::Bytes;
 
 use super::input::ReceiveBuffer;
 use super::phase::{Late, Next, Phase};
-use super::refusal::{self, Refusal};
 use super::{ANSWER_TIME, BODY_TIME, HEAD_TIME, IDLE_TIME, LINGER_TIME, RESPOND_TIME};
 use super::{DISCARD_MAX_BYTES, INPUT_MAX_BYTES, LINGER_MAX_BYTES};
-use super::{Head, Method, Response};
-use crate::refusal::Reason;
+use super::{Head, HttpError, Method, Response};
 
-/// One request, whole.
+/// One complete request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub head: Head,
@@ -21,39 +19,42 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What [`HttpConnection::poll`] needs to know of the world.
+/// What [`HttpConnection::poll`] needs from outside.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
     pub now: Instant,
     /// Wall-clock time, for the Date header only.
     pub date: SystemTime,
+    /// Sent with every response that does not set the same header itself.
+    pub common_headers: &'static [(&'static str, &'static str)],
 }
 
-/// What becomes of a request whose head is known, before its body is waited for.
+/// The decision on a request whose head is known, before its body is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Read its body, and report the request.
     Accept,
-    /// The final answer: the request is not reported, and its body is not wanted.
+    /// Send this final answer. The request is not reported, and its body is discarded.
     Reject(Response),
     /// Report the head again at this time. Nothing is parsed until then.
     Hold(Instant),
 }
 
-/// What a connection wants done, in this order.
+/// What a connection reports or wants done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpEvent {
     /// Call [`HttpConnection::judge`] with this well-formed head before the next poll.
     Head(Head),
-    /// Call [`HttpConnection::respond`], at once or later.
+    /// Call [`HttpConnection::respond`], now or later.
     Request(Request),
-    /// Append to the socket's queue. Never empty.
+    /// Append these bytes to the socket's queue. Never empty.
     Send(Bytes),
-    /// Count this reason; the answer, where there is one, follows as `Send`.
-    Refused(Reason),
-    /// Shut down the write side once the queue is empty, but go on reading. At most once.
+    /// If the error has a [status](HttpError::status), call [`HttpConnection::respond`] with an answer that
+    /// explains it before the next poll.
+    Error(HttpError),
+    /// Shut down the write side once the queue is empty, and keep reading. At most once.
     Finish,
-    /// Drop the socket now. Once, and last.
+    /// Drop the socket now. Once, as the last event.
     Close,
 }
 
@@ -68,12 +69,12 @@ pub struct HttpConnection {
     unsent_bytes: usize,
     /// When the first of the unsent bytes was emitted.
     unsent_since: Instant,
-    /// When the time of the phase began to run.
+    /// When the timeout of the phase started.
     since: Instant,
 }
 
 impl HttpConnection {
-    /// A connection accepted at `now`, on which nothing has come yet.
+    /// A connection accepted at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             phase: Phase::next_head(),
@@ -86,8 +87,8 @@ impl HttpConnection {
         }
     }
 
-    /// The peer sent `bytes`. The length of one call is held in memory, beyond any limit here: read
-    /// in moderate pieces.
+    /// The peer sent `bytes`. All bytes of one call are buffered, beyond any limit: read in moderate
+    /// pieces.
     pub fn receive(&mut self, bytes: &[u8]) {
         match &mut self.phase {
             Phase::Closed => {}
@@ -98,7 +99,7 @@ impl HttpConnection {
         }
     }
 
-    /// The peer will send no more, but may still read.
+    /// The peer has shut down its write side, and may still read.
     pub fn half_closed(&mut self) {
         self.half_closed = true;
     }
@@ -119,12 +120,15 @@ impl HttpConnection {
             return;
         };
         match late {
-            Late::Head => self.refuse(refusal::HEAD_LATE),
-            Late::Body => self.refuse(refusal::BODY_LATE),
-            Late::Respond => self.respond(refusal::not_ready()),
+            Late::Head => self.refuse(HttpError::HeadLate, now),
+            Late::Body => self.refuse(HttpError::BodyLate, now),
+            Late::Respond => {
+                self.since = now;
+                self.events.push_back(HttpEvent::Error(HttpError::NotReady));
+            }
             Late::Discard | Late::Stream => self.finish(now),
             Late::Answer => {
-                self.events.push_back(HttpEvent::Refused(Reason::AnswerLate));
+                self.events.push_back(HttpEvent::Error(HttpError::AnswerLate));
                 self.close();
             }
             Late::Idle | Late::Linger => self.close(),
@@ -133,10 +137,10 @@ impl HttpConnection {
         }
     }
 
-    /// Decides on the head that [`HttpEvent::Head`] has reported.
+    /// Applies the verdict on the head that [`HttpEvent::Head`] reported.
     pub fn judge(&mut self, head: Head, verdict: Verdict, now: Instant) {
         if !matches!(self.phase, Phase::Judged) {
-            return debug_assert!(false, "a verdict on no head");
+            return debug_assert!(false, "a verdict without a head");
         }
         self.since = now;
         match verdict {
@@ -146,8 +150,8 @@ impl HttpConnection {
         }
     }
 
-    /// The server wants to end: what was emitted and a request already reported are finished, then
-    /// the connection closes.
+    /// Shuts down gracefully: what was emitted and a request already reported are finished, then the
+    /// connection closes.
     pub fn shutdown(&mut self, now: Instant) {
         if self.is_idle() {
             return self.close();
@@ -164,9 +168,9 @@ impl HttpConnection {
         }
     }
 
-    /// The answer to the last [`HttpEvent::Request`], at most one for each. It may come after any number
-    /// of polls and facts: no further request is read before it, and a connection that still
-    /// [awaits](Self::awaits_response) it after [`RESPOND_TIME`] answers with 503 itself.
+    /// Answers the last [`HttpEvent::Request`] or [`HttpEvent::Error`], once. A request may be answered
+    /// after any number of polls and facts: no further request is read before, and a connection that still
+    /// [awaits](Self::awaits_response) the answer after [`RESPOND_TIME`] reports [`HttpError::NotReady`].
     pub fn respond(&mut self, answer: Response) {
         match &mut self.phase {
             Phase::Answer { response: response @ None, .. } => *response = Some(answer),
@@ -174,67 +178,67 @@ impl HttpConnection {
         }
     }
 
-    /// A request was reported and has no answer yet.
+    /// Whether a request was reported and has no answer yet.
     pub fn awaits_response(&self) -> bool {
         matches!(self.phase, Phase::Answer { response: None, .. })
     }
 
-    /// Whether more bytes are of use. While they are not, leave them in the kernel, so that the peer
-    /// has to wait: those that are received all the same are kept, up to [`INPUT_MAX_BYTES`].
+    /// Whether the connection can use more bytes. While it cannot, leave them in the kernel, so that the
+    /// peer has to wait. Bytes received nevertheless are kept, up to [`INPUT_MAX_BYTES`].
     pub fn takes_bytes(&self) -> bool {
         !self.is_held_back() || self.input.unread().is_empty()
     }
 
-    /// The answer was one [without an end](Response::into_stream), and can go on.
+    /// Whether an [endless answer](Response::into_stream) is under way.
     pub fn is_streaming(&self) -> bool {
         matches!(self.phase, Phase::Stream { .. })
     }
 
-    /// Whether the next part of a stream would be sent at once: the peer has taken the last one. A
-    /// peer that is slow is given fewer parts, never old ones.
+    /// Whether the peer has taken the last part of a stream, so that the next one is sent at once. A slow
+    /// peer gets fewer parts, never old ones.
     pub fn takes_part(&self) -> bool {
         self.is_streaming() && self.unsent_bytes == 0
     }
 
-    /// More of a body without an end, while the connection [takes it](Self::takes_part).
+    /// Sends the next part of an endless body, if the connection [takes it](Self::takes_part).
     pub fn send_part(&mut self, part: Bytes, now: Instant) {
-        debug_assert!(self.takes_part(), "a part that the peer does not take");
+        debug_assert!(self.takes_part(), "a part before the peer has taken the last one");
         if self.is_streaming() {
             self.send(part, now);
         }
     }
 
-    /// The next thing to do, or `None`: nothing until another fact.
+    /// The next event, or `None` until there is another fact.
     pub fn poll(&mut self, context: &Context) -> Option<HttpEvent> {
         while self.events.is_empty() && self.advance(context) {}
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout). After a complete drain, `None` only
-    /// when closed.
+    /// When to call [`handle_timeout`](Self::handle_timeout). After a complete drain, it is `None` only
+    /// if the connection is closed.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadline().map(|(at, _)| at)
     }
 
-    /// No request is under way and nothing is unsent: to make room, the connection may be dropped
-    /// without harm.
+    /// Whether no request is under way and nothing is unsent, so that the connection may be dropped to make
+    /// room.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Head { begun: None, .. })
             && self.events.is_empty()
             && self.unsent_bytes == 0
     }
 
-    /// An answer is being made, or the peer has not taken all of the last one.
+    /// Whether an answer is due, or the peer has not taken all of the last one.
     pub fn is_answering(&self) -> bool {
         let is_made = matches!(self.phase, Phase::Answer { .. });
         is_made || !self.events.is_empty() || self.unsent_bytes > 0
     }
 
-    /// Takes one step; false if there is none to take.
+    /// Takes one step. Returns whether there was one to take.
     fn advance(&mut self, context: &Context) -> bool {
         match self.phase {
             Phase::Held { .. } if self.half_closed => {
-                // Nothing was promised to whoever has given up.
+                // The peer has given up, and nothing was sent yet.
                 self.close();
                 true
             }
@@ -250,8 +254,8 @@ impl HttpConnection {
         }
     }
 
-    /// Parsing is paused: until the peer has taken the last answer, so that requests which come
-    /// together are served one at a time; until there is an answer; or until a request's turn.
+    /// Whether parsing is paused: until the peer has taken the last answer, so that pipelined requests are
+    /// served one at a time; until there is an answer; or until a held request is due.
     fn is_held_back(&self) -> bool {
         match self.phase {
             Phase::Head { .. } => self.unsent_bytes > 0,
@@ -260,11 +264,11 @@ impl HttpConnection {
         }
     }
 
-    /// More has come while parsing is paused than an honest client sends.
+    /// Ends a connection whose peer sends more while parsing is paused than an honest client does.
     fn check_overflow(&mut self, now: Instant) -> bool {
         let overflow = self.input.unread().len() > INPUT_MAX_BYTES;
         if overflow {
-            self.events.push_back(HttpEvent::Refused(Reason::InputOverflow));
+            self.events.push_back(HttpEvent::Error(HttpError::InputOverflow));
             self.finish(now);
         }
         overflow
@@ -283,7 +287,7 @@ impl HttpConnection {
             }
             Ok(None) if self.half_closed => {
                 match reader.has_begun() {
-                    true => self.refuse(refusal::INCOMPLETE),
+                    true => self.refuse(HttpError::Incomplete, now),
                     false => self.finish(now),
                 }
                 true
@@ -292,8 +296,8 @@ impl HttpConnection {
                 *begun = reader.has_begun().then(|| begun.unwrap_or(now));
                 false
             }
-            Err(refusal) => {
-                self.refuse(refusal);
+            Err(error) => {
+                self.refuse(error, now);
                 true
             }
         }
@@ -315,9 +319,8 @@ impl HttpConnection {
     }
 
     fn reject(&mut self, head: &Head, response: Response) {
-        // A client that waits for 100 may send its body after this answer or not at all: nobody
-        // could tell what the next byte is, whatever has arrived so far (RFC 9110 section
-        // 10.1.1).
+        // A client that waits for 100 may send its body after this answer or not at all, so the next
+        // byte is ambiguous whatever has arrived so far (RFC 9110 section 10.1.1).
         let keeps = match head.content_length {
             0 => true,
             length => length <= DISCARD_MAX_BYTES && !head.expects_continue,
@@ -332,7 +335,7 @@ impl HttpConnection {
         };
         let Some(body) = self.input.unread().get(..head.content_length) else {
             if self.half_closed {
-                self.refuse(refusal::INCOMPLETE);
+                self.refuse(HttpError::Incomplete, now);
             }
             return self.half_closed;
         };
@@ -352,13 +355,12 @@ impl HttpConnection {
         let Some(response) = response.take() else {
             return false;
         };
-        self.events.extend(response.refusal.map(HttpEvent::Refused));
         let streams = response.streams;
         if streams {
             // Without a length, only the end of the connection ends a body (RFC 9112 section 6.3).
             next = Next::Close;
         }
-        for bytes in response.render(context.date, to_head, matches!(next, Next::Close)) {
+        for bytes in response.render(context, to_head, matches!(next, Next::Close)) {
             self.send(bytes, context.now);
         }
         match next {
@@ -373,7 +375,7 @@ impl HttpConnection {
         true
     }
 
-    /// A peer that sends no more has left, as all do that show pictures.
+    /// A peer that half-closes has left: no client that shows pictures half-closes and reads on.
     fn stream(&mut self, now: Instant) -> bool {
         let Phase::Stream { discarded } = self.phase else {
             return false;
@@ -414,16 +416,18 @@ impl HttpConnection {
         is_over
     }
 
-    /// Nothing that came or will come is parsed any more.
-    fn refuse(&mut self, refusal: Refusal) {
+    /// Reports an error with an answer, after which nothing is parsed.
+    fn refuse(&mut self, error: HttpError, now: Instant) {
         let method = match &self.phase {
             Phase::Head { reader, .. } => reader.method(),
             Phase::Body(head) => Some(head.method),
             _ => None,
         };
-        // Before the method is known, the client is taken to be one that reads a body.
+        // Before the method is known, the client is assumed to read a body.
         let method = method.unwrap_or(Method::Get);
-        self.phase = Phase::answer(Some(refusal.response()), method, Next::Close);
+        self.phase = Phase::answer(None, method, Next::Close);
+        self.since = now;
+        self.events.push_back(HttpEvent::Error(error));
     }
 
     fn finish(&mut self, now: Instant) {
@@ -450,8 +454,8 @@ impl HttpConnection {
         self.events.push_back(HttpEvent::Send(bytes));
     }
 
-    /// The time that runs out first. While an answer is unsent, neither idling nor lingering has
-    /// begun.
+    /// The timeout that expires first. While an answer is unsent, the connection neither idles nor
+    /// lingers.
     fn deadline(&self) -> Option<(Instant, Late)> {
         let is_sent = self.unsent_bytes == 0;
         let answer = (!is_sent).then_some((self.unsent_since + ANSWER_TIME, Late::Answer));

@@ -4,15 +4,15 @@ use httparse::Status;
 
 use super::HEADERS_MAX;
 
-/// Obs-text is read as Latin-1, in which more than these would count as white space (RFC 9110 section
-/// 5.6.3).
-pub const WHITE_SPACE: [char; 2] = [' ', '\t'];
+/// Optional white space (RFC 9110 section 5.6.3). Obs-text is read as Latin-1, which has more white space
+/// than this.
+pub(crate) const WHITE_SPACE: [char; 2] = [' ', '\t'];
 
-/// Header lines in the order of first appearance, one entry a name, names in lower case.
+/// Header lines in the order of first appearance: one entry per name, names in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Headers(Vec<(String, String)>);
 
-/// Why lines are no headers: the peer's doing.
+/// Why lines are not headers. The peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadersError {
     /// More than [`HEADERS_MAX`].
@@ -57,7 +57,7 @@ impl Headers {
         members.any(|item| item.trim_matches(WHITE_SPACE).eq_ignore_ascii_case(member))
     }
 
-    /// Whether Accept names this media type itself, other than as unwanted (RFC 9110 section 12.5.1).
+    /// Whether Accept names this media type itself, with a weight above 0 (RFC 9110 section 12.5.1).
     pub(super) fn accept(&self, media_type: &str) -> bool {
         let mut ranges = self.find("accept").unwrap_or_default().split(',');
         ranges.any(|range| {
@@ -67,7 +67,7 @@ impl Headers {
         })
     }
 
-    /// Whether the body is said to be of this media type, whatever its parameters.
+    /// Whether Content-Type names this media type, whatever its parameters.
     pub(super) fn have_media_type(&self, media_type: &str) -> bool {
         let content_type = self.find("content-type").unwrap_or_default();
         let named = content_type.split(';').next().unwrap_or_default();
@@ -84,8 +84,8 @@ impl From<httparse::Error> for HeadersError {
     }
 }
 
-/// The value of a Content-Length (RFC 9110 section 8.6): decimal digits only. Digits that do not fit
-/// a usize are the largest one.
+/// Parses the value of Content-Length (RFC 9110 section 8.6): decimal digits only. A number that does not
+/// fit a `usize` becomes the largest one.
 pub(super) fn parse_length(digits: &str) -> Option<usize> {
     let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     are_digits.then(|| digits.parse().unwrap_or(usize::MAX))

@@ -1,10 +1,10 @@
-//! The bytes of a connection between their arrival and their parsing.
+//! The bytes of a connection that are received and not yet parsed.
 
-/// What came and is not yet parsed. Holds no memory while empty, as a kept connection mostly is.
+/// Received bytes that are not yet parsed. It holds no memory while empty, as on an idle connection.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
-    /// Bytes of pipelined requests are moved once a `receive`, not once a request.
+    /// The bytes at the start that are parsed. They are removed once per `append`, not once per request.
     consumed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Where a connection stands between two requests, and what ends the time that it has there.
+//! The phases of a connection between two requests, and their timeouts.
 
 use std::time::Instant;
 
@@ -7,36 +7,38 @@ use super::{Head, Method, Response};
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Between requests, and in a head once its first byte came at `begun`.
+    /// Between requests, and in a head once its first byte has come, at `begun`.
     Head {
         reader: HeadReader,
         begun: Option<Instant>,
     },
-    /// Between [`Event::Head`](super::HttpEvent::Head) and [`Connection::judge`](super::HttpConnection::judge).
+    /// Between [`HttpEvent::Head`](super::HttpEvent::Head) and
+    /// [`HttpConnection::judge`](super::HttpConnection::judge).
     Judged,
-    /// The request waits for its turn.
+    /// The head is reported again at `until`.
     Held {
         head: Head,
         until: Instant,
     },
     Body(Head),
-    /// `response` is `None` between [`Event::Request`](super::HttpEvent::Request) and
-    /// [`Connection::respond`](super::HttpConnection::respond).
+    /// `response` is `None` between [`HttpEvent::Request`](super::HttpEvent::Request) or
+    /// [`HttpEvent::Error`](super::HttpEvent::Error) and
+    /// [`HttpConnection::respond`](super::HttpConnection::respond).
     Answer {
         response: Option<Response>,
         to_head: bool,
         next: Next,
     },
-    /// In a body without an end. What the peer sends is not wanted.
+    /// In an endless body. What the peer sends is discarded.
     Stream {
         discarded: usize,
     },
-    /// Reading an unwanted body to get to the next request.
+    /// Discarding the body of a rejected request to get to the next one.
     Discard {
         remaining: usize,
     },
-    /// The last answer is on its way: what still comes is read, so that the kernel has no cause for
-    /// a reset.
+    /// The last answer is being sent. What still comes is read, so that the kernel does not reset the
+    /// connection.
     Linger {
         discarded: usize,
     },
@@ -50,7 +52,7 @@ pub(super) enum Next {
     Close,
 }
 
-/// Which time has run out.
+/// Which timeout has expired.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Late {
     Answer,
@@ -58,7 +60,7 @@ pub(super) enum Late {
     Stream,
     Idle,
     Head,
-    /// The turn of a request that was held.
+    /// A held request is due.
     Turn,
     Body,
     Discard,

@@ -1,4 +1,4 @@
-//! Where a request goes: an absolute `http` URL, and what a `Location` makes of it.
+//! Absolute `http` URLs, and references relative to them, as in `Location`.
 
 use std::fmt;
 
@@ -7,25 +7,23 @@ use super::{Authority, TARGET_MAX_BYTES};
 /// The port of a URL without one (RFC 9110 section 4.2.1).
 const DEFAULT_PORT: u16 = 80;
 
-/// An absolute `http` URL of at most [`TARGET_MAX_BYTES`] bytes, without user information and without
-/// a fragment. Displays whole, and what is displayed parses to the same URL.
+/// An absolute `http` URL of at most [`TARGET_MAX_BYTES`] bytes, without user information or fragment.
+/// Displays completely, and the displayed text parses to the same URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     pub authority: Authority,
-    /// Path and query as in a request line: begins with `/`, visible ASCII, percent-encoding left as
-    /// it is.
+    /// Path and query as in a request line: visible ASCII that begins with `/`, still percent-encoded.
     pub target: String,
 }
 
-/// Why a text is no [`Url`]. Displays as a clause that follows "the URL".
+/// Why a text is not a [`Url`]. Displays as a clause that follows "the URL".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlError {
-    /// It is `https`, which needs TLS.
+    /// The scheme is `https`, which needs TLS.
     Https,
-    /// It has another scheme or none.
+    /// The scheme is missing or another.
     Scheme,
-    /// The host is missing, or not one that [`Authority`] takes, or user information is before it
-    /// (RFC 9110 section 4.2.4).
+    /// The host is missing or not an [`Authority`], or there is user information (RFC 9110 section 4.2.4).
     Authority,
     /// Not all of it is visible ASCII.
     Characters,
@@ -34,8 +32,8 @@ pub enum UrlError {
 }
 
 impl Url {
-    /// Parses an absolute URL. A fragment is cut off; everything else of path and query is left as it
-    /// is, dot segments too.
+    /// Parses an absolute URL. The fragment is removed; path and query are kept verbatim, including dot
+    /// segments.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = without_fragment(text)?;
         let rest = match scheme_of(text) {
@@ -46,8 +44,8 @@ impl Url {
         Self::new(authority, path, query)
     }
 
-    /// What `reference` means in a response to this URL, as in a Location header: RFC 3986 section
-    /// 5.2.2, strict, without the fragment.
+    /// Resolves `reference`, as of a Location header, against this URL: RFC 3986 section 5.2.2, strict,
+    /// without the fragment.
     pub fn join(&self, reference: &str) -> Result<Self, UrlError> {
         let reference = without_fragment(reference)?;
         let network_path = match scheme_of(reference) {
@@ -80,7 +78,7 @@ impl Url {
         self.authority.port.unwrap_or(DEFAULT_PORT)
     }
 
-    /// Whether both have the same origin: host and port (RFC 6454, section 4). The scheme is `http`.
+    /// Whether both have the same origin, host and port (RFC 6454, section 4). The scheme is `http`.
     pub fn has_origin_of(&self, other: &Url) -> bool {
         (&self.authority.name, self.port()) == (&other.authority.name, other.port())
     }
@@ -108,7 +106,7 @@ impl fmt::Display for Url {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Https => f.write_str("begins with https://, and only http:// is supported"),
+            Self::Https => f.write_str("begins with https://, but only http:// is supported"),
             Self::Scheme => f.write_str("does not begin with http://"),
             Self::Authority => {
                 f.write_str("does not have just a host name or address and a port after http://")
@@ -128,7 +126,8 @@ fn without_fragment(text: &str) -> Result<&str, UrlError> {
     }
 }
 
-/// RFC 3986 section 3.1: what is before the first colon, if nothing but a scheme can be.
+/// The scheme of a reference: what precedes the first colon, if that can only be a scheme (RFC 3986
+/// section 3.1).
 fn scheme_of(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once(':')?;
     let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);

@@ -12,8 +12,6 @@ pub enum Damage {
     Decode,
     /// A key frame of H.264 that a snapshot needs is damaged, or cannot be decoded here.
     DecodeKeyframe,
-    /// A JPEG with this unsupported feature, as in "it has arithmetic coding".
-    Unsupported(&'static str),
     /// The encoder of this codec fails.
     Encode(Codec),
     /// The JPEG encoder fails.
@@ -40,7 +38,6 @@ impl fmt::Display for Damage {
         match self {
             Damage::Decode => f.write_str("its JPEG data is damaged"),
             Damage::DecodeKeyframe => f.write_str("its key frame cannot be decoded"),
-            Damage::Unsupported(what) => write!(f, "it has {what}, which Ballcast cannot decode"),
             Damage::Encode(codec) => write!(f, "the {} encoder failed on it", codec.name()),
             Damage::EncodeJpeg => f.write_str("the JPEG encoder failed on it"),
             Damage::Panic => f.write_str("Ballcast failed to convert it, which is a bug"),

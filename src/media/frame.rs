@@ -93,10 +93,12 @@ impl Frame {
     }
 
     /// The size in bytes.
+    #[cfg(feature = "testing")]
     pub fn len(&self) -> usize {
         self.data().len()
     }
 
+    #[cfg(feature = "testing")]
     pub fn is_empty(&self) -> bool {
         self.data().is_empty()
     }

@@ -27,6 +27,7 @@ impl AccessUnit {
     ///
     /// # Panics
     /// If it is larger than 4 GiB.
+    #[cfg(feature = "testing")]
     pub fn parse(stream: &[u8]) -> AccessUnit {
         let mut unit = AccessUnit::default();
         nal_units(stream).for_each(|nal_unit| unit.push(nal_unit));
@@ -77,6 +78,7 @@ impl AccessUnit {
     }
 
     /// The bytes of allocated memory.
+    #[cfg(feature = "testing")]
     pub(crate) fn allocated_bytes(&self) -> usize {
         self.data.capacity() + self.starts.capacity() * size_of::<u32>()
     }
@@ -109,6 +111,7 @@ fn offset(bytes: usize) -> u32 {
 
 /// The NAL units of a byte stream, in order, without start codes and padding. Each has at least its
 /// header.
+#[cfg(feature = "testing")]
 pub fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = after_start_code(data).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -126,10 +129,12 @@ pub fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+#[cfg(feature = "testing")]
 fn find_start_code(data: &[u8]) -> Option<usize> {
     data.windows(3).position(|window| window == [0, 0, 1])
 }
 
+#[cfg(feature = "testing")]
 fn after_start_code(data: &[u8]) -> Option<&[u8]> {
     find_start_code(data).map(|at| &data[at + 3..])
 }

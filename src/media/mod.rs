@@ -19,5 +19,9 @@ pub use frame::{Codec, Frame};
 pub use h264::AccessUnit;
 pub use picture::{Colour, Jpeg, Picture, Plane, Size, SourcePicture};
 pub use samples::{Layout, Matrix, PixelFormat, Samples, limited_chroma, limited_luma};
-pub use stamp::{STAMP_WIDTH, read_stamp, stamp_of, write_stamp};
-pub use text::{draw_text, has_room_for_words, no_signal};
+#[cfg(feature = "testing")]
+pub use stamp::read_stamp;
+pub use stamp::{STAMP_WIDTH, stamp_of, write_stamp};
+#[cfg(feature = "testing")]
+pub use text::draw_text;
+pub use text::{has_room_for_words, no_signal};

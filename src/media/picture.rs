@@ -50,6 +50,7 @@ impl Plane {
         &mut self.samples[y * self.width..][..self.width]
     }
 
+    #[cfg(feature = "testing")]
     pub fn at(&self, x: usize, y: usize) -> u8 {
         self.samples[y * self.width + x]
     }

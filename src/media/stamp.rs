@@ -13,6 +13,7 @@ const BITS: usize = 24;
 const BLOCK: usize = 16;
 const WHITE: u8 = 235;
 const BLACK: u8 = 16;
+#[cfg(feature = "testing")]
 const GREY: u8 = 128;
 
 /// The picture must be at least this wide to carry a stamp.
@@ -36,6 +37,7 @@ pub fn write_stamp(picture: &mut Picture, stamp: u32) {
 }
 
 /// Reads a stamp back from the centres of its blocks.
+#[cfg(feature = "testing")]
 pub fn read_stamp(picture: &Picture) -> u32 {
     (0..BITS)
         .filter(|bit| picture.y.at(bit * BLOCK + BLOCK / 2, BLOCK / 2) > GREY)

@@ -1,10 +1,10 @@
-//! One request to a media server, from the name of its host to the response: its addresses are tried
-//! in turn, and redirects are followed.
+//! One request to a media server, from the name of its host to the response. It tries the host's addresses
+//! in turn and follows redirects.
 //!
-//! A media server may be anybody's, and it names URLs: by redirects, and of its sessions. What is at
-//! another origin (scheme, host and port, as for curl and browsers) than the target is *elsewhere*. A
-//! request there has no token, never goes to an address of this device or its link, and whatever comes
-//! back is not quoted. A request that was elsewhere once stays so, also if it is sent back.
+//! A media server may be a stranger's, and it names URLs: in redirects and for its sessions. A URL at
+//! another origin (scheme, host and port, as for curl and browsers) than the target's is *elsewhere*. A
+//! request there carries no token and never goes to an address of this device or its link, and its response
+//! is not quoted. A request that was elsewhere once stays so, even if it is redirected back.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -15,30 +15,30 @@ use crate::foreign::Foreign;
 use crate::http::client::{ClientRequest, ClientResponse, Exchange, ResponseHead};
 use crate::http::{Method, Url, UrlError};
 
-/// How long a name may take. The resolver of the C library asks a server again after 5 s.
+/// The time to resolve a name. The resolver of the C library repeats a query after 5 s.
 pub(super) const RESOLVE_TIME: Duration = Duration::from_secs(6);
-/// How long each address may take: the SYN is sent again after 1 s (RFC 6298, section 2.1).
+/// The time to connect to one address: the SYN is repeated after 1 s (RFC 6298, section 2.1).
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(3);
-/// More redirects than this are taken for a circle.
+/// More redirects than this count as a loop.
 pub(super) const MAX_REDIRECTS: usize = 5;
 
-/// A request under way. It has the connection of its target for itself.
+/// A request under way, on a connection of its own.
 pub struct Call {
     method: Method,
     target: Target,
-    /// Addresses of somebody else that lead to this device.
+    /// Announced addresses, which lead to this device from outside.
     announced: Vec<IpAddr>,
-    /// Of the type `application/sdp`.
+    /// `application/sdp`.
     body: String,
-    /// Where it goes now.
+    /// The current URL, after redirects.
     url: Url,
-    /// It goes, or has gone, to another origin than the target's.
+    /// Whether the request is, or was, at another origin than the target's.
     is_elsewhere: bool,
     redirects: usize,
     step: CallStep,
-    /// Those of the host that are not tried yet.
+    /// The addresses of the host that were not tried yet.
     addresses: VecDeque<SocketAddr>,
-    /// Where the connection goes.
+    /// The address of the connection.
     address: Option<SocketAddr>,
     commands: VecDeque<PublishCommand>,
     outcome: Option<Outcome>,
@@ -51,23 +51,23 @@ enum CallStep {
     Over,
 }
 
-/// What has become of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Where it went in the end, and the address that the connection went to.
+    /// The last URL, and the address of its connection.
     pub url: Url,
     pub address: Option<SocketAddr>,
-    /// Whether it came, at any time, to another origin than the target's.
+    /// Whether the request was ever at another origin than the target's.
     pub is_elsewhere: bool,
-    /// Of the response, if it came so far.
+    /// The head of the response, if it is complete.
     pub head: Option<ResponseHead>,
-    /// The body of a response that is whole. Otherwise, why there is none.
+    /// The body of a complete response, or why there is none.
     pub body: Result<Vec<u8>, Problem>,
 }
 
 impl Call {
-    /// A request on behalf of a target that has no connection yet. `announced` are addresses of
-    /// somebody else that lead to this device, `known` is an address of the URL's host.
+    /// Starts a request. `announced` are addresses that lead to this device from outside; `known` is an address
+    /// of the URL's host.
     pub fn new(
         target: &Target,
         announced: &[IpAddr],
@@ -125,7 +125,7 @@ impl Call {
                 let head = exchange.head().cloned();
                 self.end(head, Err(self.problem(failure.cause, None)));
             }
-            // Of something that is given up.
+            // An event of an attempt that was cancelled.
             _ => {}
         }
     }
@@ -147,7 +147,7 @@ impl Call {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` once it is over.
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` after the outcome.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.step {
             CallStep::Resolving { until } | CallStep::Connecting { until } => Some(*until),
@@ -160,12 +160,12 @@ impl Call {
         self.commands.pop_front()
     }
 
-    /// Once, when it is over.
+    /// Takes the outcome, once there is one.
     pub fn take_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
 
-    /// Finds out where the URL leads.
+    /// Finds the addresses of the URL's host.
     fn begin(&mut self, now: Instant) {
         let name = &self.url.authority.name;
         if let Ok(ip) = name.parse::<IpAddr>() {
@@ -179,7 +179,7 @@ impl Call {
         }
     }
 
-    /// Tries the next address. Where there is none, `why` is why.
+    /// Tries the next address. If there is none, the request fails with `why`.
     fn connect_to_next(&mut self, now: Instant, mut why: Problem) {
         while let Some(address) = self.addresses.pop_front() {
             if self.is_elsewhere && self.leads_to_this_device(address.ip()) {
@@ -197,8 +197,8 @@ impl Call {
         self.fail(why);
     }
 
-    /// Whether an address is this device's by its kind, or because it is announced, or is one of its
-    /// link. Those of its interfaces are known to the driver.
+    /// Whether an address is one of this device or of its link, by its kind or because it is announced. The
+    /// driver knows the addresses of the interfaces.
     fn leads_to_this_device(&self, address: IpAddr) -> bool {
         let is_special = match address.to_canonical() {
             IpAddr::V4(v4) => {
@@ -247,8 +247,7 @@ impl Call {
         }
     }
 
-    /// RFC 9725, section 4.5, and RFC 9110, sections 15.4.8 and 15.4.9: the same request goes to
-    /// another URL.
+    /// Sends the same request to another URL (RFC 9725, section 4.5; RFC 9110, sections 15.4.8 and 15.4.9).
     fn redirect(&mut self, now: Instant, response: &ClientResponse) {
         let location = response.head.header("location").map(|location| self.url.join(location));
         self.redirects += 1;

@@ -1,11 +1,10 @@
-//! The stream sent to media servers, which show it to more viewers than this device can serve: WHIP
+//! Publishes the stream to media servers, which show it to more viewers than this device can serve: WHIP
 //! (RFC 9725), without I/O.
 //!
-//! A [`Publisher`] is what is published to one [`Target`]. It is told what has happened to its
-//! connection ([`PublishEvent`]), that time has passed, and what has become of the media connection, and says
-//! what it wants ([`PublisherEffect`]). It has one TCP connection at a time, for one request each; names are
-//! resolved, and sockets opened, by the driver. The media connection is a viewer's
-//! ([`PendingOffer`](crate::webrtc::viewer::PendingOffer)).
+//! A [`Publisher`] publishes to one [`Target`]. Its owner reports what happens to its connection
+//! ([`PublishEvent`]), to the media connection and to the time, and carries out its [`PublisherEffect`]s. It has one
+//! TCP connection at a time, each for one request; the driver resolves names and opens sockets. The media
+//! connection is that of a viewer ([`PendingOffer`](crate::webrtc::viewer::PendingOffer)).
 //!
 //! ```text
 //!             .------- a failure: a pause of 1 to 30 s -------.
@@ -13,8 +12,8 @@
 //!  start -> waiting -> DELETE what is left -> offer, POST -> connecting -> live
 //! ```
 
-mod backoff;
 mod call;
+mod pauses;
 mod problem;
 mod publisher;
 mod target;
@@ -28,43 +27,42 @@ pub use self::problem::{Problem, PublishCause, PublishFailure};
 pub use self::publisher::{END_LIMIT, Publisher, PublisherEffect, PublisherStatus};
 pub use self::target::{BearerToken, Target};
 
-/// The most media servers that a device publishes to.
+/// The most media servers that one device publishes to.
 pub const MAX_TARGETS: usize = 4;
-/// The most addresses of one host that are tried.
+/// The addresses of one host that are tried, at most.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// Names a media server that is published to: its place on the command line, from 0.
+/// Identifies a media server: its place on the command line, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetId(pub usize);
 
-/// What has happened to the one connection to a media server.
+/// What happens to the connection to a media server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishEvent<'a> {
-    /// [`PublishCommand::Resolve`] is done: these addresses, the best first, at least one. Of more than
-    /// [`MAX_ADDRESSES`], the first are used.
+    /// The answer to [`PublishCommand::Resolve`]: at least one address, the best first. The first
+    /// [`MAX_ADDRESSES`] are used.
     Resolved(Vec<IpAddr>),
-    /// [`PublishCommand::Connect`] is done.
+    /// The answer to [`PublishCommand::Connect`].
     Connected,
     Received(&'a [u8]),
     /// The peer sends no more.
     Ended,
-    /// The name cannot be resolved, or the connection cannot be made, or it is broken.
+    /// The name cannot be resolved, or the connection cannot be made or is broken.
     Failed(PublishFailure),
 }
 
-/// What is to be done to the one connection to a media server.
+/// What the driver does with the connection to a media server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishCommand {
-    /// Find the addresses of this host name. Answered by [`PublishEvent::Resolved`] or [`PublishEvent::Failed`].
+    /// Resolve this host name. Answered by [`PublishEvent::Resolved`] or [`PublishEvent::Failed`].
     Resolve(String),
     /// Open a TCP connection. Answered by [`PublishEvent::Connected`] or [`PublishEvent::Failed`].
     Connect(SocketAddr),
-    /// The same for an address that the media server has named, by a redirect or a Location. It fails
-    /// with [`PublishCause::LeadsToThisDevice`] if the address is one of this device.
+    /// Open a TCP connection to an address that the media server has named, by a redirect or a Location.
+    /// Fails with [`PublishCause::LeadsToThisDevice`] if the address is one of this device.
     ConnectElsewhere(SocketAddr),
-    /// Send this on the connection, after what was sent before.
+    /// Send these bytes on the connection, after those before.
     Send(Bytes),
-    /// Let go of the connection, or give up the one that is being made, or the name that is being
-    /// resolved. No event of it comes after this.
+    /// Close the connection, or cancel the attempt to connect or to resolve. No event of it follows.
     Close,
 }

@@ -1,4 +1,4 @@
-//! Why a media server has no picture.
+//! Why a media server does not have the stream.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use crate::os_error::OsError;
 use crate::sdp::remote_answer::AnswerError;
 use crate::webrtc::EndReason;
 
-/// Why a media server has no picture. Displays as a clause whose subject is the media server, in our own
-/// words, which everybody may read.
+/// Why a media server does not have the stream. Displays as a clause about the media server ("it ..."), in
+/// our own words, which everybody may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishCause {
     /// The name of its host cannot be resolved.
@@ -19,50 +19,50 @@ pub enum PublishCause {
     NameLate,
     NameWithoutAddress,
     ConnectionRefused,
-    /// The system has waited for it long enough.
+    /// The operating system's timeout.
     ConnectionTimedOut,
-    /// We have.
+    /// Our timeout.
     ConnectionLate,
     Unreachable(OsError),
     ConnectionReset,
-    /// What was sent is not acknowledged.
+    /// The peer does not acknowledge what was sent.
     ConnectionSilent,
     ConnectionBroken(OsError),
     Exchange(ExchangeError),
-    /// It has answered with this status, which is no success.
+    /// The answer has this status, which is not a success.
     Refusal(u16),
-    /// Its answer is not in UTF-8.
+    /// The answer is not UTF-8.
     AnswerNotText,
     Answer(AnswerError),
     RedirectsTooOften,
     RedirectsToHttps,
     RedirectsToNoUrl,
-    /// It has named a URL elsewhere, at an address that leads to this device or to no other network.
+    /// It named a URL elsewhere, at an address that leads to this device or only to its own link.
     LeadsToThisDevice,
     /// The media connection has ended.
     Ended(EndReason),
 }
 
-/// What has failed, as the driver tells it: why, and what others say of it.
+/// A failure that the driver reports: the cause, and the words of the resolver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishFailure {
     pub cause: PublishCause,
     pub words: Option<Foreign>,
 }
 
-/// Why a media server has no picture, for those who may know more, too. Displays for the operator's log:
-/// with the address that the connection went to, without the words of others.
+/// Why a media server does not have the stream, in detail. Displays for the operator's log: with the address
+/// of the connection, without the words of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub cause: PublishCause,
-    /// Where the connection went.
+    /// The address of the connection.
     pub address: Option<SocketAddr>,
-    /// What the server, or the resolver, says.
+    /// The words of the server or of the resolver.
     pub words: Option<Foreign>,
 }
 
 impl Problem {
-    /// With all that there is: not for who has no token.
+    /// All details. Only for clients with the token.
     pub fn detail(&self) -> String {
         match (&self.words, &self.cause) {
             (Some(words), PublishCause::NameUnknown) => format!("{self}: {words}"),
@@ -139,8 +139,8 @@ impl fmt::Display for PublishCause {
     }
 }
 
-/// Status codes are no more than their class, but for what the person at the other end can do
-/// (RFC 9725, section 4.1).
+/// The meaning of a status: that of its class, unless the operator can do something specific (RFC 9725,
+/// section 4.1).
 fn meaning(status: u16) -> &'static str {
     match status {
         401 | 403 => "the token is wrong, or the stream is in use",

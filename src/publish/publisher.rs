@@ -1,37 +1,37 @@
-//! The life of what is published to one media server: when it is asked, and when again.
+//! Publishes to one media server: makes, keeps and deletes its session, and tries again.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
 use super::call::{Call, Outcome};
+use super::pauses::Pauses;
 use super::whip;
 use super::{BearerToken, Problem, PublishCause, PublishCommand, PublishEvent, Target};
 use crate::http::{Method, Url};
 
-/// A server that names a time to come back is believed so far.
+/// The longest Retry-After that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-/// How long a device that is about to end takes for its goodbye to a media server.
+/// The longest that a shutdown waits for a media server.
 pub const END_LIMIT: Duration = Duration::from_secs(1);
-/// How often a session is to be deleted, before it is left to the server.
+/// The attempts to delete a session before it is left to the server.
 const DELETE_ATTEMPTS: u32 = 3;
 
-/// What is published to one media server.
+/// Publishes to one media server.
 ///
-/// An attempt first deletes the session that the last one has left behind, if any, and then makes a
-/// new one. So there is never a second one that we know of. That goes for an earlier process of this
-/// device, too, as far as the driver has kept [`session`](Publisher::session).
+/// An attempt first deletes the stale session of the last attempt, if any, and then makes a new one. So
+/// there is never a second session that we know of, not even one of an earlier process of this device, if
+/// the driver has stored [`session`](Publisher::session).
 pub struct Publisher {
     target: Target,
-    /// Addresses of somebody else that lead to this device.
+    /// Announced addresses, which lead to this device from outside.
     announced: Vec<IpAddr>,
     phase: PublisherPhase,
-    /// Which the server has, or may still have.
+    /// The session that the server has, or may still have.
     session: Option<Session>,
-    backoff: Backoff,
-    /// Why the last attempt has failed, if none was live since.
+    pauses: Pauses,
+    /// Why the last attempt failed, if none was live since.
     problem: Option<Problem>,
-    /// It is to end, by this time.
+    /// Shutting down, by this time at the latest.
     end: Option<Instant>,
     /// Sessions that were live.
     pub sessions: u64,
@@ -43,7 +43,7 @@ enum PublisherPhase {
         until: Instant,
     },
     Deleting(Box<Call>),
-    /// The offer is to be made.
+    /// An offer is needed.
     Offering,
     Posting(Box<Call>),
     /// The server has answered, and the media connection is being made.
@@ -51,14 +51,14 @@ enum PublisherPhase {
     Live {
         since: Instant,
     },
-    /// There is nothing more to be done.
+    /// Shut down.
     Ended,
 }
 
 /// A session at the media server (RFC 9725, section 4.2).
 struct Session {
     url: Url,
-    /// Of the URL's host, where it is that which the offer went to.
+    /// The address of the URL's host, if the offer went to the same host.
     known: Option<SocketAddr>,
     delete_attempts: u32,
 }
@@ -67,13 +67,13 @@ struct Session {
 #[derive(Debug, PartialEq, Eq)]
 pub enum PublisherEffect {
     Command(PublishCommand),
-    /// Make an offer, and bring it to [`Publisher::post`] at once.
+    /// Make an offer, and pass it to [`Publisher::post`] at once.
     MakeOffer,
-    /// The server has answered with this SDP. Tell [`Publisher::connect_failed`] if it is of no use.
+    /// Connect with this answer of the server, in SDP. Call [`Publisher::connect_failed`] if it is unusable.
     Connect(String),
 }
 
-/// What a publisher is doing, for people.
+/// The state of a publisher, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherStatus {
     /// `waiting`, `connecting`, `live` or `ended`.
@@ -85,8 +85,8 @@ pub struct PublisherStatus {
 }
 
 impl Publisher {
-    /// The first attempt is at once. `announced` are addresses of somebody else that lead to this
-    /// device, `left` is the session that an earlier process has left behind, if any.
+    /// A publisher whose first attempt is due at once. `announced` are addresses that lead to this device from
+    /// outside; `left` is the stale session of an earlier process, if any.
     pub fn new(
         target: Target,
         announced: Vec<IpAddr>,
@@ -99,7 +99,7 @@ impl Publisher {
             announced,
             phase: PublisherPhase::Waiting { until: now },
             session: left.map(|url| Session { url, known: None, delete_attempts: 0 }),
-            backoff: Backoff::new(seed),
+            pauses: Pauses::new(seed),
             problem: None,
             end: None,
             sessions: 0,
@@ -110,7 +110,7 @@ impl Publisher {
         &self.target
     }
 
-    /// What has to be deleted sooner or later, also if this process is killed.
+    /// The session to delete sooner or later, even if this process is killed.
     pub fn session(&self) -> Option<&Url> {
         self.session.as_ref().map(|session| &session.url)
     }
@@ -125,7 +125,7 @@ impl Publisher {
         PublisherStatus { state, live_since, problem: self.problem.clone(), retry_at }
     }
 
-    /// Something has happened to the connection.
+    /// Handles an event of the connection.
     pub fn handle_event(&mut self, now: Instant, event: PublishEvent) {
         if let PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) = &mut self.phase {
             call.handle_event(now, event);
@@ -159,7 +159,7 @@ impl Publisher {
         next.into_iter().chain(self.end).min()
     }
 
-    /// What is to be done, in order, until `None`.
+    /// The next effect, in order, or `None` until there is another event.
     pub fn poll_effect(&mut self, now: Instant) -> Option<PublisherEffect> {
         match &mut self.phase {
             PublisherPhase::Deleting(call) | PublisherPhase::Posting(call) => {
@@ -180,12 +180,9 @@ impl Publisher {
         }
     }
 
-    /// The offer that was to be made.
+    /// Posts the offer that [`PublisherEffect::MakeOffer`] asked for.
     pub fn post(&mut self, now: Instant, offer: String) {
-        debug_assert!(
-            matches!(self.phase, PublisherPhase::Offering),
-            "an offer that was not asked for"
-        );
+        debug_assert!(matches!(self.phase, PublisherPhase::Offering), "an offer without MakeOffer");
         let url = self.target.url.clone();
         self.phase = PublisherPhase::Posting(self.call(Method::Post, url, offer, None, now));
     }
@@ -199,14 +196,14 @@ impl Publisher {
         }
     }
 
-    /// The media connection will not come up, for this reason; the attempt has its time all the same.
+    /// Notes why the media connection will not come up. The attempt still runs until its timeout.
     pub fn note_problem(&mut self, why: PublishCause) {
         if matches!(self.phase, PublisherPhase::Connecting) {
             self.problem = Some(why.into());
         }
     }
 
-    /// The media connection could not be made, or is gone.
+    /// The media connection could not be made, or has ended.
     pub fn connect_failed(&mut self, now: Instant, why: PublishCause) {
         let live_for = match self.phase {
             PublisherPhase::Connecting => Duration::ZERO,
@@ -216,8 +213,8 @@ impl Publisher {
         self.fail(now, live_for, None, why.into());
     }
 
-    /// Deletes the session, if there is one, and does nothing more. One that is being made is waited
-    /// for: only the answer tells what is to be deleted. It is over after [`END_LIMIT`] at most.
+    /// Deletes the session, if there is one, and ends. A session that is being made is waited for: only the
+    /// answer names it. Takes [`END_LIMIT`] at most.
     pub fn shut_down(&mut self, now: Instant) {
         self.end = Some(now + END_LIMIT);
         match self.phase {
@@ -230,12 +227,12 @@ impl Publisher {
         matches!(self.phase, PublisherPhase::Live { .. })
     }
 
-    /// Whether there is nothing more to be done, after [`shut_down`](Self::shut_down).
+    /// Whether [`shut_down`](Self::shut_down) is complete.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, PublisherPhase::Ended)
     }
 
-    /// Deletes what is there, then makes what is to be made.
+    /// Deletes the session that is there, then makes a new one.
     fn begin(&mut self, now: Instant) {
         self.phase = match &mut self.session {
             Some(session) => {
@@ -261,8 +258,8 @@ impl Publisher {
     }
 
     fn deleted(&mut self, now: Instant, outcome: Outcome) {
-        // Whatever the server says, it knows the session no more, or will not let go of it. One that it
-        // says is at this device will never be asked for.
+        // Whatever the answer is, the server has deleted the session or never will. A session at an address
+        // of this device is never requested.
         let never = |why: &Problem| why.cause == PublishCause::LeadsToThisDevice;
         let is_settled = outcome.head.is_some() || outcome.body.as_ref().is_err_and(never);
         let attempts = self.session.as_ref().map_or(0, |session| session.delete_attempts);
@@ -273,7 +270,7 @@ impl Publisher {
             Err(why) if !is_settled && self.end.is_none() => {
                 self.fail(now, Duration::ZERO, None, why)
             }
-            // There is no time for more.
+            // Shutdown leaves no time to try again.
             Err(_) if !is_settled => self.phase = PublisherPhase::Ended,
             _ => self.begin(now),
         }
@@ -281,7 +278,7 @@ impl Publisher {
 
     fn posted(&mut self, now: Instant, outcome: Outcome) -> Option<PublisherEffect> {
         let token = self.target.token.as_ref().map(BearerToken::text);
-        // A path may name a stream that is not for everybody, and a query may have a key.
+        // A path may name a private stream, and a query may contain a key.
         let parts = [&self.target.url, &outcome.url].map(|url| url.target.split('?'));
         let parts = parts.into_iter().flatten().filter(|part| !["", "/"].contains(part));
         let secrets: Vec<&str> = token.into_iter().chain(parts).collect();
@@ -311,7 +308,7 @@ impl Publisher {
         why: Problem,
     ) {
         let wanted = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-        let pause = self.backoff.pause_after(live_for).max(wanted);
+        let pause = self.pauses.pause_after(live_for).max(wanted);
         self.problem = Some(why);
         self.phase = PublisherPhase::Waiting { until: now + pause };
     }

@@ -1,11 +1,11 @@
-//! Where the stream is published to, and what the media server there asks for.
+//! A media server that the stream is published to, and its token.
 
 use std::fmt;
 
-use crate::http::Url;
+use crate::http::{Url, is_b64token};
 
-/// A media server: its WHIP endpoint (RFC 9725), and the token that it asks for, if any. Displays, also
-/// for debugging, as the URL without its path and its query, which may be secrets.
+/// A media server: its WHIP endpoint (RFC 9725), and the token that it requires, if any. Display and Debug
+/// omit the path and the query, which may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     pub url: Url,
@@ -26,32 +26,30 @@ impl fmt::Debug for Target {
 
 const MOST_BYTES: usize = 4_096;
 
-/// What this device shows to a media server (RFC 6750): whatever that wants, and not a word of our own,
-/// so it may be as short as a stream key and as long as a signed token.
+/// The bearer token for a media server (RFC 6750). The media server chooses it, so it may be as short as a
+/// stream key and as long as a signed token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BearerToken(String);
 
 impl BearerToken {
-    /// For the error message about a token that is none.
+    /// For the error message about a text that is not a token.
     pub const ALLOWED: &str =
         "1 to 4096 letters, digits or any of - . _ ~ + / : with = at the end only";
 
-    /// A b64token (RFC 6750, section 2.1), or two of them with a colon between them, as MediaMTX takes
-    /// a user and a password.
+    /// Parses a b64token (RFC 6750, section 2.1) of 1 to 4096 bytes, in which colons are allowed, too: MediaMTX
+    /// takes a user and a password with a colon between them.
     pub fn parse(text: &str) -> Option<BearerToken> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/:".contains(&byte);
-        let characters = text.trim_end_matches('=');
-        let is_token = !characters.is_empty() && characters.bytes().all(legal);
-        (is_token && text.len() <= MOST_BYTES).then(|| BearerToken(text.to_owned()))
+        let is_token = text.len() <= MOST_BYTES && is_b64token(text, b":");
+        is_token.then(|| BearerToken(text.to_owned()))
     }
 
-    /// For the media server alone.
+    /// The secret itself, for the media server only.
     pub fn text(&self) -> &str {
         &self.0
     }
 }
 
-/// Without the secret: flags are logged when a mistake is looked for.
+/// Without the secret: the configuration may be logged.
 impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BearerToken")

@@ -1,4 +1,4 @@
-//! What a media server's response to our offer says (RFC 9725, section 4).
+//! Reads a media server's response to our offer (RFC 9725, section 4).
 
 use std::time::Duration;
 
@@ -8,26 +8,24 @@ use crate::foreign::Foreign;
 use crate::http::Url;
 use crate::http::client::ResponseHead;
 
-/// The most of a server's own words that are shown.
+/// The longest quotation of a server's own words, in characters.
 const MAX_WORDS: usize = 100;
 
-/// What a response to an offer says.
+/// The content of a response to an offer.
 pub struct Answer {
-    /// What is to be deleted in the end. A server that does not say where its session is has to find
-    /// its end by itself.
+    /// The session to delete at the end. A server that does not name it has to notice the end by itself.
     pub session: Option<Url>,
-    /// The answer's SDP. Otherwise, why there is none.
+    /// The answer's SDP, or why there is none.
     pub sdp: Result<String, Problem>,
-    /// How long to wait at least before the next attempt.
+    /// The shortest pause before the next attempt.
     pub retry_after: Option<Duration>,
 }
 
-/// Reads what has become of an offer. ETag, which some servers send as a bare `*`, is for changes of a
-/// session, and Link is about servers that we do not use: neither is read. A server's own words are not
-/// shown if they repeat one of the `secrets`, nor those of a server elsewhere.
+/// Reads the outcome of an offer. ETag, which some servers send as a bare `*`, is for changes of a session,
+/// and Link names servers that we do not use: neither is read. A server's own words are not quoted if they
+/// repeat one of the `secrets`, or if the server is elsewhere.
 ///
-/// A session at the target's own origin is deleted with the token, so it counts only if the target itself
-/// has named it.
+/// A session at the target's own origin is deleted with the token, so only the target itself may name one.
 pub fn read_answer(outcome: &Outcome, target: &Target, secrets: &[&str]) -> Answer {
     let Some(head) = &outcome.head else {
         return Answer {
@@ -54,7 +52,7 @@ pub fn read_answer(outcome: &Outcome, target: &Target, secrets: &[&str]) -> Answ
     Answer { session, sdp, retry_after: retry_after(head) }
 }
 
-/// The first line of a text, unless it is markup, or repeats of the request what is nobody's business.
+/// The first line of a text, unless it is markup or repeats a secret of the request.
 fn words(body: &[u8], secrets: &[&str]) -> Option<Foreign> {
     let line = str::from_utf8(body).ok()?.lines().next()?.trim();
     let plain: String = line.chars().filter(char::is_ascii_graphic).collect();
@@ -64,7 +62,7 @@ fn words(body: &[u8], secrets: &[&str]) -> Option<Foreign> {
     Foreign::new(&line.replace('"', "'"), MAX_WORDS)
 }
 
-/// In seconds, or until a date by the server's own clock (RFC 9110, section 10.2.3).
+/// Retry-After in seconds, or as a date by the server's own clock (RFC 9110, section 10.2.3).
 fn retry_after(head: &ResponseHead) -> Option<Duration> {
     let value = head.header("retry-after")?;
     if let Ok(seconds) = value.parse() {

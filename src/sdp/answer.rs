@@ -1,14 +1,14 @@
-//! The answer to an offer: the video where it was asked for, and a refusal for every other m-line.
+//! Writes the answer to an offer: it accepts one video and rejects every other m-line.
 //!
-//! An answer has the offer's m-lines, in order (RFC 3264, section 6). One that we do not send has
-//! port 0, but for the first of the video's BUNDLE group: it brings the transport that all of the
-//! group share, and Chromium with `bundlePolicy: 'max-bundle'` takes no answer that refuses it. It
-//! is accepted, and inactive.
+//! An answer has the offer's m-lines, in order (RFC 3264, section 6). A rejected one has port 0. The
+//! exception is the first m-line of the video's BUNDLE group: it defines the transport that the group
+//! shares, and Chromium with `bundlePolicy: 'max-bundle'` accepts no answer that rejects it. So it is
+//! accepted as inactive.
 
 use super::local::{self, Local, STREAM, StreamFormat, TRACK, text};
 use super::offer::{Extension, Offer, PLAYOUT_DELAY, PayloadFormat, Section};
 
-/// The answer's SDP.
+/// Writes the answer's SDP.
 pub fn write(offer: &Offer, local: &Local) -> String {
     let tagged = tagged(offer);
     let mut answer = local.begin();
@@ -29,7 +29,7 @@ pub fn write(offer: &Offer, local: &Local) -> String {
     text(answer)
 }
 
-/// The section that brings the video's transport, if that is another one which we can accept.
+/// The section that defines the video's transport, if it is not the video's own and can be accepted.
 fn tagged(offer: &Offer) -> Option<usize> {
     let first = offer.bundle.first()?;
     let index = offer.sections.iter().position(|section| section.mid.as_ref() == Some(first))?;
@@ -81,6 +81,6 @@ fn refused(local: &Local, section: &Section, answer: &mut Vec<String>) {
     if media != "application" {
         answer.push("a=inactive".into());
     }
-    // Of no use to anybody, but some read no format without it.
+    // Some parsers require an rtpmap even here.
     answer.extend(section.rtpmap.as_ref().map(|rtpmap| format!("a=rtpmap:{rtpmap}")));
 }

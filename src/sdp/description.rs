@@ -1,4 +1,4 @@
-//! An SDP by its sections (RFC 8866): read in one pass, with a limit on everything.
+//! Splits an SDP into its sections (RFC 8866), in one pass, with a limit on everything.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -10,32 +10,32 @@ use super::ice::{CHECKED_UFRAG_BYTES, PASSWORD_BYTES, UFRAG_BYTES, is_ice_text};
 use super::section::{SdpSection, sha256_of};
 use crate::work;
 
-/// The most that an SDP may have. The largest offers of browsers have a fifth of it.
+/// Limits of an SDP. The largest offers of browsers reach a fifth of them.
 pub const MAX_LINES: usize = 2_048;
 pub const MAX_LINE_BYTES: usize = 2_048;
 pub const MAX_SECTIONS: usize = 64;
 /// Formats of one m-line. There are 128 payload types.
 pub const MAX_FORMATS: usize = 128;
 
-/// Who is at the other end of the transport, and how it is set up.
+/// The other end of the transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     pub credentials: IceCreds,
-    /// SHA-256 of its certificate.
+    /// The SHA-256 fingerprint of its certificate.
     pub fingerprint: [u8; 32],
     pub setup: Setup,
 }
 
-/// Which end of DTLS the peer wants to be (RFC 8842, section 5.2).
+/// The role that the peer wants in DTLS (RFC 8842, section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// The client, or either: we are the server.
+    /// Client, or either: we are the server.
     Active,
-    /// The server.
+    /// Server.
     Passive,
 }
 
-/// What an answer has to repeat of an m-line.
+/// The parts of an m-line that an answer repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     /// `audio`, `video`, `application` or another.
@@ -44,9 +44,9 @@ pub struct Section {
     /// The first of its formats.
     pub format: String,
     pub mid: Option<String>,
-    /// What that format is.
+    /// The rtpmap of that format.
     pub rtpmap: Option<String>,
-    /// The offer itself has given it up: port 0, and not because another's port is used.
+    /// Whether the offer itself rejects it: port 0, and not because it shares another section's port.
     pub refused: bool,
 }
 
@@ -66,7 +66,7 @@ struct Bundles<'a> {
 }
 
 impl Peer {
-    /// Whether checks can be sent to it: its user fragment has room in one.
+    /// Whether its user fragment fits into a connectivity check of ours.
     pub fn is_checkable(&self) -> bool {
         self.credentials.ufrag.len() <= CHECKED_UFRAG_BYTES
     }
@@ -120,14 +120,13 @@ impl<'a> Description<'a> {
         Ok(Description { session, sections, bundles })
     }
 
-    /// The mids in the BUNDLE group that a section is in; none where there is no such group. A section
-    /// without a mid is in none.
+    /// The mids of a section's BUNDLE group; empty if it is in no group, as a section without a mid.
     pub fn bundle_of(&self, section: &SdpSection) -> &[&'a str] {
         let group = section.mid().and_then(|mid| self.bundles.of_mid.get(mid));
         group.map_or(&[], |group| &self.bundles.groups[*group])
     }
 
-    /// Port 0, but where another section's port is used (RFC 9143, section 6).
+    /// Whether a section has port 0, and not because it shares another section's port (RFC 9143, section 6).
     pub fn is_refused(&self, section: &SdpSection) -> bool {
         let bundled = section.mid().is_some_and(|mid| self.bundles.of_mid.contains_key(mid));
         section.has_no_port() && !(bundled && section.bundle_only)
@@ -144,8 +143,8 @@ impl<'a> Description<'a> {
         }
     }
 
-    /// Who is at the end of the video's transport: by the section's own lines, the session's, or
-    /// those of a section that shares it.
+    /// The other end of the video's transport: by the section's own lines, the session's, or those of a
+    /// section that shares the transport.
     pub fn peer(&self, video: &SdpSection<'a>) -> Result<Peer, SdpError> {
         let group_of = |section: &SdpSection| self.bundles.of_mid.get(section.mid()?);
         let group = group_of(video);
@@ -201,7 +200,7 @@ impl<'a> Bundles<'a> {
     }
 }
 
-/// Bytes in hexadecimal, with colons between them (RFC 8122, section 5).
+/// Parses bytes in hexadecimal, with colons between them (RFC 8122, section 5).
 fn hash_of(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     let mut parts = text.trim().split(':');

@@ -1,4 +1,4 @@
-//! Why an SDP is of no use.
+//! Errors of SDP.
 
 use std::fmt;
 
@@ -8,33 +8,33 @@ use super::ice::CHECKED_UFRAG_BYTES;
 /// Why an SDP cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SdpError {
-    /// Not an SDP at all, or one without something that every one of WebRTC has: what, in a clause
-    /// whose subject is the SDP.
+    /// Not SDP at all, or without something that WebRTC requires. The text is a clause about the SDP ("it
+    /// ...").
     Malformed(String),
-    /// There is more of something than any browser has; what, and the most that is read.
+    /// More of something than any browser sends: of what, and the limit.
     TooLarge(&'static str, usize),
 }
 
-/// Why there is no video for an offer. The text is for the person who wrote the page.
+/// Why an offer gets no video. Displays as a sentence for the author of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfferError {
     Sdp(SdpError),
     NoVideo,
-    /// The offer has video, but does not ask to receive any.
+    /// There is video, but not to receive it.
     NotReceiving,
-    /// Video in these codecs only, none of which is ours.
+    /// Video in these codecs only, none of which this server has.
     NoCodec(Vec<String>),
-    /// Video without H.264, and the source has nothing else.
+    /// Video without H.264, while the source is H.264 only.
     NoH264,
-    /// Video in H.264, but in no form that can be sent, and in nothing else that can.
+    /// Video in H.264, but in no form that can be sent, and in no other codec.
     UnusableH264(H264Error),
-    /// Its sender is an ICE-lite agent, which makes no connectivity checks (RFC 8445, section 2.5),
-    /// and we send none to an address that has not sent one.
+    /// The peer is an ICE-lite agent, which sends no connectivity checks (RFC 8445, section 2.5), and we send
+    /// none to an address that has not sent one.
     IceLite,
 }
 
 impl OfferError {
-    /// It is no offer that can be answered: why, in a clause whose subject is the offer.
+    /// A malformed offer. `what` is a clause about the offer ("it ...").
     pub fn malformed(what: impl Into<String>) -> OfferError {
         OfferError::Sdp(SdpError::Malformed(what.into()))
     }
@@ -97,7 +97,7 @@ pub(super) fn unreadable(attribute: &str) -> SdpError {
     SdpError::Malformed(format!("its m=video has no valid a={attribute}"))
 }
 
-/// A user fragment that no check of ours has room for.
+/// A user fragment that does not fit into a connectivity check of ours.
 pub(super) fn ufrag_too_long() -> SdpError {
     SdpError::TooLarge("characters in its a=ice-ufrag", CHECKED_UFRAG_BYTES)
 }

@@ -1,4 +1,4 @@
-//! The payload types of an m-line, and which of them gets the video.
+//! The payload types of an m-line, and the formats that video can be sent in.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +6,40 @@ use super::h264_profile::{DEFAULT_PROFILE_LEVEL_ID, H264, H264Error, Profile};
 use crate::media::Codec;
 use crate::work;
 
-/// The repair that we know: resending, and a new key frame (RFC 4585, section 4.2; RFC 5104).
+/// The RTCP feedback that we support: retransmission and key frame requests (RFC 4585, section 4.2; RFC
+/// 5104).
 pub(super) const FEEDBACK: [&str; 3] = ["ccm fir", "nack", "nack pli"];
-/// What repairs other payload types, and is no codec.
+/// Names that repair other payload types, and are not codecs.
 const REPAIR: [&str; 4] = ["rtx", "red", "ulpfec", "flexfec-03"];
-/// The longest name of a codec that a sentence repeats.
+/// The longest codec name that a sentence quotes.
 const MAX_NAME_BYTES: usize = 32;
 
-/// A payload type of an offer, in a codec of ours.
+/// A payload type of an offer, in a codec that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadFormat {
     pub codec: Codec,
     pub payload_type: u8,
-    /// The payload type that retransmissions of it use (RFC 4588).
+    /// The payload type of its retransmissions (RFC 4588).
     pub rtx: Option<u8>,
-    /// Of H.264.
+    /// The profile of H.264.
     pub profile: Option<Profile>,
-    /// What the answer says of it in a=fmtp.
+    /// Its a=fmtp in the answer.
     pub parameters: Option<String>,
-    /// The kinds of RTCP feedback that are offered for it and that we know: repair and key frame
-    /// requests.
+    /// The RTCP feedback that is offered for it and that we support.
     pub feedback: Vec<&'static str>,
 }
 
-/// What a section says of its payload types.
+/// The payload types of a section.
 #[derive(Default)]
 pub(super) struct Formats<'a> {
-    /// Those of the m-line, in the order of preference that the offer gives them.
+    /// The payload types of the m-line, in order of preference.
     listed: Vec<u8>,
     described: BTreeMap<u8, FormatDescription<'a>>,
     /// Of [`FEEDBACK`], for all payload types.
     feedback: [bool; FEEDBACK.len()],
 }
 
-/// What rtpmap, fmtp and rtcp-fb say of one payload type. Where something is said twice, the first
-/// counts.
+/// The rtpmap, fmtp and rtcp-fb lines of one payload type. The first of two lines counts.
 #[derive(Default)]
 struct FormatDescription<'a> {
     rtpmap: Option<&'a str>,
@@ -54,7 +53,7 @@ struct FormatDescription<'a> {
 }
 
 impl<'a> Formats<'a> {
-    /// One of the formats of the m-line. What is no payload type is no format of ours.
+    /// Adds a format of the m-line. One that is not a payload type is ignored.
     pub fn list(&mut self, format: &str) {
         work::step();
         self.listed.extend(payload_type(format));
@@ -101,24 +100,24 @@ impl<'a> Formats<'a> {
         }
     }
 
-    /// What `payload-type rest` is said of, and the rest.
+    /// Splits `payload-type rest`. Returns the description of that payload type, and the rest.
     fn describe(&mut self, value: &'a str) -> Option<(&mut FormatDescription<'a>, &'a str)> {
         let (format, rest) = value.split_once(' ')?;
         Some((self.described.entry(payload_type(format)?).or_default(), rest.trim()))
     }
 
-    /// Payload types of the m-line, and what is said of them.
+    /// The payload types of the m-line that have a description.
     fn iter(&self) -> impl Iterator<Item = (u8, &FormatDescription<'a>)> {
         let described = |pt: &u8| Some((*pt, self.described.get(pt)?));
         self.listed.iter().inspect(|_| work::step()).filter_map(described)
     }
 
-    /// Whether this payload type is listed, and is of this codec.
+    /// Whether this payload type is listed with this codec.
     pub fn lists(&self, payload_type: u8, codec: &str) -> bool {
         self.iter().any(|(listed, it)| listed == payload_type && it.is_codec(codec))
     }
 
-    /// The codecs' names, as long as they may be part of a sentence.
+    /// The names of the codecs that may be quoted in a sentence.
     pub fn codec_names(&self) -> impl Iterator<Item = &'a str> {
         let names = self.iter().filter_map(|(_, description)| Some(description.codec()?.0));
         names.filter(|name| {
@@ -128,13 +127,13 @@ impl<'a> Formats<'a> {
         })
     }
 
-    /// Why the H.264 that comes nearest to what can be sent is not that, if there is any.
+    /// The error of the H.264 that is nearest to what can be sent, if there is H.264 that cannot be sent.
     pub fn h264_error(&self) -> Option<H264Error> {
         let h264 = self.iter().filter(|(_, it)| it.is_codec(Codec::H264.name()));
         h264.filter_map(|(_, description)| description.h264().err()).max()
     }
 
-    /// What the section offers of a codec: of each profile the first, as the offer prefers it.
+    /// The formats of a codec that the section offers: the first, preferred one of each profile.
     pub fn of(&self, codec: Codec) -> Vec<PayloadFormat> {
         let mut formats: Vec<PayloadFormat> = Vec::new();
         for (payload_type, description) in self.iter().filter(|(_, it)| it.is_codec(codec.name())) {
@@ -175,7 +174,7 @@ impl<'a> Formats<'a> {
 }
 
 impl<'a> FormatDescription<'a> {
-    /// Name and clock rate.
+    /// The codec's name and clock rate.
     fn codec(&self) -> Option<(&'a str, &'a str)> {
         self.rtpmap?.split_once('/')
     }
@@ -205,7 +204,7 @@ fn payload_type(format: &str) -> Option<u8> {
     format.parse().ok().filter(|payload_type| *payload_type < 128)
 }
 
-/// Six digits (RFC 6184, section 8.1).
+/// Parses six hexadecimal digits (RFC 6184, section 8.1).
 fn profile_level_id(text: &str) -> Option<u32> {
     let is_id = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id.then(|| u32::from_str_radix(text, 16).ok())?

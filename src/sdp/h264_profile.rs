@@ -1,14 +1,13 @@
-//! Profiles of H.264 as SDP has them (RFC 6184, section 8.1): which can be answered, and which is
-//! nearest to what we send.
+//! H.264 profiles in SDP (RFC 6184, section 8.1): which can be answered, and which is nearest to the stream.
 //!
-//! An answer has a profile of the offer, as both sides name it alike (RFC 6184, section 8.2.2), and its
-//! level, which is that of what the offerer decodes. What the profile of a stream is, only its parameter
-//! sets say. Chromium 156 offers constrained baseline, baseline, main and high 4:4:4, and no high. Whatever
-//! of these is answered, it decodes constrained baseline, main and high alike (`tests/driver/pipes.rs`).
+//! An answer repeats a profile of the offer, because both sides name the same one (RFC 6184, section 8.2.2),
+//! and its level, which is what the offerer decodes. Only the parameter sets tell the actual profile of a
+//! stream. Chromium 156 offers constrained baseline, baseline, main and high 4:4:4, but not high. Whichever of
+//! these is answered, it decodes constrained baseline, main and high alike (`tests/driver/pipes.rs`).
 
 use std::fmt;
 
-/// H.264 in packetization-mode 1 (RFC 6184, section 8.1), as an offer and its answer describe it.
+/// The parameters of H.264 in packetization-mode 1 (RFC 6184, section 8.1).
 pub struct H264 {
     pub profile_level_id: u32,
     pub level_asymmetry_allowed: bool,
@@ -23,34 +22,33 @@ impl fmt::Display for H264 {
     }
 }
 
-/// Why H.264 of an offer is not what can be sent, the nearest miss last.
+/// Why H.264 of an offer cannot be sent, the nearest miss last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum H264Error {
-    /// No packetization-mode, which is mode 0 (RFC 6184, section 8.1): no NAL unit is larger than a
-    /// packet.
+    /// No packetization-mode means mode 0 (RFC 6184, section 8.1), in which no NAL unit exceeds a packet.
     NoMode,
-    /// Another than packetization-mode 1.
+    /// A packetization-mode other than 1.
     OtherMode,
-    /// A profile-level-id of no profile that is known.
+    /// The profile-level-id of an unknown profile.
     UnknownProfile,
 }
 
 impl fmt::Display for H264Error {
-    /// A clause whose subject is the offer.
+    /// A clause about the offer ("the offer ...").
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             H264Error::NoMode => "has H.264 without a packetization-mode in its a=fmtp",
-            H264Error::OtherMode => "has H.264 in another packetization-mode than 1",
-            H264Error::UnknownProfile => "has H.264 with a profile-level-id that is not known",
+            H264Error::OtherMode => "has H.264 in a packetization-mode other than 1",
+            H264Error::UnknownProfile => "has H.264 with an unknown profile-level-id",
         })
     }
 }
 
-/// What a missing profile-level-id means: baseline, level 1 (RFC 6184, section 8.1).
+/// The meaning of a missing profile-level-id: baseline, level 1 (RFC 6184, section 8.1).
 pub const DEFAULT_PROFILE_LEVEL_ID: u32 = 0x42_00_0a;
 
-/// The profiles whose decoders read constrained baseline (ITU-T H.264, A.2). Each decoder reads the streams
-/// of the profiles before its own, as far as they are progressive and without what nobody makes.
+/// The profiles whose decoders decode constrained baseline (ITU-T H.264, A.2). Each decoder decodes the
+/// streams of the profiles before its own, if they are progressive and use no tool that encoders do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
     ConstrainedBaseline,
@@ -64,7 +62,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// By profile_idc and the bits of RFC 6184, table 5.
+    /// Finds the profile by profile_idc and the constraint bits (RFC 6184, table 5).
     pub fn of(profile_level_id: u32) -> Option<Profile> {
         let constraint = |bit: u32| profile_level_id >> 8 & (0x80 >> bit) != 0;
         let constrained = Profile::ConstrainedBaseline;
@@ -82,14 +80,14 @@ impl Profile {
         })
     }
 
-    /// The lowest is the best answer as long as nothing is known about the stream, and to our own, which
-    /// is constrained baseline.
+    /// The rank of this profile as an answer for an unknown stream, or for our own, which is constrained
+    /// baseline. The lowest is best.
     pub fn rank(self) -> u8 {
         (self as u8).min(Profile::Main as u8)
     }
 
-    /// The lowest is the best answer for a stream of this profile: its own, then the next whose decoders
-    /// read it. Where there is none, decoders take it all the same.
+    /// The rank of this profile as an answer for a stream of another. The lowest is best: the stream's own
+    /// profile, then the next whose decoders decode it. The others follow: decoders play the stream anyway.
     pub fn rank_for(self, stream: Profile) -> u8 {
         match (self as u8).checked_sub(stream as u8) {
             Some(above) => above,

@@ -1,18 +1,18 @@
-//! Our end of a connection, as our answers and our offers describe it.
+//! Our end of a connection, in our answers and our offers.
 
 use str0m::IceCreds;
 
 use crate::media::Codec;
 
-/// The one stream and its one track, as others see them.
+/// The ids of the stream and of its track, for peers.
 pub(super) const STREAM: &str = "ballcast";
 pub(super) const TRACK: &str = "video";
 
-/// The stream that a viewer gets, as both sides have agreed.
+/// The negotiated parameters of a viewer's stream.
 #[derive(Debug, Clone)]
 pub struct StreamFormat {
     pub payload_type: u8,
-    /// The payload type of retransmissions (RFC 4588). Without one there are none.
+    /// The payload type of retransmissions (RFC 4588); without one there are none.
     pub rtx: Option<u8>,
     pub ssrc: u32,
     pub rtx_ssrc: u32,
@@ -21,23 +21,23 @@ pub struct StreamFormat {
 
 /// Our end.
 pub struct Local<'a> {
-    /// Names the session (RFC 8866, section 5.2), and counts its descriptions.
+    /// The id and the version of the session (RFC 8866, section 5.2).
     pub session: u64,
     pub version: u64,
     /// Our role in DTLS: `active`, `passive`, or in an offer `actpass` (RFC 8842, section 5.2).
     pub setup: &'static str,
     pub credentials: &'a IceCreds,
-    /// We send no connectivity checks (RFC 8445, section 2.5).
+    /// Whether we send no connectivity checks (RFC 8445, section 2.5).
     pub is_ice_lite: bool,
-    /// `candidate:…`, all there will ever be.
+    /// All candidates, as `candidate:…`; none will follow.
     pub candidates: &'a [String],
-    /// Of our certificate, with the name of the hash.
+    /// The fingerprint of our certificate, with the name of the hash.
     pub fingerprint: &'a str,
     pub stream: &'a StreamFormat,
 }
 
 impl Local<'_> {
-    /// The lines before all others.
+    /// The first lines of the session.
     pub(super) fn begin(&self) -> Vec<String> {
         let mut lines = vec![
             "v=0".into(),
@@ -49,7 +49,7 @@ impl Local<'_> {
         lines
     }
 
-    /// What a section has in common with every other that shares its transport, and its own mid.
+    /// Writes the lines of a section about its transport, and its mid.
     pub(super) fn transport(&self, mid: Option<&str>, lines: &mut Vec<String>) {
         lines.push("c=IN IP4 0.0.0.0".into());
         lines.extend(self.candidates.iter().map(|candidate| format!("a={candidate}")));
@@ -58,8 +58,8 @@ impl Local<'_> {
         lines.extend(mid.map(|mid| format!("a=mid:{mid}")));
     }
 
-    /// Who is at our end of a transport, and how it is set up. GStreamer 1.22 takes no section without
-    /// it, not even one that is refused.
+    /// Writes our credentials, fingerprint and DTLS role. GStreamer 1.22 accepts no section without them, not
+    /// even a rejected one.
     pub(super) fn identity(&self, lines: &mut Vec<String>) {
         lines.push(format!("a=ice-ufrag:{}", self.credentials.ufrag));
         lines.push(format!("a=ice-pwd:{}", self.credentials.pass));
@@ -67,7 +67,7 @@ impl Local<'_> {
         lines.push(format!("a=setup:{}", self.setup));
     }
 
-    /// The sources of the stream (RFC 5576).
+    /// Writes the SSRCs of the stream (RFC 5576).
     pub(super) fn sources(&self, lines: &mut Vec<String>) {
         let StreamFormat { rtx, ssrc, rtx_ssrc, cname, .. } = self.stream;
         let streams = [Some(ssrc), rtx.map(|_| rtx_ssrc)];
@@ -81,7 +81,7 @@ impl Local<'_> {
     }
 }
 
-/// What is said of a payload type of a section, and of the one that retransmits it.
+/// Writes the lines of a payload type, and of its retransmissions.
 pub(super) fn format(
     codec: Codec,
     payload_type: u8,
@@ -99,7 +99,7 @@ pub(super) fn format(
     }
 }
 
-/// A description of these lines.
+/// Joins lines to an SDP.
 pub(super) fn text(lines: Vec<String>) -> String {
     lines.into_iter().map(|line| line + "\r\n").collect()
 }

@@ -1,4 +1,4 @@
-//! An offer of ours (RFC 9725, section 4.2): the one video, to be sent in one of several formats.
+//! Writes our own offers (RFC 9725, section 4.2): one video, to send in one of several formats.
 
 use super::formats::FEEDBACK;
 use super::h264_profile::H264;
@@ -6,21 +6,21 @@ use super::local::{self, Local, STREAM, TRACK, text};
 use super::section::PLAYOUT_DELAY;
 use crate::media::Codec;
 
-/// The mid of the one section.
+/// The mid of the only section.
 const MID: &str = "0";
 
-/// A format that an offer of ours has.
+/// A format of our own offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OfferedFormat {
     pub codec: Codec,
     pub payload_type: u8,
     /// The payload type of its retransmissions (RFC 4588).
     pub rtx: u8,
-    /// Of H.264, in packetization-mode 1 (RFC 6184, section 8.1).
+    /// The profile-level-id of H.264 in packetization-mode 1 (RFC 6184, section 8.1).
     pub profile_level_id: u32,
 }
 
-/// The offer's SDP: these formats, the best first, and `playout-delay` by this number.
+/// Writes the offer's SDP with these formats, the best first, and with `playout-delay` by this number.
 pub fn write(formats: &[OfferedFormat], playout_delay: u8, local: &Local) -> String {
     let mut offer = local.begin();
     offer.push(format!("a=group:BUNDLE {MID}"));

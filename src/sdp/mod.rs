@@ -1,12 +1,12 @@
-//! Offers read and answers written, our own offers written and the answers to them read (RFC 8866,
-//! RFC 8829).
+//! SDP (RFC 8866, RFC 8829): reads offers and writes answers; writes our own offers and reads the answers
+//! to them.
 
-pub mod answer;
+pub(crate) mod answer;
 mod description;
 mod error;
 mod formats;
 pub mod h264_profile;
-pub mod ice;
+pub(crate) mod ice;
 pub mod local;
 pub mod local_offer;
 pub mod offer;

@@ -1,9 +1,8 @@
-//! An SDP offer (RFC 8866, RFC 8829) read with our own needs in mind.
+//! Parses offers (RFC 8866, RFC 8829).
 //!
-//! An [`Offer`] that exists is one that we can answer with video: it has one payload type for it,
-//! chosen by value, and a [`Peer`] to reach. What else the browser wrote is left behind: other
-//! codecs, candidates (`.local` names or a stranger's address; the browser's checks teach us where
-//! it is), and feedback for a bandwidth estimation that we do not do.
+//! An [`Offer`] that exists can be answered with video: it has a format for it, and a [`Peer`]. Everything
+//! else is ignored: other codecs, candidates (`.local` names, or a stranger's address; the browser's
+//! connectivity checks give its addresses), and the feedback of bandwidth estimations that we do not do.
 
 pub use super::description::{Peer, Section, Setup};
 pub use super::error::{OfferError, SdpError};
@@ -17,35 +16,34 @@ use super::section::SdpSection;
 use crate::foreign::Foreign;
 use crate::media::Codec;
 
-/// Codecs that a sentence names when it says that none of them is ours.
+/// The offered codecs that a refusal names, at most.
 const MAX_NAMES: usize = 12;
 const NAME_MAX_CHARS: usize = 40;
 
-/// An offer that asks for video in a form that we have.
+/// An offer to receive video in a format that we have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     pub session_key: SessionKey,
     pub format: PayloadFormat,
-    /// What the same section offers of the same codec.
+    /// The other formats of the same codec in the same section.
     alternatives: Vec<PayloadFormat>,
-    /// Why H.264 that is offered cannot be what is sent, if so for some of it.
+    /// Why some H.264 of the offer cannot be sent, if that is so.
     h264_error: Option<H264Error>,
-    /// Each m-line, in order.
+    /// The m-lines, in order.
     pub sections: Vec<Section>,
-    /// Which of them gets the video.
+    /// The index of the section that gets the video.
     pub video_index: usize,
-    /// The mids that share one transport with the video, in order; empty where there is no BUNDLE
-    /// (RFC 9143).
+    /// The mids that share the video's transport, in order; empty without BUNDLE (RFC 9143).
     pub bundle: Vec<String>,
-    /// Header extensions may be of either kind in one stream (RFC 8285, section 6).
+    /// Whether one-byte and two-byte header extensions may be mixed (RFC 8285, section 6).
     pub extmap_allow_mixed: bool,
     pub peer: Peer,
     /// The header extension `playout-delay`.
     pub playout_delay: Option<Extension>,
 }
 
-/// What stays the same in all offers of one RTCPeerConnection: the name of its session (RFC 8829,
-/// section 5.2.1), and its certificate.
+/// Identifies an RTCPeerConnection across its offers: by the origin of its session (RFC 8829, section 5.2.1)
+/// and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     session: String,
@@ -53,10 +51,10 @@ pub struct SessionKey {
 }
 
 impl Offer {
-    /// The work is proportional to the length of the text.
+    /// Parses an offer. The work is proportional to the length of the text.
     ///
     /// # Errors
-    /// The text is no offer that can be answered with video, or has more of something than is read.
+    /// The offer is malformed, exceeds a limit, or cannot be answered with video.
     pub fn parse(sdp: &str) -> Result<Offer, OfferError> {
         let description = Description::read(sdp)?;
         let Description { session, sections, .. } = &description;
@@ -118,19 +116,18 @@ impl Offer {
         })
     }
 
-    /// Takes the format that fits a stream of H.264 with this profile_level_id best.
+    /// Chooses the best format for an H.264 stream with this profile_level_id.
     pub fn prefer_profile(&mut self, profile_level_id: u32) {
         let Some(stream) = Profile::of(profile_level_id) else { return };
         self.choose(|format| format.profile.map_or(u8::MAX, |profile| profile.rank_for(stream)));
     }
 
-    /// Takes the format with this payload type, if it is one of those that would do: a connection keeps
-    /// the one that it has.
+    /// Chooses the format with this payload type, if there is one: a connection keeps its format.
     pub fn prefer_payload_type(&mut self, payload_type: u8) {
         self.choose(|format| u8::from(format.payload_type != payload_type));
     }
 
-    /// Takes the format of the lowest rank; of equals that which it has, then the first.
+    /// Chooses the format of the lowest rank; of equals the current one, then the first.
     fn choose(&mut self, rank: impl Fn(&PayloadFormat) -> u8) {
         let best = self.alternatives.iter_mut().min_by_key(|format| rank(format));
         if let Some(best) = best.filter(|best| rank(best) < rank(&self.format)) {
@@ -138,7 +135,7 @@ impl Offer {
         }
     }
 
-    /// Why there is no video for this offer if the source has H.264 alone, and `format` is not that.
+    /// Why this offer gets no video if the source is H.264 only, and `format` is not H.264.
     pub fn lacks_h264(&self) -> OfferError {
         self.h264_error.map_or(OfferError::NoH264, OfferError::UnusableH264)
     }
@@ -149,14 +146,14 @@ impl Offer {
     }
 }
 
-/// The format for a stream of which nothing is known, and the others.
+/// The best format for an unknown stream, and the others.
 fn best(mut formats: Vec<PayloadFormat>) -> Option<(PayloadFormat, Vec<PayloadFormat>)> {
     let rank = |index: &usize| formats[*index].profile.map_or(0, Profile::rank);
     let best = (0..formats.len()).min_by_key(rank)?;
     Some((formats.remove(best), formats))
 }
 
-/// The first codecs that are offered, each once.
+/// The names of the first offered codecs, each once.
 fn codec_names<'a>(videos: impl Iterator<Item = &'a SdpSection<'a>>) -> Vec<String> {
     let mut names: Vec<&str> = Vec::new();
     for name in videos.flat_map(|section| section.formats.codec_names()) {

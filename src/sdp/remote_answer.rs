@@ -1,8 +1,7 @@
-//! The answer to an offer of ours, read with our own needs in mind.
+//! Parses the answers to our own offers.
 //!
-//! A [`RemoteAnswer`] that exists takes the video of the offer in a format that was offered. It is
-//! from a server that we have been told to trust with the picture, but whose bytes may be anybody's:
-//! nothing of it is passed on but what was understood.
+//! A [`RemoteAnswer`] that exists accepts the video in an offered format. The operator trusts the media
+//! server with the stream, but its bytes may be a stranger's: only what was parsed is passed on.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,29 +11,29 @@ use super::error::{SdpError, ufrag_too_long};
 use super::local_offer::OfferedFormat;
 use super::section::SdpSection;
 
-/// The addresses of one server that are tried: all that it may have for us at a time.
-const MAX_CANDIDATES: usize = crate::webrtc::MAX_ADDRESSES;
+/// The candidates of one server that are used.
+pub const MAX_CANDIDATES: usize = 16;
 
-/// An answer that takes the video.
+/// An answer that accepts the video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteAnswer {
     pub peer: Peer,
     pub format: OfferedFormat,
-    /// Whether what is lost may be asked for in the stream for retransmissions.
+    /// Whether it accepts the stream of retransmissions.
     pub takes_rtx: bool,
-    /// Whether it takes the header extension `playout-delay` by the number that was offered.
+    /// Whether it accepts the header extension `playout-delay` by the offered number.
     pub takes_playout_delay: bool,
-    /// Where it may be reached over UDP, with their priorities, the first ones.
+    /// The first UDP candidates, with their priorities.
     pub candidates: Vec<(SocketAddr, u32)>,
 }
 
-/// Why nothing can be sent after an answer: a clause whose subject is the answer.
+/// Why nothing can be sent after an answer. Displays as a clause about the answer ("its answer ...").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerError {
     Sdp(SdpError),
-    /// The m-line is missing, has port 0, or is not one to receive with.
+    /// The m-line is missing, has port 0, or does not receive.
     NoVideo,
-    /// It takes none of the formats that were offered.
+    /// It accepts none of the offered formats.
     NoFormat,
 }
 
@@ -58,7 +57,7 @@ impl From<SdpError> for AnswerError {
 }
 
 impl RemoteAnswer {
-    /// Reads the answer to an offer of one m-line with these formats, the best first, and with
+    /// Parses the answer to an offer of one m-line with these formats, the best first, and with
     /// `playout-delay` by this number. The work is proportional to the length of the text.
     ///
     /// # Errors
@@ -98,7 +97,7 @@ impl RemoteAnswer {
     }
 }
 
-/// The first ones, of which no two have the same priority: str0m has no order of its own for those.
+/// The first candidates, with distinct priorities: str0m defines no order for equal ones.
 fn ordered(candidates: impl Iterator<Item = (SocketAddr, u32)>) -> Vec<(SocketAddr, u32)> {
     let mut ordered: Vec<(SocketAddr, u32)> = Vec::new();
     for (address, mut priority) in candidates.take(MAX_CANDIDATES) {
@@ -110,8 +109,8 @@ fn ordered(candidates: impl Iterator<Item = (SocketAddr, u32)>) -> Vec<(SocketAd
     ordered
 }
 
-/// The address and the priority of a candidate for UDP (RFC 8839, section 5.1). Names, of which those
-/// of mDNS are some, are not resolved.
+/// Parses the address and the priority of a UDP candidate (RFC 8839, section 5.1). Names, such as those of
+/// mDNS, are not resolved.
 fn candidate(text: &str) -> Option<(SocketAddr, u32)> {
     let mut parts = text.split_ascii_whitespace();
     let (_foundation, component, protocol) = (parts.next()?, parts.next()?, parts.next()?);

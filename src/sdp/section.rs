@@ -1,16 +1,16 @@
-//! One section of an SDP: the session's lines, or an m-line and what follows it, read line by line.
+//! One section of an SDP, parsed line by line: the session's lines, or an m-line and the lines after it.
 
 use super::formats::Formats;
 use crate::work;
 
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
-/// The longest name of a session; those of browsers are shorter.
+/// The longest session id; those of browsers are shorter.
 const MAX_ORIGIN_BYTES: usize = 64;
-/// The most candidates that are kept: there are some for each interface.
+/// The candidates that are kept, at most. A peer has some for each interface.
 const MAX_CANDIDATES: usize = 64;
 
-/// The profiles that stand for RTP over DTLS (RFC 8829, section 5.1.2). Some endpoints write one that
-/// does not say so; the fingerprint does.
+/// The protocols that mean RTP over DTLS (RFC 8829, section 5.1.2). Some endpoints write one without DTLS; the
+/// fingerprint implies it.
 const PROFILES: [&str; 8] = [
     "RTP/AVP",
     "RTP/AVPF",
@@ -26,22 +26,21 @@ const PROFILES: [&str; 8] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
     pub number: u8,
-    /// The offer says which way it goes, so the answer has to (section 7).
+    /// Whether the offer gives its direction, so that the answer has to (section 7).
     pub directed: bool,
 }
 
-/// What the lines of a section say. Where something is said twice, the first counts.
+/// The content of a section. The first of two equal attributes counts.
 #[derive(Default)]
 pub(super) struct SdpSection<'a> {
-    /// `audio`, `video`, `application` or another; empty in the session's section, as are the next
-    /// three.
+    /// `audio`, `video`, `application` or another. Empty in the session's section, as are the next three.
     pub media: &'a str,
     port: &'a str,
     pub protocol: &'a str,
     /// The first of the m-line's formats.
     pub format: &'a str,
     pub formats: Formats<'a>,
-    /// What that first format is.
+    /// The rtpmap of that first format.
     pub rtpmap: Option<&'a str>,
     origin: Option<&'a str>,
     mid: Option<&'a str>,
@@ -52,16 +51,16 @@ pub(super) struct SdpSection<'a> {
     pub extmap_allow_mixed: bool,
     pub ufrag: Option<&'a str>,
     pub password: Option<&'a str>,
-    /// Of several, the first that everybody can check.
+    /// The first one by SHA-256, else the first one.
     pub fingerprint: Option<&'a str>,
     pub setup: Option<&'a str>,
     playout_delay: Option<(u8, &'a str)>,
-    /// The first ones, as they are written.
+    /// The first candidates, verbatim.
     pub candidates: Vec<&'a str>,
 }
 
 impl<'a> SdpSection<'a> {
-    /// A section that begins with these parts of an m-line; `None` if there are fewer than four.
+    /// A section with this m-line, or `None` if the line has fewer than four parts.
     pub fn of_media(m_line: &'a str) -> Option<SdpSection<'a>> {
         let mut parts = m_line.split_ascii_whitespace();
         let (media, port, protocol) = (parts.next()?, parts.next()?, parts.next()?);
@@ -72,7 +71,7 @@ impl<'a> SdpSection<'a> {
         Some(SdpSection { media, port, protocol, format, formats, ..SdpSection::default() })
     }
 
-    /// Takes in a line that is no m-line.
+    /// Parses a line that is not an m-line.
     pub fn read(&mut self, line: &'a str) {
         work::step();
         if let Some(origin) = line.strip_prefix("o=") {
@@ -147,19 +146,19 @@ impl<'a> SdpSection<'a> {
         self.port == "0"
     }
 
-    /// The user name and number of the session's `o=`, no longer than those of any browser.
+    /// The user name and the session id of `o=`, cut to a limit that no browser reaches.
     pub fn origin(&self) -> &'a str {
         let origin = self.origin.unwrap_or_default();
         let parts = origin.match_indices(' ').nth(1).map_or(origin, |(end, _)| &origin[..end]);
         parts.get(..MAX_ORIGIN_BYTES).unwrap_or(parts)
     }
 
-    /// What is no token names nothing (RFC 5888, section 4).
+    /// The mid, if it is a token (RFC 5888, section 4).
     pub fn mid(&self) -> Option<&'a str> {
         self.mid.filter(|mid| !mid.is_empty() && mid.bytes().all(|b| b.is_ascii_graphic()))
     }
 
-    /// Whether there is an a=mid, and it is no token.
+    /// Whether there is an a=mid that is not a token.
     pub fn has_unreadable_mid(&self) -> bool {
         self.mid.is_some() && self.mid().is_none()
     }
@@ -173,7 +172,7 @@ impl<'a> SdpSection<'a> {
     }
 }
 
-/// The hash of a fingerprint by SHA-256, whose name may be in either case (RFC 8122, section 5).
+/// The hash of a SHA-256 fingerprint. The name of the hash may be in either case (RFC 8122, section 5).
 pub(super) fn sha256_of(fingerprint: &str) -> Option<&str> {
     let (name, hash) = fingerprint.split_once(' ')?;
     name.eq_ignore_ascii_case("sha-256").then_some(hash)

@@ -274,19 +274,20 @@ impl Server {
         let problem = self.check_problem(now).err();
         for (id, waiting) in completed.waiting {
             let is_for_stream = waiting.is_for_stream;
-            let mut response = match &made {
+            let answer = match &made {
                 Ok(jpeg) => match problem.clone().filter(|_| !is_for_stream) {
-                    Some(refusal) => refusal.for_reader(waiting.wants_page),
-                    None => self.http.picture_response(now, id, jpeg, taken, is_for_stream),
+                    Some(refusal) => Err(refusal),
+                    None => Ok(self.http.picture_response(now, id, jpeg, taken, is_for_stream)),
                 },
                 Err(error) => {
                     let is_too_wide = matches!(error, SnapshotError::TooWide { .. });
                     let known = problem.clone().filter(|_| !is_too_wide);
-                    let refusal = known.unwrap_or_else(|| snapshot::refusal(*error, RETRY_AFTER));
-                    refusal.for_reader(waiting.wants_page)
+                    Err(known.unwrap_or_else(|| snapshot::refusal(*error, RETRY_AFTER)))
                 }
             };
-            response.headers.extend(waiting.cors.headers);
+            let mut response =
+                answer.unwrap_or_else(|refusal| self.refuse(now, id, waiting.wants_page, refusal));
+            response.headers.extend(waiting.cors);
             self.with_connection(now, id, |http| http.respond(response));
         }
         if let Ok(jpeg) = made {
@@ -423,10 +424,11 @@ impl Server {
             self.with_target(now, id, |publisher| publisher.shut_down(now));
         }
         for id in self.http.ids() {
+            let refusal = self.refuse_waiting(now, id, shutting_down());
             self.with_connection(now, id, |http| {
                 http.shutdown(now);
-                if http.awaits_response() {
-                    http.respond(shutting_down());
+                if let Some(refusal) = refusal {
+                    http.respond(refusal);
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! What the server is made of.
+//! The configuration of the server.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,34 +19,34 @@ use crate::web::auth::Token;
 use crate::web::proxies::Visitor;
 use crate::webrtc::{LocalParameters, StreamNumbers, resend_packets};
 
-/// What the server is made of.
+/// The configuration of the server.
 pub struct Config {
     /// From the operating system's generator. All credentials come from it.
     pub entropy: [u8; 32],
-    /// What str0m computes with.
+    /// The cryptography of str0m.
     pub crypto: Arc<CryptoProvider>,
     /// The process's own certificate, for all viewers.
     pub certificate: DtlsCert,
     /// The UDP addresses that datagrams come from and go to.
     pub addresses: Vec<SocketAddr>,
     pub access: AccessPolicy,
-    /// What viewers have to know, if anything.
+    /// The token that viewers need, if any.
     pub token: Option<Token>,
     pub limits: Limits,
     /// At least 1.
     pub frames_per_second: u32,
-    /// What the stream is held to, in bits per second, if anything.
+    /// The bitrate of the encoders, in bits per second, if it is limited.
     pub bitrate: Option<u32>,
-    /// Addresses of somebody else that lead to this server, at the same ports.
+    /// Further addresses that lead to this server, at the same ports.
     pub announced: Vec<IpAddr>,
-    /// Pictures from outside, in place of the ball.
+    /// The source, in place of the ball.
     pub source: Option<source::SourceConfig>,
     /// The media servers that the stream is published to.
     pub targets: Vec<Target>,
-    /// Sessions at them that an earlier process has left behind: what was kept of
+    /// Sessions at them that an earlier process left behind, from
     /// [`Output::KeepSession`](super::Output::KeepSession).
-    pub left_sessions: BTreeMap<TargetId, Url>,
-    /// Whether pictures carry their capture time, for the page to know.
+    pub stale_sessions: BTreeMap<TargetId, Url>,
+    /// Whether pictures show their capture time. The page is told.
     pub stamped: bool,
     /// The title of the page, in place of the name that it was opened by.
     pub title: Option<String>,
@@ -55,7 +55,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The addresses that lead here.
+    /// The bound and announced addresses.
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         let bound = self.addresses.iter().map(SocketAddr::ip);
         bound.chain(self.announced.iter().copied()).collect()
@@ -71,7 +71,7 @@ impl Config {
         self.client_at(visitor.address).of_many(!visitor.is_told)
     }
 
-    /// Our end of a new connection with a peer at this address, if it is known.
+    /// The local side of a new connection with a peer, at this address if it is known.
     pub(crate) fn local_parameters(
         &self,
         peer: Option<IpAddr>,

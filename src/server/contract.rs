@@ -1,4 +1,4 @@
-//! What is told to the core, and what it wants done.
+//! The inputs and outputs of the core.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +11,7 @@ use crate::publish::{self, TargetId};
 use crate::source;
 use crate::webrtc::Transmit;
 
-/// A TCP connection. The driver mints one for each that it accepts and never uses it again.
+/// A TCP connection. The driver creates one for each that it accepts, and never reuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
@@ -23,12 +23,12 @@ pub enum Input<'a> {
     /// A TCP connection was accepted.
     Connected(ConnId, SocketAddr),
     Received(ConnId, &'a [u8]),
-    /// The kernel has taken all that was sent on the connection. Of requests that came together, the
-    /// next is served now: who gives each connection its turn serves no more than one in it.
+    /// The kernel has taken everything that was sent on the connection. Of pipelined requests, the next one
+    /// is served now, so that a connection has one request served per turn.
     Flushed(ConnId),
     /// The peer will send no more, but may still read.
     HalfClosed(ConnId),
-    /// The connection is gone, and the driver has let go of it.
+    /// The connection is gone, and the driver has closed it.
     Disconnected(ConnId),
     /// `destination` is one of the configured addresses.
     Datagram {
@@ -42,30 +42,30 @@ pub enum Input<'a> {
     },
     /// One encoded access unit.
     Frame(Frame),
-    /// No frame comes of a capture: the source is broken, or not there.
+    /// A capture has failed, and brings no frame.
     CaptureFailed,
-    /// A picture of [`Output::Encode`] was encoded in all codecs that it was asked for in.
+    /// A picture of [`Output::Encode`] that is reported was encoded in all its codecs.
     PictureShown,
-    /// One that was to be reported could not be decoded or encoded, and is left out: what is wrong with it.
+    /// A picture that is reported could not be decoded or encoded, and is skipped.
     PictureDamaged(Damage),
-    /// Something has happened to the stream from outside.
+    /// An event of the source.
     Source(source::SourceEvent<'a>),
-    /// Something has happened to the connection to a media server.
+    /// An event of the connection to a media server.
     Publish(TargetId, publish::PublishEvent<'a>),
-    /// What has become of [`Output::Snapshot`] for this width: a JPEG file, or why there is none.
+    /// The result of [`Output::Snapshot`] for this width: a JPEG file, or why there is none.
     Snapshot {
         width: Option<usize>,
         made: Result<Bytes, SnapshotError>,
-        /// What it has taken the source.
+        /// The time that it took.
         cost: Duration,
     },
-    /// The host's addresses have changed to these.
+    /// The bound addresses, after they have changed.
     Addresses(&'a [SocketAddr]),
-    /// The names of the host are these now, in lower case.
+    /// The names of the host, in lower case, after they have changed.
     Names(&'a [String]),
     /// The wall clock was set.
     WallClock(SystemTime),
-    /// End all viewers and connections.
+    /// Ends all viewers and connections.
     Shutdown,
 }
 
@@ -73,43 +73,43 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub enum Output {
     Send(ConnId, Bytes),
-    /// After what was sent: send no more, but go on reading.
+    /// Shut down the write side after what was sent, and go on reading.
     Finish(ConnId),
-    /// Leave what the connection brings in the kernel, until [`Output::Resume`]: its peer has to wait.
+    /// Stop reading the connection until [`Output::Resume`], so that its peer has to wait.
     Pause(ConnId),
     /// Read the connection again.
     Resume(ConnId),
-    /// Let go of the connection now.
+    /// Close the connection now.
     Close(ConnId),
     Transmit(Transmit),
     /// Make the codec's next frame a key frame.
     ForceKeyframe(Codec),
-    /// Take a picture, encode it in each of these codecs, and bring each as [`Input::Frame`]. Without
-    /// any, the picture is for [`Output::Snapshot`] alone.
+    /// Take a picture, encode it in each of these codecs, and pass on each frame as [`Input::Frame`].
+    /// Without a codec, the picture is for [`Output::Snapshot`] alone.
     Capture(Vec<Codec>),
-    /// Do this to the stream from outside.
+    /// Do this to the source.
     Source(source::SourceCommand),
     /// Do this to the connection to a media server.
     Publish(TargetId, publish::PublishCommand),
-    /// This is the session at a media server from now on, if there is any: keep it beyond the end of the
-    /// process, for [`Config::left_sessions`](super::Config::left_sessions).
+    /// Store the current session at a media server, or that there is none, for
+    /// [`Config::stale_sessions`](super::Config::stale_sessions) of the next process.
     KeepSession(TargetId, Option<Url>),
-    /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and bring
-    /// it as [`Input::Snapshot`], now or later. At most one is under way.
+    /// Make a JPEG file of the newest picture, scaled down to this even width or in its own, and pass it on
+    /// as [`Input::Snapshot`], now or later. At most one is under way.
     Snapshot {
         width: Option<usize>,
     },
-    /// Encode this picture in each of these codecs, and bring each as [`Input::Frame`]. Without any,
-    /// the picture is for [`Output::Snapshot`] alone.
+    /// Encode this picture in each of these codecs, and pass on each frame as [`Input::Frame`]. Without a
+    /// codec, the picture is for [`Output::Snapshot`] alone.
     Encode {
         picture: SourcePicture,
         /// When it was taken.
         captured: Instant,
         codecs: Vec<Codec>,
-        /// It is one of the stream from outside: whether it could be encoded is told by
-        /// [`Input::PictureShown`] or [`Input::PictureDamaged`].
+        /// It is a picture of the source: [`Input::PictureShown`] or [`Input::PictureDamaged`] reports
+        /// whether it could be encoded.
         is_reported: bool,
     },
-    /// Nothing more for now: come back then, or when something happens. `None` is for ever.
+    /// Nothing more for now: call again at this time, or when something happens. `None` is never.
     Timeout(Option<Instant>),
 }

@@ -50,7 +50,6 @@ use self::stats::{DatagramCounters, Parts, Statistics};
 use self::video::Video;
 use self::viewers::{ViewerRole, ViewerTable};
 use crate::containment::contain;
-use crate::source::Source;
 use crate::web::assets::Page;
 use crate::webrtc::{AddressPair, ViewerId};
 
@@ -78,8 +77,8 @@ impl Server {
         let mut secrets = Secrets::new(config.entropy);
         let video = Video::new(config.source, config.frames_per_second, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
-        let left = &config.left_sessions;
-        let publishing = Publishing::new(targets, announced, left, &mut secrets, now, &mut outbox);
+        let stale = &config.stale_sessions;
+        let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);
         Server {
             secrets,
             page: Page::new(config.title.as_deref()),
@@ -154,38 +153,9 @@ impl Server {
         }
     }
 
-    /// How many viewers there are, half-open ones included and media servers not.
-    pub fn viewers(&self) -> usize {
-        self.viewers.watchers()
-    }
-
     /// How many of them have connected.
     pub fn watching(&self) -> usize {
         self.viewers.counts().all_watching() - self.published()
-    }
-
-    /// The viewer that owns a validated remote address.
-    pub fn viewer_at(&self, address: SocketAddr) -> Option<ViewerId> {
-        self.viewers.at(address)
-    }
-
-    /// The names of the viewers' states, as in the statistics, media servers included.
-    pub fn viewer_states(&self) -> impl Iterator<Item = (ViewerId, &'static str)> {
-        self.viewers.iter().map(|(id, entry)| (id, entry.viewer.state().name()))
-    }
-
-    pub fn connections(&self) -> usize {
-        self.http.connections()
-    }
-
-    /// The source in place of the ball, if there is one.
-    pub fn source(&self) -> Option<&Source> {
-        self.video.source()
-    }
-
-    /// Why there is no picture to show, if there is none, for everybody: in our own words.
-    pub fn problem(&self, now: Instant) -> Option<String> {
-        self.video.problem(now)
     }
 
     /// How many media servers have the picture.
@@ -242,5 +212,38 @@ impl Server {
             ViewerRole::Viewer(watcher) => Some(watcher.peer),
             ViewerRole::Publish(target) => self.publishing.address_of(*target),
         }
+    }
+}
+
+/// What tests look at.
+#[cfg(feature = "testing")]
+impl Server {
+    /// How many viewers there are, half-open ones included and media servers not.
+    pub fn viewers(&self) -> usize {
+        self.viewers.watchers()
+    }
+
+    /// The viewer that owns a validated remote address.
+    pub fn viewer_at(&self, address: SocketAddr) -> Option<ViewerId> {
+        self.viewers.at(address)
+    }
+
+    /// The names of the viewers' states, as in the statistics, media servers included.
+    pub fn viewer_states(&self) -> impl Iterator<Item = (ViewerId, &'static str)> {
+        self.viewers.iter().map(|(id, entry)| (id, entry.viewer.state().name()))
+    }
+
+    pub fn connections(&self) -> usize {
+        self.http.connections()
+    }
+
+    /// The source in place of the ball, if there is one.
+    pub fn source(&self) -> Option<&crate::source::Source> {
+        self.video.source()
+    }
+
+    /// Why there is no picture to show, if there is none, for everybody: in our own words.
+    pub fn problem(&self, now: Instant) -> Option<String> {
+        self.video.problem(now)
     }
 }

@@ -1,12 +1,11 @@
-//! Which of our addresses a peer is offered, and in which order.
+//! Selects and sorts the addresses that a peer is offered.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The addresses that may lead a peer here, the best first: those of its own family, and of these the
-/// ones that begin with the most bits of its own address. `None` is a peer whose address is not known.
+/// Returns the addresses at which a peer may reach the server, best first: those of the peer's family
+/// before others, and longer common prefixes first. `None` is a peer whose address is unknown.
 ///
-/// A loopback address leads to us on this host alone, so others get it only where there is nothing
-/// else.
+/// A loopback address works on this host only, so other peers get it only if there is no other.
 pub fn addresses_towards(peer: Option<IpAddr>, own: &[SocketAddr]) -> Vec<SocketAddr> {
     let peer = peer.map(|peer| peer.to_canonical());
     let is_here = peer.is_some_and(|peer| peer.is_loopback());

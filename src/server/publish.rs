@@ -60,26 +60,26 @@ impl TargetEntry {
 }
 
 impl Publishing {
-    /// `announced` are addresses elsewhere that lead to this device, `left` the sessions that an earlier
+    /// `announced` are addresses elsewhere that lead to this device, `stale` the sessions that an earlier
     /// process left behind.
     pub(crate) fn new(
         targets: &[Target],
         announced: &[IpAddr],
-        left: &BTreeMap<TargetId, Url>,
+        stale: &BTreeMap<TargetId, Url>,
         secrets: &mut Secrets,
         now: Instant,
         outbox: &mut Outbox,
     ) -> Publishing {
         let mut entry = |(index, target): (usize, &Target)| {
-            let left = left.get(&TargetId(index)).cloned();
+            let stale = stale.get(&TargetId(index)).cloned();
             let (target, announced) = (target.clone(), announced.to_vec());
-            let publisher = Publisher::new(target, announced, left.clone(), secrets.seed(), now);
+            let publisher = Publisher::new(target, announced, stale.clone(), secrets.seed(), now);
             outbox.set_timer(Timer::Target(TargetId(index)), publisher.poll_timeout());
             TargetEntry {
                 publisher,
                 offer: None,
                 viewer: None,
-                kept: left,
+                kept: stale,
                 sent: ViewerCounters::default(),
             }
         };
@@ -245,8 +245,8 @@ mod tests {
     fn publishing(url: &str, now: Instant) -> (Publishing, Outbox) {
         let (mut outbox, mut secrets) = (Outbox::new(), Secrets::new([7; 32]));
         let targets = [Target { url: Url::parse(url).unwrap(), token: None }];
-        let left = BTreeMap::new();
-        let publishing = Publishing::new(&targets, &[], &left, &mut secrets, now, &mut outbox);
+        let stale = BTreeMap::new();
+        let publishing = Publishing::new(&targets, &[], &stale, &mut secrets, now, &mut outbox);
         (publishing, outbox)
     }
 

@@ -7,22 +7,23 @@ use std::time::{Duration, Instant};
 use str0m::IceCreds;
 
 use super::http::snapshots::{Lookup, Waiting};
-use super::http::{HeldFor, HttpAsk};
+use super::http::{CurrentRequest, HeldFor, HttpAsk};
 use super::limits::admission::{Occupancy, Place, RETRY_AFTER, busy};
 use super::limits::client::Client;
 use super::stats::metrics;
-use super::video::NO_PICTURE;
 use super::viewers::{ViewerRole, Watcher, WhepSession};
 use super::{ConnId, Server};
 use crate::containment::contain;
 use crate::http::{Head, HttpConnection, Method, Request, Response, Verdict};
 use crate::media::{Codec, SnapshotError};
-use crate::refusal::Reason;
 use crate::sdp::offer::Offer;
-use crate::web::auth::{TokenCheck, TokenVerdict};
+use crate::web::auth::TokenVerdict;
+use crate::web::endpoints::{self, Endpoint, Route};
 use crate::web::proxies::Visitor;
-use crate::web::routes::{self, Route};
-use crate::web::{assets, cors, health, offer_api, snapshot, whep};
+use crate::web::reason::Reason;
+use crate::web::refusal::{Refusal, wants_page};
+use crate::web::snapshot::{self, NO_PICTURE};
+use crate::web::{cors, guards, health, malformed, offer_api, whep};
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, StreamNumbers, ViewerId};
 
@@ -36,8 +37,8 @@ impl Server {
         if let Err(reason) = connected {
             self.count_refusal(now, reason, peer.ip());
             let sentence = "Too many connections. Close some tabs, or try again in a moment.";
-            let refusal = Response::problem(503, reason, sentence).retry_after(RETRY_AFTER);
-            self.http.refuse(now, id, refusal, &mut self.outbox);
+            let refusal = Refusal::new(503, reason, sentence).retry_after(RETRY_AFTER);
+            self.http.refuse(now, id, refusal.into_response(false), &mut self.outbox);
         }
     }
 
@@ -54,7 +55,7 @@ impl Server {
         change: impl FnOnce(&mut HttpConnection),
     ) {
         let Some(connection) = self.http.get_mut(id) else { return };
-        let peer = connection.peer.ip();
+        let peer = connection.peer();
         let served = contain(|| {
             if let Some(connection) = self.http.get_mut(id) {
                 connection.change(now, change);
@@ -68,8 +69,8 @@ impl Server {
                 self.count_refusal(now, Reason::Internal, peer);
                 let sentence =
                     "The server failed on this request. Its log says more; please report it.";
-                let refusal = Response::problem(500, Reason::Internal, sentence);
-                self.http.refuse(now, id, refusal, &mut self.outbox);
+                let refusal = Refusal::new(500, Reason::Internal, sentence);
+                self.http.refuse(now, id, refusal.into_response(false), &mut self.outbox);
                 self.recover(now);
             }
         }
@@ -84,14 +85,43 @@ impl Server {
                     self.http.judge(now, id, head, verdict);
                 }
                 HttpAsk::Request(request) => {
-                    let visitor = self.config.access.visitor(peer, &request.head);
-                    if let Some(response) = self.respond(now, id, &visitor, &request) {
+                    if let Some(response) = self.respond(now, id, &request) {
                         self.http.respond(id, response);
                     }
                 }
-                HttpAsk::Refused(reason) => self.count_refusal(now, reason, peer),
+                HttpAsk::Error(error) => {
+                    self.count_refusal(now, Reason::Http(error), peer);
+                    if let Some(refusal) = malformed::refusal(error) {
+                        self.http.respond(id, refusal.into_response(false));
+                    }
+                }
             }
         }
+    }
+
+    /// Counts a refusal of a request on this connection. Returns its response.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        wants_page: bool,
+        refusal: Refusal,
+    ) -> Response {
+        if let Some(peer) = self.http.get_mut(id).map(|connection| connection.peer()) {
+            self.count_refusal(now, refusal.reason, peer);
+        }
+        refusal.into_response(wants_page)
+    }
+
+    /// The response that refuses the request which waits on this connection, if there is one.
+    pub(super) fn refuse_waiting(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        refusal: Refusal,
+    ) -> Option<Response> {
+        let awaits = self.http.get_mut(id).is_some_and(|entry| entry.http.awaits_response());
+        awaits.then(|| self.refuse(now, id, false, refusal))
     }
 
     fn count_refusal(&mut self, now: Instant, reason: Reason, peer: IpAddr) {
@@ -108,8 +138,12 @@ impl Server {
     /// to be compared.
     pub(super) fn judge(&mut self, now: Instant, id: ConnId, head: &Head) -> Verdict {
         let Some(connection) = self.http.get_mut(id) else { return Verdict::Accept };
-        let visitor = self.config.access.visitor(connection.peer.ip(), head);
-        let client = self.config.client_of(&visitor);
+        let request = connection.request.take().unwrap_or_else(|| CurrentRequest {
+            visitor: self.config.access.visitor(connection.peer(), head),
+            endpoint: endpoints::find(head),
+        });
+        let CurrentRequest { visitor, endpoint } = &request;
+        let client = self.config.client_of(visitor);
         connection.client = client;
         let held_for = connection.held_for.take();
         if held_for.is_none() {
@@ -119,25 +153,41 @@ impl Server {
                 // turns behind, and take none from whoever stays.
                 Ok(wait) | Err(wait) => {
                     connection.held_for = Some(HeldFor::Turn);
+                    connection.request = Some(request);
                     return Verdict::Hold(now + wait);
                 }
             }
         }
-        let waited = held_for == Some(HeldFor::Comparison);
-        let guesses = &mut self.admission.guesses;
-        let mut turn = |place| guesses.turn(client, place, waited, now);
-        let token = self.config.token.as_ref();
-        let check = token.map(|token| TokenCheck { token, turn: &mut turn });
-        let (token, admitted) = routes::admit(head, &visitor, &self.config.access, check);
-        if let TokenVerdict::Postponed(at) = token {
-            connection.held_for = Some(HeldFor::Comparison);
-            return Verdict::Hold(at);
-        }
-        connection.has_asked = true;
-        self.admission.guesses.note(client, token, waited, now);
+        let checked = guards::check(head, *endpoint, visitor, &self.config.access);
+        let admitted = checked.and_then(|(endpoint, credential)| {
+            let waited = held_for == Some(HeldFor::Comparison);
+            let token = self.config.token.as_ref();
+            let verdict = token.map_or(TokenVerdict::NotNeeded, |token| {
+                self.admission.guesses.judge(client, token, &credential, waited, now)
+            });
+            match verdict {
+                TokenVerdict::Postponed(_) => Ok(verdict),
+                _ => guards::admit(head, endpoint, verdict).map(|()| verdict),
+            }
+        });
         match admitted {
-            Ok(()) => Verdict::Accept,
-            Err(refusal) => Verdict::Reject(refusal.for_reader(head.wants_page())),
+            Ok(TokenVerdict::Postponed(at)) => {
+                connection.held_for = Some(HeldFor::Comparison);
+                connection.request = Some(request);
+                Verdict::Hold(at)
+            }
+            Ok(_) => {
+                connection.has_asked = true;
+                connection.request = Some(request);
+                Verdict::Accept
+            }
+            Err(refusal) => {
+                connection.has_asked = true;
+                let cors = cors::headers(head, *endpoint, visitor, &self.config.access);
+                let mut response = self.refuse(now, id, wants_page(head), refusal);
+                response.headers.extend(cors);
+                Verdict::Reject(response)
+            }
         }
     }
 
@@ -146,37 +196,50 @@ impl Server {
         &mut self,
         now: Instant,
         id: ConnId,
-        visitor: &Visitor,
         request: &Request,
     ) -> Option<Response> {
-        let access = &self.config.access;
-        let answered = match routes::route(&request.head) {
-            Ok(Route::Asset(asset)) => {
-                Ok(assets::respond(asset, &self.page, &request.head, visitor, access))
-            }
-            Ok(Route::Offer) if request.head.method == Method::Options => Ok(offer_api::options()),
-            Ok(Route::Offer) => self.offer(now, visitor, request),
-            Ok(Route::Whep) => self.whep(now, visitor, request),
-            Ok(Route::WhepSession(key)) => self.whep_session(now, visitor, key, request),
-            Ok(Route::Health) => Ok(health::answer(self.video.problem(now))),
-            Ok(Route::Metrics) => Ok(Response::new(200)
-                .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
-                .with_header("Cache-Control", "no-store")),
-            Ok(Route::Stats) => Ok(offer_api::json(&self.statistics(now).to_json())),
-            Ok(route @ (Route::Snapshot | Route::MotionJpeg)) => {
-                let is_for_stream = route == Route::MotionJpeg;
-                match self.show_picture(now, id, visitor, &request.head, is_for_stream) {
-                    Ok(None) => return None,
-                    Ok(Some(response)) => Ok(response),
-                    Err(refusal) => Err(refusal),
-                }
-            }
-            Ok(Route::Server) => Ok(routes::server_options()),
-            Err(refusal) => Err(refusal),
+        let admitted = self.http.get_mut(id).and_then(|connection| connection.request.take());
+        let Some(CurrentRequest { visitor, endpoint: Some(endpoint) }) = admitted else {
+            debug_assert!(false, "a request without an admitted head");
+            return None;
         };
-        let response = answered.unwrap_or_else(|refusal| refusal);
-        let response = response.for_reader(request.head.wants_page());
-        Some(cors::add_cors_headers(&request.head, visitor, &self.config.access, response))
+        let head = &request.head;
+        let mut response = match self.serve(now, id, &visitor, endpoint, request) {
+            Ok(response) => response?,
+            Err(refusal) => self.refuse(now, id, wants_page(head), refusal),
+        };
+        let cors = cors::headers(head, Some(endpoint), &visitor, &self.config.access);
+        response.headers.extend(cors);
+        Some(response)
+    }
+
+    fn serve(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        visitor: &Visitor,
+        endpoint: &Endpoint,
+        request: &Request,
+    ) -> Result<Option<Response>, Refusal> {
+        let (head, access) = (&request.head, &self.config.access);
+        let response = match endpoint.route {
+            Route::WhepSession => self.whep_session(now, visitor, endpoint, request)?,
+            _ if head.method == Method::Options => endpoint.options(),
+            Route::Page => self.page.respond(head, visitor, access),
+            Route::Asset(asset) => asset.respond(head, visitor, access),
+            Route::Offer => self.offer(now, visitor, request)?,
+            Route::Whep => self.whep(now, visitor, request)?,
+            Route::Health => health::answer(self.video.problem(now)),
+            Route::Metrics => Response::new(200)
+                .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
+                .with_header("Cache-Control", "no-store"),
+            Route::Stats => offer_api::json(&self.statistics(now).to_json()),
+            Route::Snapshot | Route::MotionJpeg => {
+                return self.show_picture(now, id, visitor, endpoint, head);
+            }
+            Route::Server => endpoint.options(),
+        };
+        Ok(Some(response))
     }
 
     /// The page's offer. A page that sends its id, and offers a new connection, has given up the
@@ -186,7 +249,7 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         request: &Request,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         self.admit_offer(now, self.config.client_of(visitor))?;
         let mut offer = offer_api::read(&request.body)?;
         let client_id = offer_api::client_id(&request.head);
@@ -224,7 +287,7 @@ impl Server {
         now: Instant,
         id: ViewerId,
         offer: &mut Offer,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
         offer.prefer_payload_type(entry.viewer.stream().format.payload_type);
         if !entry.viewer.matches_format(offer) {
@@ -245,11 +308,9 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         request: &Request,
-    ) -> Result<Response, Response> {
-        match request.head.method {
-            Method::Post => {}
-            Method::Options => return Ok(whep::options(whep::ENDPOINT_METHODS)),
-            _ => return Ok(whep::presence()),
+    ) -> Result<Response, Refusal> {
+        if request.head.method != Method::Post {
+            return Ok(whep::presence());
         }
         self.admit_offer(now, self.config.client_of(visitor))?;
         let mut offer = whep::read_offer(&request.body)?;
@@ -265,17 +326,19 @@ impl Server {
         &mut self,
         now: Instant,
         visitor: &Visitor,
-        key: &str,
+        endpoint: &Endpoint,
         request: &Request,
-    ) -> Result<Response, Response> {
-        let id = self.viewers.with_whep_key(key).ok_or_else(whep::no_session)?;
+    ) -> Result<Response, Refusal> {
+        let key = whep::session_key(&request.head);
+        let id = key.and_then(|key| self.viewers.with_whep_key(key));
+        let id = id.ok_or_else(whep::no_session)?;
         match request.head.method {
             Method::Patch => self.change_session(now, visitor, id, request),
             Method::Delete => {
                 self.with_viewer(now, id, |viewer| viewer.end(now, EndReason::PeerClosed));
                 Ok(Response::new(200))
             }
-            Method::Options => Ok(whep::options(whep::SESSION_METHODS)),
+            Method::Options => Ok(endpoint.options()),
             _ => Ok(whep::presence()),
         }
     }
@@ -287,7 +350,7 @@ impl Server {
         visitor: &Visitor,
         id: ViewerId,
         request: &Request,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let entry = self.viewers.get(id).ok_or_else(whep::no_session)?;
         let session = entry.watcher().and_then(|watcher| watcher.whep.as_ref());
         let session = session.ok_or_else(whep::no_session)?;
@@ -326,7 +389,7 @@ impl Server {
         now: Instant,
         visitor: &Visitor,
         offer: &mut Offer,
-    ) -> Result<(ViewerId, String), Response> {
+    ) -> Result<(ViewerId, String), Refusal> {
         if let Some(source) = self.video.encoded_source() {
             if offer.format.codec != Codec::H264 {
                 return Err(offer_api::refusal(&offer.lacks_h264()));
@@ -350,9 +413,9 @@ impl Server {
     }
 
     /// Makes room for one more viewer of this client.
-    fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_viewer(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         if self.video.has_failed(now) {
-            let refusal = Response::problem(409, Reason::NoSource, NO_PICTURE);
+            let refusal = Refusal::new(409, Reason::NoSource, NO_PICTURE);
             return Err(refusal.retry_after(RETRY_AFTER));
         }
         let occupancy = Occupancy {
@@ -369,12 +432,12 @@ impl Server {
     }
 
     /// Whether an offer of this client is read at all, or an ICE restart made.
-    fn admit_offer(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_offer(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         self.admit_while_running()?;
         self.admission.take_offer(client, now)
     }
 
-    fn admit_while_running(&self) -> Result<(), Response> {
+    fn admit_while_running(&self) -> Result<(), Refusal> {
         if self.is_shutting_down { Err(shutting_down()) } else { Ok(()) }
     }
 
@@ -384,9 +447,10 @@ impl Server {
         now: Instant,
         id: ConnId,
         visitor: &Visitor,
+        endpoint: &Endpoint,
         head: &Head,
-        is_for_stream: bool,
-    ) -> Result<Option<Response>, Response> {
+    ) -> Result<Option<Response>, Refusal> {
+        let is_for_stream = endpoint.route == Route::MotionJpeg;
         let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
         let width = asked_width.map(snapshot::width_of_file);
         self.admit_picture(now, is_for_stream)?;
@@ -405,15 +469,15 @@ impl Server {
                 self.http.snapshots.want_file(width);
             }
         }
-        let cors = cors::add_cors_headers(head, visitor, &self.config.access, Response::new(200));
-        let wants_page = head.wants_page();
+        let cors = cors::headers(head, Some(endpoint), visitor, &self.config.access);
+        let wants_page = wants_page(head);
         let waiting = Waiting { width, asked_width, is_for_stream, wants_page, cors };
         self.http.snapshots.wait(id, waiting);
         self.request_files(now);
         Ok(None)
     }
 
-    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Response> {
+    fn admit_picture(&self, now: Instant, is_for_stream: bool) -> Result<(), Refusal> {
         self.admit_while_running()?;
         if is_for_stream && self.video.encoded_source().is_some() {
             return Err(snapshot::refusal(SnapshotError::NoPictures, RETRY_AFTER));
@@ -428,33 +492,35 @@ impl Server {
     }
 
     /// There is no picture while [`health`] says so: the last one may be of yesterday.
-    pub(super) fn check_problem(&self, now: Instant) -> Result<(), Response> {
+    pub(super) fn check_problem(&self, now: Instant) -> Result<(), Refusal> {
         let problem = self.video.problem(now);
-        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(&sentence, RETRY_AFTER)))
+        problem.map_or(Ok(()), |sentence| Err(snapshot::no_picture(sentence, RETRY_AFTER)))
     }
 
     /// Makes room for one more stream of pictures of this client.
-    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_stream(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         let limits = self.admission.limits();
         let most = limits.mjpeg_clients;
         let refusal = || {
             let sentence = format!(
                 "{most} clients are already reading /stream.mjpg. Watch the video at /, or close one of them."
             );
-            busy(Reason::MjpegClients, RETRY_AFTER, &sentence)
+            busy(Reason::MjpegClients, RETRY_AFTER, sentence)
         };
         let to_end = self.http.stream_to_end(client, limits).map_err(|()| refusal())?;
         if let Some(oldest) = to_end {
-            self.with_connection(now, oldest, |http| match http.awaits_response() {
-                true => http.respond(refusal()),
-                false => http.shutdown(now),
-            });
+            match self.refuse_waiting(now, oldest, refusal()) {
+                Some(response) => {
+                    self.with_connection(now, oldest, |http| http.respond(response));
+                }
+                None => self.with_connection(now, oldest, |http| http.shutdown(now)),
+            }
         }
         Ok(())
     }
 
     /// Whether one more file may be made.
-    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Response> {
+    fn admit_file(&mut self, now: Instant, client: Client) -> Result<(), Refusal> {
         self.admission.take_snapshot(client, now).map_err(|wait| {
             let sentence = "Your address requests pictures too often. Use /stream.mjpg instead.";
             busy(Reason::SnapshotRate, wait, sentence)
@@ -467,6 +533,6 @@ impl Server {
     }
 }
 
-pub(super) fn shutting_down() -> Response {
+pub(super) fn shutting_down() -> Refusal {
     busy(Reason::ShuttingDown, RETRY_AFTER, "The server is shutting down.")
 }

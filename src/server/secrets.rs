@@ -1,4 +1,4 @@
-//! Everything that must not be guessed, from one generator that is seeded with the process's entropy.
+//! Values that must be unpredictable, from one generator that is seeded with the configured entropy.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,17 +16,17 @@ impl Secrets {
         IceCreds { ufrag: self.ice_characters(8), pass: self.ice_characters(24) }
     }
 
-    /// As many digits as `bytes` have.
+    /// The hexadecimal digits of this many random bytes.
     pub fn hexadecimal(&mut self, bytes: usize) -> String {
         (0..bytes).map(|_| format!("{:02x}", self.0.next_u32() as u8)).collect()
     }
 
-    /// A strong one (RFC 9110, section 8.8.3), of 64 random bits.
+    /// A strong ETag (RFC 9110, section 8.8.3), of 64 random bits.
     pub fn etag(&mut self) -> String {
         format!("\"{}\"", self.hexadecimal(8))
     }
 
-    /// For a generator of its own.
+    /// The seed of another generator.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         self.0.fill_bytes(&mut seed);

@@ -1,4 +1,4 @@
-//! Deadlines by key: who has to be woken next, without looking at everybody.
+//! Deadlines by key. The next one is found without a walk over all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -151,11 +151,6 @@ fn write_damaged(f: &mut fmt::Formatter<'_>, damage: Damage) -> fmt::Result {
             "The key frames of the stream cannot be decoded on this device. Let ffmpeg encode them \
              again: ffmpeg … -c:v libx264 -profile:v baseline -pix_fmt yuv420p -f h264 -.",
         ),
-        Damage::Unsupported(what) => write!(
-            f,
-            "The pictures of the stream have {what}, which Ballcast cannot decode. Let ffmpeg decode them: \
-             ffmpeg … -pix_fmt yuv420p -f yuv4mpegpipe -."
-        ),
         Damage::Encode(_) | Damage::EncodeJpeg => f.write_str(
             "The pictures of the stream cannot be encoded on this device. Try another size: ffmpeg -vf \
              scale=1280:-2.",

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
 use self::attempt::Attempt;
-pub use self::cause::{Exit, LeftOut, SourceCause, SourceFailure};
+#[cfg(feature = "testing")]
+pub use self::cause::LeftOut;
+pub use self::cause::{Exit, SourceCause, SourceFailure};
 use self::file::Playback;
 use self::flood::Flood;
 use self::groups::Groups;
@@ -290,6 +292,7 @@ impl Source {
     }
 
     /// The bytes of memory that hold the incomplete picture.
+    #[cfg(feature = "testing")]
     pub fn buffered_bytes(&self) -> usize {
         self.parser.buffered_bytes()
     }

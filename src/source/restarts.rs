@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::Signal;
+use crate::backoff::Backoff;
 
 /// The time between two signals.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The pauses in seconds after the first failure, the second, and so on. The last one repeats.
+/// The pauses in seconds after the first failure, the second, and so on.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 10];
 /// The pause before a named pipe is reopened after a good writer, and the longest one after others. The
 /// next writer may have to wait this long.
@@ -16,24 +17,25 @@ const WRITER_PAUSE_MAX: Duration = Duration::from_secs(1);
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 
 /// The pauses between attempts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restarts {
-    failures: usize,
+    backoff: Backoff,
     /// The number of bad writers of a named pipe in a row.
     bad_writers: u32,
     pub count: u64,
 }
 
+impl Default for Restarts {
+    fn default() -> Restarts {
+        Restarts { backoff: Backoff::new(&PAUSES, GOOD_AFTER), bad_writers: 0, count: 0 }
+    }
+}
+
 impl Restarts {
     /// Returns the pause after an attempt that has failed after pictures for `good_for`.
     pub fn pause_after(&mut self, good_for: Duration) -> Duration {
-        if good_for >= GOOD_AFTER {
-            self.failures = 0;
-        }
-        let pause = PAUSES[self.failures.min(PAUSES.len() - 1)];
-        self.failures += 1;
         self.count += 1;
-        Duration::from_secs(pause)
+        self.backoff.pause_after(good_for)
     }
 
     /// Returns the pause after a writer of a named pipe has closed it.

@@ -1,38 +1,32 @@
-//! The page and what belongs to it, from memory.
+//! The page and its files, from memory.
 
 use bytes::Bytes;
 
 use super::access::AccessPolicy;
-use super::cors::framing_policy;
+use super::headers::policy_with_ancestors;
 use super::proxies::Visitor;
 use crate::http::{Head, Response, WHITE_SPACE};
 
-/// Where the page is.
-const PAGE: &str = "/";
-
-/// A file of the page, as it is in the binary.
+/// A file that is part of the binary.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Asset {
-    pub(super) path: &'static str,
     content_type: &'static str,
     content: &'static [u8],
-    /// A digest of the content, so that a new version of the program is a new page.
+    /// A digest of the content: a new version of the program is a new file to browsers.
     digest: u64,
 }
 
 macro_rules! asset {
-    ($path:expr, $content_type:literal, $file:literal) => {{
+    ($content_type:literal, $file:literal) => {{
         const CONTENT: &[u8] = include_bytes!(concat!("../../static/", $file));
-        Asset { path: $path, content_type: $content_type, content: CONTENT, digest: fnv1a(CONTENT) }
+        Asset { content_type: $content_type, content: CONTENT, digest: fnv1a(CONTENT) }
     }};
 }
 
-pub(super) static ASSETS: [Asset; 4] = [
-    asset!(PAGE, "text/html; charset=utf-8", "index.html"),
-    asset!("/static/style.css", "text/css; charset=utf-8", "style.css"),
-    asset!("/static/ballcast.js", "text/javascript; charset=utf-8", "ballcast.js"),
-    asset!("/static/icon.svg", "image/svg+xml", "icon.svg"),
-];
+static PAGE: Asset = asset!("text/html; charset=utf-8", "index.html");
+pub(super) static STYLE: Asset = asset!("text/css; charset=utf-8", "style.css");
+pub(super) static SCRIPT: Asset = asset!("text/javascript; charset=utf-8", "ballcast.js");
+pub(super) static ICON: Asset = asset!("image/svg+xml", "icon.svg");
 
 /// What the page has in place of a title.
 const NO_TITLE: &str = "data-title=\"\"";
@@ -45,43 +39,67 @@ pub struct Page {
 }
 
 impl Page {
-    /// Without a title, the page has the name and the port that it was opened by.
+    /// Without a title, the page shows the name and the port that it was opened by.
     pub fn new(title: Option<&str>) -> Page {
-        let page = ASSETS[0].content;
-        let content = match (title, str::from_utf8(page)) {
+        let content = match (title, str::from_utf8(PAGE.content)) {
             (Some(title), Ok(page)) => {
                 let title = title.replace('&', "&amp;").replace('"', "&quot;");
                 page.replacen(NO_TITLE, &format!("data-title=\"{title}\""), 1).into()
             }
-            _ => Bytes::from_static(page),
+            _ => Bytes::from_static(PAGE.content),
         };
         Page { digest: fnv1a(&content), content }
     }
+
+    /// The page, or 304 if the browser has it already.
+    pub fn respond(&self, head: &Head, visitor: &Visitor, access: &AccessPolicy) -> Response {
+        respond(PAGE.content_type, self.content.clone(), self.digest, head, visitor, access)
+    }
 }
 
-/// An asset from memory, or 304 when the browser has it already.
-pub fn respond(
-    asset: &'static Asset,
-    page: &Page,
+impl Asset {
+    /// The file, or 304 if the browser has it already.
+    pub fn respond(&self, head: &Head, visitor: &Visitor, access: &AccessPolicy) -> Response {
+        let content = Bytes::from_static(self.content);
+        respond(self.content_type, content, self.digest, head, visitor, access)
+    }
+}
+
+fn respond(
+    content_type: &'static str,
+    content: Bytes,
+    digest: u64,
     head: &Head,
     visitor: &Visitor,
     access: &AccessPolicy,
 ) -> Response {
-    let (content, digest) = match asset.path {
-        PAGE => (page.content.clone(), page.digest),
-        _ => (Bytes::from_static(asset.content), asset.digest),
-    };
     let etag = format!("\"{digest:016x}\"");
     let known = head.header("if-none-match").is_some_and(|tags| matches_etag(tags, &etag));
-    let response = if known {
-        Response::new(304)
-    } else {
-        Response::new(200).with_body(asset.content_type, content)
+    let response = match known {
+        true => Response::new(304),
+        false => Response::new(200).with_body(content_type, content),
     };
+    let policy = policy_with_ancestors(&frame_ancestors(visitor, access));
     response
-        .framed_by(&framing_policy(visitor, access))
+        .with_header("Content-Security-Policy", policy)
         .with_header("ETag", etag)
         .with_header("Cache-Control", "no-cache")
+}
+
+/// The origins whose pages may show our page in a frame (CSP 3, `frame-ancestors`): those that may
+/// connect here. CSP has no syntax for IPv6 addresses.
+fn frame_ancestors(visitor: &Visitor, access: &AccessPolicy) -> String {
+    let mut ancestors = String::from("'self'");
+    let host = &visitor.host.name;
+    let others = access.all_names().filter(|name| *name != host);
+    for name in [host].into_iter().chain(others).filter(|name| !name.contains(':')) {
+        ancestors += &format!(" http://{name}:* https://{name}:*");
+    }
+    for origin in &access.origins {
+        ancestors.push(' ');
+        ancestors += origin;
+    }
+    ancestors
 }
 
 /// If-None-Match compares weakly (RFC 9110, section 13.1.2).

@@ -1,4 +1,4 @@
-//! The secret that viewers have to know, if the operator has set one: a bearer token (RFC 6750).
+//! The secret that viewers must know, if the operator has set one: a bearer token (RFC 6750).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use subtle::ConstantTimeEq;
 
-use crate::http::{Head, Method, Response};
-use crate::refusal::Reason;
-use crate::web::query;
+use super::query;
+use super::reason::Reason;
+use super::refusal::Refusal;
+use crate::http::{Head, Method, is_b64token};
 
 const LEAST_BYTES: usize = 8;
 const MOST_BYTES: usize = 256;
-/// Fewer characters may be a word, which is found in days at the rate at which guesses are compared.
+/// A shorter token may be a word, which guesses find within days at the rate at which they are compared.
 const SAFE_BYTES: usize = 16;
 
-/// Filled up with zeros, so that a comparison takes as long for every length.
+/// A token, padded with zeros so that a comparison takes the same time for every length.
 #[derive(Clone, Eq)]
 pub struct Token(Box<[u8; MOST_BYTES]>);
 
 impl Token {
-    /// For the error message about a token that is none.
+    /// For the error message about a text that is not a token.
     pub const ALLOWED: &str =
         "8 to 256 letters, digits or any of - . _ ~ + / with = at the end only";
 
-    /// A b64token (RFC 6750, section 2.1): it fits into a header, and into a URL's fragment as it is.
+    /// Parses a b64token (RFC 6750, section 2.1) of 8 to 256 bytes: it fits into a header, and into a URL's
+    /// fragment as it is.
     pub fn parse(text: &str) -> Option<Token> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-        let characters = text.trim_end_matches('=');
-        if text.len() < LEAST_BYTES || characters.is_empty() || !characters.bytes().all(legal) {
+        if text.len() < LEAST_BYTES || !is_b64token(text, b"") {
             return None;
         }
         let mut bytes = Box::new([0; MOST_BYTES]);
@@ -42,10 +42,15 @@ impl Token {
         self.text().len() < SAFE_BYTES
     }
 
-    /// For the operator's own eyes.
+    /// The secret itself, for the operator only.
     pub fn text(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(MOST_BYTES);
         str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+
+    /// Whether a request shows this token. The time tells nothing about where the two differ.
+    pub fn is_shown(&self, given: &str) -> bool {
+        Token::parse(given).is_some_and(|given| given == *self)
     }
 }
 
@@ -55,85 +60,75 @@ impl PartialEq for Token {
     }
 }
 
-/// Without the secret: flags are logged when a mistake is looked for.
+/// Without the secret: the configuration may be logged.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
     }
 }
 
-/// Where a request has its token. A page of another site can make a browser send a wrong one in the
-/// query, and some browsers as Basic, but none as Bearer: each place has its own count of wrong tokens.
+/// Where a request shows its token. A page of another site can make a browser send a wrong one in the
+/// query, and some browsers as Basic, but none as Bearer: wrong tokens are counted separately for each
+/// place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenPlace {
     /// `Authorization: Bearer` (RFC 6750, section 2.1).
     Bearer,
-    /// The password of any user in `Authorization: Basic` (RFC 7617): there are players that can send
-    /// nothing else.
+    /// The password of any user in `Authorization: Basic` (RFC 7617), for players that can send nothing
+    /// else.
     Basic,
-    /// `?token=`: an `<img>` and many programs that show pictures can send no header.
+    /// `?token=`: an `<img>` and many programs that show pictures cannot send a header.
     ///
     /// Such an address can end up in the history of a browser and in the log of a proxy, though not in
-    /// ours, and other sites are not told it (Referrer-Policy). It is no cookie and no password that a
+    /// ours, and Referrer-Policy keeps it from other sites. It is neither a cookie nor a password that a
     /// browser remembers: a page of another site that does not know the token cannot use it.
     Query,
 }
 
-/// Whether a token may be compared, after wrong ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    Now,
-    /// The request has to wait until then, and its answer too: it would tell right from wrong.
-    Later(Instant),
-    /// The client has to wait so long before it asks again.
-    RefusedFor(Duration),
-}
-
-/// What has become of the token of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenVerdict {
-    /// The request needs none.
+/// The token that a request needs and shows.
+pub enum Credential<'a> {
     NotNeeded,
     Missing,
-    Right,
-    Wrong(TokenPlace),
-    /// To be compared then.
-    Postponed(Instant),
-    RefusedFor(Duration),
+    Shown { place: TokenPlace, text: Cow<'a, str> },
 }
 
-/// What a request has to get past.
-pub struct TokenCheck<'a> {
-    pub token: &'a Token,
-    pub turn: &'a mut dyn FnMut(TokenPlace) -> Turn,
-}
+impl<'a> Credential<'a> {
+    /// The token in the Authorization header, by one of the schemes of [`TokenPlace`].
+    pub(super) fn in_header(head: &'a Head) -> Credential<'a> {
+        in_header(head)
+            .map_or(Credential::Missing, |(place, text)| Credential::Shown { place, text })
+    }
 
-impl TokenCheck<'_> {
-    /// Judges the token of a request, which may be in the query where that
-    /// [is accepted](TokenPlace::Query).
-    ///
-    /// Whoever has to wait does so with the right token, too: an answer would tell it from the wrong
-    /// ones.
-    pub fn judge(&mut self, head: &Head, accepts_query: bool) -> TokenVerdict {
-        let in_query = || query::parameter(head, "token").map(|it| (TokenPlace::Query, it.into()));
-        let given = in_header(head).or_else(|| accepts_query.then(in_query).flatten());
-        let Some((place, given)) = given else { return TokenVerdict::Missing };
-        match (self.turn)(place) {
-            Turn::RefusedFor(wait) => TokenVerdict::RefusedFor(wait),
-            Turn::Later(at) => TokenVerdict::Postponed(at),
-            Turn::Now if Token::parse(&given).is_some_and(|given| given == *self.token) => {
-                TokenVerdict::Right
+    /// The token in the Authorization header, or else in the query.
+    pub(super) fn in_header_or_query(head: &'a Head) -> Credential<'a> {
+        match (Credential::in_header(head), query::parameter(head, "token")) {
+            (Credential::Missing, Some(text)) => {
+                Credential::Shown { place: TokenPlace::Query, text: text.into() }
             }
-            Turn::Now => TokenVerdict::Wrong(place),
+            (credential, _) => credential,
         }
     }
 }
 
+/// The decision on the token of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenVerdict {
+    NotNeeded,
+    Missing,
+    Right,
+    Wrong(TokenPlace),
+    /// The token is compared at this time, and the request waits until then: an earlier answer would
+    /// tell a right token from a wrong one.
+    Postponed(Instant),
+    /// The client has to wait this long before its next request.
+    RefusedFor(Duration),
+}
+
 impl TokenVerdict {
-    /// The refusal of this request that the verdict is, if it is one.
-    pub fn admit(self, head: &Head, accepts_query: bool) -> Result<(), Response> {
+    /// Rejects the request if its token does. `accepts_query`: the token may be in the query.
+    pub(super) fn admit(self, head: &Head, accepts_query: bool) -> Result<(), Refusal> {
         let challenge = |reason, sentence, challenge| {
-            let mut refusal = Response::problem(401, reason, sentence);
+            let mut refusal = Refusal::new(401, reason, sentence);
             refusal = refusal.with_header("WWW-Authenticate", challenge);
             if waits_for_challenge(head) {
                 // A line of its own: programs look at how a line begins.
@@ -161,15 +156,15 @@ impl TokenVerdict {
             }
             TokenVerdict::RefusedFor(wait) => {
                 let sentence = "Too many wrong tokens from your address. Try again in a moment.";
-                Err(Response::problem(429, Reason::TokenRate, sentence).retry_after(wait))
+                Err(Refusal::new(429, Reason::TokenRate, sentence).retry_after(wait))
             }
         }
     }
 }
 
-/// Whether the password of a URL may be sent once it is asked for, as ffmpeg and all that is built on
-/// it do. A browser would ask its user for a name and a password then: all of them are `Mozilla`, and
-/// over plain `http` that is the only thing that tells a picture in a page.
+/// Whether the client may be a program that sends the password of a URL only after a challenge, as ffmpeg
+/// and everything built on it do. A browser would ask its user for a name and a password: every browser
+/// says `Mozilla`, and over plain `http` nothing else identifies a picture in a page.
 fn waits_for_challenge(head: &Head) -> bool {
     const OF_BROWSERS: [&str; 5] = [
         "origin",
@@ -184,7 +179,7 @@ fn waits_for_challenge(head: &Head) -> bool {
         && OF_BROWSERS.iter().all(|name| head.header(name).is_none())
 }
 
-/// Another scheme than these two is as good as none.
+/// Other schemes than Bearer and Basic are ignored.
 fn in_header(head: &Head) -> Option<(TokenPlace, Cow<'_, str>)> {
     let (scheme, given) = head.header("authorization")?.split_once(' ')?;
     let given = given.trim_start_matches(' ');

@@ -1,14 +1,14 @@
-//! Proxies that the operator trusts: who asks through them, and for which host.
+//! Proxies that the operator trusts: the client and the host of a request that comes through them.
 //!
-//! `X-Forwarded-For`, which nginx, Caddy, HAProxy, Traefik and Apache write, or `Forwarded` (RFC 7239).
-//! Each proxy adds the address that it was asked from at the right end, so that the right-most one
-//! that is no trusted proxy is the client; what is left of it, the client itself may have written.
-//! `X-Forwarded-Host`, or `host=` in `Forwarded`, is whom the client asked for. X-Forwarded-Proto tells
-//! nothing that matters: pages of a host are its own over either scheme.
+//! The client is in `X-Forwarded-For`, which nginx, Caddy, HAProxy, Traefik and Apache write, or in
+//! `Forwarded` (RFC 7239). Each proxy appends the address of its peer, so the right-most address that is
+//! not a trusted proxy is the client; the client itself may have written what is left of it. The host is
+//! in `X-Forwarded-Host`, or in `host=` of `Forwarded`. X-Forwarded-Proto is ignored: the pages of a host
+//! are its own over either scheme.
 //!
 //! A proxy writes one of the two families and often passes the other one on as the client wrote it.
-//! Nothing tells them apart, so neither is preferred: the address counts only where both name the same
-//! one, and every host that either names has to be ours ([`AccessPolicy`](super::access::AccessPolicy)).
+//! Nothing tells which one is forged, so neither is preferred: an address counts only if both agree on it,
+//! and every host in either has to be ours ([`AccessPolicy`](super::access::AccessPolicy)).
 
 use std::net::IpAddr;
 
@@ -17,28 +17,29 @@ use ipnet::IpNet;
 use crate::http::{Authority, Head, WHITE_SPACE};
 use crate::work;
 
-/// Who asks, and for whom: as the connection tells, or the trusted proxy that it comes from.
+/// The client of a request, and the host that it asks for: of the connection, or as a trusted proxy
+/// forwards them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visitor {
     pub address: IpAddr,
-    /// Whether this is the address of one client. A proxy may keep to itself who asks.
+    /// Whether `address` is that of one client. A proxy may not forward its clients' addresses.
     pub is_told: bool,
-    /// Whom the client believes that it is talking to.
+    /// The host that the client asks for.
     pub host: Authority,
-    /// What the trusted proxy wrote that the request came through; `None` without one.
+    /// The hosts of a request through a trusted proxy.
     pub proxied: Option<Proxied>,
 }
 
-/// The hosts that a request of a trusted proxy names.
+/// The hosts in a request of a trusted proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxied {
-    /// In the Host header: the client's, or the proxy's own name for this server.
+    /// The Host header: the client's, or the proxy's own name for this server.
     pub host: Authority,
-    /// In `X-Forwarded-Host`, and in `Forwarded`; `None` if one of them cannot be read.
+    /// The hosts in `X-Forwarded-Host` and in `Forwarded`; `None` if one of them is malformed.
     pub forwarded_hosts: Option<[Option<Authority>; 2]>,
 }
 
-/// The addresses and networks of proxies.
+/// The addresses and networks of the trusted proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(pub Vec<IpNet>);
 
@@ -47,12 +48,12 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// Who asks in this request of a connection from `peer`. What a peer that is not trusted says of
-    /// itself counts for nothing.
+    /// Finds the client of a request on a connection from `peer`. The forwarded headers of a peer that is not
+    /// trusted are ignored.
     ///
-    /// Clients whose `X-Forwarded-For` and `Forwarded` contradict each other are one client at the
-    /// address of the proxy: one of the two is forged, and must not give its sender a second share of
-    /// anything.
+    /// Clients whose `X-Forwarded-For` and `Forwarded` contradict each other count as one client at the
+    /// address of the proxy: one of the two is forged, and must not give its sender a second share of any
+    /// limit.
     pub fn visitor(&self, peer: IpAddr, head: &Head) -> Visitor {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
@@ -73,8 +74,8 @@ impl TrustedProxies {
         Visitor { address, is_told, host, proxied: Some(proxied) }
     }
 
-    /// The first address that is no proxy's, of hops with the nearest first; the last of all if there
-    /// is none, as for a client on the proxy's own machine. `None` if a hop before it is no address.
+    /// The first address that is not a trusted proxy's, of hops with the nearest first; the last address if
+    /// there is none, as for a client on the proxy's own machine. `None` if a hop before it is malformed.
     fn client(&self, hops: Vec<Option<IpAddr>>) -> Option<IpAddr> {
         let mut client = None;
         for hop in hops {
@@ -88,7 +89,7 @@ impl TrustedProxies {
     }
 }
 
-/// The hops of each header that tells who asks, the nearest first.
+/// The hops in each header that names clients, the nearest first.
 fn claims(head: &Head) -> impl Iterator<Item = Vec<Option<IpAddr>>> {
     let list = head.header("x-forwarded-for");
     let listed = list.map(|list| list.rsplit(',').map(address).collect());
@@ -97,8 +98,8 @@ fn claims(head: &Head) -> impl Iterator<Item = Vec<Option<IpAddr>>> {
     listed.into_iter().chain(forwarded)
 }
 
-/// The host of the nearest hop in each header that names one. `None` if one of them cannot be read: a
-/// browser may have been made to ask for a host that no server has.
+/// The host of the nearest hop in each header that names hosts. `None` if one of them is malformed: a page
+/// may have made the browser ask for a host that no server has.
 fn forwarded_hosts(head: &Head) -> Option<[Option<Authority>; 2]> {
     let nearest = |name| head.header(name).and_then(|list| list.rsplit(',').next());
     let listed = nearest("x-forwarded-host").map(|host| host.trim_matches(WHITE_SPACE));
@@ -111,7 +112,7 @@ fn forwarded_hosts(head: &Head) -> Option<[Option<Authority>; 2]> {
         if pair.is_empty() {
             continue;
         }
-        // RFC 7239, section 4: nothing else is between the semicolons, and no name comes twice.
+        // RFC 7239, section 4: there are only pairs between the semicolons, and no name twice.
         let (name, value) = pair.split_once('=')?;
         if name.eq_ignore_ascii_case("host") {
             let host = Authority::parse(unquoted(value))?;
@@ -137,7 +138,7 @@ fn forwarded<'a>(
     })
 }
 
-/// An address with or without a port. IPv6 is in brackets where it has one (RFC 7239, section 6).
+/// Parses an address with or without a port. IPv6 with a port is in brackets (RFC 7239, section 6).
 fn address(hop: &str) -> Option<IpAddr> {
     let hop = unquoted(hop);
     let address = match hop.strip_prefix('[') {

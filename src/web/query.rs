@@ -4,8 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::http::Head;
 
-/// The value of the first parameter of this name, percent-decoded; empty if it has none. A `+` is a
-/// plus.
+/// The percent-decoded value of the first parameter of this name; empty if it has none. A `+` is a plus.
 pub fn parameter(head: &Head, name: &str) -> Option<String> {
     let mut pairs = head.query.as_deref()?.split('&');
     let value = pairs.find_map(|pair| match pair.split_once('=') {

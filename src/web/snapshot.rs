@@ -1,58 +1,35 @@
-//! Pictures for whatever has no WebRTC: `GET /snapshot.jpg`, one picture as a JPEG file, and `GET
-//! /stream.mjpg`, a picture after the other in one response.
+//! Pictures for programs without WebRTC: `GET /snapshot.jpg`, one JPEG file, and `GET /stream.mjpg`, one
+//! picture after the other in one response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::query;
+use super::reason::Reason;
+use super::refusal::Refusal;
 use crate::http::{self, Head, Response};
 use crate::media::SnapshotError;
-use crate::refusal::Reason;
 
-/// The parameter with which mjpg-streamer takes requests at `/`: `/?action=snapshot`. The number of a
-/// camera may follow, and ours is the first.
-const ACTION: &str = "action";
+/// The problem of a source that has failed.
+pub(crate) const NO_PICTURE: &str =
+    "There is no picture: the camera or the encoder on the device has failed. Its log says why.";
 
-/// What `?width=` can ask for. The largest picture is this wide.
+/// The range of `?width=`. The largest picture is this wide.
 const WIDTH_MIN: usize = 16;
 const WIDTH_MAX: usize = 3840;
 
-/// The widths that files have, beside the picture's own: what many ask for is then often the same file.
+/// The widths of files, beside the picture's own, so that many clients share a file.
 pub const WIDTHS: [usize; 8] = [160, 320, 640, 960, 1280, 1920, 2560, WIDTH_MAX];
 
 const JPEG: &str = "image/jpeg";
-/// RFC 2046, section 5.1.1. There is no text in our JPEG files that it could be taken for.
+/// RFC 2046, section 5.1.1. Our JPEG files contain no text, so no boundary either.
 const MULTIPART: &str = "multipart/x-mixed-replace; boundary=ballcast-picture";
 const BOUNDARY: &[u8] = b"--ballcast-picture\r\n";
 
-/// What a request for pictures asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// One picture: `/snapshot.jpg`.
-    Snapshot,
-    /// One picture after the other: `/stream.mjpg`.
-    Stream,
-}
-
-/// What a request for pictures asks for, by our own names or by those of mjpg-streamer and of the
-/// programs that follow it; `None` for every other request.
-pub fn wanted(head: &Head) -> Option<Wanted> {
-    match head.path.as_str() {
-        "/snapshot.jpg" | "/snapshot" => Some(Wanted::Snapshot),
-        "/stream.mjpg" | "/stream" => Some(Wanted::Stream),
-        "/" => match query::parameter(head, ACTION)?.as_str() {
-            "snapshot" | "snapshot_0" => Some(Wanted::Snapshot),
-            "stream" | "stream_0" => Some(Wanted::Stream),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The width that a request asks for, if any: an even number from 16 to 3840. Other parameters are
-/// let through, as pages add them to get past a cache.
-pub fn width(head: &Head) -> Result<Option<usize>, Response> {
+/// The width that a request asks for, if any: an even number from 16 to 3840. Other parameters are ignored:
+/// pages add them to bypass a cache.
+pub(crate) fn width(head: &Head) -> Result<Option<usize>, Refusal> {
     let Some(text) = query::parameter(head, "width") else {
         return Ok(None);
     };
@@ -60,19 +37,21 @@ pub fn width(head: &Head) -> Result<Option<usize>, Response> {
     let width = text.parse().ok().filter(|_| is_number);
     let width = width.filter(|width| (WIDTH_MIN..=WIDTH_MAX).contains(width) && width % 2 == 0);
     width.map(Some).ok_or_else(|| {
-        let sentence = "The width must be an even number, from 16 to the width of the picture.";
-        Response::problem(400, Reason::SnapshotWidth, sentence)
+        let sentence = format!(
+            "The width must be an even number, from {WIDTH_MIN} to the width of the picture."
+        );
+        Refusal::new(400, Reason::SnapshotWidth, sentence)
     })
 }
 
-/// The width of the file that a width of at most 3840 is answered with: the next of [`WIDTHS`]. If the
-/// picture is not that wide, the answer has its own width.
+/// The width of the file for a requested width of at most 3840: the next of [`WIDTHS`]. If the picture is
+/// narrower, the file has the picture's own width.
 pub fn width_of_file(asked: usize) -> usize {
     WIDTHS.into_iter().find(|width| *width >= asked).unwrap_or(WIDTH_MAX)
 }
 
-/// The answer to a request for one picture, which was taken at this time: `Last-Modified` has it in whole
-/// seconds (RFC 9110, section 8.8.2), `X-Timestamp` as mjpg-streamer and uStreamer write it.
+/// The answer with one picture and the time when it was taken: in whole seconds in `Last-Modified` (RFC 9110,
+/// section 8.8.2), and in `X-Timestamp` as mjpg-streamer and uStreamer write it.
 pub fn picture(jpeg: Bytes, taken: SystemTime) -> Response {
     Response::new(200)
         .with_body(JPEG, jpeg)
@@ -87,20 +66,20 @@ fn timestamp(taken: SystemTime) -> String {
     format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }
 
-/// The beginning of an answer that shows one picture after the other, with the first of them.
-pub fn stream(first: &[u8], taken: SystemTime) -> Response {
+/// The start of an endless answer, with its first picture.
+pub(crate) fn stream(first: &[u8], taken: SystemTime) -> Response {
     let body = [BOUNDARY, &part(first, taken)].concat();
     Response::new(200)
         .with_body(MULTIPART, body)
         .with_header("Cache-Control", "no-store")
-        // nginx would keep back the end of each picture until the next one fills its buffer.
+        // nginx would hold back the end of each picture until the next one fills its buffer.
         .with_header("X-Accel-Buffering", "no")
         .into_stream()
 }
 
-/// One picture of a stream. The next boundary is at its end, as Chromium shows a part when it has
-/// seen what follows it.
-pub fn part(jpeg: &[u8], taken: SystemTime) -> Bytes {
+/// One picture of a stream. It ends with the next boundary: Chromium shows a part once it has seen what
+/// follows.
+pub(crate) fn part(jpeg: &[u8], taken: SystemTime) -> Bytes {
     let head = format!(
         "Content-Type: {JPEG}\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\r\n",
         jpeg.len(),
@@ -109,33 +88,30 @@ pub fn part(jpeg: &[u8], taken: SystemTime) -> Bytes {
     [head.as_bytes(), jpeg, b"\r\n", BOUNDARY].concat().into()
 }
 
-/// There is no picture now, for this reason.
-pub fn no_picture(sentence: &str, wait: Duration) -> Response {
-    Response::problem(503, Reason::NoSource, sentence).retry_after(wait)
+/// The refusal while there is no picture, for this problem. The client may try again after `wait`.
+pub(crate) fn no_picture(problem: String, wait: Duration) -> Refusal {
+    Refusal::new(503, Reason::NoSource, problem).retry_after(wait)
 }
 
-/// Why there is no picture, to whoever asked for one, and when to ask again if that may help.
-pub fn refusal(error: SnapshotError, wait: Duration) -> Response {
+/// The refusal of a picture that could not be made. The client may try again after `wait`, if that can
+/// help.
+pub fn refusal(error: SnapshotError, wait: Duration) -> Refusal {
     match error {
-        SnapshotError::NoPicture => {
-            let sentence = "There is no picture: the camera or the encoder on the device has \
-                            failed. Its log says why.";
-            no_picture(sentence, wait)
-        }
+        SnapshotError::NoPicture => no_picture(NO_PICTURE.to_owned(), wait),
         SnapshotError::Damaged(damage) => {
-            no_picture(&format!("The newest picture cannot be shown: {damage}."), wait)
+            no_picture(format!("The newest picture cannot be shown: {damage}."), wait)
         }
         SnapshotError::NoPictures => {
             let sentence = "The source sends H.264, so there is no stream of JPEGs. Use /snapshot.jpg, or \
                             watch the video at /.";
-            Response::problem(501, Reason::NoPictures, sentence)
+            Refusal::new(501, Reason::NoPictures, sentence)
         }
         SnapshotError::TooWide { picture_width } => {
             let sentence = format!(
-                "The picture is {picture_width} pixels wide: ask for an even width from 16 to \
+                "The picture is {picture_width} pixels wide: ask for an even width from {WIDTH_MIN} to \
                  {picture_width}."
             );
-            Response::problem(400, Reason::SnapshotWidth, &sentence)
+            Refusal::new(400, Reason::SnapshotWidth, sentence)
         }
     }
 }

@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::sdp::remote_answer::MAX_CANDIDATES;
 use crate::work;
 
 /// The most addresses that a viewer may have at a time: some for each of its interfaces.
 pub const MAX_ADDRESSES: usize = 16;
+/// There is room for every candidate of a media server.
+const _: () = assert!(MAX_CANDIDATES <= MAX_ADDRESSES);
 /// How many new addresses may come at once, and the time until another may. A browser uses all of its
 /// addresses at once, a phone that moves gets a new one each time.
 const BURST: u32 = MAX_ADDRESSES as u32;

@@ -20,15 +20,14 @@ pub mod viewer;
 use std::fmt;
 use std::net::SocketAddr;
 
+#[cfg(feature = "testing")]
 pub use activity::{CONSENT, GONE_AFTER, HALF_OPEN_LIMIT, SILENT_AFTER};
 pub use config::{LocalParameters, StreamNumbers, resend_packets};
 pub use effect::ViewerEffect;
 pub(crate) use is::stun::{StunMessage, TransId};
 pub use learnt_addresses::MAX_ADDRESSES;
-pub use local_side::LocalSide;
 pub use state::{EndReason, ViewerState};
 pub use statistics::{Reception, ViewerCounters};
-pub use stream::VideoStream;
 
 /// Identifies a viewer. Unique for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::crypto;
 use crate::support::dear_offers::{BODY_BYTES, dear_offers};
 use crate::support::world::World;
-use ballcast::sdp::offer::{Offer, OfferError, SdpError};
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{ConnId, Input};
-use ballcast::work::steps_of;
+use ballcast::testing::sdp::offer::{Offer, OfferError, SdpError};
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{ConnId, Input};
+use ballcast::testing::work::steps_of;
 use is::stun::{StunMessage, TransId};
 use serde_json::{Value, json};
 
@@ -332,7 +332,7 @@ fn half_open_viewers_of_the_largest_client_make_room() {
 /// one: the table of clients is full, and the right token is compared all the same.
 #[test]
 fn a_flood_of_wrong_tokens_locks_out_nobody_else() {
-    let token = ballcast::web::auth::Token::parse("open-sesame");
+    let token = ballcast::testing::web::auth::Token::parse("open-sesame");
     let mut world = World::with_token(token);
     let ask = |world: &mut World, from: [u8; 4], token: &str| {
         let request = format!(

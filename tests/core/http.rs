@@ -10,13 +10,16 @@ mod time;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ballcast::http::{
+use ballcast::testing::http::{
     ANSWER_TIME, Authority, BLANK_LINES_MAX, BODY_MAX_BYTES, BODY_TIME, Context, DISCARD_MAX_BYTES,
-    HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpEvent, IDLE_TIME,
-    INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
+    HEAD_TIME, HEADERS_MAX, HEADERS_MAX_BYTES, Head, HttpConnection, HttpError, HttpEvent,
+    IDLE_TIME, INPUT_MAX_BYTES, LINGER_MAX_BYTES, LINGER_TIME, Method, RESPOND_TIME, Response,
     TARGET_MAX_BYTES, Verdict,
 };
-use ballcast::refusal::Reason;
+use ballcast::testing::web::headers::COMMON_HEADERS;
+use ballcast::testing::web::malformed;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
 
 use crate::support::cuts;
 
@@ -117,11 +120,11 @@ impl Peer {
 
     fn poll(&mut self) -> Option<HttpEvent> {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        poll(&mut self.connection, Context { now: self.now, date })
+        poll(&mut self.connection, Context { now: self.now, date, common_headers: COMMON_HEADERS })
     }
 }
 
-/// The next event but for heads, which are judged.
+/// The next event but for heads, which are judged. Errors are answered. Errors are answered.
 fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> {
     loop {
         match connection.poll(&context)? {
@@ -129,7 +132,14 @@ fn poll(connection: &mut HttpConnection, context: Context) -> Option<HttpEvent> 
                 let verdict = verdict(&head);
                 connection.judge(head, verdict, context.now);
             }
-            event => return Some(event),
+            event => {
+                if let HttpEvent::Error(error) = event
+                    && let Some(refusal) = malformed::refusal(error)
+                {
+                    connection.respond(refusal.into_response(false));
+                }
+                return Some(event);
+            }
         }
     }
 }
@@ -138,7 +148,7 @@ fn verdict(head: &Head) -> Verdict {
     match head.path.as_str() {
         "/forbidden" => {
             let sentence = "This path is forbidden.";
-            Verdict::Reject(Response::problem(403, Reason::ForeignOrigin, sentence))
+            Verdict::Reject(Refusal::new(403, Reason::ForeignOrigin, sentence).into_response(false))
         }
         _ => Verdict::Accept,
     }
@@ -149,8 +159,9 @@ fn answer(head: &Head, body: &[u8]) -> Response {
         "/large" => Response::new(200).with_body("text/plain", LARGE_ASSET),
         "/known" => Response::new(304).with_header("ETag", "\"1\""),
         "/empty" => Response::new(204),
-        "/busy" => Response::problem(503, Reason::Viewers, "Try again soon.")
-            .retry_after(Duration::from_millis(6001)),
+        "/busy" => Refusal::new(503, Reason::Viewers, "Try again soon.")
+            .retry_after(Duration::from_millis(6001))
+            .into_response(false),
         "/split" => Response::new(200).with_header("X-Echo", "a\r\nX-Evil: 1\u{0}"),
         path => {
             let query = head.query.as_deref().unwrap_or("-");
@@ -189,9 +200,9 @@ fn sent(events: &[HttpEvent]) -> Vec<u8> {
     sends.collect::<Vec<_>>().concat()
 }
 
-fn refusals(events: &[HttpEvent]) -> Vec<&'static str> {
+fn errors(events: &[HttpEvent]) -> Vec<&'static str> {
     let reasons = events.iter().filter_map(|event| match event {
-        HttpEvent::Refused(reason) => Some(reason.name()),
+        HttpEvent::Error(error) => Some(error.name()),
         _ => None,
     });
     reasons.collect()
@@ -315,8 +326,9 @@ fn check(rows: Vec<Row>) {
         assert_eq!(statuses, row.statuses, "{name}: {replies:#?}");
         let last = replies.last().expect("an answer");
         assert_eq!(last.reason().as_deref(), row.reason, "{name}");
-        let reasons: Vec<String> = replies.iter().filter_map(Reply::reason).collect();
-        assert_eq!(refusals(&events), reasons, "{name}");
+        let mut reasons: Vec<String> = replies.iter().filter_map(Reply::reason).collect();
+        reasons.retain(|reason| HttpError::ALL.iter().any(|error| error.name() == reason));
+        assert_eq!(errors(&events), reasons, "{name}");
         assert_eq!(last.closes(), row.closes, "{name}");
         assert!(replies.iter().rev().skip(1).all(|reply| !reply.closes()), "{name}: closes once");
         assert_eq!(

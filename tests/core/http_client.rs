@@ -8,11 +8,13 @@ mod urls;
 
 use std::time::{Duration, Instant};
 
-use ballcast::http::client::{
+use ballcast::testing::http::client::{
     CHUNK_LINE_MAX_BYTES, ClientRequest, ClientResponse, Exchange, ExchangeError, INTERIM_MAX,
     RESPONSE_BODY_TIME, RESPONSE_HEAD_MAX_BYTES, RESPONSE_HEAD_TIME, ResponseHead,
 };
-use ballcast::http::{BODY_MAX_BYTES, HEADERS_MAX, Method, TARGET_MAX_BYTES, Url, UrlError};
+use ballcast::testing::http::{
+    BODY_MAX_BYTES, HEADERS_MAX, Method, TARGET_MAX_BYTES, Url, UrlError,
+};
 
 use crate::support::cuts;
 

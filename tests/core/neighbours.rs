@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::world::{ALLOWED_ORIGIN, World};
-use ballcast::server::Input;
-use ballcast::source::{SourceConfig, SourceKind};
-use ballcast::web::auth::Token;
-use ballcast::web::proxies::TrustedProxies;
+use ballcast::testing::server::Input;
+use ballcast::testing::source::{SourceConfig, SourceKind};
+use ballcast::testing::web::auth::Token;
+use ballcast::testing::web::proxies::TrustedProxies;
 use serde_json::{Value, json};
 
 const CHROMIUM: &str = include_str!("../offers/chromium-156.sdp");

@@ -3,8 +3,8 @@
 mod dialects;
 
 use crate::support::world::World;
-use ballcast::sdp::h264_profile::H264Error;
-use ballcast::sdp::offer::{Offer, OfferError, SdpError};
+use ballcast::testing::sdp::h264_profile::H264Error;
+use ballcast::testing::sdp::offer::{Offer, OfferError, SdpError};
 use serde_json::json;
 
 /// An offer of Debian's Chromium 156, before gathering.

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::world::World;
-use ballcast::server::Input;
-use ballcast::source::{SourceConfig, SourceEvent, SourceKind};
+use ballcast::testing::server::Input;
+use ballcast::testing::source::{SourceConfig, SourceEvent, SourceKind};
 
 const PARAMETER_SETS: &[u8] = &[
     0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x04, 0x7b, 0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::support::crypto;
 use crate::support::world::World;
-use ballcast::server::Input;
-use ballcast::server::limits::admission::Limits;
+use ballcast::testing::server::Input;
+use ballcast::testing::server::limits::admission::Limits;
 use serde_json::json;
 use str0m::media::KeyframeRequestKind;
 

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use ballcast::media::h264::nal_units;
-use ballcast::media::{AccessUnit, PixelFormat, Size};
-use ballcast::source::parse::{
+use ballcast::testing::media::h264::nal_units;
+use ballcast::testing::media::{AccessUnit, PixelFormat, Size};
+use ballcast::testing::source::parse::{
     BUFFERED_MAX_BYTES, FrameRate, Info, ParsedItem, Parser, ParserCounters, StreamError,
     StreamFormat,
 };
-use ballcast::work::steps_of;
+use ballcast::testing::work::steps_of;
 
 const X264: &str = "-pix_fmt yuv420p -c:v libx264 -g 5";
 const FRAMES: usize = 12;

@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::support::world::World;
-use ballcast::http::Url;
-use ballcast::media::Codec;
-use ballcast::os_error::OsError;
-use ballcast::publish::{
+use ballcast::testing::http::Url;
+use ballcast::testing::media::Codec;
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::publish::{
     BearerToken, PublishCause, PublishCommand, PublishEvent, Target, TargetId,
 };
-use ballcast::server::Input;
-use ballcast::web::auth::Token;
+use ballcast::testing::server::Input;
+use ballcast::testing::web::auth::Token;
 use serde_json::Value;
 
 const TARGET: TargetId = TargetId(0);
@@ -485,14 +485,15 @@ fn announced_addresses_are_candidates_of_the_offer() {
 
 #[test]
 fn a_stream_from_outside_is_offered_in_its_own_profile_first() {
-    let formats = |profile| ballcast::webrtc::viewer::formats(profile, false);
+    let formats = |profile| ballcast::testing::webrtc::viewer::formats(profile, false);
     let ids = |profile| formats(profile).iter().map(|it| it.profile_level_id).collect::<Vec<_>>();
     assert_eq!(ids(None), [0x42_e0_1f]);
     // Constrained baseline by other bits, main, high.
     assert_eq!(ids(Some(0x42_c0_28)), [0x42_e0_1f]);
     assert_eq!(ids(Some(0x4d_00_28)), [0x4d_00_28, 0x42_e0_1f]);
     assert_eq!(ids(Some(0x64_00_28)), [0x64_00_28, 0x42_e0_1f]);
-    let numbers = |it: &ballcast::sdp::local_offer::OfferedFormat| (it.payload_type, it.rtx);
+    let numbers =
+        |it: &ballcast::testing::sdp::local_offer::OfferedFormat| (it.payload_type, it.rtx);
     let numbered: Vec<_> = formats(Some(0x64_00_28)).iter().map(numbers).collect();
     assert_eq!(numbered, [(96, 97), (98, 99)]);
 }

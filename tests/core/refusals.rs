@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::world::World;
-use ballcast::http::Response;
-use ballcast::media::SnapshotError;
-use ballcast::refusal::Reason;
-use ballcast::server::stats::Statistics;
-use ballcast::web::auth::Token;
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::server::stats::Statistics;
+use ballcast::testing::web::auth::Token;
+use ballcast::testing::web::reason::Reason;
+use ballcast::testing::web::refusal::Refusal;
 use serde_json::Value;
 
 fn read(file: &str) -> String {
@@ -23,7 +23,7 @@ fn the_page_of_refusals_has_each_reason_and_no_others() {
     let cells = rows.filter_map(|row| row.split('|').nth(1));
     let mut explained: Vec<&str> =
         cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim().trim_matches('`')).collect();
-    let mut names: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    let mut names: Vec<&str> = Reason::all().map(Reason::name).collect();
     explained.sort_unstable();
     names.sort_unstable();
     assert_eq!(explained, names);
@@ -33,28 +33,26 @@ fn the_page_of_refusals_has_each_reason_and_no_others() {
 fn the_page_shows_the_sentence_of_each_reason_and_knows_no_others() {
     let page = read("static/ballcast.js");
     assert!(page.contains("problem.detail"), "the page shows the sentence of an answer");
-    let names: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    let names: BTreeSet<&str> = Reason::all().map(Reason::name).collect();
     let compared = page.split("reason === '").skip(1);
     let compared: Vec<&str> = compared.filter_map(|rest| rest.split('\'').next()).collect();
     assert!(!compared.is_empty(), "the page treats some reasons in particular");
     assert!(compared.iter().all(|name| names.contains(name)), "{compared:?}");
-    for reason in Reason::ALL {
-        let answer = Response::problem(400, *reason, "What to do.");
+    for reason in Reason::all() {
+        let answer = Refusal::new(400, reason, "What to do.").into_response(false);
         let problem: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(problem["reason"], reason.name());
         assert_eq!(problem["detail"], "What to do.");
-        assert_eq!(answer.refusal, Some(*reason));
     }
 }
 
 #[test]
 fn the_statistics_count_each_reason_by_its_name() {
-    let counts = Reason::ALL.iter().zip(1..);
-    let refusals = counts.map(|(reason, count)| (*reason, count)).collect();
+    let refusals = Reason::all().zip(1..).collect();
     let json = Statistics { refusals, ..Statistics::default() }.to_json();
     let counted = json["refusals"].as_object().unwrap();
-    assert_eq!(counted.len(), Reason::ALL.len(), "names are unique");
-    for (index, reason) in Reason::ALL.iter().enumerate() {
+    assert_eq!(counted.len(), Reason::all().count(), "names are unique");
+    for (index, reason) in Reason::all().enumerate() {
         assert_eq!(counted[reason.name()], index + 1, "{reason}");
     }
 }
@@ -108,8 +106,8 @@ fn a_person_reads_a_page_with_one_sentence_and_a_program_gets_a_problem_document
 /// A sentence may repeat what a request has said.
 #[test]
 fn a_page_has_no_markup_of_others() {
-    let refusal = Response::problem(400, Reason::OfferMalformed, "No <b> & no <script>.");
-    let page = String::from_utf8(refusal.for_reader(true).body.to_vec()).unwrap();
+    let refusal = Refusal::new(400, Reason::OfferMalformed, "No <b> & no <script>.");
+    let page = String::from_utf8(refusal.into_response(true).body.to_vec()).unwrap();
     assert!(page.contains("<p>No &lt;b> &amp; no &lt;script>.</p>"), "{page}");
 }
 

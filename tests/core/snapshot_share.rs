@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::world::World;
-use ballcast::media::SnapshotError;
-use ballcast::server::{ConnId, Input};
-use ballcast::web::snapshot::{WIDTHS, width_of_file};
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::server::{ConnId, Input};
+use ballcast::testing::web::snapshot::{WIDTHS, width_of_file};
 
 const PERIOD: Duration = Duration::from_millis(34);
 

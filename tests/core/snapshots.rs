@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::world::{ALLOWED_ORIGIN, SnapshotMaker, World};
-use ballcast::http::RESPOND_TIME;
-use ballcast::media::SnapshotError;
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{ConnId, Input};
-use ballcast::web::auth::Token;
+use ballcast::testing::http::RESPOND_TIME;
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{ConnId, Input};
+use ballcast::testing::web::auth::Token;
 
 const SNAPSHOT: &str = "GET /snapshot.jpg HTTP/1.1\r\nHost: camera\r\n\r\n";
 const STREAM: &str = "GET /stream.mjpg HTTP/1.1\r\nHost: camera\r\n\r\n";

@@ -9,10 +9,10 @@ mod law;
 use std::time::{Duration, Instant};
 
 use crate::support::world::World;
-use ballcast::media::{Codec, Size};
-use ballcast::os_error::OsError;
-use ballcast::server::Input;
-use ballcast::source::{
+use ballcast::testing::media::{Codec, Size};
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::server::Input;
+use ballcast::testing::source::{
     Exit, Signal, Source, SourceCommand, SourceConfig, SourceEvent, SourceFailure, SourceItem,
     SourceKind,
 };

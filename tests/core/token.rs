@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::world::{ALLOWED_ORIGIN, World};
-use ballcast::server::{ConnId, Input};
-use ballcast::web::auth::Token;
+use ballcast::testing::server::{ConnId, Input};
+use ballcast::testing::web::auth::Token;
 use serde_json::Value;
 
 const TOKEN: &str = "open-sesame";

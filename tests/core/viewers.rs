@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::world::{FRAMES_PER_SECOND, World};
-use ballcast::media::Codec;
-use ballcast::server::Input;
-use ballcast::server::limits::admission::Limits;
+use ballcast::testing::media::Codec;
+use ballcast::testing::server::Input;
+use ballcast::testing::server::limits::admission::Limits;
 use is::stun::{StunMessage, TransId};
 use serde_json::{Value, json};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};

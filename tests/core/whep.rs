@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ballcast::server::limits::admission::Limits;
+use ballcast::testing::server::limits::admission::Limits;
 
 use crate::support::whep::{CHROMIUM, FRAGMENT, Player, SDP, ask, created, players, whep_cases};
 use crate::support::world::World;

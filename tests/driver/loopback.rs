@@ -157,7 +157,7 @@ fn the_stamp_is_the_capture_time() {
     let server = Server::start(&["--stamp"]);
     let mut viewers = [SocketViewer::join(&server)];
     run_until(&mut viewers, |w| w[0].client.frames.len() >= 30);
-    let now = ballcast::media::stamp_of(std::time::SystemTime::now());
+    let now = ballcast::testing::media::stamp_of(std::time::SystemTime::now());
     for picture in decode(&viewers[0].client.frames) {
         let bit = |bit: usize| u32::from(picture.y[8 * picture.width + bit * 16 + 8] > 128) << bit;
         let stamp: u32 = (0..24).map(bit).sum();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ballcast::cli::Flags;
-use ballcast::cli::texts::CliText;
+use ballcast::testing::cli::Flags;
+use ballcast::testing::cli::texts::CliText;
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{}/packaging/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()

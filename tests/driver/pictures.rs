@@ -122,7 +122,7 @@ fn a_camera_that_sends_jpeg_gives_its_own_files() {
     assert!(files.contains(&whole.body), "{} bytes", whole.body.len());
     std::thread::sleep(Duration::from_millis(200));
     let half = request(server.address, "GET", "/snapshot.jpg?width=160", &[], b"");
-    let half = ballcast::driver::encode::jpeg::decode(&half.body).unwrap();
+    let half = ballcast::testing::driver::encode::jpeg::decode(&half.body).unwrap();
     assert_eq!((half.size().width, half.size().height), (160, 120));
 }
 
@@ -229,7 +229,7 @@ fn a_stream_of_h264_has_snapshots_in_its_colours() {
             let path = format!("/snapshot.jpg{query}");
             let answer = request(server.address, "GET", &path, &[], b"");
             assert_eq!(answer.status, 200, "{output}");
-            let picture = ballcast::driver::encode::jpeg::decode(&answer.body).unwrap();
+            let picture = ballcast::testing::driver::encode::jpeg::decode(&answer.body).unwrap();
             assert_eq!(picture.size().width, width);
             let shown = colour_in(&answer.body);
             let is_near = shown.iter().zip(colour).all(|(is, should)| is.abs_diff(should) <= 6);
@@ -291,7 +291,7 @@ fn a_picture_of_an_odd_size_is_shown_without_its_last_row_and_column() {
     server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
     assert_eq!(server.stats()["source"]["size"], "320x240");
     let half = request(server.address, "GET", "/snapshot.jpg?width=160", &[], b"");
-    let half = ballcast::driver::encode::jpeg::decode(&half.body).unwrap();
+    let half = ballcast::testing::driver::encode::jpeg::decode(&half.body).unwrap();
     assert_eq!((half.size().width, half.size().height), (160, 120));
 }
 

@@ -18,7 +18,7 @@ use crate::support::process::{Server, WAIT_LIMIT, binary};
 use crate::support::processes::descendants;
 use crate::support::scripts::LIVE;
 use crate::support::socket_viewer::{SocketViewer, run_until};
-use ballcast::source::parse::{ParsedItem, Parser};
+use ballcast::testing::source::parse::{ParsedItem, Parser};
 use jpeg_encoder::{ColorType, Encoder};
 use serde_json::Value;
 

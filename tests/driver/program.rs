@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::process::{Server, binary, raw, request, wait_until};
 use crate::support::processes::threads;
 use crate::support::socket_viewer::SocketViewer;
-use ballcast::media::Codec;
+use ballcast::testing::media::Codec;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -160,7 +160,7 @@ fn every_address_of_the_host_is_served_and_the_loopback_comes_last() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut expected = ballcast::driver::net::addresses::addresses().unwrap();
+    let mut expected = ballcast::testing::driver::net::addresses::addresses().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(expected.len());
     let mut served = Vec::new();
     for line in lines.map(Result::unwrap) {

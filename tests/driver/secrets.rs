@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::process::{Response, Server, binary, raw, request};
-use ballcast::foreign::Foreign;
-use ballcast::os_error::OsError;
-use ballcast::source::{
+use ballcast::testing::foreign::Foreign;
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::source::{
     Exit, Source, SourceCause, SourceConfig, SourceEvent, SourceFailure, SourceKind,
 };
 use rustix::process::Signal;
@@ -143,7 +143,7 @@ impl Planted {
         let address = self.server.address;
         let (_, offer) = Client::new(
             "127.0.0.1:9".parse().unwrap(),
-            ballcast::media::Codec::H264,
+            ballcast::testing::media::Codec::H264,
             std::time::Instant::now(),
         );
         let json = serde_json::json!({"type": "offer", "sdp": offer}).to_string();

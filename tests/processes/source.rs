@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::{Server, binary, wait_until};
 use crate::support::processes::{alone, children, descriptors, is_running, marked, processes};
-use ballcast::driver::children::reap;
-use ballcast::driver::source::{READ_BYTES, SourceOrigin, SourceReader};
-use ballcast::os_error::OsError;
-use ballcast::source::{Exit, Signal, SourceCommand, SourceEvent, SourceFailure};
+use ballcast::testing::driver::process::reap;
+use ballcast::testing::driver::source::{READ_BYTES, SourceOrigin, SourceReader};
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::source::{Exit, Signal, SourceCommand, SourceEvent, SourceFailure};
 use mio::{Events, Poll, Token};
 use rustix::process::Signal as KernelSignal;
 

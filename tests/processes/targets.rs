@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::processes::{alone, descriptors, threads};
-use ballcast::driver::publish::TargetClient;
-use ballcast::os_error::OsError;
-use ballcast::publish::{PublishCause, PublishCommand, PublishEvent, PublishFailure};
+use ballcast::testing::driver::publish::TargetClient;
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::publish::{PublishCause, PublishCommand, PublishEvent, PublishFailure};
 use bytes::Bytes;
 use mio::{Events, Poll, Token, Waker};
 use rustix::net::sockopt::set_socket_linger;
@@ -300,7 +300,7 @@ fn a_connection_that_cannot_be_made_has_a_reason() {
 #[test]
 fn an_address_of_this_device_is_only_connected_to_if_the_command_line_leads_there() {
     let _alone = alone();
-    for ip in ballcast::driver::net::addresses::addresses().unwrap() {
+    for ip in ballcast::testing::driver::net::addresses::addresses().unwrap() {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let mut target = Loop::new();

@@ -1,6 +1,6 @@
 //! The HTTP side of a viewer, and malformed requests.
 
-use ballcast::server::ConnId;
+use ballcast::testing::server::ConnId;
 use fastrand::Rng;
 use serde_json::Value;
 

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ballcast::foreign::Foreign;
-use ballcast::http::Url;
-use ballcast::media::Codec;
-use ballcast::publish::{BearerToken, PublishCause, PublishFailure, Target, TargetId};
+use ballcast::testing::foreign::Foreign;
+use ballcast::testing::http::Url;
+use ballcast::testing::media::Codec;
+use ballcast::testing::publish::{BearerToken, PublishCause, PublishFailure, Target, TargetId};
 use fastrand::Rng;
 
 pub use self::options::TargetOptions;

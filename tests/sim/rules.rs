@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
-use ballcast::webrtc::ViewerId;
+use ballcast::testing::media::Codec;
+use ballcast::testing::webrtc::ViewerId;
 
 pub use self::media::{Origin, SentFrame};
 use self::media::{Pace, Stream};

@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::media::Codec;
-use ballcast::publish::TargetId;
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Server};
-use ballcast::web::access::AccessPolicy;
+use ballcast::testing::media::Codec;
+use ballcast::testing::publish::TargetId;
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{Config, ConnId, Input, Server};
+use ballcast::testing::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 
@@ -253,7 +253,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         access: AccessPolicy { names: vec!["camera".into()], ..AccessPolicy::default() },
         announced: Vec::new(),
         targets: options.targets.iter().map(MediaServer::target).collect(),
-        left_sessions: options.targets.iter().filter_map(MediaServer::left_session).collect(),
+        stale_sessions: options.targets.iter().filter_map(MediaServer::left_session).collect(),
         token: None,
         limits,
         frames_per_second: options.frames_per_second,

@@ -7,8 +7,8 @@ mod writer;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ballcast::media::{PixelFormat, Size};
-use ballcast::source::{RawPictures, Signal, SourceConfig, SourceKind};
+use ballcast::testing::media::{PixelFormat, Size};
+use ballcast::testing::source::{RawPictures, Signal, SourceConfig, SourceKind};
 use fastrand::Rng;
 
 pub use self::stream::Format;

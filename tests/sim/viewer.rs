@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
+use ballcast::testing::media::Codec;
 use str0m::RtcConfig;
 
 use crate::client::{self, Client, Outgoing, ReceivedFrame, value};

@@ -1,6 +1,6 @@
 //! Reads the datagrams on the wire: the null cryptography leaves them in plain text.
 
-use ballcast::media::Codec;
+use ballcast::testing::media::Codec;
 
 /// A datagram, with the fields that the rules need.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ballcast::driver::encode::codec::Quality;
-use ballcast::driver::encode::{EncodePictures, PictureEncoder, PictureError};
-use ballcast::driver::{Driver, Endpoints};
-use ballcast::media::{AccessUnit, Codec, Frame, Size, SnapshotError, SourcePicture};
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{Config, Server};
-use ballcast::web::access::AccessPolicy;
+use ballcast::testing::driver::encode::codec::Quality;
+use ballcast::testing::driver::encode::{EncodePictures, PictureEncoder, PictureError};
+use ballcast::testing::driver::{Driver, Endpoints};
+use ballcast::testing::media::{AccessUnit, Codec, Frame, Size, SnapshotError, SourcePicture};
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{Config, Server};
+use ballcast::testing::web::access::AccessPolicy;
 use bytes::Bytes;
 
 struct Filled {
@@ -87,7 +87,7 @@ fn config(
         access: AccessPolicy::default(),
         announced: Vec::new(),
         targets: Vec::new(),
-        left_sessions: BTreeMap::new(),
+        stale_sessions: BTreeMap::new(),
         token: None,
         limits: Limits::default(),
         frames_per_second,

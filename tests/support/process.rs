@@ -174,7 +174,7 @@ impl Drop for Server {
 
 /// An address of this machine other than the loopback address.
 pub fn own_address() -> String {
-    let own = ballcast::driver::net::addresses::addresses()
+    let own = ballcast::testing::driver::net::addresses::addresses()
         .unwrap()
         .into_iter()
         .find(|ip| !ip.is_loopback());

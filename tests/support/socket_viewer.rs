@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
+use ballcast::testing::media::Codec;
 use is::stun::{StunMessage, TransId};
 
 use super::client::Client;

@@ -8,16 +8,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::http::Url;
-use ballcast::media::{AccessUnit, Codec, Damage, Frame, Size, SnapshotError, SourcePicture};
-use ballcast::publish::{self, TargetId};
-use ballcast::server::limits::admission::Limits;
-use ballcast::server::{Config, ConnId, Input, Output, Server};
-use ballcast::source;
-use ballcast::web::access::AccessPolicy;
-use ballcast::web::auth::Token;
-use ballcast::webrtc::Transmit;
-use ballcast::work::steps_of;
+use ballcast::testing::http::Url;
+use ballcast::testing::media::{
+    AccessUnit, Codec, Damage, Frame, Size, SnapshotError, SourcePicture,
+};
+use ballcast::testing::publish::{self, TargetId};
+use ballcast::testing::server::limits::admission::Limits;
+use ballcast::testing::server::{Config, ConnId, Input, Output, Server};
+use ballcast::testing::source;
+use ballcast::testing::web::access::AccessPolicy;
+use ballcast::testing::web::auth::Token;
+use ballcast::testing::webrtc::Transmit;
+use ballcast::testing::work::steps_of;
 use serde_json::{Value, json};
 use str0m::config::CryptoProvider;
 
@@ -158,7 +160,7 @@ impl World {
             },
             announced: Vec::new(),
             targets: Vec::new(),
-            left_sessions: BTreeMap::new(),
+            stale_sessions: BTreeMap::new(),
             token: None,
             limits: Limits::default(),
             frames_per_second: FRAMES_PER_SECOND,

@@ -25,6 +25,7 @@ impl<S: EncodePictures> ContainedEncoder<S> {
     }
 
     /// How often the encoder panicked and was replaced.
+    #[cfg(feature = "testing")]
     pub fn renewals(&self) -> u64 {
         self.renewals
     }

@@ -116,6 +116,7 @@ impl TargetClient {
     }
 
     /// Whether a connection is open or being opened.
+    #[cfg(feature = "testing")]
     pub fn has_connection(&self) -> bool {
         self.connection.is_some()
     }

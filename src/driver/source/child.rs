@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use super::stderr_tail::StderrTail;
 use super::supervisor::{self, COMMAND_VARIABLE, CommandEnd, SupervisorRequest};
-use crate::driver::children::remove_private_variables;
+use crate::driver::process::remove_private_variables;
 use crate::foreign::Foreign;
 use crate::source::Exit;
 

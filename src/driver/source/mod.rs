@@ -17,7 +17,7 @@ use self::child::Child;
 use self::descriptor::Descriptor;
 pub use self::descriptor::{READ_BYTES, STDIN_PATH};
 use self::supervisor::SupervisorRequest;
-use crate::driver::children;
+use crate::driver::process;
 use crate::source::{Signal, SourceCause, SourceCommand, SourceEvent, SourceFailure, SourceKind};
 
 /// How long an interrupted command may take to end when the program exits. Then it is killed.
@@ -202,7 +202,7 @@ impl SourceReader {
         self.stream = None;
         let mut is_killed = false;
         while self.child.is_some() {
-            children::reap(|pid, status| self.note_reaped(pid, status));
+            process::reap(|pid, status| self.note_reaped(pid, status));
             if self.check_child(Instant::now()) {
                 return;
             }

@@ -30,7 +30,7 @@ use rustix::process::{
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::driver::children::remove_private_variables;
+use crate::driver::process::remove_private_variables;
 use crate::os_error::OsError;
 
 /// The option that makes this program a supervisor. Only the program itself uses it, so it is not in `--help`.

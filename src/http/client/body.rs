@@ -1,4 +1,4 @@
-//! Where a response's body ends (RFC 9112 section 6.3), and what is in it.
+//! The body of a response: its framing (RFC 9112 section 6.3) and its content.
 
 use httparse::Status;
 
@@ -23,16 +23,16 @@ enum Framing {
     Close,
 }
 
-/// Which part of which chunk comes next (RFC 9112 section 7.1).
+/// The part of a chunk that comes next (RFC 9112 section 7.1).
 #[derive(Debug)]
 enum Chunk {
     /// The line with the size, of which this much has come.
     Size(Vec<u8>),
     /// This much data is still to come.
     Data(usize),
-    /// The line end after the data, of which CR has come or not.
+    /// The line end after the data, of which CR may have come.
     DataEnd { has_cr: bool },
-    /// After the last chunk. Trailers are read and forgotten.
+    /// After the last chunk. Trailers are read and discarded.
     Trailers(LineReader),
 }
 
@@ -41,7 +41,7 @@ impl BodyReader {
         Ok(Self { framing: Framing::of(head)?, body: Vec::new() })
     }
 
-    /// Returns the body once it is whole; the reader is then spent.
+    /// Returns the body once it is complete; the reader is then spent.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, ExchangeError> {
         let is_whole = match &mut self.framing {
             Framing::Length(remaining) => {
@@ -62,15 +62,15 @@ impl BodyReader {
         Ok(is_whole.then(|| std::mem::take(&mut self.body)))
     }
 
-    /// The body, if the end of the connection makes it whole.
+    /// Takes the body, if the end of the connection ends it.
     pub(super) fn take_body_at_close(&mut self) -> Option<Vec<u8>> {
         matches!(self.framing, Framing::Close).then(|| std::mem::take(&mut self.body))
     }
 }
 
 impl Framing {
-    /// RFC 9112 section 6.3, with every doubt an error. A doubled header is a list by now, and no
-    /// list is a number.
+    /// RFC 9112 section 6.3, with every ambiguity an error. A doubled header is a list here, and a list is
+    /// not a number.
     fn of(head: &ResponseHead) -> Result<Self, ExchangeError> {
         if matches!(head.status, 204 | 304) {
             return Ok(Self::Length(0));
@@ -92,7 +92,7 @@ impl Framing {
 }
 
 impl Chunk {
-    /// Appends data to `body`. Returns whether the body is whole.
+    /// Appends data to `body`. Returns whether the body is complete.
     fn read(&mut self, mut bytes: &[u8], body: &mut Vec<u8>) -> Result<bool, ExchangeError> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self {
@@ -134,13 +134,13 @@ impl Chunk {
         Ok(false)
     }
 
-    /// What follows the line of a chunk's size, which ends with LF.
+    /// Parses the line with a chunk's size, which ends with LF.
     fn after_size(line: &[u8], body_bytes: usize) -> Result<Self, ExchangeError> {
-        // `httparse` takes a line without digits for a size of 0.
+        // `httparse` reads a line without digits as a size of 0.
         if !line.first().is_some_and(u8::is_ascii_hexdigit) {
             return Err(ExchangeError::Chunks);
         }
-        // A line that ends with LF alone is refused, or is only a part to `httparse`.
+        // `httparse` rejects a line that ends with LF alone, or reads it as partial.
         let Ok(Status::Complete((_, size))) = httparse::parse_chunk_size(line) else {
             return Err(ExchangeError::Chunks);
         };

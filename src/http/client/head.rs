@@ -6,8 +6,8 @@ use super::super::HEADERS_MAX;
 use super::super::headers::{Headers, HeadersError};
 use super::{ExchangeError, RESPONSE_HEAD_MAX_BYTES};
 
-/// What every response begins with (RFC 9112 section 2.3). `httparse` alone would skip empty lines
-/// before it, and what is no HTTP at all is known long before the end of a head.
+/// The start of every response (RFC 9112 section 2.3). `httparse` would skip empty lines before it, and
+/// what is not HTTP at all is known long before the end of a head.
 const VERSION: &[u8] = b"HTTP/1.";
 
 /// A final response's head.
@@ -20,18 +20,19 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// The value of a header, by name in any case, as [`Head::header`](crate::http::Head::header)
-    /// gives it: several lines of one name are one list.
+    /// Finds a header by name, as [`Head::header`](crate::http::Head::header) does: several lines of one name
+    /// are one list.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.find(name)
     }
 
-    /// Whether the body is said to be of this media type, whatever its parameters.
+    /// Whether Content-Type names this media type, whatever its parameters.
+    #[cfg(feature = "testing")]
     pub fn has_media_type(&self, media_type: &str) -> bool {
         self.headers.have_media_type(media_type)
     }
 
-    /// `lines` are those of a whole head. Its status may be an interim one, from 100.
+    /// Parses the lines of a complete head. The status may be an interim one, from 100.
     pub(super) fn parse(lines: &[u8]) -> Result<Self, ExchangeError> {
         let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut slots);
@@ -46,11 +47,11 @@ impl ResponseHead {
     }
 }
 
-/// Collects lines up to an empty one. Each byte is looked at once and in order, and the first wrong
-/// one decides.
+/// Collects lines up to an empty one. It looks at each byte once and in order, and the first wrong one
+/// decides.
 #[derive(Debug)]
 pub(super) struct LineReader {
-    /// What the first line has to begin with.
+    /// The required start of the first line.
     start: &'static [u8],
     lines: Vec<u8>,
     line_start: usize,
@@ -65,7 +66,7 @@ impl LineReader {
         Self { start: b"", lines: Vec::new(), line_start: 0 }
     }
 
-    /// Returns what follows the empty line, once that has come; the reader is then spent.
+    /// Returns what follows the empty line, once it has come; the reader is then spent.
     pub(super) fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, ExchangeError> {
         for (index, &byte) in bytes.iter().enumerate() {
             if self.push(byte)? {
@@ -75,7 +76,7 @@ impl LineReader {
         Ok(None)
     }
 
-    /// What has come, up to the end of the empty line.
+    /// The lines so far, up to the end of the empty line.
     pub(super) fn lines(&self) -> &[u8] {
         &self.lines
     }

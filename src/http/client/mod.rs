@@ -4,10 +4,9 @@
 //! what time it is, until [`Exchange::poll_timeout`] is `None`: then there is an outcome, and the
 //! connection can be dropped.
 //!
-//! Responses are read as strictly as requests are by the server's side: a line ends with CR LF, a
-//! folded line is refused, and so is every doubt about where the body ends. The bytes decide, not how
-//! they were cut: the same bytes give the same outcome in one piece and byte by byte. What follows
-//! the end of the response is ignored.
+//! Responses are read as strictly as the server's side reads requests: a line ends with CR LF, and folded
+//! lines and every ambiguity about the end of the body are errors. The outcome depends on the bytes, not
+//! on how they were cut. What follows the end of the response is ignored.
 
 mod body;
 mod head;
@@ -23,22 +22,22 @@ use super::{BODY_MAX_BYTES, HEADERS_MAX, Method, Url};
 
 pub use self::head::ResponseHead;
 
-/// A status line with all header lines, their line ends and the empty line that ends them; or all
-/// trailers. Media servers send less than 1 KiB.
+/// A status line with all header lines, their line ends and the empty line after them; or all trailers.
+/// Media servers send less than 1 KiB.
 pub const RESPONSE_HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Interim responses before the final one. Servers send one or none.
 pub const INTERIM_MAX: usize = 8;
-/// The line that begins a chunk, with its line end: up to 16 digits, and extensions, which nobody
-/// sends.
+/// The line with the size of a chunk, with its line end: up to 16 digits, and extensions, which no media
+/// server sends.
 pub const CHUNK_LINE_MAX_BYTES: usize = 256;
 
-/// From the request to the end of the response's head. A media server that has to start a path, or to
-/// ask another server for permission, takes a second or two.
+/// From the request to the end of the response's head. A media server that starts a path, or asks another
+/// server for permission, takes a second or two.
 pub const RESPONSE_HEAD_TIME: Duration = Duration::from_secs(10);
 /// From the end of the head to the end of the body.
 pub const RESPONSE_BODY_TIME: Duration = Duration::from_secs(5);
 
-/// A request with any method but HEAD, whose response an [`Exchange`] would read wrongly.
+/// A request with any method but HEAD, whose response an [`Exchange`] would misread.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientRequest<'a> {
     pub method: Method,
@@ -58,7 +57,7 @@ pub struct Exchange {
     outcome: Option<Result<ClientResponse, ExchangeError>>,
 }
 
-/// One final response, whole.
+/// One complete final response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientResponse {
     pub head: ResponseHead,
@@ -66,7 +65,7 @@ pub struct ClientResponse {
     pub body: Vec<u8>,
 }
 
-/// Why there is no whole response: the peer's doing, or the network's. Displays as a clause that
+/// Why there is no complete response: the fault of the peer or of the network. Displays as a clause that
 /// follows "the media server".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeError {
@@ -76,9 +75,9 @@ pub enum ExchangeError {
     BodyLate,
     /// The connection ended before the response did (RFC 9112 section 8).
     Closed,
-    /// Not a head or trailers as RFC 9112 sections 4 and 5 have them.
+    /// Not a head or trailers of RFC 9112 sections 4 and 5.
     NotHttp,
-    /// Status 101, which was not asked for (RFC 9110 section 15.2.2).
+    /// Status 101, without an Upgrade in the request (RFC 9110 section 15.2.2).
     SwitchesProtocols,
     /// More than [`INTERIM_MAX`].
     InterimTooMany,
@@ -94,7 +93,7 @@ pub enum ExchangeError {
     LengthAndCoding,
     /// A transfer coding other than chunked alone, or any in HTTP/1.0 (RFC 9112 section 6.1).
     CodingUnknown,
-    /// Not as RFC 9112 section 7.1 has chunks, or a line of more than [`CHUNK_LINE_MAX_BYTES`].
+    /// Not chunks of RFC 9112 section 7.1, or a line of more than [`CHUNK_LINE_MAX_BYTES`].
     Chunks,
 }
 
@@ -106,8 +105,8 @@ enum ExchangePhase {
 }
 
 impl ClientRequest<'_> {
-    /// The whole request, for a connection that serves it alone.
-    pub fn to_bytes(&self) -> Bytes {
+    /// The bytes of the request, for a connection of its own.
+    pub fn to_bytes(self) -> Bytes {
         debug_assert!(self.method != Method::Head, "a response without the body that it announces");
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method.as_str(), self.url.target);
         let mut add = |name: &str, value: &str| {
@@ -143,7 +142,7 @@ impl Exchange {
         }
     }
 
-    /// The peer sent `bytes`. Ignored once it is over.
+    /// The peer sent `bytes`. Ignored after the outcome.
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) {
         match self.read(now, bytes) {
             Ok(Some(body)) => self.finish(body),
@@ -152,7 +151,7 @@ impl Exchange {
         }
     }
 
-    /// The peer sends no more, or the connection is gone. Ignored once it is over.
+    /// The peer sends no more, or the connection is gone. Ignored after the outcome.
     pub fn closed(&mut self) {
         match &mut self.phase {
             ExchangePhase::Over => {}
@@ -176,18 +175,18 @@ impl Exchange {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` once it is over.
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` after the outcome.
     pub fn poll_timeout(&self) -> Option<Instant> {
         (!matches!(self.phase, ExchangePhase::Over)).then_some(self.deadline)
     }
 
-    /// The final response's head, as soon as it is complete, and whatever becomes of the body: a
-    /// resource that was created has to be deleted even if its answer is unusable.
+    /// The final response's head, as soon as it is complete, and whether or not the body is usable: a
+    /// resource that was created has to be deleted even if its answer is not.
     pub fn head(&self) -> Option<&ResponseHead> {
         self.head.as_ref()
     }
 
-    /// How it ended: given once, when it is over.
+    /// Takes the outcome, once there is one.
     pub fn take_outcome(&mut self) -> Option<Result<ClientResponse, ExchangeError>> {
         self.outcome.take()
     }

@@ -1,17 +1,19 @@
 //! The table of TCP connections, each of which is an HTTP machine.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::http::HttpConnection;
 use crate::server::ConnId;
 use crate::server::limits::client::{Client, oldest_of_largest};
+use crate::web::endpoints::Endpoint;
+use crate::web::proxies::Visitor;
 use crate::work;
 
 pub(crate) struct ConnectionEntry {
     pub(crate) http: HttpConnection,
-    pub(crate) peer: SocketAddr,
+    peer: SocketAddr,
     /// The peer, or the client that a trusted proxy named in its last request.
     pub(crate) client: Client,
     last_used: Instant,
@@ -20,6 +22,14 @@ pub(crate) struct ConnectionEntry {
     /// Whether the driver reads it.
     is_read: bool,
     pub(crate) held_for: Option<HeldFor>,
+    /// The request whose head has come, until it is reported whole or rejected.
+    pub(crate) request: Option<CurrentRequest>,
+}
+
+/// What the head of a request says, looked up once.
+pub(crate) struct CurrentRequest {
+    pub(crate) visitor: Visitor,
+    pub(crate) endpoint: Option<&'static Endpoint>,
 }
 
 /// What a held request has been given, once its time has come.
@@ -59,7 +69,12 @@ impl ConnectionEntry {
             has_asked: false,
             is_read: true,
             held_for: None,
+            request: None,
         }
+    }
+
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.ip()
     }
 
     /// Changes the HTTP machine.

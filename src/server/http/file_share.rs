@@ -1,24 +1,24 @@
-//! How much time of the source goes into files of pictures: a tenth, for all who ask together. The rest
-//! is the video's.
+//! Limits the time that JPEG files take to a tenth, for all clients together. The rest belongs to the
+//! video.
 
 use std::time::{Duration, Instant};
 
-/// A file is followed by a pause of nine times what it has cost.
+/// A file is followed by a pause of nine times its cost.
 const PAUSE_PER_COST: u32 = 9;
-/// The longest pause: the cost is measured, and a machine may have been asleep meanwhile.
+/// The longest pause. The cost is measured, and the machine may have been asleep meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// A file that costs less than this part of a period was passed on as it came, or is too small to
-/// matter. Two others are never made between two pictures.
+/// A file that costs less than this part of a period was passed on as it is, or is too small to matter.
+/// No two other files are made between two pictures.
 const NEGLIGIBLE: u32 = 100;
 
-/// Files are made one after the other, each when the share allows it.
+/// Schedules one file after the other.
 #[derive(Debug, Default)]
 pub(crate) struct FileShare {
-    /// Since when a file is being made.
+    /// When the file that is being made was begun.
     begun_at: Option<Instant>,
-    /// When the next one may be.
+    /// When the next one may be begun.
     free_at: Option<Instant>,
-    /// From the beginning of the last file to then.
+    /// The time from the beginning of the last file to then.
     interval: Duration,
 }
 
@@ -27,12 +27,12 @@ impl FileShare {
         self.begun_at.is_none() && self.free_at.is_none_or(|at| at <= now)
     }
 
-    /// When it is free, unless it is or a file is being made.
+    /// When the next file may be begun, unless one is being made.
     pub fn free_at(&self) -> Option<Instant> {
         self.free_at.filter(|_| self.begun_at.is_none())
     }
 
-    /// The wait of whoever is behind so many others, as far as is known.
+    /// The expected wait behind this many other files.
     pub fn wait_behind(&self, others: usize, now: Instant) -> Duration {
         let until_free =
             self.free_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
@@ -43,7 +43,7 @@ impl FileShare {
         self.begun_at = Some(now);
     }
 
-    /// The file has taken the source this time. `period` is from one picture to the next.
+    /// The file was made at this cost. `period` is the time from one picture to the next.
     pub fn end(&mut self, now: Instant, cost: Duration, period: Duration) {
         let begun_at = self.begun_at.take().unwrap_or(now);
         let mut free_at = now + (cost * PAUSE_PER_COST).min(MAX_PAUSE);

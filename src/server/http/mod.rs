@@ -12,16 +12,18 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-pub(crate) use self::connections::HeldFor;
 use self::connections::{ConnectionEntry, ConnectionTable};
+pub(crate) use self::connections::{CurrentRequest, HeldFor};
 use self::snapshots::Snapshots;
 use super::limits::admission::Limits;
 use super::limits::client::{Client, oldest_of_largest};
 use super::outbox::{Outbox, Timer};
 use super::{ConnId, Output};
-use crate::http::{Context, Head, HttpConnection, HttpEvent, Request, Response, Verdict};
-use crate::refusal::Reason;
-use crate::web::snapshot;
+use crate::http::{
+    Context, Head, HttpConnection, HttpError, HttpEvent, Request, Response, Verdict,
+};
+use crate::web::reason::Reason;
+use crate::web::{headers, snapshot};
 
 /// What a connection needs from the rest of the server.
 #[derive(Debug)]
@@ -30,8 +32,8 @@ pub(crate) enum HttpAsk {
     Head(Head),
     /// [`Http::respond`] follows, at once or later.
     Request(Request),
-    /// A refusal that HTTP itself has sent is to be counted.
-    Refused(Reason),
+    /// If the error has a status, [`Http::respond`] follows before the next poll.
+    Error(HttpError),
 }
 
 pub(crate) struct Http {
@@ -62,6 +64,10 @@ impl Http {
             None => wall.checked_sub(read_at.saturating_duration_since(at)),
         };
         date.unwrap_or(wall)
+    }
+
+    fn context(&self, now: Instant) -> Context {
+        Context { now, date: self.date(now), common_headers: headers::COMMON_HEADERS }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -123,7 +129,7 @@ impl Http {
         refusal: Response,
         outbox: &mut Outbox,
     ) {
-        let bytes = refusal.into_closing_bytes(self.date(now));
+        let bytes = refusal.into_closing_bytes(&self.context(now));
         outbox.push(Output::Send(id, bytes));
         outbox.push(Output::Finish(id));
         outbox.push(Output::Close(id));
@@ -136,13 +142,13 @@ impl Http {
         id: ConnId,
         outbox: &mut Outbox,
     ) -> Option<HttpAsk> {
-        let context = Context { now, date: self.date(now) };
+        let context = self.context(now);
         let connection = self.connections.get_mut(id)?;
         loop {
             match connection.http.poll(&context)? {
                 HttpEvent::Head(head) => return Some(HttpAsk::Head(head)),
                 HttpEvent::Request(request) => return Some(HttpAsk::Request(request)),
-                HttpEvent::Refused(reason) => return Some(HttpAsk::Refused(reason)),
+                HttpEvent::Error(error) => return Some(HttpAsk::Error(error)),
                 HttpEvent::Send(bytes) => outbox.push(Output::Send(id, bytes)),
                 HttpEvent::Finish => outbox.push(Output::Finish(id)),
                 HttpEvent::Close => {

@@ -5,13 +5,14 @@
 //! [share](FileShare) of time allows: the widths that are asked for wait in line, that of the streams among
 //! them, and each is of the picture that is the newest at its turn.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::file_share::FileShare;
-use crate::http::{HttpConnection, Response};
+use crate::http::HttpConnection;
 use crate::media::{Frame, SnapshotError};
 use crate::server::outbox::{Outbox, Timer};
 use crate::server::video::Captured;
@@ -111,8 +112,8 @@ pub(crate) struct Waiting {
     pub(crate) is_for_stream: bool,
     /// A refusal is read by a person.
     pub(crate) wants_page: bool,
-    /// A response with the headers for a page of an allowed origin, and nothing else.
-    pub(crate) cors: Response,
+    /// The headers for pages of other sites.
+    pub(crate) cors: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Snapshots {

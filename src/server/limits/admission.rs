@@ -1,13 +1,14 @@
 //! Who may come in: everything that has a limit.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::guesses::Guesses;
 use super::rate_limit::RateLimit;
-use crate::http::Response;
-use crate::refusal::Reason;
+use crate::web::reason::Reason;
+use crate::web::refusal::Refusal;
 
 /// What a refused client is told to wait when it is not known better.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -141,7 +142,7 @@ impl Admission {
     ///
     /// # Errors
     /// The client asks too often.
-    pub(crate) fn take_offer(&mut self, client: Client, now: Instant) -> Result<(), Response> {
+    pub(crate) fn take_offer(&mut self, client: Client, now: Instant) -> Result<(), Refusal> {
         self.offers.take(client, now).map_err(|wait| {
             let sentence = "Too many requests from your address. Wait a moment.";
             busy(Reason::OfferRate, wait, sentence)
@@ -153,23 +154,19 @@ impl Admission {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn place_for(
-        &self,
-        client: Client,
-        occupancy: Occupancy,
-    ) -> Result<Place, Response> {
+    pub(crate) fn place_for(&self, client: Client, occupancy: Occupancy) -> Result<Place, Refusal> {
         let Limits { viewers: most, viewers_per_address: most_of_client, .. } = self.limits;
         if occupancy.of_client >= most_of_client && !client.is_many {
             let sentence = format!(
                 "Your address already has {most_of_client} viewers. Close a tab that shows this \
                  picture.",
             );
-            return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, &sentence));
+            return Err(busy(Reason::ViewersPerAddress, RETRY_AFTER, sentence));
         }
         if occupancy.viewers >= most {
             let sentence =
                 format!("All places ({most}) are taken. Try again when a viewer has left.");
-            return Err(busy(Reason::Viewers, RETRY_AFTER, &sentence));
+            return Err(busy(Reason::Viewers, RETRY_AFTER, sentence));
         }
         let is_crowded = occupancy.half_open >= self.limits.half_open;
         Ok(if is_crowded { Place::OfHalfOpen } else { Place::Free })
@@ -183,8 +180,12 @@ impl Admission {
 }
 
 /// A refusal of what would be accepted at another time.
-pub(crate) fn busy(reason: Reason, wait: Duration, sentence: &str) -> Response {
-    Response::problem(503, reason, sentence).retry_after(wait)
+pub(crate) fn busy(
+    reason: Reason,
+    wait: Duration,
+    sentence: impl Into<Cow<'static, str>>,
+) -> Refusal {
+    Refusal::new(503, reason, sentence).retry_after(wait)
 }
 
 #[cfg(test)]

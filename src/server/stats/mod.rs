@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::foreign::Foreign;
 use crate::publish::{PublisherStatus, TargetId};
-use crate::refusal::Reason;
 use crate::server::config::Config;
 use crate::server::http::Http;
 use crate::server::http::snapshots::SnapshotCounters;
@@ -19,6 +18,7 @@ use crate::server::video::{Video, VideoCounters};
 use crate::server::viewers::{ViewerEntry, ViewerTable};
 use crate::source::parse::{self, Info, StreamFormat};
 use crate::source::{NoSignal, Source};
+use crate::web::reason::Reason;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{EndReason, Reception, ViewerCounters, ViewerId};
 

@@ -1,15 +1,14 @@
-//! When frames are due: a grid of absolute deadlines, so that nothing drifts.
+//! The frame clock: a grid of absolute deadlines that does not drift.
 
 use std::time::{Duration, Instant};
 
 /// A clock that ticks `frames_per_second` times a second while it runs. Ticks lie on the grid
-/// `start + n / frames_per_second`, computed from the start each time; a tick that is late is not
-/// made up for, the next one is the next point of the grid.
+/// `start + n / frames_per_second`, computed from the start each time. Missed ticks are skipped.
 #[derive(Debug)]
 pub struct FrameClock {
     frames_per_second: u32,
     running: Option<Running>,
-    /// A period after the last tick, before which there is none, even if the clock is stopped and started.
+    /// One period after the last tick: no tick comes before, even if the clock is stopped and started.
     earliest_start: Option<Instant>,
 }
 
@@ -45,17 +44,17 @@ impl FrameClock {
         self.running = None;
     }
 
-    /// From one tick to the next.
+    /// The time from one tick to the next.
     pub fn period(&self) -> Duration {
         self.offset(1)
     }
 
-    /// The clock is stopped, and has been for a period since the last tick.
+    /// Whether the clock is stopped and the last tick is at least one period ago.
     pub fn can_tick_once(&self, now: Instant) -> bool {
         self.running.is_none() && self.earliest_start.is_none_or(|start| start <= now)
     }
 
-    /// Takes one tick of a clock that is stopped and stays so, if it [can](Self::can_tick_once).
+    /// Takes one tick while the clock stays stopped, if it [can](Self::can_tick_once).
     pub fn tick_once(&mut self, now: Instant) -> bool {
         let ticks = self.can_tick_once(now);
         if ticks {
@@ -64,14 +63,14 @@ impl FrameClock {
         ticks
     }
 
-    /// When the next tick is due, `None` while stopped.
+    /// The time of the next tick, or `None` while stopped.
     pub fn deadline(&self) -> Option<Instant> {
         let running = self.running.as_ref()?;
         Some(running.start + self.offset(running.next_tick))
     }
 
-    /// Takes the tick that is due at `now`, if there is one. Ticks that were missed before it are
-    /// skipped: how many.
+    /// Takes the tick that is due at `now`, if there is one. Returns how many ticks before it were
+    /// skipped.
     pub fn tick(&mut self, now: Instant) -> Option<u64> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;

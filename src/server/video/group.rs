@@ -1,19 +1,18 @@
-//! The frames since the last key frame of a stream that cannot be asked for one.
+//! The GOP cache: the frames since the last key frame of a source that cannot be asked for one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::webrtc::payload::Packets;
 
-/// Of all frames together.
+/// The most bytes of all frames together.
 const MAX_BYTES: usize = 4 << 20;
-/// From the key frame to the last frame, unless there are few of them, as in a slow stream.
+/// The longest time from the key frame to the last frame, unless there are few frames, as in a slow stream.
 const MAX_LENGTH: Duration = Duration::from_secs(4);
 const FEW_FRAMES: usize = 16;
 
-/// The group of pictures that a decoder needs to be where the stream is. Who comes is given it at
-/// once. A group that grows too long or too large is let go: who comes then waits for the next key
-/// frame.
+/// The group of pictures that a decoder needs to catch up with the stream. A new viewer first gets all of
+/// it. A group that is too long or too large is dropped, and a new viewer then waits for the next key frame.
 #[derive(Debug, Default)]
 pub struct Group {
     frames: Vec<Arc<Packets>>,
@@ -41,7 +40,7 @@ impl Group {
         self.bytes = 0;
     }
 
-    /// From the key frame on; none if the group was let go.
+    /// The frames from the key frame on; none if the group was dropped.
     pub fn frames(&self) -> &[Arc<Packets>] {
         &self.frames
     }

@@ -1,10 +1,10 @@
-//! When the source is asked for a key frame: at once for a viewer that connects, at most twice a
-//! second for all requests over RTCP together.
+//! Decides when an encoder makes a key frame: at once for a viewer that connects, and at most twice a
+//! second for all RTCP requests together.
 
 use std::time::{Duration, Instant};
 
-/// A key frame costs as much as many others, so a storm of PLI must not buy one each. Two a
-/// second keep even a lossy viewer going.
+/// A key frame costs as much as many delta frames, so that not every PLI of a storm gets one. Two per second
+/// are enough for a viewer with losses.
 const PER_WINDOW: usize = 2;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -14,7 +14,7 @@ pub struct Keyframes {
     joined: bool,
     /// A viewer has lost its picture.
     requested: bool,
-    /// When the last key frames for requests were asked of the source, oldest first.
+    /// The times of the last key frames that were made for requests, oldest first.
     granted: [Option<Instant>; PER_WINDOW],
 }
 
@@ -27,8 +27,7 @@ impl Keyframes {
         self.requested = true;
     }
 
-    /// Whether the picture about to be captured shall be a key frame. One key frame serves
-    /// everybody who waits for one.
+    /// Whether the next picture becomes a key frame. One key frame serves all viewers that wait for one.
     pub fn take(&mut self, now: Instant) -> bool {
         let granted = self.requested && self.may_grant(now);
         if !granted && !self.joined {

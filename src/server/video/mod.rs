@@ -21,7 +21,7 @@ use self::frame_clock::FrameClock;
 use self::group::Group;
 use self::keyframes::Keyframes;
 use self::overload::Overload;
-pub(crate) use self::source::{NO_PICTURE, VideoEvent};
+pub(crate) use self::source::VideoEvent;
 use super::contract::Output;
 use super::outbox::{Outbox, Timer};
 use crate::media::{Codec, Frame};

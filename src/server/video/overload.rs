@@ -1,11 +1,11 @@
-//! Pictures that are left out as encoding takes too long: how many, and a word about it in the log.
+//! Counts pictures that are skipped because encoding takes too long, and decides when to warn.
 
 use std::time::{Duration, Instant};
 
-/// From one word to the next.
+/// The time between two warnings.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What has happened since the last word.
+/// The counts since the last warning.
 #[derive(Debug, Default)]
 pub struct Overload {
     since: Option<Instant>,
@@ -14,17 +14,17 @@ pub struct Overload {
     encoding: Duration,
 }
 
-/// Too much for this device.
+/// Encoding takes too long on this device.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct OverloadWarning {
     pub left_out: u32,
     pub taken: u32,
-    /// For one picture, in all codecs.
+    /// The mean time for one picture in all codecs.
     pub encoding: Duration,
 }
 
 impl Overload {
-    /// A picture is taken, and those before it that were due since the last one are left out.
+    /// A picture is taken; `left_out` pictures before it were skipped.
     pub fn add_picture(&mut self, left_out: u64) {
         self.taken += 1;
         self.left_out = self.left_out.saturating_add(left_out.try_into().unwrap_or(u32::MAX));
@@ -34,16 +34,16 @@ impl Overload {
         self.encoding += cost;
     }
 
-    /// At most once a minute: that a tenth of the pictures is left out, and that it is encoding which
-    /// takes the time. A machine that was asleep leaves out pictures, too.
-    pub fn poll(&mut self, now: Instant, period: Duration) -> Option<Word> {
+    /// Returns a warning, at most once a minute, if a tenth of the pictures were skipped and encoding takes
+    /// most of the time. A machine that was asleep skips pictures, too.
+    pub fn poll(&mut self, now: Instant, period: Duration) -> Option<OverloadWarning> {
         if now < *self.since.get_or_insert(now) + WINDOW {
             return None;
         }
         let Overload { taken, left_out, encoding, .. } = std::mem::take(self);
         let encoding = encoding / taken.max(1);
         let too_much = left_out > taken / 9 && encoding > period.mul_f64(0.8);
-        too_much.then_some(Word { left_out, taken, encoding })
+        too_much.then_some(OverloadWarning { left_out, taken, encoding })
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     const PERIOD: Duration = Duration::from_millis(100);
 
     /// A minute of pictures.
-    fn word(left_out: u64, encoding: Duration) -> Option<Word> {
+    fn warning(left_out: u64, encoding: Duration) -> Option<OverloadWarning> {
         let (mut overload, start) = (Overload::default(), Instant::now());
         for second in 0..60 {
             overload.add_picture(left_out);
@@ -65,14 +65,17 @@ mod tests {
     }
 
     #[test]
-    fn an_encoder_that_is_too_slow_is_told_of_once_a_minute() {
+    fn an_encoder_that_is_too_slow_is_reported_once_a_minute() {
         let encoding = Duration::from_millis(150);
-        assert_eq!(word(1, encoding), Some(Word { left_out: 60, taken: 60, encoding }));
+        assert_eq!(
+            warning(1, encoding),
+            Some(OverloadWarning { left_out: 60, taken: 60, encoding })
+        );
     }
 
     #[test]
-    fn pictures_that_are_left_out_for_another_reason_are_not_told_of() {
-        assert_eq!(word(1_000_000, Duration::from_millis(10)), None);
-        assert_eq!(word(0, Duration::from_millis(90)), None);
+    fn pictures_skipped_for_another_reason_are_not_reported() {
+        assert_eq!(warning(1_000_000, Duration::from_millis(10)), None);
+        assert_eq!(warning(0, Duration::from_millis(90)), None);
     }
 }

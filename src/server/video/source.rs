@@ -11,16 +11,13 @@ use crate::media::{Codec, Damage, Frame, Size, SourcePicture, has_room_for_words
 use crate::server::contract::Output;
 use crate::server::outbox::{Outbox, Timer};
 use crate::source::{Source, SourceCommand, SourceEvent, SourceItem};
+use crate::web::snapshot::NO_PICTURE;
 
 /// Of the picture that says why there is none, in which only a number of seconds changes. At one a second
 /// or less the page would report that the picture has stopped.
 pub(super) const NO_SIGNAL_FRAMES_PER_SECOND: u32 = 2;
 /// Of the same picture while the source's size is unknown or too small for text.
 const NO_SIGNAL_SIZE: Size = Size { width: 640, height: 480 };
-
-/// What is said while the ball's source has failed.
-pub(crate) const NO_PICTURE: &str =
-    "There is no picture: the camera or the encoder on the device has failed. Its log says why.";
 
 /// What has happened to the source or a picture, for the rest of the server.
 #[derive(Debug)]

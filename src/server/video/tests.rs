@@ -1,6 +1,7 @@
 use super::*;
 use crate::media::{Layout, Matrix, PixelFormat, Size, SourcePicture};
 use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind};
+use crate::web::snapshot::NO_PICTURE;
 
 const NOBODY: Audience = Audience { codecs: [false; Codec::ALL.len()], streams: false };
 const PERIOD: Duration = Duration::from_millis(100);

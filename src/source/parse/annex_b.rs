@@ -205,6 +205,7 @@ impl AnnexB {
     }
 
     /// The bytes of allocated memory.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         let sealed = self.sealed.as_ref().map_or(0, AccessUnit::allocated_bytes);
         self.slices.allocated_bytes() + sealed + self.set.capacity() + self.sets.bytes()

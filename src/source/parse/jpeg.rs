@@ -5,7 +5,9 @@
 mod entropy;
 mod frame;
 
-pub use self::entropy::{JpegFault, check};
+#[cfg(feature = "testing")]
+pub use self::entropy::JpegFault;
+pub use self::entropy::check;
 use self::frame::{FrameError, JpegFrame, uncommon_coding};
 use super::huffman::STANDARD_TABLES;
 use super::{ParsedItem, ParserOutput, StreamError, check_encoded_size};
@@ -160,6 +162,7 @@ impl Mjpeg {
     }
 
     /// The bytes of allocated memory.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         self.data.capacity()
     }

@@ -17,7 +17,7 @@
 //!   the size of a pipe.
 //!
 //! ```
-//! use ballcast::source::parse::{ParsedItem, Parser};
+//! use ballcast::testing::source::parse::{ParsedItem, Parser};
 //!
 //! let mut parser = Parser::new();
 //! for piece in [&b"YUV4MPEG2 W16 H"[..], b"16 F25:1\nFRAME\n", &[7; 300], &[7; 84]] {
@@ -28,7 +28,7 @@
 //!     }
 //! }
 //! assert_eq!(parser.counters().items, 1);
-//! # Ok::<(), ballcast::source::parse::StreamError>(())
+//! # Ok::<(), ballcast::testing::source::parse::StreamError>(())
 //! ```
 
 mod annex_b;
@@ -50,10 +50,15 @@ mod y4m;
 
 use std::collections::VecDeque;
 
+#[cfg(feature = "testing")]
 pub use annex_b::ACCESS_UNIT_MAX_BYTES;
 pub use error::{Lack, StreamError};
-pub use format::{DETECT_MAX_BYTES, StreamFormat, detect};
-pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES, JpegFault, check as check_jpeg};
+#[cfg(feature = "testing")]
+pub use format::DETECT_MAX_BYTES;
+pub use format::{StreamFormat, detect};
+pub use jpeg::check as check_jpeg;
+#[cfg(feature = "testing")]
+pub use jpeg::{JPEG_MAX_BYTES, JPEG_MIN_BYTES, JpegFault};
 pub use sps::Sps;
 
 use crate::containment::contain;
@@ -65,6 +70,7 @@ use start::{Found, Start};
 use y4m::Y4m;
 
 /// The most bytes that a parser buffers between pushes, without the items that wait for [`Parser::poll`].
+#[cfg(feature = "testing")]
 pub const BUFFERED_MAX_BYTES: usize = 24 << 20;
 
 /// The shortest side of a picture that the encoder takes.
@@ -269,6 +275,7 @@ impl Parser {
     }
 
     /// The bytes of memory that hold the incomplete picture.
+    #[cfg(feature = "testing")]
     pub fn buffered_bytes(&self) -> usize {
         match &self.state {
             ParserState::Start(start) => start.bytes(),

@@ -132,6 +132,7 @@ impl ParameterSets {
     }
 
     /// The number of bytes stored.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         self.pps_bytes() + self.sps.values().map(|stored| stored.unit.len()).sum::<usize>()
     }

@@ -49,6 +49,7 @@ impl PlaneReader {
     }
 
     /// The bytes of allocated memory.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         self.planes.iter().map(Vec::capacity).sum()
     }
@@ -95,6 +96,7 @@ impl RawPlanes {
         out.counters.damaged += u64::from(self.pictures.is_under_way());
     }
 
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         self.pictures.bytes()
     }

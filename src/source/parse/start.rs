@@ -128,6 +128,7 @@ impl Start {
     }
 
     /// The number of bytes kept.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         self.first.capacity()
     }

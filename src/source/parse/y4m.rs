@@ -100,6 +100,7 @@ impl Y4m {
     }
 
     /// The bytes of allocated memory.
+    #[cfg(feature = "testing")]
     pub fn bytes(&self) -> usize {
         let planes = match &self.state {
             Y4mState::FrameHeader(planes) | Y4mState::Picture(planes) | Y4mState::Lost(planes) => {

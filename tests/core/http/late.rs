@@ -59,7 +59,7 @@ fn an_answer_that_is_not_ready_in_ten_seconds_is_503_and_the_connection_stays_op
     peer.send(late_get("/late"));
     assert_eq!(peer.pass(RESPOND_TIME - Duration::from_millis(1)), []);
     let events = peer.pass(Duration::from_millis(1));
-    assert_eq!(refusals(&events), ["not-ready"]);
+    assert_eq!(errors(&events), ["not-ready"]);
     let answer = reply(&events);
     assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
     assert!(!answer.closes());
@@ -83,7 +83,7 @@ fn a_client_that_sends_too_much_while_it_waits_is_cut_off() {
     peer.send(late_get("/late"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
     let events = peer.send("x");
-    assert_eq!(events, [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
+    assert_eq!(events, [HttpEvent::Error(HttpError::InputOverflow), HttpEvent::Finish]);
     assert!(!peer.connection.awaits_response());
 }
 
@@ -130,7 +130,7 @@ fn a_stream_gives_no_part_to_a_peer_that_has_not_taken_the_last() {
     peer.drain();
     assert!(!peer.connection.takes_part());
     let events = peer.pass(ANSWER_TIME);
-    assert_eq!(events, [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
+    assert_eq!(events, [HttpEvent::Error(HttpError::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_head_must_be_complete_five_seconds_after_its_first_byte() {
     assert_eq!(peer.pass(HEAD_TIME - TICK), []);
     assert_eq!(peer.send("ET / HTTP/1.1\r\nX: more bytes do not extend it"), []);
     let events = peer.pass(TICK);
-    assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["head-late"]));
+    assert_eq!((reply(&events).status, errors(&events)), (408, vec!["head-late"]));
     assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
@@ -51,7 +51,7 @@ fn a_body_must_be_complete_five_seconds_after_the_head() {
     peer.send(&post("Content-Length: 5\r\n", "hell")[1..]);
     assert_eq!(peer.pass(BODY_TIME - TICK), []);
     let events = peer.pass(TICK);
-    assert_eq!((reply(&events).status, refusals(&events)), (408, vec!["body-late"]));
+    assert_eq!((reply(&events).status, errors(&events)), (408, vec!["body-late"]));
     assert_eq!(events.last(), Some(&HttpEvent::Finish));
 }
 
@@ -61,7 +61,7 @@ fn reading_the_100_late_does_not_extend_the_time_for_the_body() {
     peer.send(post("Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
     peer.pass(BODY_TIME - TICK);
     peer.flush();
-    assert_eq!(refusals(&peer.pass(TICK)), ["body-late"]);
+    assert_eq!(errors(&peer.pass(TICK)), ["body-late"]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_answer_that_is_not_read_ends_the_connection() {
     assert_eq!(reply(&peer.send(get(""))).status, 200);
     assert!(!peer.connection.is_idle());
     assert_eq!(peer.pass(ANSWER_TIME - TICK), []);
-    assert_eq!(peer.pass(TICK), [HttpEvent::Refused(Reason::AnswerLate), HttpEvent::Close]);
+    assert_eq!(peer.pass(TICK), [HttpEvent::Error(HttpError::AnswerLate), HttpEvent::Close]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn another_request_does_not_extend_the_time_for_the_first_answer() {
     peer.send(get(""));
     peer.pass(ANSWER_TIME - TICK);
     peer.send(get(""));
-    assert_eq!(refusals(&peer.pass(TICK)), ["answer-late"]);
+    assert_eq!(errors(&peer.pass(TICK)), ["answer-late"]);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_client_that_only_sends_is_cut_off() {
     let mut peer = Peer::not_reading();
     peer.send(line("GET /large HTTP/1.1"));
     assert_eq!(peer.send(vec![b'x'; INPUT_MAX_BYTES]), []);
-    assert_eq!(peer.send("x"), [HttpEvent::Refused(Reason::InputOverflow), HttpEvent::Finish]);
+    assert_eq!(peer.send("x"), [HttpEvent::Error(HttpError::InputOverflow), HttpEvent::Finish]);
 }
 
 #[test]

@@ -90,8 +90,8 @@ fn h264_that_cannot_be_sent_is_refused_with_what_is_missing() {
     for (video, part) in [
         (without_fmtp.clone(), "H.264 without a packetization-mode in its a=fmtp"),
         (h264("profile-level-id=42e01f"), "H.264 without a packetization-mode in its a=fmtp"),
-        (h264("packetization-mode=0"), "H.264 in another packetization-mode than 1"),
-        (h264("packetization-mode=1;profile-level-id=xyz"), "profile-level-id that is not known"),
+        (h264("packetization-mode=0"), "H.264 in a packetization-mode other than 1"),
+        (h264("packetization-mode=1;profile-level-id=xyz"), "an unknown profile-level-id"),
     ] {
         let (status, reason, sentence) = refusal(&offer(&[&video]));
         assert_eq!((status, reason.as_str()), (422, "no-codec"));

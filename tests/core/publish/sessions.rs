@@ -41,7 +41,7 @@ fn a_session_that_a_killed_process_has_left_is_deleted_first() {
     assert_eq!(killed.kept_sessions, kept);
     let mut world = World::configured(|config| {
         config.targets = vec![target(URL)];
-        config.left_sessions = kept.clone();
+        config.stale_sessions = kept.clone();
     });
     world.run(Duration::ZERO);
     let request = connect(&mut world);

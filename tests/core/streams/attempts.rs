@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::server::Input;
-use ballcast::source::{
+use ballcast::testing::server::Input;
+use ballcast::testing::source::{
     Source, SourceCommand, SourceConfig, SourceEvent, SourceKind, SourceStatus,
 };
 

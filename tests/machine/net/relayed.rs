@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use ballcast::source::parse::{ParsedItem, Parser};
+use ballcast::testing::source::parse::{ParsedItem, Parser};
 
 use super::namespaces::{Network, SERVER, SERVER_IPV4};
 use crate::support::process::{Server, WAIT_LIMIT, binary};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ballcast::http::Url;
+use ballcast::testing::http::Url;
 use fastrand::Rng;
 
 use super::SECRET_MARK;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::http::Url;
-use ballcast::publish::PublishCause;
+use ballcast::testing::http::Url;
+use ballcast::testing::publish::PublishCause;
 
 use super::reply::Response;
 use super::{Head, MediaServer, Reply, Request, SECRET_MARK, Told};

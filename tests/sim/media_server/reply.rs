@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::http::Url;
+use ballcast::testing::http::Url;
 use fastrand::Rng;
 
 use super::Told;

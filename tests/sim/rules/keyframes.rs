@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
-use ballcast::webrtc::ViewerId;
+use ballcast::testing::media::Codec;
+use ballcast::testing::webrtc::ViewerId;
 
 use super::{RuleResult, Rules, WINDOW, rule};
 use crate::tally::{Happening, Tally};

@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::Codec;
-use ballcast::webrtc::ViewerId;
+use ballcast::testing::media::Codec;
+use ballcast::testing::webrtc::ViewerId;
 
 use super::{CONSENT, RuleResult, Rules, SILENCE, WINDOW, rule};
 use crate::tally::{Happening, Tally};

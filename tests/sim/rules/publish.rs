@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ballcast::http::Url;
-use ballcast::publish::PublishCommand;
-use ballcast::server::stats::TargetStatistics;
+use ballcast::testing::http::Url;
+use ballcast::testing::publish::PublishCommand;
+use ballcast::testing::server::stats::TargetStatistics;
 
 use super::{RuleResult, rule};
 use crate::media_server::{Head, Request, SECRET_MARK, TOKEN_MARK, TargetOptions, Told};

@@ -6,7 +6,9 @@ mod rhythm;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ballcast::source::{Signal, Source, SourceCause, SourceCommand, SourceKind, SourceStatus};
+use ballcast::testing::source::{
+    Signal, Source, SourceCause, SourceCommand, SourceKind, SourceStatus,
+};
 
 use rhythm::{Fruits, Gaps, HANGS_AFTER, STARTS_WITHIN};
 

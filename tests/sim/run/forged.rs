@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ballcast::server::{ConnId, Input};
+use ballcast::testing::server::{ConnId, Input};
 use is::stun::{StunMessage, TransId};
 
 use super::Run;

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::http::Url;
-use ballcast::media::Codec;
-use ballcast::publish::{PublishCommand, PublishEvent, TargetId};
-use ballcast::server::Input;
+use ballcast::testing::http::Url;
+use ballcast::testing::media::Codec;
+use ballcast::testing::publish::{PublishCommand, PublishEvent, TargetId};
+use ballcast::testing::server::Input;
 
 use super::{Event, Run, Script};
 use crate::link::Arrival;

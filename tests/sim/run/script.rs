@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::SnapshotError;
-use ballcast::server::{Input, Server};
+use ballcast::testing::media::SnapshotError;
+use ballcast::testing::server::{Input, Server};
 
 use super::{
     Event, GOOD_DELAY, HEALTHY, PAGE_CHECK_INTERVAL, Queued, Run, Script, User, config, new_rules,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ballcast::media::{AccessUnit, Codec, Frame};
-use ballcast::publish::PublishEvent;
-use ballcast::server::{ConnId, Input, Output};
-use ballcast::source::SourceEvent;
-use ballcast::work::steps_of;
+use ballcast::testing::media::{AccessUnit, Codec, Frame};
+use ballcast::testing::publish::PublishEvent;
+use ballcast::testing::server::{ConnId, Input, Output};
+use ballcast::testing::source::SourceEvent;
+use ballcast::testing::work::steps_of;
 use is::stun::StunMessage;
 
 use super::source::Pending;

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::foreign::Foreign;
-use ballcast::media::{Codec, Damage, SourcePicture};
-use ballcast::os_error::OsError;
-use ballcast::server::Input;
-use ballcast::source::{Exit, SourceCommand, SourceEvent, SourceFailure, SourceStatus};
-use ballcast::webrtc::ViewerId;
+use ballcast::testing::foreign::Foreign;
+use ballcast::testing::media::{Codec, Damage, SourcePicture};
+use ballcast::testing::os_error::OsError;
+use ballcast::testing::server::Input;
+use ballcast::testing::source::{Exit, SourceCommand, SourceEvent, SourceFailure, SourceStatus};
+use ballcast::testing::webrtc::ViewerId;
 
 use super::{Event, HEALTHY, PICTURE_WITHIN, Run, User};
 use crate::media_server::SECRET_MARK;

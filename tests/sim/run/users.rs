@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballcast::media::Codec;
-use ballcast::server::{ConnId, Input};
+use ballcast::testing::media::Codec;
+use ballcast::testing::server::{ConnId, Input};
 
 use super::{Connection, Event, PAGE_CHECK_INTERVAL, RECOVERS_WITHIN, Run};
 use crate::browser::{Browser, HttpFault};

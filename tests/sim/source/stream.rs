@@ -1,6 +1,6 @@
 //! The bytes of a stream: little pictures of every format, each of which can be recognised.
 
-use ballcast::media::SourcePicture;
+use ballcast::testing::media::SourcePicture;
 use fastrand::Rng;
 
 use super::SourceOptions;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ballcast::source::SourceKind;
+use ballcast::testing::source::SourceKind;
 
 use super::stream::{Format, Stream, Written, b_frame, without_keyframes};
 use super::{Begun, End, FOREVER, FarEnd, Piece, READ_BYTES, Step, Told, Turn, Writer};

@@ -1,21 +1,32 @@
 //! Every reason for which a request is refused: a short, stable name that the answer carries
-//! (`reason`) and that `/stats` counts by. What a guest can do about it is in the answer's sentence,
-//! what the operator can is in the log.
+//! (`reason`) and that `/stats` counts by. The answer's sentence tells a guest what to do; the
+//! [remedy](Reason::remedy) tells the operator, in the log.
 
+use std::fmt;
+
+use crate::http::HttpError;
+
+/// One row per reason of this server's own: variant and stable name.
 macro_rules! reasons {
-    ($($name:ident = $text:literal,)*) => {
+    ($($variant:ident = $name:literal,)*) => {
+        /// Why a request is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
-            $($name,)*
+            /// The request, or the peer's use of its connection, breaks HTTP or a limit of it.
+            Http(HttpError),
+            $($variant,)*
         }
 
         impl Reason {
-            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+            /// The reasons that are not errors of HTTP.
+            #[cfg(feature = "testing")]
+            const OWN: &[Reason] = &[$(Reason::$variant,)*];
 
-            /// As answers and `/stats` write it.
+            /// The name in answers and in `/stats`.
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Reason::$name => $text,)*
+                    Reason::Http(error) => error.name(),
+                    $(Reason::$variant => $name,)*
                 }
             }
         }
@@ -23,40 +34,10 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // What is no HTTP as we take it. `http::refusal` has the status and the sentence of each.
-    BareLf = "bare-lf",
-    BareCr = "bare-cr",
-    ControlCharacter = "control-character",
-    RequestLine = "request-line",
-    Target = "target",
-    LineFolded = "line-folded",
-    HeaderMalformed = "header-malformed",
-    LengthMalformed = "length-malformed",
-    LengthAndCoding = "length-and-coding",
-    CodingUnknown = "coding-unknown",
-    HostMissing = "host-missing",
-    HostMalformed = "host-malformed",
-    Incomplete = "incomplete",
-    HeadLate = "head-late",
-    BodyLate = "body-late",
-    LengthMissing = "length-missing",
-    Chunked = "chunked",
-    BodyTooLarge = "body-too-large",
-    TargetTooLong = "target-too-long",
-    Expectation = "expectation",
-    HeadersTooMany = "headers-too-many",
-    HeadersTooLarge = "headers-too-large",
-    MethodUnknown = "method-unknown",
-    Version = "version",
-    // Without an answer.
-    AnswerLate = "answer-late",
-    InputOverflow = "input-overflow",
-    // The answer was not made in time.
-    NotReady = "not-ready",
     // Our fault: something panicked on the request.
     Internal = "internal",
 
-    // Requests that are welcome to nobody, or not to this client.
+    // Requests that no client, or not this one, may make.
     NotFound = "not-found",
     MethodNotAllowed = "method-not-allowed",
     ContentType = "content-type",
@@ -95,6 +76,13 @@ reasons! {
 }
 
 impl Reason {
+    /// Every reason, once.
+    #[cfg(feature = "testing")]
+    pub fn all() -> impl Iterator<Item = Reason> {
+        let of_http = HttpError::ALL.iter().map(|error| Reason::Http(*error));
+        of_http.chain(Reason::OWN.iter().copied())
+    }
+
     /// What the operator can do about it, for the log: a clause after the name.
     pub const fn remedy(self) -> Option<&'static str> {
         match self {
@@ -112,8 +100,8 @@ impl Reason {
     }
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
