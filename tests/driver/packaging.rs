@@ -149,7 +149,13 @@ fn the_newest_entry_of_the_changelog_is_this_version() {
 /// Every page for readers, with its path.
 fn pages() -> Vec<(PathBuf, String)> {
     let folders = ["", "packaging", "tests", "fuzz", "benches"];
-    let nested = ["tests/media_servers", "tests/offers", "tests/players"];
+    let nested = [
+        "tests/machine",
+        "tests/offers",
+        "tests/players",
+        "tests/players/media_servers",
+        "tests/sim",
+    ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = Vec::new();
     for folder in folders.into_iter().chain(nested) {
@@ -200,7 +206,7 @@ fn every_link_of_the_pages_leads_to_a_file_and_a_heading() {
 
 #[test]
 fn the_options_in_the_readme_take_what_the_help_says() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
     let options: Vec<String> =
         rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();

@@ -134,7 +134,7 @@ fn a_taken_port_is_one_sentence_and_exit_code_1() {
         assert_eq!(output.status.code(), Some(1));
         let sentence = String::from_utf8(output.stderr).unwrap();
         assert_eq!(sentence.lines().count(), 1, "{sentence}");
-        assert!(sentence.contains(&port.to_string()) && sentence.contains("taken"), "{sentence}");
+        assert!(sentence.contains(&port.to_string()) && sentence.contains("in use"), "{sentence}");
     }
 }
 

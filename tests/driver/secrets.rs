@@ -329,7 +329,7 @@ fn the_picture_says_why_in_words_of_our_own() {
     assert_eq!(detail, None);
     let text = b"s3cret, no picture at all\n".repeat(200);
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&text));
-    assert!(sentence.contains("starts with text"), "{sentence}");
+    assert!(sentence.contains("begins with text"), "{sentence}");
     assert!(detail.unwrap().contains("It starts with: s3cret, no picture at all"));
     let garbage = [&b"s3cret"[..], &vec![0x90; 1 << 20]].concat();
     let (sentence, detail) = shown(SourceKind::Fifo, SourceEvent::Bytes(&garbage));

@@ -328,7 +328,7 @@ fn when_ballcast_is_killed_no_process_of_the_command_is_left() {
     let line = "trap '' INT TERM HUP; sleep 1000 & echo pid $!; (sleep 1000 & echo pid $!; wait) & \
                 echo pid $!; echo pid $$; wait";
     let mut holder = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hold_a_command", "--nocapture"])
+        .args(["--exact", "source::hold_a_command", "--nocapture"])
         .env(HOLD, line)
         .stdout(Stdio::piped())
         .spawn()
@@ -454,7 +454,7 @@ fn read_standard_input() {
 /// Lets a process of its own read this as standard input, and returns what it prints.
 fn read_as_stdin(stdin: impl Into<Stdio>) -> String {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "read_standard_input", "--nocapture"])
+        .args(["--exact", "source::read_standard_input", "--nocapture"])
         .env("BALLCAST_TEST_STDIN", "1")
         .stdin(stdin)
         .output()
