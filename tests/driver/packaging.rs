@@ -149,12 +149,16 @@ fn the_newest_entry_of_the_changelog_is_this_version() {
 /// Every page for readers, with its path.
 fn pages() -> Vec<(PathBuf, String)> {
     let folders = ["", "packaging", "tests", "fuzz", "benches"];
-    let nested = ["machine", "offers", "players", "players/media_servers", "sim"];
+    let nested = [
+        "tests/machine",
+        "tests/offers",
+        "tests/players",
+        "tests/players/media_servers",
+        "tests/sim",
+    ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = Vec::new();
-    for folder in
-        folders.map(str::to_owned).into_iter().chain(nested.map(|it| format!("tests/{it}")))
-    {
+    for folder in folders.into_iter().chain(nested) {
         for entry in root.join(folder).read_dir().unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {
