@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::webrtc::StunMessage;
 use bytes::Bytes;
 
 use super::demux;
@@ -22,7 +21,7 @@ use crate::publish::{Publisher, PublisherStatus, TargetId};
 use crate::web::refusal::Refusal;
 use crate::web::snapshot;
 use crate::webrtc::viewer::{PendingOffer, Viewer, formats};
-use crate::webrtc::{AddressPair, EndReason, StreamNumbers, ViewerId};
+use crate::webrtc::{AddressPair, EndReason, StreamNumbers, StunMessage, ViewerId};
 
 /// Datagrams.
 impl Server {

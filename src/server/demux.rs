@@ -1,9 +1,7 @@
 //! Finds the viewer a datagram belongs to, by its source address or by our ICE user fragment.
 
-use crate::webrtc::StunMessage;
-
 use super::viewers::ViewerTable;
-use crate::webrtc::{AddressPair, ViewerId};
+use crate::webrtc::{AddressPair, StunMessage, ViewerId};
 
 /// The viewer that a datagram is for, as far as can be said before it is authenticated.
 ///

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::webrtc::TransId;
-
-use super::Transmit;
+use super::{TransId, Transmit};
 
 /// What the owner of a viewer has to do, in order.
 #[derive(Debug)]

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use crate::webrtc::TransId;
-
-use crate::webrtc::ViewerId;
+use crate::webrtc::{TransId, ViewerId};
 
 /// The newest checks of one viewer that may still be answered: one for each of its addresses and each of
 /// ours, and some that are repeated.

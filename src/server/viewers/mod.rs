@@ -8,8 +8,6 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::webrtc::TransId;
-
 use self::checks::Checks;
 pub(crate) use self::entry::{ViewerCounts, ViewerEntry, ViewerRole, Watcher, WhepSession};
 use super::Output;
@@ -21,7 +19,7 @@ use crate::publish::TargetId;
 use crate::sdp::offer::SessionKey;
 use crate::webrtc::viewer::Viewer;
 use crate::webrtc::{
-    EndReason, MAX_ADDRESSES, ViewerCounters, ViewerEffect, ViewerId, ViewerState,
+    EndReason, MAX_ADDRESSES, TransId, ViewerCounters, ViewerEffect, ViewerId, ViewerState,
 };
 
 /// What a change of a viewer means to the rest of the server.

@@ -4,17 +4,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use crate::webrtc::{StunMessage, TransId};
 use str0m::net::{Protocol, Receive};
 use str0m::{IceCreds, Input};
 
 use super::Viewer;
 use super::connection::{remote_candidate, update_candidates};
 use crate::sdp::ice::CHECKED_UFRAG_BYTES;
-use crate::webrtc::AddressPair;
 use crate::webrtc::effect::ViewerEffect;
 use crate::webrtc::learnt_addresses::AddressVerdict;
 use crate::webrtc::state::ViewerState;
+use crate::webrtc::{AddressPair, StunMessage, TransId};
 
 /// A STUN message that a viewer has authenticated, as str0m has parsed it.
 pub struct AuthenticStun<'a> {
