@@ -182,6 +182,8 @@ fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
             size: Size { width: 1280, height: 720 },
             pixels: PixelFormat { matrix, ..PixelFormat::usual(layout) },
             frames_per_second: 30,
+        (":yuyv", Layout::Yuyv, Matrix::Bt601),
+        (":yuyv,bt709", Layout::Yuyv, Matrix::Bt709),
         });
         let line = format!("--exec camera --raw 1280x720@30{format} --bitrate 500");
         let expected = SourceChoice::Stream { origin: origin.clone(), raw };
@@ -214,7 +216,7 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
         ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
         ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
         ("--exec camera --raw 640x480@30:bgr", ["'640x480@30:bgr'", "bgr24", "gray8"]),
-        ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "nv12 only"]),
+        ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "yuyv only"]),
         ("--exec camera --raw 64x64@9:i420,bt2020", ["bt2020'", "[,bt709]", "FORMAT"]),
     ];
     for (line, expected) in wrong {

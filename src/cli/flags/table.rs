@@ -24,9 +24,9 @@ pub const FLAGS: &[Flag] = &[
         action: Set("WxH@FPS[:FORMAT]", |it, value| it.sources.set_raw(value)),
         default: None,
         line: "The source is raw pictures of this size and rate",
-        more: "FORMAT is i420, nv12, bgr24 (as in OpenCV), rgb24 or gray8; i420 if omitted. Append ,bt709 \
-               if the colours of i420 or nv12 are BT.709 instead of BT.601, as those of rpicam-vid are from \
-               720p on.",
+        more: "FORMAT is i420, nv12, yuyv, bgr24 (as in OpenCV), rgb24 or gray8; i420 if omitted. Append \
+               ,bt709 if the colours of i420, nv12 or yuyv are BT.709 instead of BT.601, as those of rpicam-vid \
+               are from 720p on.",
     },
     Flag {
         name: "source-interval",
