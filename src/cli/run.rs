@@ -75,7 +75,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let encoder =
-        PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
+        PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp)
+            .with_appearance(flags.appearance);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
@@ -113,6 +114,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
                 interval: flags.source_interval,
                 ..source
             }),
+            appearance: flags.appearance,
             stamped: flags.stamp,
             title: flags.title.clone(),
             wall_clock,

@@ -176,6 +176,36 @@ pub const FLAGS: &[Flag] = &[
         more: "50 to 50000. H.264 from a source is not encoded again and keeps its bitrate.",
     },
     Flag {
+        name: "rotate",
+        section: Picture,
+        action: Set("90|180|270", |it, value| {
+            it.flags.appearance.orientation.rotation = value.rotation()?;
+            Ok(())
+        }),
+        default: None,
+        line: "Rotate the picture clockwise by so many degrees",
+        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers get \
+               it unrotated.",
+    },
+    Flag {
+        name: "mirror",
+        section: Picture,
+        action: Switch(|flags| flags.appearance.orientation.is_mirrored = true),
+        default: None,
+        line: "Mirror the picture, left to right",
+        more: "After --rotate. H.264 from a source is mirrored by the page, not for other players and media \
+               servers.",
+    },
+    Flag {
+        name: "clock",
+        section: Picture,
+        action: Switch(|flags| flags.appearance.has_clock = true),
+        default: None,
+        line: "Show date and time in the picture",
+        more: "The local time of the capture, at the top left. Not in H.264 from a source, which is not encoded \
+               again.",
+    },
+    Flag {
         name: "stamp",
         section: Picture,
         action: Switch(|flags| flags.stamp = true),
