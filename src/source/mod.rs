@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod attempt;
+pub mod camera;
 mod cause;
 mod deliveries;
 mod file;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
 use self::attempt::Attempt;
+use self::camera::{CameraCommand, CameraEvent};
 #[cfg(feature = "testing")]
 pub use self::cause::LeftOut;
 pub use self::cause::{Exit, SourceCause, SourceFailure};
@@ -75,10 +77,12 @@ pub enum SourceEvent<'a> {
     Failed(SourceFailure),
     /// All processes of the command have exited. With the end of its standard error.
     Exited(Exit, Option<Foreign>),
+    /// An event of cameras.
+    Camera(CameraEvent<'a>),
 }
 
 /// A command to the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceCommand {
     /// Open it, or start the command. Answered by [`SourceEvent::Opened`] or [`SourceEvent::Failed`].
     Open,
@@ -89,6 +93,8 @@ pub enum SourceCommand {
     Close,
     /// Send this signal to all processes of the command.
     Kill(Signal),
+    /// A command about cameras.
+    Camera(CameraCommand),
     /// Exit: there will never be another picture.
     GiveUp,
 }
@@ -200,6 +206,8 @@ impl Source {
             SourceEvent::Ended => self.ended(now),
             SourceEvent::Failed(failure) => self.failed(now, failure),
             SourceEvent::Exited(exit, words) => self.exited(now, exit, words),
+            // A stream has no camera.
+            SourceEvent::Camera(_) => {}
         }
     }
 
