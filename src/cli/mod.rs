@@ -208,8 +208,8 @@ pub fn parse(
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
-    if flags.source_interval.is_some() && flags.source == SourceChoice::Ball {
-        let sentence = "--source-interval needs a source: a file, a named pipe, - for standard input, or \
+    if flags.source_interval.is_some() && !matches!(flags.source, SourceChoice::Stream { .. }) {
+        let sentence = "--source-interval needs a stream: a file, a named pipe, - for standard input, or \
                         --exec.";
         return Err(UsageError(sentence.into()));
     }

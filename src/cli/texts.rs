@@ -25,8 +25,11 @@ const SOURCE: &str = "H.264 without a container, yuv4mpeg2 or MJPEG, detected by
      passed on as it is: baseline, main or high, 4:2:0, without B-frames, best with a key frame every 1 or 2 \
      seconds. Everything else is encoded by Ballcast.";
 /// The sources that are no options.
-const OPERANDS: [(&str, &str); 2] =
-    [("-", "Standard input"), ("PATH", "A named pipe, or a file, played in a loop")];
+const OPERANDS: [(&str, &str); 3] = [
+    ("DEVICE", "A camera such as /dev/video0"),
+    ("-", "Standard input"),
+    ("PATH", "A named pipe, or a file, played in a loop"),
+];
 
 const VARIABLES: [(&str, &str); 5] = [
     ("BALLCAST_TOKEN", "The token that viewers need, if no option gives one."),

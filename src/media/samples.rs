@@ -19,6 +19,8 @@ pub enum Layout {
     Rgb24,
     /// A byte for each pixel.
     Gray8,
+    /// Luma and chroma interleaved, with a Cb and a Cr for each two pixels of a line: Y Cb Y Cr.
+    Yuyv,
 }
 
 /// The matrix between red, green, blue and luma, chroma.
@@ -50,8 +52,8 @@ pub struct Samples {
 }
 
 impl Layout {
-    pub const ALL: [Layout; 5] =
-        [Layout::I420, Layout::Nv12, Layout::Bgr24, Layout::Rgb24, Layout::Gray8];
+    pub const ALL: [Layout; 6] =
+        [Layout::I420, Layout::Nv12, Layout::Bgr24, Layout::Rgb24, Layout::Gray8, Layout::Yuyv];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -61,12 +63,13 @@ impl Layout {
             Layout::Bgr24 => "bgr24",
             Layout::Rgb24 => "rgb24",
             Layout::Gray8 => "gray8",
+            Layout::Yuyv => "yuyv",
         }
     }
 
     /// Whether it has luma and chroma, whose colours depend on the [`Matrix`].
     pub fn has_chroma(self) -> bool {
-        matches!(self, Layout::I420 | Layout::Nv12)
+        matches!(self, Layout::I420 | Layout::Nv12 | Layout::Yuyv)
     }
 
     /// The number of bytes of each plane.
@@ -77,6 +80,18 @@ impl Layout {
             Layout::Nv12 => [area, area / 2, 0],
             Layout::Bgr24 | Layout::Rgb24 => [3 * area, 0, 0],
             Layout::Gray8 => [area, 0, 0],
+            Layout::Yuyv => [2 * area, 0, 0],
+        }
+    }
+
+    /// The bytes of a line of each plane, and the lines of each plane for one of luma.
+    fn lines(self, width: usize) -> [(usize, usize); 3] {
+        match self {
+            Layout::I420 => [(width, 1), (width / 2, 2), (width / 2, 2)],
+            Layout::Nv12 => [(width, 1), (width, 2), (0, 1)],
+            Layout::Bgr24 | Layout::Rgb24 => [(3 * width, 1), (0, 1), (0, 1)],
+            Layout::Gray8 => [(width, 1), (0, 1), (0, 1)],
+            Layout::Yuyv => [(2 * width, 1), (0, 1), (0, 1)],
         }
     }
 }
@@ -93,6 +108,38 @@ impl PixelFormat {
 }
 
 impl Samples {
+    /// A picture in one buffer, whose lines are `line_bytes` apart; those of chroma planes of I420 half of it.
+    /// An odd last column or row is left out. `None` if the buffer or a line is too short.
+    pub fn from_buffer(
+        size: Size,
+        format: PixelFormat,
+        line_bytes: usize,
+        buffer: &[u8],
+    ) -> Option<Samples> {
+        let even = Size { width: size.width & !1, height: size.height & !1 };
+        let mut rest = buffer;
+        let mut planes: [Vec<u8>; 3] = Default::default();
+        let lines = format.layout.lines(even.width);
+        for (index, (plane, (bytes, lines_share))) in planes.iter_mut().zip(lines).enumerate() {
+            if bytes == 0 {
+                continue;
+            }
+            let is_half = index > 0 && format.layout == Layout::I420;
+            let stride = if is_half { line_bytes / 2 } else { line_bytes };
+            if stride < bytes {
+                return None;
+            }
+            plane.reserve_exact(bytes * even.height / lines_share);
+            for _ in 0..even.height / lines_share {
+                plane.extend_from_slice(rest.get(..bytes)?);
+                rest = rest.get(stride..).unwrap_or_default();
+            }
+            let left_out = size.height.div_ceil(lines_share) - even.height / lines_share;
+            rest = rest.get(left_out * stride..).unwrap_or_default();
+        }
+        Some(Samples { size: even, format, planes })
+    }
+
     /// The picture in I420, limited-range BT.601.
     pub fn into_picture(self) -> Picture {
         let Samples { size, format, planes: [first, second, third] } = self;
@@ -110,6 +157,7 @@ impl Samples {
                 let grey = vec![Colour::BLACK.u; width * height / 4];
                 Picture { y: luma(first), u: chroma(grey.clone()), v: chroma(grey) }
             }
+            Layout::Yuyv => from_yuyv(&first, size),
             Layout::Bgr24 => return from_pixels(&first, size, |[b, g, r]| [r, g, b]),
             Layout::Rgb24 => return from_pixels(&first, size, |rgb| rgb),
         };
@@ -222,6 +270,28 @@ fn from_pixels(pixels: &[u8], size: Size, rgb: impl Fn([u8; 3]) -> [u8; 3]) -> P
     picture
 }
 
+/// A sample of chroma is the mean of those of its two lines.
+fn from_yuyv(pixels: &[u8], size: Size) -> Picture {
+    let (width, half) = (size.width, size.width / 2);
+    let mut picture = Picture::filled(size, Colour::BLACK);
+    let luma_pairs = picture.y.samples.chunks_exact_mut(2 * width);
+    let us = picture.u.samples.chunks_exact_mut(half);
+    let vs = picture.v.samples.chunks_exact_mut(half);
+    for ((rows, lumas), (us, vs)) in pixels.chunks_exact(4 * width).zip(luma_pairs).zip(us.zip(vs))
+    {
+        for (luma, pair) in lumas.iter_mut().zip(rows.as_chunks::<2>().0) {
+            *luma = pair[0];
+        }
+        let (upper, lower) = rows.split_at(2 * width);
+        let pairs = upper.as_chunks::<4>().0.iter().zip(lower.as_chunks::<4>().0);
+        for ((upper, lower), (u, v)) in pairs.zip(us.iter_mut().zip(vs)) {
+            *u = (u16::from(upper[1]) + u16::from(lower[1])).div_ceil(2) as u8;
+            *v = (u16::from(upper[3]) + u16::from(lower[3])).div_ceil(2) as u8;
+        }
+    }
+    picture
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +329,7 @@ mod tests {
             Layout::Bgr24 => [[b, g, r].repeat(4), vec![], vec![]],
             Layout::Rgb24 => [[r, g, b].repeat(4), vec![], vec![]],
             Layout::Gray8 => [vec![y; 4], vec![], vec![]],
+            Layout::Yuyv => [[y, u, y, v].repeat(2), vec![], vec![]],
         };
         assert_eq!(planes.each_ref().map(Vec::len), format.layout.plane_bytes(SIZE));
         Samples { size: SIZE, format, planes }

@@ -75,7 +75,7 @@ impl Server {
         config.access.addresses = config.own_addresses();
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
-        let video = Video::new(config.source, config.frames_per_second, now, &mut outbox);
+        let video = Video::new(config.source.clone(), config.frames_per_second, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
         let stale = &config.stale_sessions;
         let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);

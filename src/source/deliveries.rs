@@ -31,6 +31,7 @@ impl Source {
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }
+            self.reject_camera();
             if self.config.kind == SourceKind::File && self.attempt.ended_at.is_none() {
                 // The rest of the file may be gigabytes.
                 self.attempt.ended_at = Some(now);
@@ -51,6 +52,9 @@ impl Source {
         if let parse::ParsedItem::AccessUnit(unit) = &item {
             let keyframe = unit.is_keyframe();
             self.groups.note_picture(now, keyframe);
+            if let Some(camera) = self.camera.as_mut().filter(|_| keyframe) {
+                camera.note_keyframe(now);
+            }
             if !self.flood.admit(now, keyframe) {
                 self.is_cut = true;
                 return self.blame(now, SourceCause::TooMany(MOST_PER_SECOND));
@@ -93,6 +97,12 @@ impl Source {
             None if is_damaged => self.run(now),
             _ => {}
         }
+    }
+
+    /// Reports that a picture was encoded in this time.
+    pub fn note_encoded(&mut self, now: Instant, cost: Duration) {
+        let stop = self.camera.as_mut().and_then(|camera| camera.note_encoded(now, cost));
+        self.commands.extend(stop.map(SourceCommand::Camera));
     }
 
     /// Whether a picture is tried now and then although the last ones could not be shown.

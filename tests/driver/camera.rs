@@ -245,16 +245,3 @@ fn what_is_said_of_a_url_plays_it() {
     assert_eq!(stats["source"]["size"], "320x240", "{stats}");
     assert_eq!(stats["source"]["restarts"], 0, "{stats}");
 }
-
-#[test]
-fn what_is_said_of_the_device_of_a_camera_plays_it() {
-    // Nothing is behind it, as this machine may have no camera. Making it takes root.
-    let device = format!("{}/{}-video0", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-    assert_eq!(words(r#"mknod "$1" c 81 0"#, &[&device]), [""; 0]);
-    let line = advice(&device);
-    std::fs::remove_file(&device).unwrap();
-    let drawn = line.replace(&format!("-f v4l2 -i {device}"), DRAWN);
-    assert_ne!(drawn, line);
-    let server = typed(&drawn);
-    server.wait_for(&line, |stats| stats["source"]["frames_in"].as_u64() > Some(30));
-}

@@ -110,6 +110,7 @@ fn without_bytes(event: SourceEvent) -> SourceEvent<'static> {
         SourceEvent::Ended => SourceEvent::Ended,
         SourceEvent::Failed(failure) => SourceEvent::Failed(failure),
         SourceEvent::Exited(exit, words) => SourceEvent::Exited(exit, words),
+        SourceEvent::Camera(event) => panic!("{event:?}"),
     }
 }
 

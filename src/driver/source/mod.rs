@@ -35,6 +35,8 @@ pub enum SourceOrigin {
     File(PathBuf),
     /// A shell command line, whose standard output is the stream.
     Command(String),
+    /// A camera, which the core chooses.
+    Camera,
 }
 
 impl SourceOrigin {
@@ -44,6 +46,7 @@ impl SourceOrigin {
             SourceOrigin::Fifo(_) => SourceKind::Fifo,
             SourceOrigin::File(_) => SourceKind::File,
             SourceOrigin::Command(_) => SourceKind::Command,
+            SourceOrigin::Camera => SourceKind::Camera,
         }
     }
 
@@ -56,6 +59,7 @@ impl SourceOrigin {
             SourceOrigin::Fifo(_) => "the named pipe",
             SourceOrigin::File(_) => "the file",
             SourceOrigin::Command(_) => "the command",
+            SourceOrigin::Camera => "the camera",
         }
     }
 }
@@ -119,6 +123,7 @@ impl SourceReader {
                 self.signal(signal);
                 None
             }
+            SourceCommand::Camera(_) => None,
             SourceCommand::GiveUp => {
                 self.has_given_up = true;
                 None
@@ -226,6 +231,7 @@ impl SourceReader {
             SourceOrigin::Fifo(path) => Descriptor::open_fifo(path).map_err(failed)?,
             SourceOrigin::File(path) => Descriptor::open(path).map_err(failed)?,
             SourceOrigin::Command(_) => self.start_command(registry)?,
+            SourceOrigin::Camera => unreachable!("a camera is not opened as a stream"),
         };
         if self.origin.kind() != SourceKind::File
             && let Err(error) = stream.register(registry, self.stream_token)
@@ -258,7 +264,7 @@ impl SourceReader {
         let name = self.origin.name();
         self.reason = match event.as_ref()? {
             // These change nothing since it was opened.
-            SourceEvent::Bytes(_) | SourceEvent::Paused => return event,
+            SourceEvent::Bytes(_) | SourceEvent::Paused | SourceEvent::Camera(_) => return event,
             SourceEvent::Opened => format!("the stream from {name} cannot be shown"),
             SourceEvent::Ended => format!("{name} has ended"),
             SourceEvent::Failed(failure) => {

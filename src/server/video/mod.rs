@@ -109,6 +109,8 @@ pub(crate) struct Video {
     started: Instant,
     /// When the ball's source failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
+    /// What the current picture has taken to encode so far, in all codecs.
+    encoding: Duration,
     counters: VideoCounters,
 }
 
@@ -141,6 +143,7 @@ impl Video {
             fan_outs: VecDeque::new(),
             started: now,
             capture_failed_at: None,
+            encoding: Duration::ZERO,
             counters: VideoCounters::default(),
         }
     }
@@ -279,6 +282,7 @@ impl Video {
         self.capture_failed_at = None;
         self.counters.count_frame(frame);
         self.overload.add_encoding(frame.cost);
+        self.encoding += frame.cost;
         let frame = Arc::new(Packets::new(frame, self.rtp_time(frame.captured)));
         if self.passes_on(frame.codec) {
             self.group.add(&frame);

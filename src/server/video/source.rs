@@ -4,13 +4,13 @@
 //! group since the last one, as a pipe cannot be asked for it. Pictures are encoded here while somebody
 //! watches. While there are neither, viewers see a sentence instead.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Audience, Captured, Video};
 use crate::media::{Codec, Damage, Frame, Size, SourcePicture, has_room_for_words, no_signal};
 use crate::server::contract::Output;
 use crate::server::outbox::{Outbox, Timer};
-use crate::source::{Source, SourceCommand, SourceEvent, SourceItem};
+use crate::source::{Source, SourceEvent, SourceItem};
 use crate::web::snapshot::NO_PICTURE;
 
 /// The rate of the picture that says why there is none, in which only a number of seconds changes. At one per
@@ -48,7 +48,11 @@ impl Video {
         outbox: &mut Outbox,
     ) {
         self.count_outcome(damage);
-        self.drive_source(now, outbox, |source| source.note_outcome(now, damage));
+        let cost = std::mem::take(&mut self.encoding);
+        self.drive_source(now, outbox, |source| {
+            source.note_outcome(now, damage);
+            source.note_encoded(now, cost);
+        });
     }
 
     /// Counts a picture that was made a file while viewers judge the source.
@@ -68,7 +72,7 @@ impl Video {
         let was_running = source.is_running();
         change(source);
         while let Some(command) = source.poll_command() {
-            if command == SourceCommand::Open {
+            if command.begins_stream() {
                 self.group.clear();
                 self.has_opened = true;
             }
@@ -161,6 +165,7 @@ impl Video {
         audience: Audience,
         outbox: &mut Outbox,
     ) {
+        self.encoding = Duration::ZERO;
         let codecs = self.force_keyframes(now, audience, outbox);
         let is_reported = !captured.is_no_signal;
         outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });

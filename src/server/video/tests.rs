@@ -1,6 +1,6 @@
 use super::*;
 use crate::media::{Layout, Matrix, PixelFormat, Size, SourcePicture};
-use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind};
+use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind, StreamConfig};
 use crate::web::snapshot::NO_PICTURE;
 
 const NOBODY: Audience = Audience { codecs: [false; Codec::ALL.len()], streams: false };
@@ -29,7 +29,7 @@ fn raw(now: Instant) -> (Video, Outbox) {
     let mut outbox = Outbox::new();
     let pixels = PixelFormat { layout: Layout::I420, matrix: Matrix::Bt601, full_range: false };
     let raw = RawPictures { size: SIZE, pixels, frames_per_second: 10 };
-    let config = SourceConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None };
+    let config = StreamConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None }.into();
     let mut video = Video::new(Some(config), 10, now, &mut outbox);
     video.handle_source_timeout(now, &mut outbox);
     assert!(matches!(outputs(&mut outbox)[..], [Output::Source(SourceCommand::Open)]));
