@@ -53,6 +53,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             frames_per_second: flags.frames_per_second,
             bitrate: Some(BITRATE),
             source: None,
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock,

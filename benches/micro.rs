@@ -269,6 +269,7 @@ impl Core {
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
             source: None,
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),

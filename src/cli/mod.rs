@@ -56,6 +56,8 @@ pub struct Flags {
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
     pub source: SourceChoice,
+    /// The source rests while nobody watches.
+    pub when_watched: bool,
     /// The longest time from one picture of the source to the next.
     pub source_interval: Option<Duration>,
     /// The ball's.
@@ -90,6 +92,7 @@ impl Default for Flags {
             port: 8080,
             bind: Vec::new(),
             source: SourceChoice::Ball,
+            when_watched: false,
             source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
@@ -211,6 +214,11 @@ pub fn parse(
     if flags.source_interval.is_some() && !matches!(flags.source, SourceChoice::Stream { .. }) {
         let sentence = "--source-interval needs a stream: a file, a named pipe, - for standard input, or \
                         --exec.";
+        return Err(UsageError(sentence.into()));
+    }
+    if flags.when_watched && !flags.source.can_rest() {
+        let sentence =
+            "--when-watched needs a camera, or --exec: nothing else can be started and stopped.";
         return Err(UsageError(sentence.into()));
     }
     if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {

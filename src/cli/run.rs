@@ -110,6 +110,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             targets: flags.targets.clone(),
             stale_sessions: sessions.kept().clone(),
             source: flags.source.source(flags.source_interval),
+            when_watched: flags.when_watched,
             stamped: flags.stamp,
             title: flags.title.clone(),
             wall_clock,

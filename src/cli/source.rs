@@ -41,6 +41,15 @@ impl SourceChoice {
         }
     }
 
+    /// Whether it can be stopped, and started again.
+    pub fn can_rest(&self) -> bool {
+        match self {
+            SourceChoice::Ball => false,
+            SourceChoice::Stream { origin, .. } => matches!(origin, SourceOrigin::Command(_)),
+            SourceChoice::Camera(_) => true,
+        }
+    }
+
     /// The same for the driver.
     pub fn origin(&self) -> Option<SourceOrigin> {
         match self {

@@ -35,6 +35,7 @@ fn every_flag_is_understood() {
     );
     let expected = Flags {
         port: 0,
+        when_watched: false,
         bind: vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()],
         size: Size { width: 1280, height: 720 },
         frames_per_second: 25,

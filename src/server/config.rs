@@ -41,6 +41,8 @@ pub struct Config {
     pub announced: Vec<IpAddr>,
     /// The source, in place of the ball.
     pub source: Option<source::SourceConfig>,
+    /// The source rests while nobody watches.
+    pub when_watched: bool,
     /// The media servers that the stream is published to.
     pub targets: Vec<Target>,
     /// Sessions at them that an earlier process left behind, from

@@ -50,6 +50,7 @@ use self::stats::{DatagramCounters, Parts, Statistics};
 use self::video::Video;
 use self::viewers::{ViewerRole, ViewerTable};
 use crate::containment::contain;
+use crate::source::Source;
 use crate::web::assets::Page;
 use crate::webrtc::{AddressPair, ViewerId};
 
@@ -75,7 +76,11 @@ impl Server {
         config.access.addresses = config.own_addresses();
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
-        let video = Video::new(config.source.clone(), config.frames_per_second, now, &mut outbox);
+        let source = config.source.clone().map(|source| match config.when_watched {
+            true => Source::while_watched(source, now),
+            false => Source::new(source, now),
+        });
+        let video = Video::new(source, config.frames_per_second, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
         let stale = &config.stale_sessions;
         let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);
@@ -136,6 +141,7 @@ impl Server {
             Input::WallClock(wall) => self.http.set_wall_clock(wall, now),
             Input::Shutdown => self.shut_down(now),
         }
+        self.follow_demand(now);
         self.fire_timers(now);
         if cfg!(debug_assertions) {
             self.check_invariants(now);

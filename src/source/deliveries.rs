@@ -10,6 +10,10 @@ use crate::source::parse::{self, Info, ParserCounters, StreamError, StreamFormat
 
 impl Source {
     pub(crate) fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
+        if self.attempt.is_put_to_rest {
+            while self.parser.poll().is_some() {}
+            return;
+        }
         self.watch.note_bytes(now, self.parser.counters(), self.parser.lacks());
         if let Some(cause) = self.watch.blame().filter(|_| self.is_running()) {
             self.blame(now, cause);
@@ -169,7 +173,7 @@ impl Source {
             SourceStatus::Failed { cause, .. } => {
                 matches!(cause, SourceCause::LeftOut(_) | SourceCause::Damaged(_))
             }
-            SourceStatus::Starting | SourceStatus::Silent => false,
+            SourceStatus::Starting | SourceStatus::Resting | SourceStatus::Silent => false,
         };
         let last = self.last_item.filter(|_| brings_pictures && !self.is_overdue)?;
         Some(last + self.rhythm.silent_after(self.told_period()))

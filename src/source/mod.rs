@@ -11,6 +11,7 @@ pub mod camera;
 mod cause;
 mod contract;
 mod deliveries;
+mod demand;
 mod file;
 mod flood;
 mod groups;
@@ -36,6 +37,7 @@ pub use self::contract::{
     RawPictures, Signal, SourceCommand, SourceConfig, SourceEvent, SourceItem, SourceKind,
     StreamConfig,
 };
+use self::demand::Demand;
 use self::file::Playback;
 use self::flood::Flood;
 use self::groups::Groups;
@@ -66,6 +68,7 @@ pub struct Source {
     flood: Flood,
     journal: Journal,
     restarts: Restarts,
+    demand: Demand,
     status: SourceStatus,
     status_since: Instant,
     attempt: Attempt,
@@ -104,6 +107,7 @@ impl Source {
             flood: Flood::default(),
             journal: Journal::default(),
             restarts: Restarts::default(),
+            demand: Demand::default(),
             status: SourceStatus::Starting,
             status_since: now,
             attempt: Attempt::default(),
@@ -121,6 +125,30 @@ impl Source {
         }
     }
 
+    /// A source that is opened while somebody watches, and rests while nobody does.
+    pub fn while_watched(config: SourceConfig, now: Instant) -> Source {
+        Source {
+            demand: Demand::while_watched(),
+            status: SourceStatus::Resting,
+            open_at: None,
+            ..Source::new(config, now)
+        }
+    }
+
+    /// Somebody watches, or nobody does.
+    pub fn set_watched(&mut self, now: Instant, is_watched: bool) {
+        if self.demand.set_watched(now, is_watched) {
+            self.wake(now);
+        }
+    }
+
+    /// Somebody asks for one picture.
+    pub fn note_asked(&mut self, now: Instant) {
+        if self.demand.note_asked(now) {
+            self.wake(now);
+        }
+    }
+
     pub fn handle_event(&mut self, now: Instant, event: SourceEvent) {
         match event {
             SourceEvent::Opened => self.opened(now),
@@ -135,6 +163,9 @@ impl Source {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if self.demand.take_rest(now) {
+            self.rest(now);
+        }
         if due(&mut self.open_at) {
             self.open();
         }
@@ -163,6 +194,7 @@ impl Source {
     pub fn poll_timeout(&self) -> Option<Instant> {
         [
             self.open_at,
+            self.demand.rests_at(),
             self.give_up_at,
             self.overdue_at(),
             self.fruitless_at(),
@@ -319,11 +351,15 @@ impl Source {
         if !is_said {
             self.fail(now, SourceCause::Exited(exit), words);
         }
-        self.try_again(now);
+        let pause = self.attempt.is_put_to_rest.then_some(Duration::ZERO);
+        self.try_again_after(now, pause);
     }
 
     fn fail(&mut self, now: Instant, cause: SourceCause, words: Option<Foreign>) {
         self.attempt.failed = true;
+        if self.attempt.is_put_to_rest || self.demand.is_resting() {
+            return;
+        }
         self.set_status(now, SourceStatus::Failed { cause, words });
     }
 
@@ -334,8 +370,30 @@ impl Source {
     /// Opens it again after this pause, or after that of a failure.
     fn try_again_after(&mut self, now: Instant, pause: Option<Duration>) {
         let pause = pause.unwrap_or_else(|| self.restarts.pause_after(self.attempt.good_for()));
-        self.open_at = Some(now + pause);
+        self.open_at = (!self.demand.is_resting()).then_some(now + pause);
         self.attempt = Attempt::default();
+    }
+
+    /// Ends what runs, as nobody watches.
+    fn rest(&mut self, now: Instant) {
+        self.set_status(now, SourceStatus::Resting);
+        self.attempt.is_put_to_rest = true;
+        self.open_at = None;
+        let stop = self.camera.as_mut().and_then(Camera::rest);
+        self.commands.extend(stop.map(SourceCommand::Camera));
+        if self.has_process {
+            self.ending.get_or_insert(Ending::begin(now));
+        }
+    }
+
+    /// Begins again, as somebody watches.
+    fn wake(&mut self, now: Instant) {
+        self.set_status(now, SourceStatus::Starting);
+        // What still runs is opened again when it has ended.
+        let is_closed = self.camera.as_ref().is_none_or(Camera::is_closed);
+        if is_closed && !self.has_process {
+            self.open_at = Some(now);
+        }
     }
 
     fn set_status(&mut self, now: Instant, status: SourceStatus) {
@@ -396,6 +454,7 @@ impl Source {
     fn handle_camera(&mut self, now: Instant, event: CameraEvent) {
         let Some(camera) = &mut self.camera else { return };
         let change = match event {
+            CameraEvent::Scanned(_) if self.demand.is_resting() => return camera.cancel_scan(),
             CameraEvent::Scanned(scan) => camera.handle_scan(now, &scan),
             CameraEvent::Started(started) => camera.handle_started(now, started),
             CameraEvent::Pictures(buffers) => return self.take_buffers(now, buffers),
@@ -410,6 +469,7 @@ impl Source {
         match change {
             CameraChange::Do(command) => self.commands.push_back(SourceCommand::Camera(command)),
             CameraChange::Started(started) => match Parser::of_camera(&started) {
+                Ok(_) if self.demand.is_resting() => self.rest(now),
                 Ok(parser) => self.begin(now, parser),
                 Err(error) => {
                     self.fail(now, SourceCause::Stream(error), None);

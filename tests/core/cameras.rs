@@ -13,7 +13,8 @@ use ballcast::testing::source::camera::{
 };
 use ballcast::testing::source::parse::FrameRate;
 use ballcast::testing::source::{
-    Exit, Source, SourceCommand, SourceEvent, SourceItem, SourceStatus,
+    Exit, Signal, Source, SourceCommand, SourceEvent, SourceItem, SourceKind, SourceStatus,
+    StreamConfig,
 };
 
 const SIZE: Size = Size { width: 64, height: 48 };
@@ -365,4 +366,76 @@ fn the_camera_of_a_raspberry_pi_is_shown_by_its_program() {
     assert_eq!(rig.source.poll_command(), Some(SourceCommand::Close));
     let (_, command) = rig.next_command();
     assert!(matches!(command, CameraCommand::Scan { .. }), "a USB camera may have come");
+}
+
+#[test]
+fn a_camera_rests_while_nobody_watches_and_is_started_for_the_first_viewer() {
+    let now = Instant::now();
+    let source = Source::while_watched(config().into(), now);
+    let mut rig = Rig { source, now, sequence: 0 };
+    assert_eq!((rig.command(), rig.source.poll_timeout()), (None, None));
+    assert_eq!(rig.sentence(), "The camera rests while nobody watches.");
+    rig.tell(CameraEvent::DevicesChanged);
+    assert_eq!(rig.command(), None);
+    for viewer in 0..3 {
+        rig.source.set_watched(rig.now, true);
+        assert_eq!(rig.sentence(), "The camera is starting.");
+        assert!(matches!(rig.command(), Some(CameraCommand::Scan { .. })), "{viewer}: at once");
+        rig.start(0, vec![yuyv()]);
+        rig.raw_picture();
+        rig.source.set_watched(rig.now, false);
+        (0..249).for_each(|_| rig.raw_picture());
+        assert!(rig.source.is_running(), "for ten seconds");
+        rig.raw_picture();
+        assert_eq!(rig.command(), Some(CameraCommand::Stop));
+        assert_eq!(*rig.source.status(), SourceStatus::Resting);
+        rig.raw_picture();
+        if viewer == 1 {
+            // The next one comes before it is closed.
+            rig.source.set_watched(rig.now, true);
+            assert_eq!(rig.command(), None);
+            rig.raw_picture();
+            assert!(!rig.source.is_running(), "it is being closed");
+            rig.source.set_watched(rig.now, false);
+            rig.source.set_watched(rig.now, true);
+        }
+        rig.tell(CameraEvent::Stopped);
+        if viewer == 1 {
+            assert!(matches!(rig.command(), Some(CameraCommand::Scan { .. })), "at once");
+            rig.source.set_watched(rig.now, false);
+            rig.wait(Duration::from_secs(10));
+            let scan = found(vec![node(0, Ok(device("Camera", vec![yuyv()])))]);
+            rig.tell(CameraEvent::Scanned(scan));
+        }
+        assert_eq!((rig.command(), rig.source.poll_timeout()), (None, None), "{viewer}");
+        assert_eq!(rig.source.restarts(), 0);
+    }
+}
+
+#[test]
+fn a_command_rests_while_nobody_watches() {
+    let now = Instant::now();
+    let config = StreamConfig::new(SourceKind::Command);
+    let mut source = Source::while_watched(config.into(), now);
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let commands = |source: &mut Source, now| {
+        source.handle_timeout(now);
+        std::iter::from_fn(|| source.poll_command()).collect::<Vec<_>>()
+    };
+    assert_eq!(commands(&mut source, now), []);
+    for begin in [0, 100] {
+        source.set_watched(at(begin), true);
+        assert_eq!(commands(&mut source, at(begin)), [SourceCommand::Open]);
+        source.handle_event(at(begin), SourceEvent::Opened);
+        source.handle_event(at(begin + 1), SourceEvent::Bytes(b"YUV4MPEG2 W16 H16 F1:5\nFRAME\n"));
+        source.handle_event(at(begin + 1), SourceEvent::Bytes(&[7; 384]));
+        assert!(source.is_running());
+        source.set_watched(at(begin + 1), false);
+        let kill = [SourceCommand::Kill(Signal::Interrupt)];
+        assert_eq!(commands(&mut source, at(begin + 11)), kill);
+        source.handle_event(at(begin + 11), SourceEvent::Exited(Exit::Signal(2, None), None));
+        assert_eq!(*source.status(), SourceStatus::Resting);
+        assert_eq!(commands(&mut source, at(begin + 12)), [SourceCommand::Close]);
+        assert_eq!(source.poll_timeout(), None);
+    }
 }

@@ -259,6 +259,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         frames_per_second: options.frames_per_second,
         bitrate: None,
         source: options.source.as_ref().map(SourceOptions::config),
+        when_watched: false,
         stamped: false,
         title: None,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),

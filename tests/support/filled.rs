@@ -93,6 +93,7 @@ fn config(
         frames_per_second,
         bitrate: Some(bitrate),
         source: None,
+        when_watched: false,
         stamped: false,
         title: None,
         wall_clock,

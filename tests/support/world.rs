@@ -166,6 +166,7 @@ impl World {
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
             source: None,
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),

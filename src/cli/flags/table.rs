@@ -79,6 +79,14 @@ pub const FLAGS: &[Flag] = &[
                repeated: controls are set in this order, each time that the camera starts.",
     },
     Flag {
+        name: "when-watched",
+        section: Source,
+        action: Switch(|flags| flags.when_watched = true),
+        default: None,
+        line: "Run the camera or command only while somebody watches",
+        more: "From the first viewer to 10 seconds after the last: for its light, its heat and its power.",
+    },
+    Flag {
         name: "port",
         section: Network,
         action: Set("N", |it, value| value.number(0..=65_535).map(|port| it.flags.port = port)),

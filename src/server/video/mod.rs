@@ -26,7 +26,7 @@ use super::contract::Output;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
 use crate::media::{Codec, Frame};
-use crate::source::{Source, SourceConfig, SourceItem};
+use crate::source::{Source, SourceItem};
 use crate::web::reason::Reason;
 use crate::web::refusal::Refusal;
 use crate::web::snapshot::NO_PICTURE;
@@ -93,6 +93,8 @@ impl VideoCounters {
 pub(crate) struct Video {
     /// In place of the ball.
     source: Option<Source>,
+    /// Somebody watches, or is about to.
+    is_watched: bool,
     /// What the source has to show and the server has not polled yet.
     items: VecDeque<SourceItem>,
     /// The source was opened again.
@@ -120,12 +122,11 @@ impl Video {
     /// # Panics
     /// If `frames_per_second` is 0.
     pub(crate) fn new(
-        source: Option<SourceConfig>,
+        source: Option<Source>,
         frames_per_second: u32,
         now: Instant,
         outbox: &mut Outbox,
     ) -> Video {
-        let source = source.map(|source| Source::new(source, now));
         outbox.set_timer(Timer::Source, source.as_ref().and_then(Source::poll_timeout));
         let frames_per_second = match source {
             Some(_) => source::NO_SIGNAL_FRAMES_PER_SECOND,
@@ -133,6 +134,7 @@ impl Video {
         };
         Video {
             source,
+            is_watched: false,
             items: VecDeque::new(),
             has_opened: false,
             has_restarted: false,

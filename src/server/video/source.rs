@@ -10,7 +10,7 @@ use super::{Audience, Captured, Video};
 use crate::media::{Codec, Damage, Frame, Size, SourcePicture, has_room_for_words, no_signal};
 use crate::server::contract::Output;
 use crate::server::outbox::{Outbox, Timer};
-use crate::source::{Source, SourceEvent, SourceItem};
+use crate::source::{Source, SourceEvent, SourceItem, SourceStatus};
 use crate::web::snapshot::NO_PICTURE;
 
 /// The rate of the picture that says why there is none, in which only a number of seconds changes. At one per
@@ -38,6 +38,19 @@ impl Video {
 
     pub(crate) fn handle_source_timeout(&mut self, now: Instant, outbox: &mut Outbox) {
         self.drive_source(now, outbox, |source| source.handle_timeout(now));
+    }
+
+    /// Somebody watches or is about to, or nobody does.
+    pub(crate) fn set_watched(&mut self, now: Instant, is_watched: bool, outbox: &mut Outbox) {
+        if self.is_watched != is_watched {
+            self.is_watched = is_watched;
+            self.drive_source(now, outbox, |source| source.set_watched(now, is_watched));
+        }
+    }
+
+    /// Somebody asks for one picture.
+    pub(crate) fn note_asked(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.drive_source(now, outbox, |source| source.note_asked(now));
     }
 
     /// A picture of the source was encoded, or could not be.
@@ -169,6 +182,11 @@ impl Video {
         let codecs = self.force_keyframes(now, audience, outbox);
         let is_reported = !captured.is_no_signal;
         outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });
+    }
+
+    /// Whether the source rests as nobody watches, which is no problem.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| *source.status() == SourceStatus::Resting)
     }
 
     /// The sentence that says why there is no picture, if there is none. Everybody may read it.

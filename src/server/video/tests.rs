@@ -29,8 +29,8 @@ fn raw(now: Instant) -> (Video, Outbox) {
     let mut outbox = Outbox::new();
     let pixels = PixelFormat { layout: Layout::I420, matrix: Matrix::Bt601, full_range: false };
     let raw = RawPictures { size: SIZE, pixels, frames_per_second: 10 };
-    let config = StreamConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None }.into();
-    let mut video = Video::new(Some(config), 10, now, &mut outbox);
+    let config = StreamConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None };
+    let mut video = Video::new(Some(Source::new(config.into(), now)), 10, now, &mut outbox);
     video.handle_source_timeout(now, &mut outbox);
     assert!(matches!(outputs(&mut outbox)[..], [Output::Source(SourceCommand::Open)]));
     video.handle_source(now, SourceEvent::Opened, &mut outbox);

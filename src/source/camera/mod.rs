@@ -92,9 +92,9 @@ enum CameraPhase {
     Scanning,
     Starting(ModeChoice),
     Running(ModeChoice),
-    /// Another mode is chosen as soon as the camera is closed, if `is_change`.
+    /// The next attempt begins as soon as the camera is closed, if `is_wanted`, or after the pause of a failure.
     Stopping {
-        is_change: bool,
+        is_wanted: bool,
     },
 }
 
@@ -127,6 +127,18 @@ impl Camera {
     /// The command that ends an attempt, if the camera is open.
     pub fn stop(&mut self) -> Option<CameraCommand> {
         self.close(false)
+    }
+
+    /// The same when nobody watches: the next attempt begins as soon as somebody does.
+    pub fn rest(&mut self) -> Option<CameraCommand> {
+        self.close(true)
+    }
+
+    /// Ends an attempt that has only begun.
+    pub fn cancel_scan(&mut self) {
+        if self.phase == CameraPhase::Scanning {
+            self.phase = CameraPhase::Closed;
+        }
     }
 
     pub fn is_running(&self) -> bool {
@@ -178,15 +190,15 @@ impl Camera {
         error: OsError,
     ) -> Option<CameraChange> {
         match std::mem::replace(&mut self.phase, CameraPhase::Closed) {
-            CameraPhase::Stopping { is_change } => Some(closed(is_change)),
+            CameraPhase::Stopping { is_wanted } => Some(closed(is_wanted)),
             _ => Some(self.fail(now, CameraCause::at(step, error))),
         }
     }
 
     pub fn handle_stopped(&mut self) -> Option<CameraChange> {
-        let CameraPhase::Stopping { is_change } = self.phase else { return None };
+        let CameraPhase::Stopping { is_wanted } = self.phase else { return None };
         self.phase = CameraPhase::Closed;
-        Some(closed(is_change))
+        Some(closed(is_wanted))
     }
 
     /// A key frame of H.264 came.
@@ -241,11 +253,11 @@ impl Camera {
         self.close(true)
     }
 
-    fn close(&mut self, is_change: bool) -> Option<CameraCommand> {
+    fn close(&mut self, is_wanted: bool) -> Option<CameraCommand> {
         if !self.is_running() {
             return None;
         }
-        self.phase = CameraPhase::Stopping { is_change };
+        self.phase = CameraPhase::Stopping { is_wanted };
         Some(CameraCommand::Stop)
     }
 
@@ -288,8 +300,8 @@ impl Camera {
     }
 }
 
-fn closed(is_change: bool) -> CameraChange {
-    CameraChange::Closed { pause: is_change.then_some(Duration::ZERO) }
+fn closed(is_wanted: bool) -> CameraChange {
+    CameraChange::Closed { pause: is_wanted.then_some(Duration::ZERO) }
 }
 
 /// What is shown.
