@@ -50,7 +50,6 @@ use self::stats::{DatagramCounters, Parts, Statistics};
 use self::video::Video;
 use self::viewers::{ViewerRole, ViewerTable};
 use crate::containment::contain;
-use crate::source::Source;
 use crate::web::assets::Page;
 use crate::webrtc::{AddressPair, ViewerId};
 
@@ -76,11 +75,7 @@ impl Server {
         config.access.addresses = config.own_addresses();
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
-        let source = config.source.clone().map(|source| match config.when_watched {
-            true => Source::while_watched(source, now),
-            false => Source::new(source, now),
-        });
-        let video = Video::new(source, config.frames_per_second, now, &mut outbox);
+        let video = Video::new(config.source(now), config.frames_per_second, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
         let stale = &config.stale_sessions;
         let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);

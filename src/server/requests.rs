@@ -222,10 +222,7 @@ impl Server {
             Route::Asset(asset) => asset.respond(head, visitor, access),
             Route::Offer => self.offer(now, visitor, request)?,
             Route::Whep => self.whep(now, visitor, request)?,
-            Route::Health => {
-                let problem = self.video.problem(now);
-                health::answer(problem.filter(|_| !self.video.is_resting()))
-            }
+            Route::Health => health::answer(self.video.fault(now)),
             Route::Metrics => Response::new(200)
                 .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
                 .with_header("Cache-Control", "no-store"),

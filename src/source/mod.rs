@@ -8,6 +8,7 @@
 mod arrivals;
 mod attempt;
 pub mod camera;
+mod camera_events;
 mod cause;
 mod contract;
 mod deliveries;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
 use self::attempt::Attempt;
-use self::camera::{Camera, CameraBuffer, CameraChange, CameraCommand, CameraEvent};
+use self::camera::Camera;
 #[cfg(feature = "testing")]
 pub use self::cause::LeftOut;
 pub use self::cause::{Exit, SourceCause, SourceFailure};
@@ -446,69 +447,6 @@ impl Source {
             self.fail(now, SourceCause::Hangs, None);
         }
         self.ending = Some(Ending::begin(now));
-    }
-}
-
-/// Cameras.
-impl Source {
-    fn handle_camera(&mut self, now: Instant, event: CameraEvent) {
-        let Some(camera) = &mut self.camera else { return };
-        let change = match event {
-            CameraEvent::Scanned(_) if self.demand.is_resting() => return camera.cancel_scan(),
-            CameraEvent::Scanned(scan) => camera.handle_scan(now, &scan),
-            CameraEvent::Started(started) => camera.handle_started(now, started),
-            CameraEvent::Pictures(buffers) => return self.take_buffers(now, buffers),
-            CameraEvent::Failed(step, error) => camera.handle_failure(now, step, error),
-            CameraEvent::Stopped => camera.handle_stopped(),
-            CameraEvent::DevicesChanged => {
-                let waits = camera.note_changed_devices(now) && self.open_at.is_some();
-                waits.then_some(CameraChange::Scan { pause: Duration::ZERO })
-            }
-        };
-        let Some(change) = change else { return };
-        match change {
-            CameraChange::Do(command) => self.commands.push_back(SourceCommand::Camera(command)),
-            CameraChange::Started(started) => match Parser::of_camera(&started) {
-                Ok(_) if self.demand.is_resting() => self.rest(now),
-                Ok(parser) => self.begin(now, parser),
-                Err(error) => {
-                    self.fail(now, SourceCause::Stream(error), None);
-                    self.reject_camera();
-                }
-            },
-            CameraChange::Run { command, raw } => {
-                self.config = StreamConfig { kind: SourceKind::Command, raw, interval: None };
-                self.commands.push_back(SourceCommand::Camera(CameraCommand::Run(command)));
-            }
-            CameraChange::Failed { cause, pause } => {
-                self.fail(now, SourceCause::Camera(cause), None);
-                self.try_again_after(now, pause);
-            }
-            CameraChange::Closed { pause } => self.try_again_after(now, pause),
-            CameraChange::Scan { pause } => self.try_again_after(now, Some(pause)),
-        }
-    }
-
-    fn take_buffers(&mut self, now: Instant, buffers: &[CameraBuffer]) {
-        for buffer in buffers {
-            if !self.attempt.is_open() || self.attempt.failed {
-                return;
-            }
-            self.arrivals.note_capture(buffer.captured);
-            let parsed = match buffer.is_damaged {
-                true => self.parser.note_damaged_buffer(),
-                false => self.parser.push_buffer(buffer.data),
-            };
-            self.take_items(now, parsed);
-        }
-        let stop = self.camera.as_mut().and_then(|camera| camera.check_keyframes(now));
-        self.commands.extend(stop.map(SourceCommand::Camera));
-    }
-
-    /// Ends the attempt of a camera whose stream cannot be shown.
-    fn reject_camera(&mut self) {
-        let stop = self.camera.as_mut().and_then(Camera::reject);
-        self.commands.extend(stop.map(SourceCommand::Camera));
     }
 }
 

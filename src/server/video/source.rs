@@ -184,9 +184,10 @@ impl Video {
         outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });
     }
 
-    /// Whether the source rests as nobody watches, which is no problem.
-    pub(crate) fn is_resting(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| *source.status() == SourceStatus::Resting)
+    /// The [problem](Self::problem), unless it is that the source rests as nobody watches.
+    pub(crate) fn fault(&self, now: Instant) -> Option<String> {
+        let resting = |source: &Source| *source.status() == SourceStatus::Resting;
+        self.problem(now).filter(|_| !self.source.as_ref().is_some_and(resting))
     }
 
     /// The sentence that says why there is no picture, if there is none. Everybody may read it.

@@ -67,7 +67,8 @@ pub enum CameraChange {
     Failed { cause: CameraCause, pause: Option<Duration> },
     /// The camera is closed, as it was asked for: [`Camera::scan`] is due.
     Closed { pause: Option<Duration> },
-    /// [`Camera::scan`] is due after this time, and nothing is wrong so far.
+    /// [`Camera::scan`] is due after this time, and nothing is wrong so far. Without a pause, it is due only if it
+    /// was due later.
     Scan { pause: Duration },
 }
 
@@ -134,13 +135,6 @@ impl Camera {
         self.close(true)
     }
 
-    /// Ends an attempt that has only begun.
-    pub fn cancel_scan(&mut self) {
-        if self.phase == CameraPhase::Scanning {
-            self.phase = CameraPhase::Closed;
-        }
-    }
-
     pub fn is_running(&self) -> bool {
         matches!(self.phase, CameraPhase::Running(_))
     }
@@ -150,17 +144,38 @@ impl Camera {
         self.phase == CameraPhase::Closed
     }
 
-    /// Handles [`CameraEvent::DevicesChanged`]. Returns whether an attempt that waits should begin now.
-    pub fn note_changed_devices(&mut self, now: Instant) -> bool {
+    /// Handles any event but pictures. A camera that `is_resting` is not started.
+    pub fn handle_event(
+        &mut self,
+        now: Instant,
+        event: CameraEvent,
+        is_resting: bool,
+    ) -> Option<CameraChange> {
+        match event {
+            CameraEvent::Scanned(_) if is_resting => {
+                self.phase = CameraPhase::Closed;
+                None
+            }
+            CameraEvent::Scanned(scan) => self.handle_scan(now, &scan),
+            CameraEvent::Started(started) => self.handle_started(now, started),
+            CameraEvent::Failed(step, error) => self.handle_failure(now, step, error),
+            CameraEvent::Stopped => self.handle_stopped(),
+            CameraEvent::DevicesChanged => self.note_changed_devices(now),
+            CameraEvent::Pictures(_) => None,
+        }
+    }
+
+    /// An attempt that waits begins now.
+    fn note_changed_devices(&mut self, now: Instant) -> Option<CameraChange> {
         (self.has_changed, self.changed_at) = (true, Some(now));
         // What was too slow or unsuitable on one camera or port may be good on another.
         if !self.is_running() {
             self.ruled_out = RuledOut::default();
         }
-        self.is_closed()
+        self.is_closed().then_some(CameraChange::Scan { pause: Duration::ZERO })
     }
 
-    pub fn handle_scan(&mut self, now: Instant, scan: &CameraScan) -> Option<CameraChange> {
+    fn handle_scan(&mut self, now: Instant, scan: &CameraScan) -> Option<CameraChange> {
         if self.phase != CameraPhase::Scanning {
             return None;
         }
@@ -175,7 +190,7 @@ impl Camera {
         }
     }
 
-    pub fn handle_started(&mut self, now: Instant, started: CameraStarted) -> Option<CameraChange> {
+    fn handle_started(&mut self, now: Instant, started: CameraStarted) -> Option<CameraChange> {
         let CameraPhase::Starting(choice) = &self.phase else { return None };
         self.phase = CameraPhase::Running(choice.clone());
         self.has_run = true;
@@ -183,7 +198,7 @@ impl Camera {
         Some(CameraChange::Started(started))
     }
 
-    pub fn handle_failure(
+    fn handle_failure(
         &mut self,
         now: Instant,
         step: CameraStep,
@@ -195,7 +210,7 @@ impl Camera {
         }
     }
 
-    pub fn handle_stopped(&mut self) -> Option<CameraChange> {
+    fn handle_stopped(&mut self) -> Option<CameraChange> {
         let CameraPhase::Stopping { is_wanted } = self.phase else { return None };
         self.phase = CameraPhase::Closed;
         Some(closed(is_wanted))
