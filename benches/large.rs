@@ -56,6 +56,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             bitrate: Some(BITRATE),
             source: None,
             appearance: Appearance::default(),
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock,

@@ -270,6 +270,7 @@ impl Core {
             bitrate: None,
             source: None,
             appearance: Appearance::default(),
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(1_000_000_000),

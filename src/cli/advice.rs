@@ -1,4 +1,4 @@
-//! The command line to use instead of a SOURCE that Ballcast cannot read: a URL, a camera, or a video file in a
+//! The command line to use instead of a SOURCE that Ballcast cannot read: a URL, or a video file in a
 //! container.
 
 use std::fs::File;
@@ -70,13 +70,6 @@ fn command_for_url(scheme: &str, url: &str, input: &str) -> String {
         return format!("ffmpeg -v error -i {input} {PICTURES}");
     };
     format!("ffmpeg -v error {pace} -i {input} {PICTURES}")
-}
-
-/// The command line for a camera's device.
-pub(super) fn for_camera(device: &Path) -> UsageError {
-    let (name, device) = names(device);
-    let command = format!("ffmpeg -v error -f v4l2 -i {device} -pix_fmt yuv420p -f yuv4mpegpipe -");
-    UsageError(format!("{name} is a camera. Let ffmpeg read it:\n{}", line(&command)))
 }
 
 /// The command line for a file, if it is a video in a container. A file that cannot be read is skipped.
@@ -244,12 +237,5 @@ mod tests {
                 assert_eq!(sentence.contains("the whole URL"), !is_terminal, "{sentence}");
             }
         }
-    }
-
-    #[test]
-    fn a_camera_is_named_to_ffmpeg() {
-        let sentence = for_camera(Path::new("/dev/video0")).to_string();
-        assert!(sentence.starts_with("/dev/video0 is a camera"), "{sentence}");
-        assert_eq!(words(&sentence)[2..6], ["-f", "v4l2", "-i", "/dev/video0"]);
     }
 }

@@ -3,6 +3,8 @@
 
 mod table;
 
+use std::ffi::{OsStr, OsString};
+
 use lexopt::{Arg, Parser};
 
 pub(super) use self::table::FLAGS;
@@ -33,6 +35,8 @@ pub(super) enum FlagAction {
     Switch(fn(&mut Flags)),
     /// The value of this name follows.
     Set(&'static str, fn(&mut Arguments, &FlagValue) -> Result<(), UsageError>),
+    /// The value of this name may follow.
+    SetOptional(&'static str, fn(&mut Arguments, Option<&FlagValue>) -> Result<(), UsageError>),
     /// A URL may follow, in place of the default. No further argument is read.
     Ask(fn(Authority) -> CliCommand),
     /// Nothing follows, and no further argument is read. The letter is the option's short form.
@@ -63,6 +67,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FlagSection {
     Source,
+    Camera,
     Network,
     Access,
     Publishing,
@@ -72,8 +77,9 @@ pub(super) enum FlagSection {
 }
 
 impl FlagSection {
-    pub const ALL: [FlagSection; 7] = [
+    pub const ALL: [FlagSection; 8] = [
         FlagSection::Source,
+        FlagSection::Camera,
         FlagSection::Network,
         FlagSection::Access,
         FlagSection::Publishing,
@@ -85,6 +91,7 @@ impl FlagSection {
     pub fn title(self) -> &'static str {
         match self {
             FlagSection::Source => "Source",
+            FlagSection::Camera => "Camera",
             FlagSection::Network => "Network",
             FlagSection::Access => "Who may watch",
             FlagSection::Publishing => "Media servers",
@@ -106,6 +113,7 @@ impl Flag {
         match self.action {
             FlagAction::Switch(_) | FlagAction::Print { short: None, .. } => format!("--{name}"),
             FlagAction::Set(value, _) => format!("--{name} {value}"),
+            FlagAction::SetOptional(value, _) => format!("--{name} [{value}]"),
             FlagAction::Ask(_) => format!("--{name} [URL]"),
             FlagAction::Print { short: Some((short, _)), .. } => format!("-{short}, --{name}"),
         }
@@ -124,6 +132,14 @@ impl Flag {
                 let value = FlagValue { flag: self.name, text: parser.value()? };
                 set(arguments, &value)?;
             }
+            FlagAction::SetOptional(_, set) => {
+                let text = match parser.optional_value() {
+                    Some(text) => Some(text),
+                    None => following_value(parser),
+                };
+                let value = text.map(|text| FlagValue { flag: self.name, text });
+                set(arguments, value.as_ref())?;
+            }
             FlagAction::Ask(command) => {
                 let text = match parser.next()? {
                     None => self.default.unwrap_or_default().into(),
@@ -137,6 +153,13 @@ impl Flag {
         }
         Ok(None)
     }
+}
+
+/// The next argument, if it is no option.
+fn following_value(parser: &mut Parser) -> Option<OsString> {
+    let mut rest = parser.try_raw_args()?;
+    let is_value = |argument: &OsStr| !argument.as_encoded_bytes().starts_with(b"-");
+    rest.peek().is_some_and(is_value).then(|| rest.next())?
 }
 
 /// The option `--name`.

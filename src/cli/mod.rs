@@ -56,6 +56,8 @@ pub struct Flags {
     /// Empty: the host's addresses.
     pub bind: Vec<IpAddr>,
     pub source: SourceChoice,
+    /// The source rests while nobody watches.
+    pub when_watched: bool,
     /// The longest time from one picture of the source to the next.
     pub source_interval: Option<Duration>,
     /// The ball's.
@@ -91,6 +93,7 @@ impl Default for Flags {
             port: 8080,
             bind: Vec::new(),
             source: SourceChoice::Ball,
+            when_watched: false,
             source_interval: None,
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
@@ -210,9 +213,14 @@ pub fn parse(
     let mut folders = environment.state.iter().flat_map(split_paths);
     flags.state = folders.find(|folder| !folder.as_os_str().is_empty());
     flags.source = sources.choose()?;
-    if flags.source_interval.is_some() && flags.source == SourceChoice::Ball {
-        let sentence = "--source-interval needs a source: a file, a named pipe, - for standard input, or \
+    if flags.source_interval.is_some() && !matches!(flags.source, SourceChoice::Stream { .. }) {
+        let sentence = "--source-interval needs a stream: a file, a named pipe, - for standard input, or \
                         --exec.";
+        return Err(UsageError(sentence.into()));
+    }
+    if flags.when_watched && !flags.source.can_rest() {
+        let sentence =
+            "--when-watched needs a camera, or --exec: nothing else can be started and stopped.";
         return Err(UsageError(sentence.into()));
     }
     if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {
@@ -232,8 +240,8 @@ fn check_stamp(flags: &Flags) -> Result<(), UsageError> {
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, but --size is {}.",
             flags.size
         ),
-        SourceChoice::Stream { .. } if orientation.is_upright() => return Ok(()),
-        SourceChoice::Stream { .. } => {
+        _ if orientation.is_upright() => return Ok(()),
+        SourceChoice::Stream { .. } | SourceChoice::Camera(_) => {
             "--stamp cannot be used with --rotate or --mirror for a source, as its stamp would be turned, too."
                 .into()
         }

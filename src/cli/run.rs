@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::{self, CliCommand, Environment, Flags, SourceChoice};
+use crate::cli::{self, CliCommand, Environment, Flags};
 use crate::driver::encode::PictureEncoder;
 use crate::driver::encode::assembly;
 use crate::driver::encode::codec::Quality;
@@ -110,11 +110,9 @@ fn serve(flags: &Flags) -> Result<(), String> {
             announced: flags.announced.clone(),
             targets: flags.targets.clone(),
             stale_sessions: sessions.kept().clone(),
-            source: flags.source.source().map(|source| crate::source::SourceConfig {
-                interval: flags.source_interval,
-                ..source
-            }),
+            source: flags.source.source(flags.source_interval),
             appearance: flags.appearance,
+            when_watched: flags.when_watched,
             stamped: flags.stamp,
             title: flags.title.clone(),
             wall_clock,
@@ -123,8 +121,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
     };
     let mut driver = Driver::new(endpoints, make_server, encoder)
         .map_err(|error| format!("The event loop cannot start: {error}."))?;
-    if let SourceChoice::Stream { origin, .. } = &flags.source {
-        driver.set_origin(origin.clone());
+    if let Some(origin) = flags.source.origin() {
+        driver.set_origin(origin);
     }
     driver.set_sessions(sessions);
     let urls = urls(&addresses);

@@ -5,14 +5,15 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::values::{FlagValue, SIZES, parse_size, shown};
 use super::{UsageError, advice};
 use crate::driver::SourceOrigin;
 use crate::driver::source::STDIN_PATH;
-use crate::media::{Layout, Matrix, PixelFormat};
-use crate::source;
-use crate::source::RawPictures;
+use crate::media::{Layout, Matrix, PixelFormat, Size};
+use crate::source::camera::{CameraConfig, CameraFormat, CameraWish, ModeWish};
+use crate::source::{RawPictures, SourceConfig, StreamConfig};
 
 /// The major number of V4L2's devices (Documentation/admin-guide/devices.txt of Linux).
 const VIDEO4LINUX: u32 = 81;
@@ -25,25 +26,56 @@ pub enum SourceChoice {
         /// The pictures have no headers.
         raw: Option<RawPictures>,
     },
+    Camera(CameraConfig),
 }
 
 impl SourceChoice {
     /// The same for the core.
-    pub fn source(&self) -> Option<source::SourceConfig> {
+    pub fn source(&self, interval: Option<Duration>) -> Option<SourceConfig> {
         match self {
             SourceChoice::Ball => None,
             SourceChoice::Stream { origin, raw } => {
-                Some(source::SourceConfig { kind: origin.kind(), raw: *raw, interval: None })
+                Some(StreamConfig { kind: origin.kind(), raw: *raw, interval }.into())
             }
+            SourceChoice::Camera(camera) => Some(camera.clone().into()),
         }
     }
+
+    /// Whether it can be stopped, and started again.
+    pub fn can_rest(&self) -> bool {
+        match self {
+            SourceChoice::Ball => false,
+            SourceChoice::Stream { origin, .. } => matches!(origin, SourceOrigin::Command(_)),
+            SourceChoice::Camera(_) => true,
+        }
+    }
+
+    /// The same for the driver.
+    pub fn origin(&self) -> Option<SourceOrigin> {
+        match self {
+            SourceChoice::Ball => None,
+            SourceChoice::Stream { origin, .. } => Some(origin.clone()),
+            SourceChoice::Camera(_) => Some(SourceOrigin::Camera),
+        }
+    }
+}
+
+/// What the arguments name as the source.
+#[derive(Debug)]
+enum NamedSource {
+    Stream(SourceOrigin),
+    Camera(CameraWish),
 }
 
 /// What the arguments say about the source.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    origins: Vec<SourceOrigin>,
+    named: Vec<NamedSource>,
     raw: Option<RawPictures>,
+    mode: ModeWish,
+    controls: Vec<(String, i64)>,
+    /// An option of cameras, without dashes.
+    camera_flag: Option<&'static str>,
     /// An option of the ball, without dashes.
     ball_flag: Option<&'static str>,
 }
@@ -58,7 +90,48 @@ impl Sources {
         if command.trim().is_empty() {
             return Err(value.invalid("a shell command, in quotes"));
         }
-        self.origins.push(SourceOrigin::Command(command.into_owned()));
+        self.named.push(NamedSource::Stream(SourceOrigin::Command(command.into_owned())));
+        Ok(())
+    }
+
+    pub fn add_camera(&mut self, name: Option<&FlagValue>) -> Result<(), UsageError> {
+        let wish = match name.map(FlagValue::text) {
+            None => CameraWish::First,
+            Some(name) if name.starts_with('/') => CameraWish::At(name.into_owned().into()),
+            Some(name) if name.trim().is_empty() => CameraWish::First,
+            Some(name) => CameraWish::Named(name.into_owned()),
+        };
+        self.named.push(NamedSource::Camera(wish));
+        Ok(())
+    }
+
+    pub fn set_camera_size(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let expected = "WxH or WxH@FPS such as 1280x720@30, as --list-cameras prints them";
+        let parsed = parse_camera_size(&value.text()).ok_or_else(|| value.invalid(expected))?;
+        (self.mode.size, self.mode.frames_per_second) = parsed;
+        self.camera_flag.get_or_insert(value.flag);
+        Ok(())
+    }
+
+    pub fn set_camera_format(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let text = value.text();
+        let format = CameraFormat::ALL.into_iter().find(|format| flag_name(*format) == text);
+        let expected = || format!("one of {}", CameraFormat::ALL.map(flag_name).join(", "));
+        self.mode.format = Some(format.ok_or_else(|| value.invalid(&expected()))?);
+        self.camera_flag.get_or_insert(value.flag);
+        Ok(())
+    }
+
+    pub fn add_control(&mut self, value: &FlagValue) -> Result<(), UsageError> {
+        let expected = "NAME=VALUE such as brightness=128, as --list-cameras prints them";
+        let text = value.text();
+        let parsed = text.split_once('=').and_then(|(name, number)| {
+            let is_name =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            Some((name.to_owned(), number.parse().ok()?)).filter(|_| is_name)
+        });
+        self.controls.push(parsed.ok_or_else(|| value.invalid(expected))?);
+        self.camera_flag.get_or_insert(value.flag);
         Ok(())
     }
 
@@ -73,34 +146,82 @@ impl Sources {
     }
 
     pub fn add_path(&mut self, path: &Path) -> Result<(), UsageError> {
-        let origin = if path == Path::new("-") { stdin_origin() } else { path_origin(path) };
-        self.origins.push(origin?);
+        self.named.push(if path == Path::new("-") {
+            NamedSource::Stream(stdin_origin()?)
+        } else if is_camera(path) {
+            NamedSource::Camera(CameraWish::At(path.into()))
+        } else {
+            NamedSource::Stream(path_origin(path)?)
+        });
         Ok(())
     }
 
-    pub fn choose(self) -> Result<SourceChoice, UsageError> {
-        let mut origins = self.origins.into_iter();
-        let sentence = match (origins.next(), origins.next(), self.ball_flag) {
-            (None, ..) if self.raw.is_some() => {
-                "--raw needs a source: a file, a named pipe, - for standard input, or --exec."
+    pub fn choose(mut self) -> Result<SourceChoice, UsageError> {
+        let named = self.named.pop();
+        if !self.named.is_empty() {
+            return Err(UsageError("give only one source: -, PATH, --camera or --exec.".into()));
+        }
+        let is_camera = matches!(named, Some(NamedSource::Camera(_)));
+        let is_stream = matches!(named, Some(NamedSource::Stream(_)));
+        if self.raw.is_some() && !is_stream {
+            let sentence =
+                "--raw needs a stream: a file, a named pipe, - for standard input, or --exec.";
+            return Err(UsageError(sentence.into()));
+        }
+        if let (Some(flag), false) = (self.camera_flag, is_camera) {
+            let sentence = "needs a camera: --camera, or a device such as /dev/video0.";
+            return Err(UsageError(format!("--{flag} {sentence}")));
+        }
+        if let (Some(flag), true) = (self.ball_flag, is_camera || is_stream) {
+            let sentence = "applies to the ball only: the stream of a source has its own, raw pictures get it \
+                            from --raw, and cameras from --camera-size.";
+            return Err(UsageError(format!("--{flag} {sentence}")));
+        }
+        match named {
+            None => Ok(SourceChoice::Ball),
+            Some(NamedSource::Camera(wish)) => {
+                let Sources { mode, controls, .. } = self;
+                Ok(SourceChoice::Camera(CameraConfig { wish, mode, controls }))
             }
-            (None, ..) => return Ok(SourceChoice::Ball),
-            (Some(_), Some(_), _) => "give only one source: -, PATH or --exec.",
-            (Some(_), None, Some(flag)) => {
-                let sentence = "applies to the ball only: the stream of a source has its own, and raw pictures \
-                                get it from --raw.";
-                return Err(UsageError(format!("--{flag} {sentence}")));
-            }
-            (Some(origin), None, None) => {
+            Some(NamedSource::Stream(origin)) => {
                 if let (SourceOrigin::File(path), None) = (&origin, self.raw)
-                    && let Some(advice) = advice::for_film(&named(path))
+                    && let Some(advice) = advice::for_film(&named_file(path))
                 {
                     return Err(advice);
                 }
-                return Ok(SourceChoice::Stream { origin, raw: self.raw });
+                Ok(SourceChoice::Stream { origin, raw: self.raw })
             }
-        };
-        Err(UsageError(sentence.into()))
+        }
+    }
+}
+
+/// The name of a format on the command line.
+fn flag_name(format: CameraFormat) -> String {
+    format.name().to_lowercase().replace('.', "")
+}
+
+/// `WxH`, then perhaps `@FPS`.
+fn parse_camera_size(text: &str) -> Option<(Option<Size>, Option<u32>)> {
+    let (size, rate) = match text.split_once('@') {
+        Some((size, rate)) => (size, Some(rate.parse().ok().filter(|it| (1..=240).contains(it))?)),
+        None => (text, None),
+    };
+    let (width, height) = size.split_once(['x', 'X'])?;
+    let size = Size { width: width.parse().ok()?, height: height.parse().ok()? };
+    let fits = |side: usize| (16..=3_840).contains(&side);
+    (fits(size.width) && fits(size.height)).then_some((Some(size), rate))
+}
+
+/// Whether this is a device of V4L2, or one that is not plugged in.
+fn is_camera(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(metadata) => {
+            metadata.file_type().is_char_device() && libc::major(metadata.rdev()) == VIDEO4LINUX
+        }
+        Err(_) => {
+            let text = path.to_string_lossy();
+            text.starts_with("/dev/video") || text.starts_with("/dev/v4l/")
+        }
     }
 }
 
@@ -136,9 +257,6 @@ fn path_origin(path: &Path) -> Result<SourceOrigin, UsageError> {
         File::open(path).map_err(failed)?;
         return Ok(SourceOrigin::File(path.into()));
     }
-    if kind.is_char_device() && libc::major(metadata.rdev()) == VIDEO4LINUX {
-        return Err(advice::for_camera(path));
-    }
     Err(UsageError(if is_device(kind) {
         format!("{name} is a device: use --exec with a command that reads it, see ballcast --help.")
     } else {
@@ -166,7 +284,7 @@ fn stdin_origin() -> Result<SourceOrigin, UsageError> {
 }
 
 /// The name of a file, even if the shell opened it as standard input.
-fn named(path: &Path) -> PathBuf {
+fn named_file(path: &Path) -> PathBuf {
     let link = path.read_link().ok().filter(|_| path == Path::new(STDIN_PATH));
     link.unwrap_or_else(|| path.into())
 }

@@ -5,6 +5,7 @@ use crate::driver::test_folder::TestFolder;
 use crate::http::Url;
 use crate::media::{Appearance, Layout, Matrix, Orientation, PixelFormat, Rotation};
 use crate::source::RawPictures;
+use crate::source::camera::{CameraFormat, CameraWish, ModeWish};
 
 fn flags(line: &str) -> Result<Flags, UsageError> {
     flags_with(line, None)
@@ -35,6 +36,7 @@ fn every_flag_is_understood() {
     );
     let expected = Flags {
         port: 0,
+        when_watched: false,
         bind: vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()],
         size: Size { width: 1280, height: 720 },
         frames_per_second: 25,
@@ -210,7 +212,7 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
     let wrong = [
         ("--size 64x64 --exec camera", ["--size", "ball only", "--raw"]),
         ("--exec camera --fps 25", ["--fps", "ball only", "--raw"]),
-        ("--raw 640x480@30", ["--raw", "needs a source", "--exec"]),
+        ("--raw 640x480@30", ["--raw", "needs a stream", "--exec"]),
         ("--exec one --exec two", ["one source", "--exec", "PATH"]),
         ("--exec camera Cargo.toml", ["one source", "--exec", "PATH"]),
         ("--exec=", ["--exec", "''", "command"]),
@@ -219,7 +221,7 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
         ("/dev/null", ["/dev/null", "is a device", "--exec"]),
         ("rtsp://camera:554", ["rtsp://camera:554", "is a URL", "-i rtsp://camera:554 -an"]),
         ("--exec camera --stamp --mirror", ["--stamp", "--rotate or --mirror", "source"]),
-        ("--source-interval 60", ["--source-interval", "needs a source", "--exec"]),
+        ("--source-interval 60", ["--source-interval", "needs a stream", "--exec"]),
         ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
         ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
         ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
@@ -296,5 +298,54 @@ fn names_and_letters_of_options_are_unique() {
     for (number, flag) in FLAGS.iter().enumerate() {
         assert!(FLAGS[..number].iter().all(|other| other.name != flag.name), "{}", flag.name);
         assert_ne!(flag.name, supervisor::FLAG);
+    }
+}
+
+#[test]
+fn a_camera_is_named_by_its_device_by_a_part_of_its_name_or_not_at_all() {
+    let camera = |line: &str| match flags(line).unwrap().source {
+        SourceChoice::Camera(camera) => camera,
+        other => panic!("{other:?}"),
+    };
+    let at = |path: &str| CameraWish::At(path.into());
+    for (line, wish) in [
+        ("--camera", CameraWish::First),
+        ("--camera --port 0", CameraWish::First),
+        ("--camera=", CameraWish::First),
+        ("--camera C920", CameraWish::Named("C920".into())),
+        ("--camera=C920 --port 0", CameraWish::Named("C920".into())),
+        ("--camera /dev/v4l/by-id/usb-1", at("/dev/v4l/by-id/usb-1")),
+        ("/dev/video97", at("/dev/video97")),
+        ("/dev/v4l/by-path/missing", at("/dev/v4l/by-path/missing")),
+    ] {
+        assert_eq!(camera(line).wish, wish, "{line}");
+    }
+    let size = Size { width: 1280, height: 720 };
+    let camera = camera(
+        "/dev/video97 --camera-size 1280x720@25 --camera-format h264 --control gain=-3 --control a_b=1",
+    );
+    let mode = ModeWish {
+        size: Some(size),
+        frames_per_second: Some(25),
+        format: Some(CameraFormat::H264),
+    };
+    assert_eq!(camera.mode, mode);
+    assert_eq!(camera.controls, [("gain".to_owned(), -3), ("a_b".to_owned(), 1)]);
+    for line in [
+        "--camera --exec x",
+        "/dev/video97 --camera",
+        "--camera --raw 64x64@25",
+        "--camera --fps 25",
+        "--camera --source-interval 5",
+        "--camera-size 640x480",
+        "--exec x --control gain=1",
+        "--camera --camera-size 640",
+        "--camera --camera-size 640x480@0",
+        "--camera --camera-format jpeg",
+        "--camera --control gain",
+        "--camera --control gain=high",
+        "--camera --control =1",
+    ] {
+        assert!(flags(line).is_err(), "{line}");
     }
 }

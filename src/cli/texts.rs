@@ -25,8 +25,11 @@ const SOURCE: &str = "H.264 without a container, yuv4mpeg2 or MJPEG, detected by
      passed on as it is: baseline, main or high, 4:2:0, without B-frames, best with a key frame every 1 or 2 \
      seconds. Everything else is encoded by Ballcast.";
 /// The sources that are no options.
-const OPERANDS: [(&str, &str); 2] =
-    [("-", "Standard input"), ("PATH", "A named pipe, or a file, played in a loop")];
+const OPERANDS: [(&str, &str); 3] = [
+    ("DEVICE", "A camera such as /dev/video0"),
+    ("-", "Standard input"),
+    ("PATH", "A named pipe, or a file, played in a loop"),
+];
 
 const VARIABLES: [(&str, &str); 5] = [
     ("BALLCAST_TOKEN", "The token that viewers need, if no option gives one."),
@@ -53,23 +56,18 @@ const VARIABLES: [(&str, &str); 5] = [
 
 /// Command lines for cameras.
 const EXAMPLES: [(&str, &str); 5] = [
+    ("The camera that is plugged in, or that of a Raspberry Pi:", "ballcast --camera"),
     (
-        "A Raspberry Pi camera, up to Pi 4:",
+        "One of several cameras, in its own size, with a control:",
+        "ballcast --camera C920 --camera-size 1920x1080@30 --control brightness=140",
+    ),
+    (
+        "The camera of a Raspberry Pi with options of your own:",
         r"ballcast --exec 'rpicam-vid -t 0 -n --inline --flush --profile baseline \
   --intra 30 -b 2500000 --width 1280 --height 720 --framerate 30 -o -'",
     ),
     (
-        "The same on a Pi 5:",
-        r"ballcast --exec 'rpicam-vid -t 0 -n --low-latency --libav-format h264 \
-  --profile baseline --intra 30 -b 2500000 --width 1280 --height 720 -o -'",
-    ),
-    (
-        "A USB camera, encoded by Ballcast, so that a new viewer has the picture at once:",
-        r"ballcast --exec 'ffmpeg -v error -f v4l2 -framerate 30 \
-  -video_size 1280x720 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe -'",
-    ),
-    (
-        "The same, encoded by ffmpeg:",
+        "A USB camera, encoded by ffmpeg:",
         r"ballcast --exec 'ffmpeg -v error -f v4l2 -i /dev/video0 -pix_fmt yuv420p \
   -c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline \
   -g 30 -f h264 -flush_packets 1 -'",

@@ -188,6 +188,12 @@ impl Server {
         }
     }
 
+    /// A source may rest while nobody watches.
+    pub(super) fn follow_demand(&mut self, now: Instant) {
+        let is_watched = self.viewers.len() > 0 || self.http.snapshots.mjpeg_clients() > 0;
+        self.video.set_watched(now, is_watched, &mut self.outbox);
+    }
+
     /// The first stream of pictures may have begun, or the last one ended.
     pub(super) fn update_clock(&mut self, now: Instant) {
         let audience = self.audience();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use str0m::IceCreds;
 use str0m::config::{CryptoProvider, DtlsCert};
@@ -14,7 +14,7 @@ use super::paths::addresses_towards;
 use crate::http::Url;
 use crate::media::{Appearance, Rotation};
 use crate::publish::{Target, TargetId};
-use crate::source;
+use crate::source::{Source, SourceConfig};
 use crate::web::access::AccessPolicy;
 use crate::web::auth::Token;
 use crate::web::proxies::Visitor;
@@ -41,7 +41,9 @@ pub struct Config {
     /// Further addresses that lead to this server, at the same ports.
     pub announced: Vec<IpAddr>,
     /// The source, in place of the ball.
-    pub source: Option<source::SourceConfig>,
+    pub source: Option<SourceConfig>,
+    /// The source rests while nobody watches.
+    pub when_watched: bool,
     /// The media servers that the stream is published to.
     pub targets: Vec<Target>,
     /// Sessions at them that an earlier process left behind, from
@@ -59,6 +61,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The source, at its start.
+    pub(crate) fn source(&self, now: Instant) -> Option<Source> {
+        self.source.clone().map(|source| match self.when_watched {
+            true => Source::while_watched(source, now),
+            false => Source::new(source, now),
+        })
+    }
+
     /// The bound and announced addresses.
     pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         let bound = self.addresses.iter().map(SocketAddr::ip);

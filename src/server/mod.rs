@@ -76,7 +76,8 @@ impl Server {
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
         let (frames_per_second, appearance) = (config.frames_per_second, config.appearance);
-        let video = Video::new(config.source, frames_per_second, appearance, now, &mut outbox);
+        let source = config.source(now);
+        let video = Video::new(source, frames_per_second, appearance, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
         let stale = &config.stale_sessions;
         let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);
@@ -137,6 +138,7 @@ impl Server {
             Input::WallClock(wall) => self.http.set_wall_clock(wall, now),
             Input::Shutdown => self.shut_down(now),
         }
+        self.follow_demand(now);
         self.fire_timers(now);
         if cfg!(debug_assertions) {
             self.check_invariants(now);

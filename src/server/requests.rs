@@ -222,7 +222,7 @@ impl Server {
             Route::Asset(asset) => asset.respond(head, visitor, access),
             Route::Offer => self.offer(now, visitor, request)?,
             Route::Whep => self.whep(now, visitor, request)?,
-            Route::Health => health::answer(self.video.problem(now)),
+            Route::Health => health::answer(self.video.fault(now)),
             Route::Metrics => Response::new(200)
                 .with_body(metrics::CONTENT_TYPE, self.statistics(now).to_metrics().into_bytes())
                 .with_header("Cache-Control", "no-store"),
@@ -443,6 +443,7 @@ impl Server {
         let is_for_stream = endpoint.route == Route::MotionJpeg;
         let asked_width = if is_for_stream { None } else { snapshot::width(head)? };
         let width = asked_width.map(snapshot::width_of_file);
+        self.video.note_asked(now, &mut self.outbox);
         self.admit_picture(now, is_for_stream)?;
         let client = self.config.client_of(visitor);
         if is_for_stream {

@@ -18,6 +18,8 @@ pub struct Arrivals {
     last: Option<Instant>,
     last_arrival: Option<Instant>,
     period: Option<Duration>,
+    /// When the next picture was taken, if the source tells.
+    captured: Option<Instant>,
 }
 
 impl Arrivals {
@@ -27,18 +29,28 @@ impl Arrivals {
         let since_arrival = self.last_arrival.replace(now).map(|last| now - last);
         let period = self.period.unwrap_or(FIRST_PERIOD);
         let expected = self.last.map(|last| last + period);
-        let time = match expected {
-            Some(expected) if apart(expected, now) < NEW_ROW_AFTER => {
-                let measured = since_arrival.unwrap_or(period);
-                self.period = Some(toward(period, measured, PERIOD_SHARE));
+        let is_in_row = expected.is_some_and(|expected| apart(expected, now) < NEW_ROW_AFTER);
+        if is_in_row {
+            let measured = since_arrival.unwrap_or(period);
+            self.period = Some(toward(period, measured, PERIOD_SHARE));
+        }
+        let captured = self.captured.take().filter(|at| apart(*at, now) < NEW_ROW_AFTER);
+        let time = match (captured, expected.filter(|_| is_in_row)) {
+            (Some(captured), _) => captured.min(now),
+            (None, Some(expected)) => {
                 let share = apart(expected, now) / PHASE_SHARE;
                 if now > expected { expected + share } else { expected - share.min(period / 2) }
             }
-            _ => now,
+            (None, None) => now,
         };
         let time = self.last.map_or(time, |last| time.max(last + Duration::from_millis(1)));
         self.last = Some(time);
         time
+    }
+
+    /// Sets when the next picture was taken, in place of an estimate.
+    pub fn note_capture(&mut self, captured: Instant) {
+        self.captured = Some(captured);
     }
 
     /// The time between two pictures; `None` before there were two.
@@ -80,6 +92,23 @@ mod tests {
         let arrivals: Vec<u64> = (0..100).map(|n: u64| n / 2 * 80 + 40).collect();
         let steps = steps(&arrivals);
         assert!(steps[60..].iter().all(|step| (30..=50).contains(step)), "{steps:?}");
+    }
+
+    #[test]
+    fn a_source_that_tells_when_its_pictures_were_taken_is_believed_within_reason() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut row = Arrivals::default();
+        for (arrival, captured, time) in [
+            (1_000, 970, 970),
+            (1_080, 1_010, 1_010),
+            (1_085, 1_005, 1_011),
+            (1_120, 9_000, 1_053),
+            (1_160, 1_165, 1_160),
+        ] {
+            row.note_capture(at(captured));
+            assert_eq!(row.time_of_next(at(arrival)).duration_since(at(0)).as_millis(), time);
+        }
     }
 
     #[test]

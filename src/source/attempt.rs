@@ -12,6 +12,8 @@ pub struct Attempt {
     pub failed: bool,
     /// It goes on, but is not shown, and the status gives the cause.
     pub is_blamed: bool,
+    /// It is being ended, as nobody watches.
+    pub is_put_to_rest: bool,
     /// When the bytes ended.
     pub ended_at: Option<Instant>,
 }

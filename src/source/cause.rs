@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::SourceKind;
+use super::camera::CameraCause;
 use crate::media::Damage;
 use crate::os_error::OsError;
 use crate::source::parse::StreamError;
@@ -52,6 +53,7 @@ pub enum SourceCause {
     Damaged(Damage),
     /// More than this many pictures come in a second.
     TooMany(u32),
+    Camera(CameraCause),
 }
 
 /// Why pictures are dropped before they are decoded.
@@ -111,12 +113,42 @@ impl fmt::Display for SourceCause {
             ),
             SourceCause::LeftOut(left_out) => left_out.fmt(f),
             SourceCause::Damaged(damage) => write_damaged(f, *damage),
+            SourceCause::Camera(cause) => cause.fmt(f),
             SourceCause::TooMany(most) => write!(
                 f,
                 "The stream has more than {most} pictures a second, which is too many. Play a recorded \
                  video at its own pace: ffmpeg -re -i …; limit a camera: ffmpeg -r 30, or rpicam-vid \
                  --framerate 30."
             ),
+        }
+    }
+}
+
+impl SourceCause {
+    /// The same about a camera, which is no stream that somebody else makes.
+    pub(crate) fn of_camera(&self) -> String {
+        match self {
+            SourceCause::LeftOut(_)
+            | SourceCause::Fruitless
+            | SourceCause::Stream(StreamError::Lacks(_))
+            | SourceCause::Damaged(Damage::Decode | Damage::DecodeKeyframe) => {
+                "The pictures of the camera are damaged: use another cable or USB port, a smaller \
+                 --camera-size, or another --camera-format."
+                    .into()
+            }
+            SourceCause::Damaged(Damage::Encode(_) | Damage::EncodeJpeg) => {
+                "The pictures of the camera cannot be encoded on this device: use another --camera-size."
+                    .into()
+            }
+            SourceCause::Stream(_) => {
+                "The pictures of the camera cannot be shown: use another --camera-size or --camera-format."
+                    .into()
+            }
+            SourceCause::TooMany(most) => format!(
+                "The camera sends more than {most} pictures a second, which is too many: use another \
+                 --camera-size."
+            ),
+            _ => self.to_string(),
         }
     }
 }
@@ -170,6 +202,7 @@ impl SourceKind {
             SourceKind::Fifo => "The named pipe",
             SourceKind::File => "The file",
             SourceKind::Command => "The command",
+            SourceKind::Camera => "The camera",
         }
     }
 }

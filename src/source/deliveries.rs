@@ -10,6 +10,10 @@ use crate::source::parse::{self, Info, ParserCounters, StreamError, StreamFormat
 
 impl Source {
     pub(crate) fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
+        if self.attempt.is_put_to_rest {
+            while self.parser.poll().is_some() {}
+            return;
+        }
         self.watch.note_bytes(now, self.parser.counters(), self.parser.lacks());
         if let Some(cause) = self.watch.blame().filter(|_| self.is_running()) {
             self.blame(now, cause);
@@ -31,6 +35,7 @@ impl Source {
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }
+            self.reject_camera();
             if self.config.kind == SourceKind::File && self.attempt.ended_at.is_none() {
                 // The rest of the file may be gigabytes.
                 self.attempt.ended_at = Some(now);
@@ -51,6 +56,9 @@ impl Source {
         if let parse::ParsedItem::AccessUnit(unit) = &item {
             let keyframe = unit.is_keyframe();
             self.groups.note_picture(now, keyframe);
+            if let Some(camera) = self.camera.as_mut().filter(|_| keyframe) {
+                camera.note_keyframe(now);
+            }
             if !self.flood.admit(now, keyframe) {
                 self.is_cut = true;
                 return self.blame(now, SourceCause::TooMany(MOST_PER_SECOND));
@@ -93,6 +101,12 @@ impl Source {
             None if is_damaged => self.run(now),
             _ => {}
         }
+    }
+
+    /// Reports that a picture was encoded in this time.
+    pub fn note_encoded(&mut self, now: Instant, cost: Duration) {
+        let stop = self.camera.as_mut().and_then(|camera| camera.note_encoded(now, cost));
+        self.commands.extend(stop.map(SourceCommand::Camera));
     }
 
     /// Whether a picture is tried now and then although the last ones could not be shown.
@@ -159,7 +173,7 @@ impl Source {
             SourceStatus::Failed { cause, .. } => {
                 matches!(cause, SourceCause::LeftOut(_) | SourceCause::Damaged(_))
             }
-            SourceStatus::Starting | SourceStatus::Silent => false,
+            SourceStatus::Starting | SourceStatus::Resting | SourceStatus::Silent => false,
         };
         let last = self.last_item.filter(|_| brings_pictures && !self.is_overdue)?;
         Some(last + self.rhythm.silent_after(self.told_period()))

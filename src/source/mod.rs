@@ -1,14 +1,18 @@
-//! The source of the video: opens, parses and monitors a stream of bytes, and reopens it when it fails.
-//! Pure.
+//! The source of the video: a stream of bytes that is opened, parsed, monitored and reopened when it fails, or
+//! a [`camera`]. Pure.
 //!
-//! A [`Source`] takes events of the stream ([`SourceEvent`]) and time, and returns commands
-//! ([`SourceCommand`]) and frames or pictures ([`SourceItem`]). The driver owns descriptors and processes,
-//! and decides nothing: this module decides when a stream is reopened, and when a command is killed.
+//! A [`Source`] takes events ([`SourceEvent`]) and time, and returns commands ([`SourceCommand`]) and frames or
+//! pictures ([`SourceItem`]). The driver owns descriptors and processes, and decides nothing: this module
+//! decides when a stream is reopened, and when a command is killed.
 
 mod arrivals;
 mod attempt;
+pub mod camera;
+mod camera_events;
 mod cause;
+mod contract;
 mod deliveries;
+mod demand;
 mod file;
 mod flood;
 mod groups;
@@ -26,9 +30,15 @@ use std::time::{Duration, Instant};
 
 use self::arrivals::Arrivals;
 use self::attempt::Attempt;
+use self::camera::Camera;
 #[cfg(feature = "testing")]
 pub use self::cause::LeftOut;
 pub use self::cause::{Exit, SourceCause, SourceFailure};
+pub use self::contract::{
+    RawPictures, Signal, SourceCommand, SourceConfig, SourceEvent, SourceItem, SourceKind,
+    StreamConfig,
+};
+use self::demand::Demand;
 use self::file::Playback;
 use self::flood::Flood;
 use self::groups::Groups;
@@ -40,101 +50,18 @@ use self::rhythm::Rhythm;
 pub use self::status::SourceStatus;
 use self::watch::Watch;
 use crate::foreign::Foreign;
-use crate::media::{Frame, Jpeg, Picture, PixelFormat, Samples, Size};
 
 /// How long a command may run after it has closed its output.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// The time between the end of standard input and the exit, in which viewers see the reason.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
-/// Where the bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Standard input. It is open from the start, and its end is final.
-    Stdin,
-    /// A named pipe, which programs open for writing one after the other.
-    Fifo,
-    /// A file, played in a loop at its frame rate.
-    File,
-    /// The standard output of a command.
-    Command,
-}
-
-/// An event of the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceEvent<'a> {
-    /// [`SourceCommand::Open`] has succeeded.
-    Opened,
-    /// The next bytes of the stream, at most 64 KiB.
-    Bytes(&'a [u8]),
-    /// All bytes that are available for now were passed on.
-    Paused,
-    /// The end of the bytes. A command may still run.
-    Ended,
-    /// The stream could not be opened or read.
-    Failed(SourceFailure),
-    /// All processes of the command have exited. With the end of its standard error.
-    Exited(Exit, Option<Foreign>),
-}
-
-/// A command to the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceCommand {
-    /// Open it, or start the command. Answered by [`SourceEvent::Opened`] or [`SourceEvent::Failed`].
-    Open,
-    /// Read the next bytes of a file. Answered by [`SourceEvent::Bytes`] or [`SourceEvent::Ended`]. Other
-    /// streams are read whenever bytes are available.
-    Read,
-    /// Close the descriptor.
-    Close,
-    /// Send this signal to all processes of the command.
-    Kill(Signal),
-    /// Exit: there will never be another picture.
-    GiveUp,
-}
-
-/// The signals that end a command, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    Interrupt,
-    Terminate,
-    Kill,
-}
-
-/// The configuration of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceConfig {
-    pub kind: SourceKind,
-    pub raw: Option<RawPictures>,
-    /// The longest time between two pictures, for a source that is slower than it declares.
-    pub interval: Option<Duration>,
-}
-
-/// Pictures without headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawPictures {
-    pub size: Size,
-    pub pixels: PixelFormat,
-    /// At least 1.
-    pub frames_per_second: u32,
-}
-
-/// A frame or picture of the source.
-#[derive(Debug)]
-pub enum SourceItem {
-    /// A picture that is already encoded.
-    Frame(Frame),
-    /// A picture, and when it was taken.
-    Picture(Picture, Instant),
-    /// The same, not yet converted.
-    Samples(Samples, Instant),
-    /// The same, as JPEG.
-    Jpeg(Jpeg, Instant),
-}
-
 /// One source, for the life of the process.
 pub struct Source {
-    config: SourceConfig,
+    /// Of the stream. That of a camera is [`SourceKind::Camera`], or the command that shows it.
+    config: StreamConfig,
+    /// In place of a stream.
+    camera: Option<Camera>,
     parser: Parser,
     arrivals: Arrivals,
     rhythm: Rhythm,
@@ -142,6 +69,7 @@ pub struct Source {
     flood: Flood,
     journal: Journal,
     restarts: Restarts,
+    demand: Demand,
     status: SourceStatus,
     status_since: Instant,
     attempt: Attempt,
@@ -166,15 +94,21 @@ pub struct Source {
 impl Source {
     /// A source that is opened at its first timeout.
     pub fn new(config: SourceConfig, now: Instant) -> Source {
+        let (config, camera, rhythm) = match config {
+            SourceConfig::Stream(stream) => (stream, None, Rhythm::of_stream(stream.interval)),
+            SourceConfig::Camera(it) => (CAMERA, Some(Camera::new(it)), Rhythm::of_camera()),
+        };
         Source {
             parser: parser(&config),
             config,
+            camera,
             arrivals: Arrivals::default(),
-            rhythm: Rhythm::new(config.interval),
+            rhythm,
             watch: Watch::default(),
             flood: Flood::default(),
             journal: Journal::default(),
             restarts: Restarts::default(),
+            demand: Demand::default(),
             status: SourceStatus::Starting,
             status_since: now,
             attempt: Attempt::default(),
@@ -192,6 +126,30 @@ impl Source {
         }
     }
 
+    /// A source that is opened while somebody watches, and rests while nobody does.
+    pub fn while_watched(config: SourceConfig, now: Instant) -> Source {
+        Source {
+            demand: Demand::while_watched(),
+            status: SourceStatus::Resting,
+            open_at: None,
+            ..Source::new(config, now)
+        }
+    }
+
+    /// Somebody watches, or nobody does.
+    pub fn set_watched(&mut self, now: Instant, is_watched: bool) {
+        if self.demand.set_watched(now, is_watched) {
+            self.wake(now);
+        }
+    }
+
+    /// Somebody asks for one picture.
+    pub fn note_asked(&mut self, now: Instant) {
+        if self.demand.note_asked(now) {
+            self.wake(now);
+        }
+    }
+
     pub fn handle_event(&mut self, now: Instant, event: SourceEvent) {
         match event {
             SourceEvent::Opened => self.opened(now),
@@ -200,13 +158,17 @@ impl Source {
             SourceEvent::Ended => self.ended(now),
             SourceEvent::Failed(failure) => self.failed(now, failure),
             SourceEvent::Exited(exit, words) => self.exited(now, exit, words),
+            SourceEvent::Camera(event) => self.handle_camera(now, event),
         }
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if self.demand.take_rest(now) {
+            self.rest(now);
+        }
         if due(&mut self.open_at) {
-            self.commands.push_back(SourceCommand::Open);
+            self.open();
         }
         if due(&mut self.give_up_at) {
             self.commands.push_back(SourceCommand::GiveUp);
@@ -221,12 +183,7 @@ impl Source {
             self.blame_fruitless(now);
         }
         if self.hangs_at().is_some_and(|at| at <= now) {
-            if self.attempt.is_blamed {
-                self.attempt.failed = true;
-            } else if !self.attempt.failed {
-                self.fail(now, SourceCause::Hangs, None);
-            }
-            self.ending = Some(Ending::begin(now));
+            self.end_hanging(now);
         }
         if let Some(signal) = self.ending.as_mut().and_then(|ending| ending.take_due(now)) {
             self.commands.push_back(SourceCommand::Kill(signal));
@@ -238,6 +195,7 @@ impl Source {
     pub fn poll_timeout(&self) -> Option<Instant> {
         [
             self.open_at,
+            self.demand.rests_at(),
             self.give_up_at,
             self.overdue_at(),
             self.fruitless_at(),
@@ -311,16 +269,21 @@ impl Source {
 /// Handlers of the events.
 impl Source {
     fn opened(&mut self, now: Instant) {
-        self.parser = parser(&self.config);
+        self.begin(now, parser(&self.config));
+        match self.config.kind {
+            SourceKind::Command => self.has_process = true,
+            SourceKind::File => self.read_on(now),
+            SourceKind::Stdin | SourceKind::Fifo | SourceKind::Camera => {}
+        }
+    }
+
+    /// Begins an attempt, whose bytes go to this parser.
+    fn begin(&mut self, now: Instant, parser: Parser) {
+        self.parser = parser;
         self.attempt = Attempt::opened(now);
         self.rhythm.restart();
         self.is_cut = false;
         self.watch.reopen(now, self.config.kind == SourceKind::File);
-        match self.config.kind {
-            SourceKind::Command => self.has_process = true,
-            SourceKind::File => self.read_on(now),
-            SourceKind::Stdin | SourceKind::Fifo => {}
-        }
     }
 
     fn take_bytes(&mut self, now: Instant, bytes: &[u8]) {
@@ -360,8 +323,8 @@ impl Source {
                 self.open_at = Some(now + pause);
             }
             SourceKind::File => self.play_file(now),
-            // Its exit tells more. If it keeps running, it is ended.
-            SourceKind::Command => {}
+            // Its exit tells more. If it keeps running, it is ended. The bytes of a camera do not end.
+            SourceKind::Command | SourceKind::Camera => {}
         }
     }
 
@@ -389,17 +352,49 @@ impl Source {
         if !is_said {
             self.fail(now, SourceCause::Exited(exit), words);
         }
-        self.try_again(now);
+        let pause = self.attempt.is_put_to_rest.then_some(Duration::ZERO);
+        self.try_again_after(now, pause);
     }
 
     fn fail(&mut self, now: Instant, cause: SourceCause, words: Option<Foreign>) {
         self.attempt.failed = true;
+        if self.attempt.is_put_to_rest || self.demand.is_resting() {
+            return;
+        }
         self.set_status(now, SourceStatus::Failed { cause, words });
     }
 
     fn try_again(&mut self, now: Instant) {
-        self.open_at = Some(now + self.restarts.pause_after(self.attempt.good_for()));
+        self.try_again_after(now, None);
+    }
+
+    /// Opens it again after this pause, or after that of a failure.
+    fn try_again_after(&mut self, now: Instant, pause: Option<Duration>) {
+        let pause = pause.unwrap_or_else(|| self.restarts.pause_after(self.attempt.good_for()));
+        self.open_at = (!self.demand.is_resting()).then_some(now + pause);
         self.attempt = Attempt::default();
+    }
+
+    /// Ends what runs, as nobody watches.
+    fn rest(&mut self, now: Instant) {
+        self.set_status(now, SourceStatus::Resting);
+        self.attempt.is_put_to_rest = true;
+        self.open_at = None;
+        let stop = self.camera.as_mut().and_then(Camera::rest);
+        self.commands.extend(stop.map(SourceCommand::Camera));
+        if self.has_process {
+            self.ending.get_or_insert(Ending::begin(now));
+        }
+    }
+
+    /// Begins again, as somebody watches.
+    fn wake(&mut self, now: Instant) {
+        self.set_status(now, SourceStatus::Starting);
+        // What still runs is opened again when it has ended.
+        let is_closed = self.camera.as_ref().is_none_or(Camera::is_closed);
+        if is_closed && !self.has_process {
+            self.open_at = Some(now);
+        }
     }
 
     fn set_status(&mut self, now: Instant, status: SourceStatus) {
@@ -420,9 +415,19 @@ impl Source {
         }
     }
 
-    /// When a running command hangs, and has to be ended.
+    fn open(&mut self) {
+        let Some(camera) = &mut self.camera else {
+            return self.commands.push_back(SourceCommand::Open);
+        };
+        // The command of the last attempt may have been the camera's.
+        self.config = CAMERA;
+        self.commands.extend(camera.scan().map(SourceCommand::Camera));
+    }
+
+    /// When a running command or camera hangs, and has to be ended.
     fn hangs_at(&self) -> Option<Instant> {
-        if !self.has_process || self.ending.is_some() {
+        let is_camera_running = self.camera.as_ref().is_some_and(Camera::is_running);
+        if !self.has_process && !is_camera_running || self.ending.is_some() {
             return None;
         }
         let Attempt { opened_at, last_item, ended_at, .. } = self.attempt;
@@ -431,9 +436,24 @@ impl Source {
         let limit = shows.or(opened_at.map(|opened| opened + self.rhythm.starts_within(told)));
         limit.into_iter().chain(ended_at.map(|ended| ended + ENDS_WITHIN)).min()
     }
+
+    fn end_hanging(&mut self, now: Instant) {
+        if let Some(stop) = self.camera.as_mut().and_then(Camera::stop) {
+            return self.commands.push_back(SourceCommand::Camera(stop));
+        }
+        if self.attempt.is_blamed {
+            self.attempt.failed = true;
+        } else if !self.attempt.failed {
+            self.fail(now, SourceCause::Hangs, None);
+        }
+        self.ending = Some(Ending::begin(now));
+    }
 }
 
-fn parser(config: &SourceConfig) -> Parser {
+/// A camera has no stream to configure.
+const CAMERA: StreamConfig = StreamConfig { kind: SourceKind::Camera, raw: None, interval: None };
+
+fn parser(config: &StreamConfig) -> Parser {
     // The command line has rejected invalid sizes.
     config.raw.and_then(|raw| Parser::raw(raw.size, raw.pixels).ok()).unwrap_or_default()
 }

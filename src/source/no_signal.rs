@@ -39,7 +39,11 @@ impl Source {
     pub(crate) fn sentence(&self) -> Option<String> {
         Some(match (&self.status, self.config.kind) {
             (SourceStatus::Running, _) => return None,
+            (SourceStatus::Resting, _) => "The camera rests while nobody watches.".into(),
+            (SourceStatus::Failed { cause, .. }, SourceKind::Camera) => cause.of_camera(),
             (SourceStatus::Failed { cause, .. }, _) => cause.to_string(),
+            (SourceStatus::Silent, SourceKind::Camera) => "The camera sends no pictures.".into(),
+            (SourceStatus::Starting, SourceKind::Camera) => "The camera is starting.".into(),
             (SourceStatus::Silent, SourceKind::Command) => "The command sends no pictures.".into(),
             (SourceStatus::Silent, _) => {
                 "The program that writes to the stream sends no pictures.".into()

@@ -9,6 +9,8 @@ const GAPS: usize = 32;
 const LONGEST_MEASURED: Duration = Duration::from_secs(10);
 /// The shortest time without pictures after which a source is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// The same of a camera, whose pictures wait for no writer.
+const CAMERA_SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A command without pictures for this long hangs, as some camera stacks do.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// The same at the start of a command and after its first picture, when the period is not known.
@@ -20,8 +22,10 @@ const SLOW: Duration = Duration::from_millis(400);
 
 /// The times between the pictures of a source, declared and measured. Its limits follow the longer one, as
 /// a stream may be slower than it declares.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rhythm {
+    /// The shortest time without pictures after which the source is silent.
+    least_silence: Duration,
     /// The period that the operator has declared.
     declared: Option<Duration>,
     gaps: VecDeque<Duration>,
@@ -30,8 +34,13 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
-    pub fn new(declared: Option<Duration>) -> Rhythm {
-        Rhythm { declared, ..Rhythm::default() }
+    /// That of a stream, of which the operator may have declared the period.
+    pub fn of_stream(declared: Option<Duration>) -> Rhythm {
+        Rhythm { least_silence: SILENT_AFTER, declared, gaps: VecDeque::new(), last: None }
+    }
+
+    pub fn of_camera() -> Rhythm {
+        Rhythm { least_silence: CAMERA_SILENT_AFTER, ..Rhythm::of_stream(None) }
     }
 
     /// Handles that the source is opened. Earlier measurements still count.
@@ -59,7 +68,7 @@ impl Rhythm {
 
     /// The time after a picture when the source is silent. `told` is the period that the stream declares.
     pub fn silent_after(&self, told: Option<Duration>) -> Duration {
-        SILENT_AFTER.max(2 * self.longest(told) + LATENESS)
+        self.least_silence.max(2 * self.longest(told) + LATENESS)
     }
 
     /// The time after a picture when a command hangs.
@@ -89,7 +98,7 @@ mod tests {
     /// A source whose pictures came after these times, in milliseconds.
     fn measured(gaps: impl IntoIterator<Item = u64>) -> Rhythm {
         let mut now = Instant::now();
-        let mut rhythm = Rhythm::default();
+        let mut rhythm = Rhythm::of_stream(None);
         rhythm.note_picture(now);
         for gap in gaps {
             now += Duration::from_millis(gap);
@@ -108,12 +117,12 @@ mod tests {
         assert_eq!(slow.silent_after(None), Duration::from_millis(6_500));
         assert_eq!(slow.hangs_after(None), 9 * SECOND);
         assert_eq!(slow.slow_period(None), Some(3 * SECOND));
-        assert_eq!(Rhythm::default().slow_period(Some(5 * SECOND)), Some(5 * SECOND));
+        assert_eq!(Rhythm::of_stream(None).slow_period(Some(5 * SECOND)), Some(5 * SECOND));
         assert_eq!(fast.silent_after(Some(5 * SECOND)), Duration::from_millis(10_500));
-        let declared = Rhythm::new(Some(60 * SECOND));
+        let declared = Rhythm::of_stream(Some(60 * SECOND));
         assert_eq!(declared.starts_within(None), 180 * SECOND);
         assert_eq!(declared.hangs_after(None), 180 * SECOND);
-        assert_eq!(Rhythm::default().hangs_after(None), 10 * SECOND, "nothing is known yet");
+        assert_eq!(Rhythm::of_stream(None).hangs_after(None), 10 * SECOND, "nothing is known yet");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::foreign::Foreign;
 pub enum SourceStatus {
     /// There was no picture yet.
     Starting,
+    /// Nobody watches, and it is closed.
+    Resting,
     Running,
     /// It was running, and the next picture is overdue.
     Silent,
@@ -23,6 +25,7 @@ impl SourceStatus {
     pub fn name(&self) -> &'static str {
         match self {
             SourceStatus::Starting => "starting",
+            SourceStatus::Resting => "resting",
             SourceStatus::Running => "running",
             SourceStatus::Silent => "silent",
             SourceStatus::Failed { .. } => "failed",

@@ -1,6 +1,7 @@
 //! The pure core: bytes, requests, datagrams and frames in, and what the core has done about it, in
 //! virtual time. It needs neither the feature `driver` nor a network.
 
+mod cameras;
 mod hostile;
 mod http;
 mod http_client;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::world::{ALLOWED_ORIGIN, World};
 use ballcast::testing::server::Input;
-use ballcast::testing::source::{SourceConfig, SourceKind};
+use ballcast::testing::source::{SourceKind, StreamConfig};
 use ballcast::testing::web::auth::Token;
 use ballcast::testing::web::proxies::TrustedProxies;
 use serde_json::{Value, json};
@@ -397,8 +397,9 @@ fn health_is_whether_there_is_a_picture_and_needs_no_token() {
     let answer = get(&mut world, "/health");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("camera or the encoder"), "{}", answer.body);
-    let mut stream =
-        World::with_source(SourceConfig { kind: SourceKind::Command, raw: None, interval: None });
+    let mut stream = World::with_source(
+        StreamConfig { kind: SourceKind::Command, raw: None, interval: None }.into(),
+    );
     let answer = get(&mut stream, "/health");
     assert_eq!((answer.status, answer.body.as_str()), (503, "The command is starting.\n"));
     let refusals = stream.stats()["refusals"].clone();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::world::World;
 use ballcast::testing::server::Input;
-use ballcast::testing::source::{SourceConfig, SourceEvent, SourceKind};
+use ballcast::testing::source::{SourceEvent, SourceKind, StreamConfig};
 
 const PARAMETER_SETS: &[u8] = &[
     0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x04, 0x7b, 0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3,
@@ -34,8 +34,9 @@ fn write(world: &mut World, picture: &[u8]) {
 }
 
 fn running() -> World {
-    let mut world =
-        World::with_source(SourceConfig { kind: SourceKind::Fifo, raw: None, interval: None });
+    let mut world = World::with_source(
+        StreamConfig { kind: SourceKind::Fifo, raw: None, interval: None }.into(),
+    );
     world.input(Input::Timeout);
     world.input(Input::Source(SourceEvent::Opened));
     for number in 0..25 {
@@ -91,8 +92,9 @@ fn the_next_picture_does_not_overtake_one_that_is_leaving() {
 
 #[test]
 fn a_group_leaves_over_a_fifth_of_a_second_and_newer_pictures_follow_it() {
-    let mut world =
-        World::with_source(SourceConfig { kind: SourceKind::Fifo, raw: None, interval: None });
+    let mut world = World::with_source(
+        StreamConfig { kind: SourceKind::Fifo, raw: None, interval: None }.into(),
+    );
     world.input(Input::Timeout);
     world.input(Input::Source(SourceEvent::Opened));
     for number in 0..50 {

@@ -14,8 +14,8 @@ use ballcast::testing::media::{Codec, Size};
 use ballcast::testing::os_error::OsError;
 use ballcast::testing::server::Input;
 use ballcast::testing::source::{
-    Exit, Signal, Source, SourceCommand, SourceConfig, SourceEvent, SourceFailure, SourceItem,
-    SourceKind,
+    Exit, Signal, Source, SourceCommand, SourceEvent, SourceFailure, SourceItem, SourceKind,
+    StreamConfig,
 };
 
 /// Of 64x48 pixels, as x264 makes them.
@@ -43,7 +43,7 @@ fn open_unit(number: u8, keyframe: bool) -> Vec<u8> {
 }
 
 fn world(kind: SourceKind) -> World {
-    let mut world = World::with_source(SourceConfig { kind, raw: None, interval: None });
+    let mut world = World::with_source(StreamConfig { kind, raw: None, interval: None }.into());
     world.input(Input::Timeout);
     assert_eq!(std::mem::take(&mut world.source_commands), [SourceCommand::Open]);
     world.input(Input::Source(SourceEvent::Opened));
@@ -398,8 +398,10 @@ fn a_picture_that_comes_with_a_failure_is_not_shown_among_words() {
 #[test]
 fn a_picture_is_not_waited_for_once_the_source_has_shown_that_it_writes_whole_ones() {
     let mut now = Instant::now();
-    let mut source =
-        Source::new(SourceConfig { kind: SourceKind::Stdin, raw: None, interval: None }, now);
+    let mut source = Source::new(
+        StreamConfig { kind: SourceKind::Stdin, raw: None, interval: None }.into(),
+        now,
+    );
     source.handle_timeout(now);
     source.handle_event(now, SourceEvent::Opened);
     let mut write = |source: &mut Source, number: u16| {

@@ -13,7 +13,7 @@ use crate::support::process::{Response, Server, binary, raw, request};
 use ballcast::testing::foreign::Foreign;
 use ballcast::testing::os_error::OsError;
 use ballcast::testing::source::{
-    Exit, Source, SourceCause, SourceConfig, SourceEvent, SourceFailure, SourceKind,
+    Exit, Source, SourceCause, SourceEvent, SourceFailure, SourceKind, StreamConfig,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -309,7 +309,7 @@ fn the_picture_says_why_in_words_of_our_own() {
     let now = std::time::Instant::now();
     let words = Foreign::new(MARK, 100);
     let shown = |kind, event: SourceEvent| {
-        let mut source = Source::new(SourceConfig { kind, raw: None, interval: None }, now);
+        let mut source = Source::new(StreamConfig { kind, raw: None, interval: None }.into(), now);
         source.handle_timeout(now);
         source.handle_event(now, SourceEvent::Opened);
         source.handle_event(now, event);

@@ -260,6 +260,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         bitrate: None,
         source: options.source.as_ref().map(SourceOptions::config),
         appearance: Appearance::default(),
+        when_watched: false,
         stamped: false,
         title: None,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ballcast::testing::media::{PixelFormat, Size};
-use ballcast::testing::source::{RawPictures, Signal, SourceConfig, SourceKind};
+use ballcast::testing::source::{RawPictures, Signal, SourceConfig, SourceKind, StreamConfig};
 use fastrand::Rng;
 
 pub use self::stream::Format;
@@ -100,7 +100,7 @@ impl SourceOptions {
             frames_per_second: self.frames_per_second,
         };
         let raw = (self.format == Format::Raw).then_some(raw);
-        SourceConfig { kind: self.kind, raw, interval: None }
+        StreamConfig { kind: self.kind, raw, interval: None }.into()
     }
 
     fn period(&self) -> Duration {

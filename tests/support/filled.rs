@@ -96,6 +96,7 @@ fn config(
         bitrate: Some(bitrate),
         source: None,
         appearance: Appearance::default(),
+        when_watched: false,
         stamped: false,
         title: None,
         wall_clock,

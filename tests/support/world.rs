@@ -167,6 +167,7 @@ impl World {
             bitrate: None,
             source: None,
             appearance: Appearance::default(),
+            when_watched: false,
             stamped: false,
             title: None,
             wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),

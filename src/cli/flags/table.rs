@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::CliText;
-use super::FlagAction::{Ask, Print, Set, Switch};
-use super::FlagSection::{Access, Limits, Network, Other, Picture, Publishing, Source};
+use super::FlagAction::{Ask, Print, Set, SetOptional, Switch};
+use super::FlagSection::{Access, Camera, Limits, Network, Other, Picture, Publishing, Source};
 use super::{CliCommand, Flag};
 use crate::cli::health::USUAL;
 use crate::driver::encode::codec::Quality;
@@ -40,6 +40,51 @@ pub const FLAGS: &[Flag] = &[
         line: "Longest time between two pictures of the source",
         more: "1 to 3600. For a source that is slower than its stream declares. After twice this time without \
                a picture the source has failed; after three times as long a command is restarted.",
+    },
+    Flag {
+        name: "camera",
+        section: Camera,
+        action: SetOptional("NAME", |it, value| it.sources.add_camera(value)),
+        default: None,
+        line: "The first camera, or that with NAME in its name",
+        more: "NAME may also be part of the name of a link in /dev/v4l/by-id. Without a USB camera, the camera \
+               of a Raspberry Pi is shown by rpicam-vid. A camera that is unplugged is back when it is plugged in \
+               again, and one that is missing is taken when it comes.",
+    },
+    Flag {
+        name: "camera-size",
+        section: Camera,
+        action: Set("WxH[@FPS]", |it, value| it.sources.set_camera_size(value)),
+        default: Some("up to 1280x720"),
+        line: "Size and rate of the pictures",
+        more: "One that the camera offers, see --list-cameras. Without it, 25 pictures a second or more come \
+               first, then the largest size up to 1280x720. A size that is given is kept, even if this device \
+               cannot encode it as fast as the pictures come.",
+    },
+    Flag {
+        name: "camera-format",
+        section: Camera,
+        action: Set("FORMAT", |it, value| it.sources.set_camera_format(value)),
+        default: None,
+        line: "One of h264, i420, nv12, yuyv and mjpeg",
+        more: "Without it, the first of these that the camera has at the best size and rate. H.264 is chosen only if it has a key frame every two seconds.",
+    },
+    Flag {
+        name: "control",
+        section: Camera,
+        action: Set("NAME=VALUE", |it, value| it.sources.add_control(value)),
+        default: None,
+        line: "Set a control, such as brightness=128",
+        more: "Names and values are those of --list-cameras and v4l2-ctl; older names are understood. May be \
+               repeated: controls are set in this order, each time that the camera starts.",
+    },
+    Flag {
+        name: "when-watched",
+        section: Source,
+        action: Switch(|flags| flags.when_watched = true),
+        default: None,
+        line: "Run the camera or command only while somebody watches",
+        more: "From the first viewer to 10 seconds after the last: for its light, its heat and its power.",
     },
     Flag {
         name: "port",

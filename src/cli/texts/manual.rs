@@ -8,7 +8,7 @@ use crate::cli::flags::FlagSection;
 /// That of the newest entry of `packaging/debian/changelog`.
 const DATE: &str = "2026-11-28";
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 7] = [
     ("/etc/default/ballcast", "The options of the service, in the variable BALLCAST_FLAGS."),
     ("/etc/credstore/ballcast.token", "The token of the service, if this file exists."),
     (
@@ -30,10 +30,6 @@ const FILES: [(&str, &str); 8] = [
     (
         "/etc/avahi/services/ballcast.service",
         "Announces the page on the local network, if avahi-daemon is installed.",
-    ),
-    (
-        "/usr/share/doc/ballcast/examples/camera.conf",
-        "What the service needs to run programs of libcamera.",
     ),
 ];
 

@@ -26,7 +26,7 @@ use super::contract::Output;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
 use crate::media::{Appearance, Codec, Frame};
-use crate::source::{Source, SourceConfig, SourceItem};
+use crate::source::{Source, SourceItem};
 use crate::web::reason::Reason;
 use crate::web::refusal::Refusal;
 use crate::web::snapshot::NO_PICTURE;
@@ -96,6 +96,8 @@ pub(crate) struct Video {
     appearance: Appearance,
     /// The operator was told that frames of the source show no clock.
     has_warned_of_clock: bool,
+    /// Somebody watches, or is about to.
+    is_watched: bool,
     /// What the source has to show and the server has not polled yet.
     items: VecDeque<SourceItem>,
     /// The source was opened again.
@@ -112,6 +114,8 @@ pub(crate) struct Video {
     started: Instant,
     /// When the ball's source failed, if there was no frame since.
     capture_failed_at: Option<Instant>,
+    /// What the current picture has taken to encode so far, in all codecs.
+    encoding: Duration,
     counters: VideoCounters,
 }
 
@@ -121,13 +125,12 @@ impl Video {
     /// # Panics
     /// If `frames_per_second` is 0.
     pub(crate) fn new(
-        source: Option<SourceConfig>,
+        source: Option<Source>,
         frames_per_second: u32,
         appearance: Appearance,
         now: Instant,
         outbox: &mut Outbox,
     ) -> Video {
-        let source = source.map(|source| Source::new(source, now));
         outbox.set_timer(Timer::Source, source.as_ref().and_then(Source::poll_timeout));
         let frames_per_second = match source {
             Some(_) => source::NO_SIGNAL_FRAMES_PER_SECOND,
@@ -137,6 +140,7 @@ impl Video {
             source,
             appearance,
             has_warned_of_clock: false,
+            is_watched: false,
             items: VecDeque::new(),
             has_opened: false,
             has_restarted: false,
@@ -147,6 +151,7 @@ impl Video {
             fan_outs: VecDeque::new(),
             started: now,
             capture_failed_at: None,
+            encoding: Duration::ZERO,
             counters: VideoCounters::default(),
         }
     }
@@ -285,6 +290,7 @@ impl Video {
         self.capture_failed_at = None;
         self.counters.count_frame(frame);
         self.overload.add_encoding(frame.cost);
+        self.encoding += frame.cost;
         let timestamp = self.rtp_time(frame.captured);
         let is_passed_on = self.passes_on(frame.codec());
         let rotation = self.viewers_orientation().rotation;

@@ -4,7 +4,7 @@
 //! group since the last one, as a pipe cannot be asked for it. Pictures are encoded here while somebody
 //! watches. While there are neither, viewers see a sentence instead.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Audience, Captured, Video};
 use crate::media::{
@@ -12,7 +12,7 @@ use crate::media::{
 };
 use crate::server::contract::Output;
 use crate::server::outbox::{Outbox, Timer};
-use crate::source::{Source, SourceCommand, SourceEvent, SourceItem};
+use crate::source::{Source, SourceEvent, SourceItem, SourceStatus};
 use crate::web::snapshot::NO_PICTURE;
 
 /// The rate of the picture that says why there is none, in which only a number of seconds changes. At one per
@@ -42,6 +42,19 @@ impl Video {
         self.drive_source(now, outbox, |source| source.handle_timeout(now));
     }
 
+    /// Somebody watches or is about to, or nobody does.
+    pub(crate) fn set_watched(&mut self, now: Instant, is_watched: bool, outbox: &mut Outbox) {
+        if self.is_watched != is_watched {
+            self.is_watched = is_watched;
+            self.drive_source(now, outbox, |source| source.set_watched(now, is_watched));
+        }
+    }
+
+    /// Somebody asks for one picture.
+    pub(crate) fn note_asked(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.drive_source(now, outbox, |source| source.note_asked(now));
+    }
+
     /// A picture of the source was encoded, or could not be.
     pub(crate) fn note_outcome(
         &mut self,
@@ -50,7 +63,11 @@ impl Video {
         outbox: &mut Outbox,
     ) {
         self.count_outcome(damage);
-        self.drive_source(now, outbox, |source| source.note_outcome(now, damage));
+        let cost = std::mem::take(&mut self.encoding);
+        self.drive_source(now, outbox, |source| {
+            source.note_outcome(now, damage);
+            source.note_encoded(now, cost);
+        });
     }
 
     /// Counts a picture that was made a file while viewers judge the source.
@@ -70,7 +87,7 @@ impl Video {
         let was_running = source.is_running();
         change(source);
         while let Some(command) = source.poll_command() {
-            if command == SourceCommand::Open {
+            if command.begins_stream() {
                 self.group.clear();
                 self.has_opened = true;
             }
@@ -105,8 +122,8 @@ impl Video {
         if self.appearance.has_clock && !self.has_warned_of_clock && self.passes_on(Codec::H264) {
             self.has_warned_of_clock = true;
             log::warn!(
-                "--clock has no effect on this source: its H.264 is passed on unchanged; use MJPEG or raw \
-                 pictures, or have the camera draw the time"
+                "--clock is not in the video, but in snapshots only: the source's H.264 is passed on \
+                 unchanged. Use MJPEG or raw pictures, or have the camera draw the time"
             );
         }
     }
@@ -176,9 +193,16 @@ impl Video {
         audience: Audience,
         outbox: &mut Outbox,
     ) {
+        self.encoding = Duration::ZERO;
         let codecs = self.force_keyframes(now, audience, outbox);
         let is_reported = !captured.is_no_signal;
         outbox.push(Output::Encode { picture, captured: captured.at, codecs, is_reported });
+    }
+
+    /// The [problem](Self::problem), unless it is that the source rests as nobody watches.
+    pub(crate) fn fault(&self, now: Instant) -> Option<String> {
+        let resting = |source: &Source| *source.status() == SourceStatus::Resting;
+        self.problem(now).filter(|_| !self.source.as_ref().is_some_and(resting))
     }
 
     /// The sentence that says why there is no picture, if there is none. Everybody may read it.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::media::{Appearance, Layout, Matrix, PixelFormat, Size, SourcePicture};
-use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind};
+use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind, StreamConfig};
 use crate::web::snapshot::NO_PICTURE;
 
 const NOBODY: Audience = Audience { codecs: [false; Codec::ALL.len()], streams: false };
@@ -29,8 +29,14 @@ fn raw(now: Instant) -> (Video, Outbox) {
     let mut outbox = Outbox::new();
     let pixels = PixelFormat { layout: Layout::I420, matrix: Matrix::Bt601, full_range: false };
     let raw = RawPictures { size: SIZE, pixels, frames_per_second: 10 };
-    let config = SourceConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None };
-    let mut video = Video::new(Some(config), 10, Appearance::default(), now, &mut outbox);
+    let config = StreamConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None };
+    let mut video = Video::new(
+        Some(Source::new(config.into(), now)),
+        10,
+        Appearance::default(),
+        now,
+        &mut outbox,
+    );
     video.handle_source_timeout(now, &mut outbox);
     assert!(matches!(outputs(&mut outbox)[..], [Output::Source(SourceCommand::Open)]));
     video.handle_source(now, SourceEvent::Opened, &mut outbox);

@@ -33,6 +33,7 @@
 
 mod annex_b;
 mod bits;
+mod buffer;
 mod decode_confidence;
 mod error;
 mod flushes;
@@ -63,7 +64,9 @@ pub use sps::Sps;
 
 use crate::containment::contain;
 use crate::media::{AccessUnit, Jpeg, Picture, PixelFormat, Samples, Size};
+use crate::source::camera::{CameraFormat, CameraStarted};
 use annex_b::AnnexB;
+use buffer::RawBuffers;
 use jpeg::Mjpeg;
 use raw::RawPlanes;
 use start::{Found, Start};
@@ -172,6 +175,7 @@ enum ParserState {
     Y4m(Y4m),
     Mjpeg(Mjpeg),
     Raw(RawPlanes),
+    Buffers(RawBuffers),
 }
 
 impl Default for Parser {
@@ -199,6 +203,55 @@ impl Parser {
         let mut out = ParserOutput::default();
         (out.info.format, out.info.size) = (Some(StreamFormat::Raw), Some(size));
         Ok(Parser { state: ParserState::Raw(RawPlanes::new(size, pixels)), out, error: None })
+    }
+
+    /// A parser of the buffers of a camera, each of which holds one whole picture.
+    ///
+    /// # Errors
+    /// [`StreamError::Size`] and [`StreamError::TooSmall`], of raw pictures.
+    pub fn of_camera(started: &CameraStarted) -> Result<Parser, StreamError> {
+        let mut out = ParserOutput::default();
+        out.info.frame_rate = started.mode.rate;
+        let state = match started.mode.format {
+            CameraFormat::H264 => {
+                out.info.format = Some(StreamFormat::H264);
+                let unless_h264 = StreamError::Lacks(Lack::Format { after_text: false });
+                ParserState::AnnexB(Box::new(AnnexB::new(0, unless_h264)))
+            }
+            CameraFormat::Mjpeg => {
+                out.info.format = Some(StreamFormat::Mjpeg);
+                ParserState::Mjpeg(Mjpeg::new())
+            }
+            CameraFormat::I420 | CameraFormat::Nv12 | CameraFormat::Yuyv => {
+                let buffers = RawBuffers::new(started)?;
+                (out.info.format, out.info.size) = (Some(StreamFormat::Raw), Some(buffers.size()));
+                ParserState::Buffers(buffers)
+            }
+        };
+        Ok(Parser { state, out, error: None })
+    }
+
+    /// Parses a buffer of a camera. What is incomplete at its end is damaged.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_buffer(&mut self, buffer: &[u8]) -> Result<(), StreamError> {
+        self.unless_failed(|parser| {
+            parser.out.counters.bytes += buffer.len() as u64;
+            parser.take(buffer)?;
+            parser.end_picture()
+        })
+    }
+
+    /// Counts a buffer of a camera whose data is known to be damaged.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn note_damaged_buffer(&mut self) -> Result<(), StreamError> {
+        self.unless_failed(|parser| {
+            parser.out.counters.damaged += 1;
+            Ok(())
+        })
     }
 
     /// Parses the next bytes of the stream.
@@ -232,17 +285,10 @@ impl Parser {
     /// # Errors
     /// As [`push`](Self::push), and [`StreamError::Empty`].
     pub fn finish(&mut self) -> Result<(), StreamError> {
-        self.unless_failed(|parser| {
-            let out = &mut parser.out;
-            match &mut parser.state {
-                ParserState::Start(start) if start.is_empty() => return Err(StreamError::Empty),
-                ParserState::Start(start) => return Err(start.error()),
-                ParserState::AnnexB(annex_b) => return annex_b.finish(out),
-                ParserState::Y4m(y4m) => y4m.finish(out),
-                ParserState::Mjpeg(mjpeg) => mjpeg.finish(out),
-                ParserState::Raw(raw) => raw.finish(out),
-            }
-            Ok(())
+        self.unless_failed(|parser| match &parser.state {
+            ParserState::Start(start) if start.is_empty() => Err(StreamError::Empty),
+            ParserState::Start(start) => Err(start.error()),
+            _ => parser.end_picture(),
         })
     }
 
@@ -270,7 +316,10 @@ impl Parser {
             ParserState::Start(start) if start.is_empty() => None,
             ParserState::Start(start) => Some(Lack::Format { after_text: start.is_text() }),
             ParserState::AnnexB(annex_b) => annex_b.lacks(),
-            ParserState::Y4m(_) | ParserState::Mjpeg(_) | ParserState::Raw(_) => None,
+            ParserState::Y4m(_)
+            | ParserState::Mjpeg(_)
+            | ParserState::Raw(_)
+            | ParserState::Buffers(_) => None,
         }
     }
 
@@ -283,6 +332,7 @@ impl Parser {
             ParserState::Y4m(y4m) => y4m.bytes(),
             ParserState::Mjpeg(mjpeg) => mjpeg.bytes(),
             ParserState::Raw(raw) => raw.bytes(),
+            ParserState::Buffers(_) => 0,
         }
     }
 
@@ -327,7 +377,24 @@ impl Parser {
             ParserState::Y4m(y4m) => y4m.push(bytes, out),
             ParserState::Mjpeg(mjpeg) => mjpeg.push(bytes, out),
             ParserState::Raw(raw) => raw.push(bytes, out),
+            ParserState::Buffers(buffers) => {
+                buffers.push(bytes, out);
+                Ok(())
+            }
         }
+    }
+
+    /// Completes the current picture, or drops it.
+    fn end_picture(&mut self) -> Result<(), StreamError> {
+        let out = &mut self.out;
+        match &mut self.state {
+            ParserState::AnnexB(annex_b) => return annex_b.finish(out),
+            ParserState::Y4m(y4m) => y4m.finish(out),
+            ParserState::Mjpeg(mjpeg) => mjpeg.finish(out),
+            ParserState::Raw(raw) => raw.finish(out),
+            ParserState::Start(_) | ParserState::Buffers(_) => {}
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ballcast::testing::server::Input;
 use ballcast::testing::source::{
-    Source, SourceCommand, SourceConfig, SourceEvent, SourceKind, SourceStatus,
+    Source, SourceCommand, SourceEvent, SourceKind, SourceStatus, StreamConfig,
 };
 
 use super::{unit, world, y4m_picture};
@@ -106,7 +106,7 @@ fn the_interval_of_the_operator_counts_before_anything_is_measured() {
     let now = Instant::now();
     let interval = Some(60 * SECOND);
     let mut source =
-        Source::new(SourceConfig { kind: SourceKind::Command, raw: None, interval }, now);
+        Source::new(StreamConfig { kind: SourceKind::Command, raw: None, interval }.into(), now);
     source.handle_timeout(now);
     source.handle_event(now, SourceEvent::Opened);
     let commands = |source: &mut Source| std::iter::from_fn(|| source.poll_command()).count();

@@ -18,7 +18,7 @@ impl Chaos {
     fn new(kind: SourceKind, seed: u64) -> Chaos {
         let now = Instant::now();
         Chaos {
-            source: Source::new(SourceConfig { kind, raw: None, interval: None }, now),
+            source: Source::new(StreamConfig { kind, raw: None, interval: None }.into(), now),
             kind,
             rng: fastrand::Rng::with_seed(seed),
             now,
@@ -64,6 +64,7 @@ impl Chaos {
                 SourceCommand::Kill(_) => assert!(self.has_process, "there is something to kill"),
                 SourceCommand::Read => assert_eq!(self.kind, SourceKind::File),
                 SourceCommand::GiveUp => assert_eq!(self.kind, SourceKind::Stdin),
+                SourceCommand::Camera(_) => unreachable!("it is a stream"),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ballcast::testing::media::{Appearance, Orientation, Rotation, Size};
 use ballcast::testing::server::Input;
-use ballcast::testing::source::{SourceConfig, SourceEvent, SourceKind};
+use ballcast::testing::source::{SourceEvent, SourceKind, StreamConfig};
 use str0m::rtp::VideoOrientation;
 
 use super::write_group;
@@ -12,7 +12,8 @@ use crate::support::world::World;
 
 fn world(rotation: Rotation, is_mirrored: bool) -> World {
     let mut world = World::configured(|config| {
-        config.source = Some(SourceConfig { kind: SourceKind::Stdin, raw: None, interval: None });
+        config.source =
+            Some(StreamConfig { kind: SourceKind::Stdin, raw: None, interval: None }.into());
         let orientation = Orientation { rotation, is_mirrored };
         config.appearance = Appearance { orientation, has_clock: false };
     });

@@ -181,6 +181,7 @@ impl SourceRules {
                 );
             }
             SourceCommand::Close => self.is_over = true,
+            SourceCommand::Camera(_) => rule!(false, "S18: a stream is treated as a camera"),
             SourceCommand::Kill(signal) => return self.killed(now, signal, tally),
             SourceCommand::GiveUp => {
                 rule!(self.kind == SourceKind::Stdin, "S18: {:?} is given up", self.kind);

@@ -57,13 +57,14 @@ impl Run {
         };
         let (now, tally) = (self.now, &mut self.tally);
         if let Some(rules) = &mut self.rules.source {
-            rules.executed(now, command, tally)?;
+            rules.executed(now, command.clone(), tally)?;
         }
         let turn = match command {
             SourceCommand::Open => far_end.open(now, tally),
             SourceCommand::Read => (vec![far_end.read(tally)], vec![]),
             SourceCommand::Close => far_end.closed(),
             SourceCommand::Kill(signal) => far_end.kill(signal, tally),
+            SourceCommand::Camera(_) => unreachable!("it is a stream"),
             SourceCommand::GiveUp => {
                 self.far_end = Some(far_end);
                 return self.shutdown();
