@@ -260,6 +260,15 @@ pub const FLAGS: &[Flag] = &[
                again.",
     },
     Flag {
+        name: "encoder",
+        section: Picture,
+        action: Set("WHICH", |it, value| value.encoder().map(|which| it.flags.encoder = which)),
+        default: Some("auto"),
+        line: "Encoder of H.264: auto, software or /dev/videoN",
+        more: "auto takes the hardware encoder of the board, if the kernel has a driver for it (V4L2), such as \
+               that of a Raspberry Pi up to 4; never run on a Pi. If it fails, openh264 takes over at once.",
+    },
+    Flag {
         name: "stamp",
         section: Picture,
         action: Switch(|flags| flags.stamp = true),
