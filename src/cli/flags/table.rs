@@ -232,14 +232,14 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "rotate",
         section: Picture,
-        action: Set("90|180|270", |it, value| {
+        action: Set("DEGREES", |it, value| {
             it.flags.appearance.orientation.rotation = value.rotation()?;
             Ok(())
         }),
         default: None,
-        line: "Rotate the picture clockwise by so many degrees",
-        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers get \
-               it unrotated.",
+        line: "Rotate the picture clockwise by 90, 180 or 270",
+        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers \
+               get it unrotated.",
     },
     Flag {
         name: "mirror",
