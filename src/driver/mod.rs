@@ -13,6 +13,7 @@
 //! Each part owns its fields and knows nothing of the driver: [`Endpoints`], [`Connections`], [`HostNames`],
 //! [`Pictures`], [`SourceReader`], [`Targets`].
 
+mod blocking;
 mod clock;
 mod effects;
 pub mod encode;
@@ -29,14 +30,16 @@ pub mod source;
 #[cfg(test)]
 pub mod test_folder;
 mod tokens;
+mod v4l2;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::Events;
+use mio::{Events, Waker};
 
 use self::clock::WallClock;
 use self::encode::EncodePictures;
@@ -54,7 +57,7 @@ use self::ready::Ready;
 use self::service::Service;
 pub use self::source::SourceOrigin;
 use self::source::SourceReader;
-use self::tokens::{SOURCE, SOURCE_STDERR};
+use self::tokens::{SOURCE, THREADS};
 use crate::publish::END_LIMIT;
 use crate::server::{Input, Output, Server};
 use crate::source::Signal;
@@ -83,6 +86,8 @@ pub struct Driver<S> {
     pictures: Pictures<S>,
     targets: Targets,
     source: Option<SourceReader>,
+    /// For calls that block.
+    waker: Arc<Waker>,
     /// What is read lies here until the core was told.
     buffer: Vec<u8>,
 }
@@ -101,7 +106,8 @@ impl<S: EncodePictures> Driver<S> {
         let poller = Poller::new()?;
         let signals = Signals::register(poller.registry())?;
         endpoints.register(poller.registry())?;
-        let targets = Targets::new(poller.registry())?;
+        let waker = Arc::new(Waker::new(poller.registry(), THREADS)?);
+        let targets = Targets::new(&waker);
         let (now, wall) = (Instant::now(), SystemTime::now());
         Ok(Driver {
             poller,
@@ -120,14 +126,15 @@ impl<S: EncodePictures> Driver<S> {
             pictures: Pictures::new(encoder),
             targets,
             source: None,
+            waker,
             buffer: vec![0; source::READ_BYTES],
         })
     }
 
     /// Sets where the stream comes from that the core asks for.
     pub fn set_origin(&mut self, origin: SourceOrigin) {
-        let program = Path::new(PROGRAM);
-        self.source = Some(SourceReader::new(origin, program, SOURCE, SOURCE_STDERR));
+        let source = SourceReader::new(origin, Path::new(PROGRAM));
+        self.source = Some(source.with_cameras(&self.waker, self.poller.registry()));
     }
 
     /// Sets where the sessions at media servers are kept.

@@ -11,8 +11,11 @@ use super::encode::EncodePictures;
 use super::errors::is_transient;
 use super::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, SOURCE_READS, Share};
 use super::tokens::{Owner, SOURCE, SOURCE_STDERR, owner};
+use crate::driver::source::SourceReader;
+use crate::driver::source::camera::CameraStream;
 use crate::server::Input;
 use crate::source::SourceEvent;
+use crate::source::camera::CameraEvent;
 
 /// Larger than any datagram of a browser. A longer one is truncated, and then fails its authentication.
 const DATAGRAM_BYTES: usize = 2_048;
@@ -27,7 +30,8 @@ impl<S: EncodePictures> Driver<S> {
         let fact = match owner(token) {
             Owner::Signals => return,
             Owner::Watch => return self.follow_addresses(),
-            Owner::Lookups => return self.take_lookups(),
+            Owner::Threads => return self.take_results(),
+            Owner::Devices => return self.note_devices(),
             Owner::Target if event.is_writable() => self.targets.write(token),
             Owner::Connection if event.is_writable() => {
                 self.connections.id(token).and_then(|id| self.flush(id))
@@ -51,7 +55,8 @@ impl<S: EncodePictures> Driver<S> {
             Owner::Source => self.read_source(),
             Owner::SourceStderr => self.read_stderr(),
             Owner::Target => self.read_target(token),
-            Owner::Signals | Owner::Watch | Owner::Lookups | Owner::Connection => {}
+            Owner::Signals | Owner::Watch | Owner::Threads | Owner::Devices | Owner::Connection => {
+            }
         }
     }
 
@@ -145,6 +150,9 @@ impl<S: EncodePictures> Driver<S> {
 
     /// Reads the source until there is nothing more for now, or its share of the turn is used up.
     fn read_source(&mut self) {
+        if let Some(stream) = self.source.as_mut().and_then(SourceReader::take_stream) {
+            return self.read_camera(stream);
+        }
         let end = Instant::now() + SOURCE_READS.time;
         for _ in 0..SOURCE_READS.reads {
             let Some(source) = &mut self.source else { return self.ready.remove(SOURCE) };
@@ -161,6 +169,32 @@ impl<S: EncodePictures> Driver<S> {
                 return;
             }
         }
+    }
+
+    /// Tells the core what a camera has filled, then gives its buffers back.
+    fn read_camera(&mut self, mut stream: CameraStream) {
+        self.ready.remove(SOURCE);
+        let mut read = stream.fill();
+        if let Ok(true) = read {
+            let pictures = stream.pictures();
+            self.input(Input::Source(SourceEvent::Camera(CameraEvent::Pictures(&pictures))));
+            read = stream.give_back().map(|()| true);
+        }
+        let source = self.source.as_mut();
+        let event = source.and_then(|source| source.put_stream(stream, read.map(drop)));
+        self.tell_of_camera(event);
+    }
+
+    fn tell_of_camera(&mut self, event: Option<CameraEvent<'static>>) {
+        if let Some(event) = event {
+            self.input(Input::Source(SourceEvent::Camera(event)));
+        }
+        self.work();
+    }
+
+    fn note_devices(&mut self) {
+        let event = self.source.as_mut().and_then(SourceReader::take_change);
+        self.tell_of_camera(event);
     }
 
     fn read_stderr(&mut self) {
@@ -181,12 +215,18 @@ impl<S: EncodePictures> Driver<S> {
         self.work();
     }
 
-    /// Tells the core the results of lookups that have returned.
-    fn take_lookups(&mut self) {
+    /// Tells the core the results of calls that have returned.
+    fn take_results(&mut self) {
         while let Some(fact) = self.targets.take_lookup() {
             self.input(fact);
         }
-        self.work();
+        let registry = self.poller.registry();
+        let event = self.source.as_mut().and_then(|source| source.take_camera_event(registry));
+        if matches!(event, Some(CameraEvent::Started(_))) {
+            // Pictures that came before the registration may cause no event.
+            self.ready.insert(SOURCE);
+        }
+        self.tell_of_camera(event);
     }
 
     /// Follows the host's addresses, and tells the core if they have changed.

@@ -112,7 +112,8 @@ impl Ready {
             | Owner::Watch
             | Owner::Source
             | Owner::SourceStderr
-            | Owner::Lookups
+            | Owner::Threads
+            | Owner::Devices
             | Owner::Target => &mut self.others,
         }
     }

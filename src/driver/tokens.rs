@@ -9,10 +9,12 @@ pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
 pub const SOURCE: Token = Token(2);
 pub const SOURCE_STDERR: Token = Token(3);
-/// Lookups of media servers' names that have returned.
-pub const LOOKUPS: Token = Token(4);
+/// Calls on other threads that have returned: lookups of media servers' names, and what is done to a camera.
+pub const THREADS: Token = Token(4);
+/// Changes of the video devices.
+pub const DEVICES: Token = Token(5);
 /// Connections to media servers.
-pub const TARGETS: Range<usize> = 5..16;
+pub const TARGETS: Range<usize> = 6..16;
 /// Two tokens for each bound address: its listener, then its UDP socket.
 const ENDPOINTS: Range<usize> = TARGETS.end..1 << 16;
 /// The rest of a 32-bit `usize`.
@@ -25,7 +27,8 @@ pub enum Owner {
     Watch,
     Source,
     SourceStderr,
-    Lookups,
+    Threads,
+    Devices,
     Target,
     Listener,
     Datagrams,
@@ -38,7 +41,8 @@ pub fn owner(token: Token) -> Owner {
         WATCH => Owner::Watch,
         SOURCE => Owner::Source,
         SOURCE_STDERR => Owner::SourceStderr,
-        LOOKUPS => Owner::Lookups,
+        THREADS => Owner::Threads,
+        DEVICES => Owner::Devices,
         Token(number) if TARGETS.contains(&number) => Owner::Target,
         Token(number) if !ENDPOINTS.contains(&number) => Owner::Connection,
         token if datagrams_of(listener_of(token)) == token => Owner::Datagrams,
@@ -133,10 +137,16 @@ mod tests {
         assert_eq!(connections.take(), Some(Token(ENDPOINTS.end)));
         assert_eq!(owner(Token(ENDPOINTS.end)), Owner::Connection);
         assert_eq!(owner(Token(ENDPOINTS.end - 1)), Owner::Datagrams);
-        let numbers = [0, 1, 2, 3, 4, 5, 15].map(|number| owner(Token(number)));
-        let expected =
-            [Owner::Signals, Owner::Watch, Owner::Source, Owner::SourceStderr, Owner::Lookups];
-        assert_eq!(numbers[..5], expected);
-        assert_eq!(numbers[5..], [Owner::Target; 2]);
+        let numbers = [0, 1, 2, 3, 4, 5, 6, 15].map(|number| owner(Token(number)));
+        let expected = [
+            Owner::Signals,
+            Owner::Watch,
+            Owner::Source,
+            Owner::SourceStderr,
+            Owner::Threads,
+            Owner::Devices,
+        ];
+        assert_eq!(numbers[..6], expected);
+        assert_eq!(numbers[6..], [Owner::Target; 2]);
     }
 }

@@ -17,8 +17,8 @@ use ballcast::testing::source::{Exit, Signal, SourceCommand, SourceEvent, Source
 use mio::{Events, Poll, Token};
 use rustix::process::Signal as KernelSignal;
 
-const BYTES: Token = Token(0);
-const STDERR: Token = Token(1);
+/// Of the stream; that of its standard error is another.
+const BYTES: Token = Token(2);
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// With this variable, the test binary is a program that has the command in it running.
 const HOLD: &str = "BALLCAST_TEST_HOLD";
@@ -36,7 +36,7 @@ struct Loop {
 impl Loop {
     fn new(origin: SourceOrigin) -> Loop {
         Loop {
-            source: SourceReader::new(origin, &binary(), BYTES, STDERR),
+            source: SourceReader::new(origin, &binary()),
             poll: Poll::new().unwrap(),
             buffer: vec![0; READ_BYTES],
             readable: false,

@@ -7,7 +7,7 @@ use mio::{Registry, Token, Waker};
 
 use super::TargetClient;
 use super::sessions::Sessions;
-use crate::driver::tokens::{LOOKUPS, TARGETS};
+use crate::driver::tokens::TARGETS;
 use crate::http::Url;
 use crate::publish::{MAX_TARGETS, PublishCommand, TargetId};
 use crate::server::Input;
@@ -21,14 +21,11 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// No client has anything open, and no session is kept.
-    ///
-    /// # Errors
-    /// The poll takes no waker.
-    pub fn new(registry: &Registry) -> io::Result<Targets> {
-        let waker = Arc::new(Waker::new(registry, LOOKUPS)?);
+    /// No client has anything open, and no session is kept. A lookup that has returned wakes the poll with this
+    /// waker.
+    pub fn new(waker: &Arc<Waker>) -> Targets {
         let client = |number| TargetClient::new(Token(TARGETS.start + number), waker.clone());
-        Ok(Targets { clients: std::array::from_fn(client), sessions: Sessions::default() })
+        Targets { clients: std::array::from_fn(client), sessions: Sessions::default() }
     }
 
     /// Keeps sessions here.
@@ -102,7 +99,8 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = PublishCommand::Connect(listener.local_addr().unwrap());
-        let mut targets = Targets::new(poll.registry()).unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut targets = Targets::new(&waker);
         let last = TargetId(MAX_TARGETS - 1);
         assert!(targets.execute(last, connect.clone(), poll.registry()).is_none());
         let unknown = TargetId(MAX_TARGETS);

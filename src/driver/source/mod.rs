@@ -1,6 +1,7 @@
 //! A source on this machine: opens, reads and closes its descriptors and processes as [`SourceCommand`]s say,
 //! and reports [`SourceEvent`]s.
 
+pub mod camera;
 mod child;
 mod descriptor;
 mod stderr_tail;
@@ -8,16 +9,20 @@ pub mod supervisor;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::{Registry, Waker};
 use rustix::process::{Pid, WaitStatus};
 
+use self::camera::{CameraReader, CameraStream};
 use self::child::Child;
 use self::descriptor::Descriptor;
 pub use self::descriptor::{READ_BYTES, STDIN_PATH};
 use self::supervisor::SupervisorRequest;
 use crate::driver::process;
+use crate::driver::tokens::{SOURCE, SOURCE_STDERR};
+use crate::source::camera::{CameraCommand, CameraEvent};
 use crate::source::{Signal, SourceCause, SourceCommand, SourceEvent, SourceFailure, SourceKind};
 
 /// How long an interrupted command may take to end when the program exits. Then it is killed.
@@ -69,34 +74,34 @@ pub struct SourceReader {
     origin: SourceOrigin,
     /// The path of this program.
     program: PathBuf,
-    stream_token: Token,
-    stderr_token: Token,
     stream: Option<Descriptor>,
     child: Option<Child>,
+    /// If the origin is a camera.
+    camera: Option<CameraReader>,
     /// What happened last, as a clause without a full stop.
     reason: String,
     has_given_up: bool,
 }
 
 impl SourceReader {
-    /// A source that is not open. Its stream is registered with `stream_token`, and the standard error of a
-    /// command with `stderr_token`. `program` is the path of this program, which supervises a command.
-    pub fn new(
-        origin: SourceOrigin,
-        program: &Path,
-        stream_token: Token,
-        stderr_token: Token,
-    ) -> SourceReader {
+    /// A source that is not open. `program` is the path of this program, which supervises a command.
+    pub fn new(origin: SourceOrigin, program: &Path) -> SourceReader {
         SourceReader {
             origin,
             program: program.into(),
-            stream_token,
-            stderr_token,
             stream: None,
             child: None,
+            camera: None,
             reason: String::new(),
             has_given_up: false,
         }
+    }
+
+    /// Looks for cameras in the poll of this registry, if they are the origin. `waker` is the poll's.
+    pub fn with_cameras(mut self, waker: &Arc<Waker>, registry: &Registry) -> SourceReader {
+        let are_origin = self.origin == SourceOrigin::Camera;
+        self.camera = are_origin.then(|| CameraReader::new(waker.clone(), registry));
+        self
     }
 
     /// Carries out a command of the core. `buffer` has [`READ_BYTES`].
@@ -123,13 +128,40 @@ impl SourceReader {
                 self.signal(signal);
                 None
             }
-            SourceCommand::Camera(_) => None,
+            SourceCommand::Camera(CameraCommand::Run(line)) => Some(self.run(&line, registry)),
+            SourceCommand::Camera(command) => {
+                self.camera.as_mut()?.execute(command).map(SourceEvent::Camera)
+            }
             SourceCommand::GiveUp => {
                 self.has_given_up = true;
                 None
             }
         };
         self.note(event)
+    }
+
+    /// Takes the stream of a camera for reading, if it runs. It is [put back](Self::put_stream).
+    pub fn take_stream(&mut self) -> Option<CameraStream> {
+        self.camera.as_mut()?.take_stream()
+    }
+
+    /// See [`CameraReader::put_stream`].
+    pub fn put_stream(
+        &mut self,
+        stream: CameraStream,
+        read: io::Result<()>,
+    ) -> Option<CameraEvent<'static>> {
+        self.camera.as_mut()?.put_stream(stream, read)
+    }
+
+    /// See [`CameraReader::take_event`].
+    pub fn take_camera_event(&mut self, registry: &Registry) -> Option<CameraEvent<'static>> {
+        self.camera.as_mut()?.take_event(registry)
+    }
+
+    /// See [`CameraReader::take_change`].
+    pub fn take_change(&mut self) -> Option<CameraEvent<'static>> {
+        self.camera.as_mut()?.take_change()
     }
 
     /// Reads on after an event, or after the end of a child. `None` if there is nothing more for now. The last
@@ -230,11 +262,24 @@ impl SourceReader {
             SourceOrigin::Stdin => Descriptor::open_stdin().map_err(failed)?,
             SourceOrigin::Fifo(path) => Descriptor::open_fifo(path).map_err(failed)?,
             SourceOrigin::File(path) => Descriptor::open(path).map_err(failed)?,
-            SourceOrigin::Command(_) => self.start_command(registry)?,
+            SourceOrigin::Command(line) => self.start_command(&line.clone(), registry)?,
             SourceOrigin::Camera => unreachable!("a camera is not opened as a stream"),
         };
+        self.attach(stream, registry)
+    }
+
+    /// Runs the command of a camera.
+    fn run(&mut self, command: &str, registry: &Registry) -> SourceEvent<'static> {
+        let started = self.start_command(command, registry);
+        match started.and_then(|stream| self.attach(stream, registry)) {
+            Ok(()) => SourceEvent::Opened,
+            Err(failure) => SourceEvent::Failed(failure),
+        }
+    }
+
+    fn attach(&mut self, stream: Descriptor, registry: &Registry) -> Result<(), SourceFailure> {
         if self.origin.kind() != SourceKind::File
-            && let Err(error) = stream.register(registry, self.stream_token)
+            && let Err(error) = stream.register(registry, SOURCE)
         {
             self.signal(Signal::Kill);
             return Err(SourceFailure::Wait((&error).into()));
@@ -245,14 +290,17 @@ impl SourceReader {
         Ok(())
     }
 
-    fn start_command(&mut self, registry: &Registry) -> Result<Descriptor, SourceFailure> {
-        let SourceOrigin::Command(command) = &self.origin else { unreachable!("it is a command") };
+    fn start_command(
+        &mut self,
+        command: &str,
+        registry: &Registry,
+    ) -> Result<Descriptor, SourceFailure> {
         if self.child.is_some() {
             return Err(SourceFailure::StartAgain);
         }
         let failed = |error: io::Error| SourceFailure::Start((&error).into());
         let (child, stdout) = Child::start(command, &self.program).map_err(failed)?;
-        if let Err(error) = child.register(registry, self.stderr_token) {
+        if let Err(error) = child.register(registry, SOURCE_STDERR) {
             log::debug!("the command's standard error is read late: {error}");
         }
         self.child = Some(child);
