@@ -39,6 +39,8 @@ pub(super) enum FlagAction {
     SetOptional(&'static str, fn(&mut Arguments, Option<&FlagValue>) -> Result<(), UsageError>),
     /// A URL may follow, in place of the default. No further argument is read.
     Ask(fn(Authority) -> CliCommand),
+    /// Nothing follows, and no further argument is read.
+    Command(fn() -> CliCommand),
     /// Nothing follows, and no further argument is read. The letter is the option's short form.
     Print { text: CliText, short: Option<(char, CliText)> },
 }
@@ -111,7 +113,9 @@ impl Flag {
     pub fn usage(&self) -> String {
         let name = self.name;
         match self.action {
-            FlagAction::Switch(_) | FlagAction::Print { short: None, .. } => format!("--{name}"),
+            FlagAction::Switch(_)
+            | FlagAction::Command(_)
+            | FlagAction::Print { short: None, .. } => format!("--{name}"),
             FlagAction::Set(value, _) => format!("--{name} {value}"),
             FlagAction::SetOptional(value, _) => format!("--{name} [{value}]"),
             FlagAction::Ask(_) => format!("--{name} [URL]"),
@@ -149,6 +153,7 @@ impl Flag {
                 let value = FlagValue { flag: self.name, text };
                 return Ok(Some(command(value.server()?)));
             }
+            FlagAction::Command(command) => return Ok(Some(command())),
             FlagAction::Print { text, .. } => return Ok(Some(CliCommand::Print(*text))),
         }
         Ok(None)

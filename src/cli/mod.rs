@@ -1,6 +1,7 @@
 //! The command line.
 
 mod advice;
+mod cameras;
 mod flags;
 pub mod health;
 pub mod log;
@@ -44,6 +45,8 @@ pub enum CliCommand {
     Serve(Box<Flags>),
     /// Ask this server whether it has a picture.
     CheckHealth(Authority),
+    /// Print the cameras of this machine.
+    ListCameras,
     /// Supervise a command, for another process of this program.
     Supervise,
     Print(CliText),

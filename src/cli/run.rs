@@ -41,6 +41,7 @@ pub fn run() -> ExitCode {
     let done = match command {
         CliCommand::Print(text) => print(&text.render()),
         CliCommand::CheckHealth(server) => cli::health::check(&server),
+        CliCommand::ListCameras => cli::cameras::list().and_then(|text| print(&text)),
         CliCommand::Supervise => supervisor::supervise(),
         CliCommand::Serve(flags) => serve(&flags),
     };

@@ -115,8 +115,9 @@ impl Sources {
 
     pub fn set_camera_format(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         let text = value.text();
-        let format = CameraFormat::ALL.into_iter().find(|format| flag_name(*format) == text);
-        let expected = || format!("one of {}", CameraFormat::ALL.map(flag_name).join(", "));
+        let format = CameraFormat::ALL.into_iter().find(|format| format.flag_name() == text);
+        let expected =
+            || format!("one of {}", CameraFormat::ALL.map(CameraFormat::flag_name).join(", "));
         self.mode.format = Some(format.ok_or_else(|| value.invalid(&expected()))?);
         self.camera_flag.get_or_insert(value.flag);
         Ok(())
@@ -193,11 +194,6 @@ impl Sources {
             }
         }
     }
-}
-
-/// The name of a format on the command line.
-fn flag_name(format: CameraFormat) -> String {
-    format.name().to_lowercase().replace('.', "")
 }
 
 /// `WxH`, then perhaps `@FPS`.

@@ -100,6 +100,7 @@ pub struct StreamConfig {
 
 impl StreamConfig {
     /// A stream that declares itself what it is.
+    #[cfg(feature = "testing")]
     pub fn new(kind: SourceKind) -> StreamConfig {
         StreamConfig { kind, raw: None, interval: None }
     }

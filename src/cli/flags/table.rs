@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::CliText;
-use super::FlagAction::{Ask, Print, Set, SetOptional, Switch};
+use super::FlagAction::{Ask, Command, Print, Set, SetOptional, Switch};
 use super::FlagSection::{Access, Camera, Limits, Network, Other, Picture, Publishing, Source};
 use super::{CliCommand, Flag};
 use crate::cli::health::USUAL;
@@ -79,11 +79,20 @@ pub const FLAGS: &[Flag] = &[
                repeated: controls are set in this order, each time that the camera starts.",
     },
     Flag {
+        name: "list-cameras",
+        section: Camera,
+        action: Command(|| CliCommand::ListCameras),
+        default: None,
+        line: "Print the cameras, and which one is chosen",
+        more: "With formats, sizes and rates, and controls with their range, default and current value. Exits \
+               with 1 if there is no camera.",
+    },
+    Flag {
         name: "when-watched",
         section: Source,
         action: Switch(|flags| flags.when_watched = true),
         default: None,
-        line: "Run the camera or command only while somebody watches",
+        line: "Run the camera or command only while watched",
         more: "From the first viewer to 10 seconds after the last: for its light, its heat and its power.",
     },
     Flag {

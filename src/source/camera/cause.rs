@@ -55,6 +55,11 @@ impl CameraCause {
         }
     }
 
+    /// What an error of opening or describing a device means.
+    pub fn of_opening(error: OsError) -> CameraCause {
+        CameraCause::at(CameraStep::Open, error)
+    }
+
     /// Whether it may be over as soon as udev is done with a new device.
     pub(super) fn may_settle(&self) -> bool {
         matches!(

@@ -187,6 +187,11 @@ impl CameraFormat {
         CameraFormat::Mjpeg,
     ];
 
+    /// On the command line.
+    pub fn flag_name(self) -> String {
+        self.name().to_lowercase().replace('.', "")
+    }
+
     /// As in a sentence.
     pub fn name(self) -> &'static str {
         match self {
