@@ -22,8 +22,8 @@ pub fn two_cameras(bench: &mut Bench) {
     let second = bench.serve_at(1, "--camera software_0002");
     let tabs = [bench.watch(&first), bench.watch(&second)];
     for (server, format) in [(&first, "MJPEG"), (&second, "H.264")] {
-        let source = &server.stats()["source"];
-        assert!(source["format"].as_str().unwrap().contains(format), "{source}");
+        let log = server.log();
+        assert!(log.contains(&format!("is shown: {format} ")), "{log}");
     }
     for tab in tabs {
         bench.chromium().bring_to_front(&tab);

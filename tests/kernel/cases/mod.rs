@@ -37,7 +37,6 @@ pub const CASES: &[Case] = &[
     ("options::listed_cameras", options::listed_cameras),
     ("options::size_and_format", options::size_and_format),
     ("options::when_watched", options::when_watched),
-    ("encoder::by_ffmpeg", encoder::by_ffmpeg),
     ("encoder::static_picture", encoder::static_picture),
     ("encoder::moving_pictures", encoder::moving_pictures),
     ("encoder::another_viewer", encoder::another_viewer),

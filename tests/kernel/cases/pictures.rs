@@ -27,9 +27,8 @@ fn numbered(bench: &mut Bench, mode: &str, format: &str) {
     let server = bench.serve(LINK);
     let tab = bench.watch(&server);
     bench.follow(&tab);
-    let source = &server.stats()["source"];
-    let told = source["format"].as_str().unwrap();
-    assert!(told.contains(format), "{source}");
+    let log = server.log();
+    assert!(log.contains(&format!("is shown: {format} ")), "{log}");
 }
 
 /// The kernel's own test driver, which has no USB in it.
