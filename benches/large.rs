@@ -9,7 +9,9 @@ use std::time::{Instant, SystemTime};
 use ballcast::testing::cli::{self, CliCommand, Environment};
 use ballcast::testing::driver::encode::{EncodePictures, PictureError};
 use ballcast::testing::driver::{Driver, Endpoints};
-use ballcast::testing::media::{AccessUnit, Codec, Frame, SnapshotError, SourcePicture};
+use ballcast::testing::media::{
+    AccessUnit, Appearance, Codec, Frame, SnapshotError, SourcePicture,
+};
 use ballcast::testing::server::{Config, Server};
 use ballcast::testing::web::access::AccessPolicy;
 use bytes::Bytes;
@@ -53,6 +55,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             frames_per_second: flags.frames_per_second,
             bitrate: Some(BITRATE),
             source: None,
+            appearance: Appearance::default(),
             when_watched: false,
             stamped: false,
             title: None,

@@ -15,6 +15,7 @@
 
 mod aiortc;
 mod browser;
+mod camera;
 mod figures;
 mod floor;
 mod large;
@@ -63,7 +64,7 @@ const fn part(name: &'static str, seconds: u64, run: fn(Mode, &mut Report)) -> P
     Part { name, full: Duration::from_secs(seconds), run }
 }
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     part("micro", 150, micro::measure),
     part("floor", 15, floor::measure),
     part("server-idle", 175, server::measure_idle),
@@ -77,6 +78,7 @@ const PARTS: [Part; 16] = [
     part("streams-pipe", 110, streams::measure_pipe),
     part("streams-join", 85, streams::measure_join),
     part("streams-encode", 80, streams::measure_encode),
+    part("camera", 20, camera::measure),
     part("browser-first-frame", 60, browser::measure_first_frame),
     part("browser-latency", 75, browser::measure_latency),
     part("aiortc", 75, aiortc::measure),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::testing::driver::encode::{codec::Quality, encoder};
-use ballcast::testing::media::{Ball, Codec, Colour, Frame, Picture, Size};
+use ballcast::testing::media::{Appearance, Ball, Codec, Colour, Frame, Picture, Size};
 use ballcast::testing::server::limits::admission::Limits;
 use ballcast::testing::server::{Config, ConnId, Input, Output, Server};
 use ballcast::testing::web::access::AccessPolicy;
@@ -269,6 +269,7 @@ impl Core {
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
             source: None,
+            appearance: Appearance::default(),
             when_watched: false,
             stamped: false,
             title: None,

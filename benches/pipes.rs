@@ -28,10 +28,15 @@ const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
 
 /// What ffmpeg makes of a moving picture of 1280×720, so many pictures of it.
 pub fn make(name: &str, pictures: u32, output: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let source = format!("testsrc2=size=1280x720:rate={FRAMES_PER_SECOND}");
+    make_from(&source, name, pictures, output)
+}
+
+/// The same of a source, as a graph of filters.
+pub fn make_from(source: &str, name: &str, pictures: u32, output: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", &source]);
+    command.args(["-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", source]);
     command.args(["-frames:v", &pictures.to_string()]).args(output.split_whitespace());
     let status = command.arg(&path).status().expect("ffmpeg runs");
     assert!(status.success(), "ffmpeg makes {name}");

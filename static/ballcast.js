@@ -59,6 +59,10 @@ const NO_WEBRTC = 'Live video needs WebRTC, which is turned off in this browser.
 
 const TARGET_STATES = { waiting: 'not connected', connecting: 'connecting…', ended: 'ended' };
 
+// The RTP header extension by which the device has the browser rotate the picture. Its bit for mirroring has no effect
+// in browsers.
+const VIDEO_ORIENTATION = ' urn:3gpp:video-orientation';
+
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 1000;   // the picture has to be back within 2 s once the device is reachable
 const REFUSED_PAUSE_MS = 30_000; // for a refusal that stays the same until somebody changes something
@@ -122,6 +126,7 @@ async function connect() {
     const [answer] = await Promise.all([requestAnswer(offer, signal), pc.setLocalDescription(offer)]);
     if (signal.aborted) return;
     thisAttempt.addresses = addressesIn(answer.sdp);
+    thisAttempt.browserRotates = answer.sdp.includes(VIDEO_ORIENTATION);
     enter('connecting');
     await pc.setRemoteDescription(answer);
     // A device that shuts down sends a DTLS close_notify. Not every browser then changes connectionState.
@@ -331,6 +336,12 @@ function show(track, signal) {
     video.requestVideoFrameCallback(onFrame);
   }
   play();
+}
+
+/** Turns the picture, if the device passes on frames of a source that is to be shown turned. */
+function orient(source, browserRotates) {
+  page.dataset.rotation = browserRotates ? 0 : source?.rotation ?? 0;
+  page.toggleAttribute('data-mirrored', Boolean(source?.mirrored));
 }
 
 /** Safari in Low Power Mode ignores the autoplay attribute and refuses play() until the user asks for it. */
@@ -582,6 +593,7 @@ async function readStats(thisAttempt) {
   thisAttempt.stamped = hasFrameCallback && stats.stamp === true;
   thisAttempt.hasSource = Boolean(source);
   thisAttempt.noSignal = source?.sentence ? source : null;
+  orient(source, thisAttempt.browserRotates);
   thisAttempt.hasTargets = stats.targets.length > 0;
   showTargets(stats.targets);
   const framesPerSecond = stats.frames_per_second ?? source?.frames_per_second;

@@ -103,6 +103,7 @@ fn offer(formats: Vec<OfferedFormat>) -> (PendingOffer, String) {
         announced: &[],
         numbers: StreamNumbers::new([7; 6]),
         resend_packets: 64,
+        sends_orientation: false,
     };
     PendingOffer::new(formats, local, *START)
 }

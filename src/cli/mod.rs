@@ -30,7 +30,7 @@ use self::values::{shown, token, token_file};
 use crate::driver::encode::codec::Quality;
 use crate::driver::source::supervisor;
 use crate::http::Authority;
-use crate::media::{STAMP_WIDTH, Size};
+use crate::media::{Appearance, STAMP_WIDTH, Size};
 use crate::publish::Target;
 use crate::server::limits::admission::Limits;
 use crate::web::auth::Token;
@@ -68,6 +68,7 @@ pub struct Flags {
     /// The ball's.
     pub frames_per_second: u32,
     pub quality: Quality,
+    pub appearance: Appearance,
     pub max_viewers: usize,
     pub max_viewers_per_address: usize,
     pub max_offers_per_second: u32,
@@ -100,6 +101,7 @@ impl Default for Flags {
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
             quality: Quality::Constant,
+            appearance: Appearance::default(),
             max_viewers: limits.viewers,
             max_viewers_per_address: limits.viewers_per_address,
             max_offers_per_second: limits.offers_per_second,
@@ -227,13 +229,27 @@ pub fn parse(
     if flags.source != SourceChoice::Ball && flags.quality == Quality::Constant {
         flags.quality = Quality::Bitrate(SOURCE_BITRATE);
     }
-    if flags.stamp && flags.source == SourceChoice::Ball && flags.size.width < STAMP_WIDTH {
-        return Err(UsageError(format!(
+    check_stamp(&flags)?;
+    Ok(CliCommand::Serve(Box::new(flags)))
+}
+
+/// Whether the page can read the stamp.
+fn check_stamp(flags: &Flags) -> Result<(), UsageError> {
+    let orientation = flags.appearance.orientation;
+    let sentence = match flags.source {
+        _ if !flags.stamp => return Ok(()),
+        SourceChoice::Ball if orientation.size(flags.size).width >= STAMP_WIDTH => return Ok(()),
+        SourceChoice::Ball => format!(
             "--stamp needs a picture at least {STAMP_WIDTH} pixels wide, but --size is {}.",
             flags.size
-        )));
-    }
-    Ok(CliCommand::Serve(Box::new(flags)))
+        ),
+        _ if orientation.is_upright() => return Ok(()),
+        SourceChoice::Stream { .. } | SourceChoice::Camera(_) => {
+            "--stamp cannot be used with --rotate or --mirror for a source, as its stamp would be turned, too."
+                .into()
+        }
+    };
+    Err(UsageError(sentence))
 }
 
 fn is_missing(path: &OsString) -> bool {

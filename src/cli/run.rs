@@ -76,7 +76,8 @@ fn serve(flags: &Flags) -> Result<(), String> {
     }
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let encoder =
-        PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp);
+        PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp)
+            .with_appearance(flags.appearance);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {
         log::warn!(
@@ -111,6 +112,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
             targets: flags.targets.clone(),
             stale_sessions: sessions.kept().clone(),
             source: flags.source.source(flags.source_interval),
+            appearance: flags.appearance,
             when_watched: flags.when_watched,
             stamped: flags.stamp,
             title: flags.title.clone(),

@@ -139,7 +139,7 @@ impl Sources {
     pub fn set_raw(&mut self, value: &FlagValue) -> Result<(), UsageError> {
         let expected = format!(
             "WxH@FPS[:FORMAT][,bt709], width and height {SIZES}, 1 to 120 frames per second, FORMAT \
-             one of {}, and bt709 with i420 and nv12 only",
+             one of {}, and bt709 with i420, nv12 and yuyv only",
             Layout::ALL.map(Layout::name).join(", ")
         );
         self.raw = Some(parse_raw(&value.text()).ok_or_else(|| value.invalid(&expected))?);

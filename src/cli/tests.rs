@@ -3,7 +3,7 @@ use crate::cli::flags::{FLAGS, FlagAction};
 use crate::driver::SourceOrigin;
 use crate::driver::test_folder::TestFolder;
 use crate::http::Url;
-use crate::media::{Layout, Matrix, PixelFormat};
+use crate::media::{Appearance, Layout, Matrix, Orientation, PixelFormat, Rotation};
 use crate::source::RawPictures;
 use crate::source::camera::{CameraFormat, CameraWish, ModeWish};
 
@@ -30,6 +30,7 @@ fn every_flag_is_understood() {
         "--port 0 --bind 127.0.0.1 --bind=[::1] --size 1280x720 --fps 25 --bitrate 2000 \
          --max-viewers 3 --max-viewers-per-address 2 --max-offers-per-second 1 \
          --allow-host Camera.Example --allow-origin https://Home.Example:8123/ --stamp \
+         --rotate 270 --mirror --clock \
          --trusted-proxy 127.0.0.1 --trusted-proxy fd00::/8 --announce 192.168.1.20 --qr --title Porch --token abc-._~+/== \
          --publish http://media.example/whip",
     );
@@ -40,6 +41,10 @@ fn every_flag_is_understood() {
         size: Size { width: 1280, height: 720 },
         frames_per_second: 25,
         quality: Quality::Bitrate(2_000_000),
+        appearance: Appearance {
+            orientation: Orientation { rotation: Rotation::Deg270, is_mirrored: true },
+            has_clock: true,
+        },
         max_viewers: 3,
         max_viewers_per_address: 2,
         max_offers_per_second: 1,
@@ -86,7 +91,10 @@ fn a_wrong_value_names_the_flag_the_value_and_what_is_allowed() {
         ("--title \u{7}", ["--title", "\\u{7}", "1 to 100 characters"]),
         ("--check-health x", ["--check-health", "'x'", "http://127.0.0.1:8080"]),
         ("--check-health https://x", ["--check-health", "'https://x'", "URL"]),
+        ("--rotate 0", ["--rotate", "'0'", "90, 180 or 270"]),
+        ("--rotate -90", ["--rotate", "'-90'", "clockwise"]),
         ("--stamp --size 320x240", ["--stamp", "320x240", "384"]),
+        ("--stamp --rotate 90 --size 640x360", ["--stamp", "640x360", "384"]),
     ];
     for (line, expected) in wrong {
         let sentence = flags(line).unwrap_err().to_string();
@@ -176,6 +184,8 @@ fn a_source_is_a_command_or_a_path_and_raw_pictures_have_a_size_and_a_rate() {
         (":i420", Layout::I420, Matrix::Bt601),
         (",bt709", Layout::I420, Matrix::Bt709),
         (":nv12,bt709", Layout::Nv12, Matrix::Bt709),
+        (":yuyv", Layout::Yuyv, Matrix::Bt601),
+        (":yuyv,bt709", Layout::Yuyv, Matrix::Bt709),
         (":bgr24", Layout::Bgr24, Matrix::Bt601),
         (":rgb24", Layout::Rgb24, Matrix::Bt601),
         (":gray8", Layout::Gray8, Matrix::Bt601),
@@ -210,13 +220,14 @@ fn flags_that_do_not_fit_the_source_are_refused_with_the_reason() {
         (directory, [directory, "is a directory", "named pipe"]),
         ("/dev/null", ["/dev/null", "is a device", "--exec"]),
         ("rtsp://camera:554", ["rtsp://camera:554", "is a URL", "-i rtsp://camera:554 -an"]),
+        ("--exec camera --stamp --mirror", ["--stamp", "--rotate or --mirror", "source"]),
         ("--source-interval 60", ["--source-interval", "needs a stream", "--exec"]),
         ("--exec camera --source-interval 0", ["--source-interval", "'0'", "1 to 3600"]),
         ("--exec camera --raw 640x480", ["--raw", "'640x480'", "WxH@FPS"]),
         ("--exec camera --raw 641x480@30", ["--raw", "'641x480@30'", "even"]),
         ("--exec camera --raw 640x480@0", ["--raw", "'640x480@0'", "1 to 120"]),
         ("--exec camera --raw 640x480@30:bgr", ["'640x480@30:bgr'", "bgr24", "gray8"]),
-        ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "nv12 only"]),
+        ("--exec camera --raw 64x64@9:bgr24,bt709", ["bt709 with", "i420", "yuyv only"]),
         ("--exec camera --raw 64x64@9:i420,bt2020", ["bt2020'", "[,bt709]", "FORMAT"]),
     ];
     for (line, expected) in wrong {

@@ -12,7 +12,7 @@ use super::UsageError;
 use super::health::USUAL;
 use crate::foreign::Foreign;
 use crate::http::Authority;
-use crate::media::Size;
+use crate::media::{Rotation, Size};
 use crate::web::auth::Token;
 
 /// The most of a value that is repeated in a sentence.
@@ -69,6 +69,13 @@ impl FlagValue {
 
     pub fn size(&self) -> Result<Size, UsageError> {
         parse_size(&self.text()).ok_or_else(|| self.invalid(&format!("WxH, {SIZES}")))
+    }
+
+    pub fn rotation(&self) -> Result<Rotation, UsageError> {
+        let degrees = self.text().parse().unwrap_or(0);
+        let mut turns = Rotation::ALL.into_iter().filter(|rotation| *rotation != Rotation::Deg0);
+        let rotation = turns.find(|rotation| rotation.degrees() == degrees);
+        rotation.ok_or_else(|| self.invalid("90, 180 or 270 degrees clockwise"))
     }
 
     /// The title of the page.

@@ -18,6 +18,7 @@ mod clock;
 mod effects;
 pub mod encode;
 mod errors;
+mod local_time;
 pub mod net;
 pub mod panics;
 mod poller;

@@ -85,6 +85,8 @@ impl Picture {
 #[derive(Debug)]
 pub enum SourcePicture {
     Picture(Picture),
+    /// Why there is no picture, as text, in the size of oriented pictures. Shown as it is.
+    NoSignal(Picture),
     /// Not yet converted.
     Samples(Samples),
     Jpeg(Jpeg),

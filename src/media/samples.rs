@@ -4,6 +4,12 @@
 //! range, and the parameter sets of our H.264 declare it. So other pictures are converted, once, when they
 //! are needed.
 
+mod interleaved;
+mod matrix;
+mod pixels;
+mod range;
+
+pub use self::range::{limited_chroma, limited_luma};
 use super::{Colour, Picture, Plane, Size};
 
 /// The layout of the samples of a picture.
@@ -13,14 +19,14 @@ pub enum Layout {
     I420,
     /// A luma plane, then a plane with interleaved Cb and Cr.
     Nv12,
+    /// Two luma samples with one Cb and one Cr for two pixels of a row: Y, Cb, Y, Cr. Chroma has the full height.
+    Yuyv,
     /// Blue, green and red for each pixel, as in OpenCV.
     Bgr24,
     /// Red, green and blue for each pixel.
     Rgb24,
     /// A byte for each pixel.
     Gray8,
-    /// Luma and chroma interleaved, with a Cb and a Cr for each two pixels of a line: Y Cb Y Cr.
-    Yuyv,
 }
 
 /// The matrix between red, green, blue and luma, chroma.
@@ -53,17 +59,17 @@ pub struct Samples {
 
 impl Layout {
     pub const ALL: [Layout; 6] =
-        [Layout::I420, Layout::Nv12, Layout::Bgr24, Layout::Rgb24, Layout::Gray8, Layout::Yuyv];
+        [Layout::I420, Layout::Nv12, Layout::Yuyv, Layout::Bgr24, Layout::Rgb24, Layout::Gray8];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Layout::I420 => "i420",
             Layout::Nv12 => "nv12",
+            Layout::Yuyv => "yuyv",
             Layout::Bgr24 => "bgr24",
             Layout::Rgb24 => "rgb24",
             Layout::Gray8 => "gray8",
-            Layout::Yuyv => "yuyv",
         }
     }
 
@@ -78,21 +84,28 @@ impl Layout {
         match self {
             Layout::I420 => [area, area / 4, area / 4],
             Layout::Nv12 => [area, area / 2, 0],
+            Layout::Yuyv => [2 * area, 0, 0],
             Layout::Bgr24 | Layout::Rgb24 => [3 * area, 0, 0],
             Layout::Gray8 => [area, 0, 0],
-            Layout::Yuyv => [2 * area, 0, 0],
         }
     }
+}
 
-    /// The bytes of a line of each plane, and the lines of each plane for one of luma.
-    fn lines(self, width: usize) -> [(usize, usize); 3] {
-        match self {
-            Layout::I420 => [(width, 1), (width / 2, 2), (width / 2, 2)],
-            Layout::Nv12 => [(width, 1), (width, 2), (0, 1)],
-            Layout::Bgr24 | Layout::Rgb24 => [(3 * width, 1), (0, 1), (0, 1)],
-            Layout::Gray8 => [(width, 1), (0, 1), (0, 1)],
-            Layout::Yuyv => [(2 * width, 1), (0, 1), (0, 1)],
+impl BufferLines {
+    /// The lines from the front of `buffer`, without padding.
+    fn copy_from(&self, buffer: &[u8]) -> Option<Vec<u8>> {
+        let BufferLines { stride, kept_lines, kept_bytes, .. } = *self;
+        let last = kept_lines.checked_sub(1)?;
+        if kept_bytes == 0 || kept_bytes > stride {
+            return None;
         }
+        let lines = buffer.get(..stride.checked_mul(last)?.checked_add(kept_bytes)?)?;
+        if stride == kept_bytes {
+            return Some(lines.to_vec());
+        }
+        let mut plane = Vec::with_capacity(kept_bytes * kept_lines);
+        lines.chunks(stride).for_each(|line| plane.extend_from_slice(&line[..kept_bytes]));
+        Some(plane)
     }
 }
 
@@ -107,9 +120,23 @@ impl PixelFormat {
     }
 }
 
+/// The lines of one plane in a buffer.
+struct BufferLines {
+    /// Bytes from one line to the next.
+    stride: usize,
+    /// Lines that the buffer has, and those that are kept.
+    lines: usize,
+    kept_lines: usize,
+    /// The bytes of each line that are kept.
+    kept_bytes: usize,
+}
+
 impl Samples {
-    /// A picture in one buffer, whose lines are `line_bytes` apart; those of chroma planes of I420 half of it.
-    /// An odd last column or row is left out. `None` if the buffer or a line is too short.
+    /// Copies the picture out of a buffer with padded lines, plane after plane, as a V4L2 single-planar buffer
+    /// has them (Linux, `userspace-api/media/v4l/pixfmt`). `line_bytes` is the `bytesperline` of the format:
+    /// the chroma lines of [`Layout::Nv12`] have the same length, and those of [`Layout::I420`] half of it.
+    /// `size` may be odd: the last row or column is cropped. Returns `None` if the buffer is too short. The
+    /// last line may lack its padding.
     pub fn from_buffer(
         size: Size,
         format: PixelFormat,
@@ -117,27 +144,36 @@ impl Samples {
         buffer: &[u8],
     ) -> Option<Samples> {
         let even = Size { width: size.width & !1, height: size.height & !1 };
+        let luma = |kept_bytes: usize| BufferLines {
+            stride: line_bytes,
+            lines: size.height,
+            kept_lines: even.height,
+            kept_bytes,
+        };
+        let chroma = |stride: usize, kept_bytes: usize| BufferLines {
+            stride,
+            lines: size.height.div_ceil(2),
+            kept_lines: even.height / 2,
+            kept_bytes,
+        };
+        let width = even.width;
+        let planes = match format.layout {
+            Layout::I420 => {
+                let half = || chroma(line_bytes / 2, width / 2);
+                vec![luma(width), half(), half()]
+            }
+            Layout::Nv12 => vec![luma(width), chroma(line_bytes, width)],
+            Layout::Yuyv => vec![luma(width.checked_mul(2)?)],
+            Layout::Bgr24 | Layout::Rgb24 => vec![luma(width.checked_mul(3)?)],
+            Layout::Gray8 => vec![luma(width)],
+        };
         let mut rest = buffer;
-        let mut planes: [Vec<u8>; 3] = Default::default();
-        let lines = format.layout.lines(even.width);
-        for (index, (plane, (bytes, lines_share))) in planes.iter_mut().zip(lines).enumerate() {
-            if bytes == 0 {
-                continue;
-            }
-            let is_half = index > 0 && format.layout == Layout::I420;
-            let stride = if is_half { line_bytes / 2 } else { line_bytes };
-            if stride < bytes {
-                return None;
-            }
-            plane.reserve_exact(bytes * even.height / lines_share);
-            for _ in 0..even.height / lines_share {
-                plane.extend_from_slice(rest.get(..bytes)?);
-                rest = rest.get(stride..).unwrap_or_default();
-            }
-            let left_out = size.height.div_ceil(lines_share) - even.height / lines_share;
-            rest = rest.get(left_out * stride..).unwrap_or_default();
+        let mut samples = Samples { size: even, format, planes: Default::default() };
+        for (plane, lines) in samples.planes.iter_mut().zip(planes) {
+            *plane = lines.copy_from(rest)?;
+            rest = rest.get(lines.stride.checked_mul(lines.lines)?..).unwrap_or_default();
         }
-        Some(Samples { size: even, format, planes })
+        Some(samples)
     }
 
     /// The picture in I420, limited-range BT.601.
@@ -149,147 +185,25 @@ impl Samples {
         let mut picture = match format.layout {
             Layout::I420 => Picture { y: luma(first), u: chroma(second), v: chroma(third) },
             Layout::Nv12 => {
-                let pairs = second.as_chunks::<2>().0;
-                let of = |index: usize| pairs.iter().map(|pair| pair[index]).collect();
-                Picture { y: luma(first), u: chroma(of(0)), v: chroma(of(1)) }
+                let [u, v] = interleaved::split(&second);
+                Picture { y: luma(first), u: chroma(u), v: chroma(v) }
             }
+            Layout::Yuyv => interleaved::from_yuyv(&first, size),
             Layout::Gray8 => {
                 let grey = vec![Colour::BLACK.u; width * height / 4];
                 Picture { y: luma(first), u: chroma(grey.clone()), v: chroma(grey) }
             }
-            Layout::Yuyv => from_yuyv(&first, size),
-            Layout::Bgr24 => return from_pixels(&first, size, |[b, g, r]| [r, g, b]),
-            Layout::Rgb24 => return from_pixels(&first, size, |rgb| rgb),
+            Layout::Bgr24 => return pixels::from_pixels(&first, size, |[b, g, r]| [r, g, b]),
+            Layout::Rgb24 => return pixels::from_pixels(&first, size, |rgb| rgb),
         };
         if format.full_range {
-            limit_range(&mut picture);
+            range::limit(&mut picture);
         }
         if format.layout.has_chroma() && format.matrix == Matrix::Bt709 {
-            to_bt601(&mut picture);
+            matrix::to_bt601(&mut picture);
         }
         picture
     }
-}
-
-/// Converts luma from full to limited range: luma from 16 to 235, chroma from 16 to 240.
-pub fn limited_luma() -> [u8; 256] {
-    std::array::from_fn(|sample| (sample as f32 * 219.0 / 255.0 + 16.0).round() as u8)
-}
-
-/// See [`limited_luma`].
-pub fn limited_chroma() -> [u8; 256] {
-    std::array::from_fn(|sample| ((sample as f32 - 128.0) * 224.0 / 255.0 + 128.0).round() as u8)
-}
-
-fn limit_range(picture: &mut Picture) {
-    let chroma = limited_chroma();
-    for (plane, limited) in
-        [(&mut picture.y, &limited_luma()), (&mut picture.u, &chroma), (&mut picture.v, &chroma)]
-    {
-        plane.samples.iter_mut().for_each(|sample| *sample = limited[usize::from(*sample)]);
-    }
-}
-
-/// One in fixed point.
-const ONE: f64 = 65_536.0;
-
-const fn fixed(factor: f64) -> i32 {
-    (factor * ONE + if factor < 0.0 { -0.5 } else { 0.5 }) as i32
-}
-
-fn clamped(fixed: i32) -> u8 {
-    ((fixed + (1 << 15)) >> 16).clamp(0, 255) as u8
-}
-
-// What luma and chroma in BT.601 have of Cb and Cr in BT.709, both in limited range: the inverse of
-// the one matrix times the other.
-const Y_OF_CB: i32 = fixed(0.099_312);
-const Y_OF_CR: i32 = fixed(0.191_700);
-const CB_OF_CB: i32 = fixed(0.989_854);
-const CB_OF_CR: i32 = fixed(-0.110_653);
-const CR_OF_CB: i32 = fixed(-0.072_453);
-const CR_OF_CR: i32 = fixed(0.983_398);
-const ZERO_CHROMA: i32 = 128;
-
-fn to_bt601(picture: &mut Picture) {
-    let (width, half) = (picture.y.width, picture.u.width);
-    let row_pairs = picture.y.samples.chunks_exact_mut(2 * width);
-    let us = picture.u.samples.chunks_exact_mut(half);
-    let vs = picture.v.samples.chunks_exact_mut(half);
-    for ((rows, us), vs) in row_pairs.zip(us).zip(vs) {
-        let (upper, lower) = rows.split_at_mut(width);
-        let squares = upper.as_chunks_mut::<2>().0.iter_mut().zip(lower.as_chunks_mut::<2>().0);
-        for ((upper, lower), (u, v)) in squares.zip(us.iter_mut().zip(vs)) {
-            let (cb, cr) = (i32::from(*u) - ZERO_CHROMA, i32::from(*v) - ZERO_CHROMA);
-            let more = Y_OF_CB * cb + Y_OF_CR * cr;
-            for luma in upper.iter_mut().chain(lower) {
-                *luma = clamped((i32::from(*luma) << 16) + more);
-            }
-            *u = clamped((ZERO_CHROMA << 16) + CB_OF_CB * cb + CB_OF_CR * cr);
-            *v = clamped((ZERO_CHROMA << 16) + CR_OF_CB * cb + CR_OF_CR * cr);
-        }
-    }
-}
-
-// Luma and chroma of BT.601 in limited range for red, green and blue from 0 to 255.
-const Y: [i32; 3] = [fixed(0.256_788), fixed(0.504_129), fixed(0.097_906)];
-const CB: [i32; 3] = [fixed(-0.148_223), fixed(-0.290_993), fixed(0.439_216)];
-const CR: [i32; 3] = [fixed(0.439_216), fixed(-0.367_788), fixed(-0.071_427)];
-const LUMA_OF_BLACK: i32 = 16;
-
-fn weighted([r, g, b]: [i32; 3], weights: [i32; 3]) -> i32 {
-    weights[0] * r + weights[1] * g + weights[2] * b
-}
-
-/// From three samples a pixel. A sample of chroma is that of the mean of its four pixels.
-fn from_pixels(pixels: &[u8], size: Size, rgb: impl Fn([u8; 3]) -> [u8; 3]) -> Picture {
-    let (width, half) = (size.width, size.width / 2);
-    let mut picture = Picture::filled(size, Colour::BLACK);
-    let luma_pairs = picture.y.samples.chunks_exact_mut(2 * width);
-    let us = picture.u.samples.chunks_exact_mut(half);
-    let vs = picture.v.samples.chunks_exact_mut(half);
-    let row_pairs = pixels.chunks_exact(2 * 3 * width);
-    for ((rows, lumas), (us, vs)) in row_pairs.zip(luma_pairs).zip(us.zip(vs)) {
-        let (upper, lower) = rows.split_at(3 * width);
-        let squares = upper.as_chunks::<6>().0.iter().zip(lower.as_chunks::<6>().0);
-        let (upper, lower) = lumas.split_at_mut(width);
-        let lumas = upper.as_chunks_mut::<2>().0.iter_mut().zip(lower.as_chunks_mut::<2>().0);
-        for (((a, b), (y_a, y_b)), (u, v)) in squares.zip(lumas).zip(us.iter_mut().zip(vs)) {
-            let mut sum = [0; 3];
-            let mut luma = |pixel: [u8; 3]| {
-                let pixel = rgb(pixel).map(i32::from);
-                sum.iter_mut().zip(pixel).for_each(|(sum, sample)| *sum += sample);
-                clamped((LUMA_OF_BLACK << 16) + weighted(pixel, Y))
-            };
-            *y_a = [luma([a[0], a[1], a[2]]), luma([a[3], a[4], a[5]])];
-            *y_b = [luma([b[0], b[1], b[2]]), luma([b[3], b[4], b[5]])];
-            *u = clamped((ZERO_CHROMA << 16) + weighted(sum, CB) / 4);
-            *v = clamped((ZERO_CHROMA << 16) + weighted(sum, CR) / 4);
-        }
-    }
-    picture
-}
-
-/// A sample of chroma is the mean of those of its two lines.
-fn from_yuyv(pixels: &[u8], size: Size) -> Picture {
-    let (width, half) = (size.width, size.width / 2);
-    let mut picture = Picture::filled(size, Colour::BLACK);
-    let luma_pairs = picture.y.samples.chunks_exact_mut(2 * width);
-    let us = picture.u.samples.chunks_exact_mut(half);
-    let vs = picture.v.samples.chunks_exact_mut(half);
-    for ((rows, lumas), (us, vs)) in pixels.chunks_exact(4 * width).zip(luma_pairs).zip(us.zip(vs))
-    {
-        for (luma, pair) in lumas.iter_mut().zip(rows.as_chunks::<2>().0) {
-            *luma = pair[0];
-        }
-        let (upper, lower) = rows.split_at(2 * width);
-        let pairs = upper.as_chunks::<4>().0.iter().zip(lower.as_chunks::<4>().0);
-        for ((upper, lower), (u, v)) in pairs.zip(us.iter_mut().zip(vs)) {
-            *u = (u16::from(upper[1]) + u16::from(lower[1])).div_ceil(2) as u8;
-            *v = (u16::from(upper[3]) + u16::from(lower[3])).div_ceil(2) as u8;
-        }
-    }
-    picture
 }
 
 #[cfg(test)]
@@ -326,10 +240,10 @@ mod tests {
         let planes = match format.layout {
             Layout::I420 => [vec![y; 4], vec![u], vec![v]],
             Layout::Nv12 => [vec![y; 4], vec![u, v], vec![]],
+            Layout::Yuyv => [[y, u, y, v].repeat(2), vec![], vec![]],
             Layout::Bgr24 => [[b, g, r].repeat(4), vec![], vec![]],
             Layout::Rgb24 => [[r, g, b].repeat(4), vec![], vec![]],
             Layout::Gray8 => [vec![y; 4], vec![], vec![]],
-            Layout::Yuyv => [[y, u, y, v].repeat(2), vec![], vec![]],
         };
         assert_eq!(planes.each_ref().map(Vec::len), format.layout.plane_bytes(SIZE));
         Samples { size: SIZE, format, planes }
@@ -388,5 +302,106 @@ mod tests {
         let picture = Samples { size, format: PixelFormat::PICTURE, planes: planes.clone() };
         let Picture { y, u, v } = picture.into_picture();
         assert_eq!([y.samples, u.samples, v.samples], planes);
+    }
+    #[test]
+    fn a_sample_of_yuyv_chroma_is_the_mean_of_two_rows() {
+        let size = Size { width: 4, height: 2 };
+        let upper = [10, 100, 20, 200, 30, 1, 40, 255];
+        let lower = [50, 103, 60, 210, 70, 0, 80, 255];
+        let planes = [[upper, lower].concat(), vec![], vec![]];
+        let picture = Samples { size, format: PixelFormat::usual(Layout::Yuyv), planes };
+        let Picture { y, u, v } = picture.into_picture();
+        assert_eq!(y.samples, [10, 20, 30, 40, 50, 60, 70, 80]);
+        assert_eq!((u.samples, v.samples), (vec![102, 1], vec![205, 255]));
+    }
+
+    /// A buffer of a camera: each sample tells its plane, line and column, padding is 255.
+    fn buffer(planes: &[(usize, usize, usize)]) -> Vec<u8> {
+        let planes = planes.iter().enumerate().flat_map(|(plane, (lines, bytes, stride))| {
+            (0..*lines).flat_map(move |line| {
+                let sample = move |column| (80 * plane + 10 * line + column) as u8;
+                (0..*stride).map(move |at| if at < *bytes { sample(at) } else { 255 })
+            })
+        });
+        planes.collect()
+    }
+
+    #[test]
+    fn a_buffer_with_padded_lines_is_the_picture_without_padding() {
+        for (width, height) in [(6, 4), (7, 4), (6, 5), (7, 5)] {
+            let size = Size { width, height };
+            let chroma_lines = height.div_ceil(2);
+            for stride in [14, 16, 24] {
+                let of = |layout| -> Vec<(usize, usize, usize)> {
+                    match layout {
+                        Layout::I420 => vec![
+                            (height, width, stride),
+                            (chroma_lines, width.div_ceil(2), stride / 2),
+                            (chroma_lines, width.div_ceil(2), stride / 2),
+                        ],
+                        Layout::Nv12 => vec![
+                            (height, width, stride),
+                            (chroma_lines, 2 * width.div_ceil(2), stride),
+                        ],
+                        Layout::Yuyv => vec![(height, 2 * width.div_ceil(2), stride)],
+                        Layout::Bgr24 | Layout::Rgb24 => vec![(height, 3 * width, stride)],
+                        Layout::Gray8 => vec![(height, width, stride)],
+                    }
+                };
+                for layout in Layout::ALL {
+                    let format = PixelFormat::usual(layout);
+                    let lines = of(layout);
+                    let bytes = buffer(&lines);
+                    let samples = Samples::from_buffer(size, format, stride, &bytes);
+                    if lines[0].1 > stride {
+                        assert_eq!(samples, None, "{layout:?}: lines longer than {stride}");
+                        continue;
+                    }
+                    let samples = samples.unwrap();
+                    let even = Size { width: 6, height: 4 };
+                    assert_eq!((samples.size, samples.format), (even, format));
+                    let lengths = samples.planes.each_ref().map(Vec::len);
+                    assert_eq!(lengths, layout.plane_bytes(even), "{layout:?} {size}");
+                    for (index, plane) in samples.planes.iter().enumerate() {
+                        let Some((_, _, stride)) = lines.get(index) else { continue };
+                        let rows = [4, 2, 2][index];
+                        for (line, row) in plane.chunks(plane.len() / rows).enumerate() {
+                            let start: usize = lines[..index]
+                                .iter()
+                                .map(|(lines, _, stride)| lines * stride)
+                                .sum();
+                            let expected = &bytes[start + line * stride..][..row.len()];
+                            assert_eq!(row, expected, "{layout:?} {size} plane {index}");
+                        }
+                    }
+                    let last = lines[lines.len() - 1];
+                    let cropped = last.0 - if lines.len() > 1 { 2 } else { 4 };
+                    let kept = samples.planes.iter().rfind(|plane| !plane.is_empty()).unwrap();
+                    let row = kept.len() / (last.0 - cropped);
+                    let least = bytes.len() - cropped * last.2 - (last.2 - row);
+                    let of = |length| Samples::from_buffer(size, format, stride, &bytes[..length]);
+                    assert!(of(least).is_some(), "the last line without its padding");
+                    assert_eq!(of(least - 1), None, "{layout:?} {size}: a byte less");
+                    assert_eq!(of(0), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_buffer_of_an_impossible_format_is_none() {
+        for (width, height, line_bytes) in
+            [(0, 2, 8), (2, 0, 8), (1, 1, 8), (2, 2, 0), (2, 2, usize::MAX), (usize::MAX, 2, 8)]
+        {
+            for layout in Layout::ALL {
+                let size = Size { width, height };
+                let format = PixelFormat::usual(layout);
+                assert_eq!(
+                    Samples::from_buffer(size, format, line_bytes, &[0; 64]),
+                    None,
+                    "{size}"
+                );
+            }
+        }
     }
 }

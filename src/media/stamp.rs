@@ -16,6 +16,8 @@ const BLACK: u8 = 16;
 #[cfg(feature = "testing")]
 const GREY: u8 = 128;
 
+/// The rows of a stamp.
+pub const STAMP_HEIGHT: usize = BLOCK;
 /// The picture must be at least this wide to carry a stamp.
 pub const STAMP_WIDTH: usize = BITS * BLOCK;
 

@@ -9,8 +9,8 @@ use embedded_graphics::pixelcolor::BinaryColor;
 use super::picture::{Colour, Picture, Size};
 
 const FONT: &MonoFont = &FONT_6X10;
-const GLYPH_WIDTH: usize = FONT_6X10.character_size.width as usize;
-const GLYPH_HEIGHT: usize = FONT_6X10.character_size.height as usize;
+pub(super) const GLYPH_WIDTH: usize = FONT_6X10.character_size.width as usize;
+pub(super) const GLYPH_HEIGHT: usize = FONT_6X10.character_size.height as usize;
 /// The line height, in pixels of the font.
 const LINE_HEIGHT: usize = GLYPH_HEIGHT + 2;
 /// The size of a picture with the unscaled font: 26 characters a line. Larger pictures scale the font by an
@@ -92,7 +92,14 @@ fn wrap(line: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-fn draw_glyph(picture: &mut Picture, left: usize, top: usize, scale: usize, character: char) {
+/// Draws a character in white, clipped to the picture.
+pub(super) fn draw_glyph(
+    picture: &mut Picture,
+    left: usize,
+    top: usize,
+    scale: usize,
+    character: char,
+) {
     // The font lacks all other characters.
     let glyph = FONT.glyph_mapping.index(character);
     let a_row = FONT.image.size().width as usize / GLYPH_WIDTH;
@@ -118,6 +125,15 @@ fn fill(picture: &mut Picture, left: usize, top: usize, side: usize) {
     }
 }
 
+/// Which pixels of a glyph are white, row by row.
+#[cfg(test)]
+pub(super) fn glyph_pixels(character: char) -> Vec<bool> {
+    let mut picture = Picture::filled(Size { width: 64, height: 64 }, DARK_GREY);
+    draw_glyph(&mut picture, 0, 0, 1, character);
+    let rows = (0..GLYPH_HEIGHT).flat_map(|y| (0..GLYPH_WIDTH).map(move |x| (x, y)));
+    rows.map(|(x, y)| picture.y.at(x, y) == WHITE.y).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +146,7 @@ mod tests {
         let Size { width, height } = picture.size();
         let is_white = |x: usize, y: usize| picture.y.at(x, y) == WHITE.y;
         let glyphs: Vec<(char, Vec<bool>)> =
-            (' '..='~').chain('\u{a1}'..='\u{ff}').map(|c| (c, glyph_of(c))).collect();
+            (' '..='~').chain('\u{a1}'..='\u{ff}').map(|c| (c, glyph_pixels(c))).collect();
         let mut lines = Vec::new();
         let rows = height / (LINE_HEIGHT * scale);
         for count in 1..=rows {
@@ -148,14 +164,6 @@ mod tests {
             }
         }
         lines
-    }
-
-    fn glyph_of(character: char) -> Vec<bool> {
-        let size = Size { width: 64, height: 64 };
-        let mut picture = Picture::filled(size, DARK_GREY);
-        draw_glyph(&mut picture, 0, 0, 1, character);
-        let rows = (0..GLYPH_HEIGHT).flat_map(|y| (0..GLYPH_WIDTH).map(move |x| (x, y)));
-        rows.map(|(x, y)| picture.y.at(x, y) == WHITE.y).collect()
     }
 
     fn read_line(

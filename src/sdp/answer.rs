@@ -6,7 +6,7 @@
 //! accepted as inactive.
 
 use super::local::{self, AnsweredFormat, Local, STREAM, TRACK, text};
-use super::offer::{Extension, Offer, PLAYOUT_DELAY, PayloadFormat, Section};
+use super::offer::{Extension, Offer, PLAYOUT_DELAY, PayloadFormat, Section, VIDEO_ORIENTATION};
 
 /// Writes the answer's SDP.
 pub fn write(offer: &Offer, local: &Local) -> String {
@@ -51,10 +51,15 @@ fn video(offer: &Offer, local: &Local, answer: &mut Vec<String>) {
     let formats = rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
     answer.push(format!("m=video 9 {protocol} {payload_type}{formats}"));
     local.transport(mid.as_deref(), answer);
-    answer.extend(offer.playout_delay.map(|Extension { number, directed }| {
-        let direction = if directed { "/sendonly" } else { "" };
-        format!("a=extmap:{number}{direction} {PLAYOUT_DELAY}")
-    }));
+    let orientation = offer.video_orientation.filter(|_| local.sends_orientation);
+    for (extension, name) in
+        [(offer.playout_delay, PLAYOUT_DELAY), (orientation, VIDEO_ORIENTATION)]
+    {
+        answer.extend(extension.map(|Extension { number, directed }| {
+            let direction = if directed { "/sendonly" } else { "" };
+            format!("a=extmap:{number}{direction} {name}")
+        }));
+    }
     answer.push("a=sendonly".into());
     answer.push(format!("a=msid:{STREAM} {TRACK}"));
     answer.push("a=rtcp-mux".into());

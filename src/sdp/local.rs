@@ -29,6 +29,8 @@ pub struct Local<'a> {
     pub credentials: &'a IceCreds,
     /// Whether we send no connectivity checks (RFC 8445, section 2.5).
     pub is_ice_lite: bool,
+    /// Answers accept the header extension `urn:3gpp:video-orientation`.
+    pub sends_orientation: bool,
     /// All candidates, as `candidate:…`; none will follow.
     pub candidates: &'a [String],
     /// The fingerprint of our certificate, with the name of the hash.

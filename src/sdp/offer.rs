@@ -7,7 +7,7 @@
 pub use super::description::{Peer, Section, Setup};
 pub use super::error::{OfferError, SdpError};
 pub use super::formats::PayloadFormat;
-pub use super::section::{Extension, PLAYOUT_DELAY};
+pub use super::section::{Extension, PLAYOUT_DELAY, VIDEO_ORIENTATION};
 
 use super::description::Description;
 use super::error::unreadable;
@@ -40,6 +40,8 @@ pub struct Offer {
     pub peer: Peer,
     /// The header extension `playout-delay`.
     pub playout_delay: Option<Extension>,
+    /// The header extension `urn:3gpp:video-orientation`.
+    pub video_orientation: Option<Extension>,
 }
 
 /// Identifies an RTCPeerConnection across its offers: by the origin of its session (RFC 8829, section 5.2.1)
@@ -109,6 +111,7 @@ impl Offer {
             extmap_allow_mixed: session.extmap_allow_mixed || video.extmap_allow_mixed,
             peer,
             playout_delay: video.playout_delay(),
+            video_orientation: video.video_orientation(),
             bundle: description.bundle_of(video).iter().map(|mid| (*mid).to_owned()).collect(),
             format,
             alternatives,

@@ -4,6 +4,8 @@ use super::formats::Formats;
 use crate::work;
 
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// 3GPP TS 26.114, section 7.4.5.
+pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 /// The longest session id; those of browsers are shorter.
 const MAX_ORIGIN_BYTES: usize = 64;
 /// The candidates that are kept, at most. A peer has some for each interface.
@@ -55,6 +57,7 @@ pub(super) struct SdpSection<'a> {
     pub fingerprint: Option<&'a str>,
     pub setup: Option<&'a str>,
     playout_delay: Option<(u8, &'a str)>,
+    video_orientation: Option<(u8, &'a str)>,
     /// The first candidates, verbatim.
     pub candidates: Vec<&'a str>,
 }
@@ -130,10 +133,15 @@ impl<'a> SdpSection<'a> {
     }
 
     fn read_extension(&mut self, value: &'a str) {
-        let Some((number, PLAYOUT_DELAY)) = value.split_once(' ') else { return };
+        let Some((number, name)) = value.split_once(' ') else { return };
+        let first = match name {
+            PLAYOUT_DELAY => &mut self.playout_delay,
+            VIDEO_ORIENTATION => &mut self.video_orientation,
+            _ => return,
+        };
         let (number, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
         if let Ok(number) = number.parse() {
-            self.playout_delay.get_or_insert((number, direction));
+            first.get_or_insert((number, direction));
         }
     }
 
@@ -164,12 +172,22 @@ impl<'a> SdpSection<'a> {
     }
 
     pub fn playout_delay(&self) -> Option<Extension> {
-        let (number, direction) = self.playout_delay?;
-        let receives = matches!(direction, "recvonly" | "sendrecv");
-        // The numbers of one-byte headers (RFC 8285, section 4.2).
-        let extension = Extension { number, directed: direction == "recvonly" };
-        (receives && (1..=14).contains(&number)).then_some(extension)
+        receivable(self.playout_delay?)
     }
+
+    pub fn video_orientation(&self) -> Option<Extension> {
+        let extension = receivable(self.video_orientation?);
+        // Two extensions of one number are an error of the offer.
+        extension.filter(|it| self.playout_delay.is_none_or(|(number, _)| number != it.number))
+    }
+}
+
+/// A header extension by its number and direction, if we may send it.
+fn receivable((number, direction): (u8, &str)) -> Option<Extension> {
+    let receives = matches!(direction, "recvonly" | "sendrecv");
+    // The numbers of one-byte headers (RFC 8285, section 4.2).
+    let extension = Extension { number, directed: direction == "recvonly" };
+    (receives && (1..=14).contains(&number)).then_some(extension)
 }
 
 /// The hash of a SHA-256 fingerprint. The name of the hash may be in either case (RFC 8122, section 5).

@@ -12,6 +12,7 @@ use super::limits::admission::Limits;
 use super::limits::client::Client;
 use super::paths::addresses_towards;
 use crate::http::Url;
+use crate::media::{Appearance, Rotation};
 use crate::publish::{Target, TargetId};
 use crate::source::{Source, SourceConfig};
 use crate::web::access::AccessPolicy;
@@ -48,6 +49,9 @@ pub struct Config {
     /// Sessions at them that an earlier process left behind, from
     /// [`Output::KeepSession`](super::Output::KeepSession).
     pub stale_sessions: BTreeMap<TargetId, Url>,
+    /// How pictures are rotated and mirrored, and whether date and time are drawn into them. The driver does both
+    /// to what it encodes.
+    pub appearance: Appearance,
     /// Whether pictures show their capture time. The page then shows the latency.
     pub stamped: bool,
     /// The title of the page, in place of the name that it was opened by.
@@ -96,6 +100,7 @@ impl Config {
             announced: &self.announced,
             numbers,
             resend_packets: resend_packets(self.bitrate.unwrap_or(0)),
+            sends_orientation: self.appearance.orientation.rotation != Rotation::Deg0,
         }
     }
 }

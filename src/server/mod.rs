@@ -75,7 +75,9 @@ impl Server {
         config.access.addresses = config.own_addresses();
         let mut outbox = Outbox::new();
         let mut secrets = Secrets::new(config.entropy);
-        let video = Video::new(config.source(now), config.frames_per_second, now, &mut outbox);
+        let (frames_per_second, appearance) = (config.frames_per_second, config.appearance);
+        let source = config.source(now);
+        let video = Video::new(source, frames_per_second, appearance, now, &mut outbox);
         let (targets, announced) = (&config.targets, &config.announced);
         let stale = &config.stale_sessions;
         let publishing = Publishing::new(targets, announced, stale, &mut secrets, now, &mut outbox);

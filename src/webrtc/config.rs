@@ -36,6 +36,9 @@ pub struct LocalParameters<'a> {
     pub numbers: StreamNumbers,
     /// Packets kept for retransmission, see [`resend_packets`].
     pub resend_packets: usize,
+    /// Viewers may have to rotate frames, and are told so in the header extension `urn:3gpp:video-orientation`
+    /// (3GPP TS 26.114, section 7.4.5) if they offer it.
+    pub sends_orientation: bool,
 }
 
 /// The numbers of one connection that have to be random (RFC 3550, section 5.1).
@@ -72,10 +75,10 @@ pub fn resend_packets(bitrate: u32) -> usize {
     (bitrate as usize / 8 / MAX_PAYLOAD_BYTES).max(MIN_RESEND_PACKETS)
 }
 
-/// A configuration in RTP mode with these payload types.
+/// A configuration in RTP mode with these payload types and header extensions.
 pub fn rtc_config(
     formats: Vec<PayloadParams>,
-    playout_delay: Option<(u8, Extension)>,
+    extensions: impl IntoIterator<Item = (u8, Extension)>,
     local: &LocalParameters,
 ) -> RtcConfig {
     let mut config = RtcConfig::new()
@@ -86,7 +89,7 @@ pub fn rtc_config(
         .set_stats_interval(Some(STATS_INTERVAL))
         .set_rtcp_report_interval_video(SENDER_REPORT_INTERVAL)
         .clear_extension_map();
-    if let Some((number, extension)) = playout_delay {
+    for (number, extension) in extensions {
         config = config.set_extension(number, extension);
     }
     config.set_max_stun_rto(CHECK_INTERVAL);

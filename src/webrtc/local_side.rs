@@ -17,6 +17,8 @@ pub struct LocalSide {
     pub descriptions: u64,
     pub is_dtls_client: bool,
     pub is_ice_lite: bool,
+    /// Answers accept the header extension `urn:3gpp:video-orientation`.
+    pub sends_orientation: bool,
     pub fingerprint: String,
     pub candidates: Candidates,
     /// Extra addresses, such as that of a NAT, that lead to our port.
@@ -54,6 +56,7 @@ impl LocalSide {
             setup,
             credentials: &self.credentials,
             is_ice_lite: self.is_ice_lite,
+            sends_orientation: self.sends_orientation,
             candidates: &self.candidates(),
             fingerprint: &self.fingerprint,
             stream,

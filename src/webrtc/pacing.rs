@@ -126,14 +126,16 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Codec;
+    use crate::media::{Codec, Rotation};
 
     const WITHIN: Duration = Duration::from_millis(15);
 
     fn frame(packets: usize, keyframe: bool) -> Arc<Packets> {
         let payloads = vec![vec![0].into(); packets];
         let captured = Instant::now();
-        Arc::new(Packets { payloads, codec: Codec::H264, keyframe, captured, timestamp: 0 })
+        let rotation = Rotation::Deg0;
+        let (codec, timestamp) = (Codec::H264, 0);
+        Arc::new(Packets { payloads, codec, keyframe, captured, timestamp, rotation })
     }
 
     fn leave(pacing: &mut Pacing) -> usize {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use str0m::media::Pt;
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{ExtensionValues, RtpWrite, VideoOrientation};
 use str0m::{Event, IceCreds, Input, Rtc, RtcError};
 
 use self::connection::ConnectionParts;
@@ -41,7 +41,7 @@ use super::stream::{Batch, SendDecision, VideoStream};
 use super::{AddressPair, Transmit};
 use crate::containment::contain;
 use crate::foreign::Foreign;
-use crate::media::Codec;
+use crate::media::{Codec, Rotation};
 use crate::sdp::offer::{Offer, PayloadFormat};
 
 pub struct Viewer {
@@ -186,6 +186,13 @@ impl Viewer {
                 let captured = slice.frame.captured;
                 let packet = RtpWrite::new(payload_type, number, *timestamp, captured, payload);
                 let marker = index == last && slice.ends_frame();
+                // Receivers take the rotation from the last packet of a frame.
+                let rotation = Some(slice.frame.rotation).filter(|_| marker);
+                let extensions = ExtensionValues {
+                    video_orientation: rotation.and_then(video_orientation),
+                    ..ExtensionValues::default()
+                };
+                let packet = packet.ext_vals(extensions);
                 stream.write_rtp(packet.marker(marker).nackable(is_resent));
             }
             // str0m sends packets only after a timeout.
@@ -355,6 +362,17 @@ impl Viewer {
 fn forget_resends(rtc: &mut Rtc, stream: &VideoStream, resend_packets: usize) {
     if let Some(stream) = rtc.direct_api().stream_tx(&stream.ssrc()) {
         stream.set_rtx_cache(resend_packets, resends::MAX_AGE, None);
+    }
+}
+
+/// The rotation in the header extension `urn:3gpp:video-orientation`, whose names tell how the picture is turned,
+/// not how to turn it back. Without a value, a receiver does not rotate.
+fn video_orientation(rotation: Rotation) -> Option<VideoOrientation> {
+    match rotation {
+        Rotation::Deg0 => None,
+        Rotation::Deg90 => Some(VideoOrientation::Deg270),
+        Rotation::Deg180 => Some(VideoOrientation::Deg180),
+        Rotation::Deg270 => Some(VideoOrientation::Deg90),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod chromium;
 mod firefox;
+mod orientation;
 mod page;
 mod proxies;
 mod rollover;

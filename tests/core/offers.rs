@@ -134,6 +134,7 @@ fn vp8_is_chosen_when_no_usable_h264_is_offered() {
 #[test]
 fn the_direction_of_a_header_extension_is_answered() {
     const PLAYOUT: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+    const ORIENTATION: &str = "urn:3gpp:video-orientation";
     for (offered, answered) in [
         ("5", vec!["5"]),
         ("5/sendrecv", vec!["5"]),
@@ -146,7 +147,11 @@ fn the_direction_of_a_header_extension_is_answered() {
         let lines = answer(&offer(&[&video]));
         let expected: Vec<String> = answered.iter().map(|n| format!("{n} {PLAYOUT}")).collect();
         assert_eq!(starting(&lines, "a=extmap:"), expected, "{offered}");
+        let read = Offer::parse(&offer(&[&video.replace(PLAYOUT, ORIENTATION)])).unwrap();
+        assert_eq!(read.video_orientation.is_some(), !answered.is_empty(), "{offered}");
     }
+    let both = format!("{VP8_VIDEO}\na=extmap:5 {PLAYOUT}\na=extmap:5 {ORIENTATION}");
+    assert_eq!(Offer::parse(&offer(&[&both])).unwrap().video_orientation, None, "one number");
 }
 
 #[test]

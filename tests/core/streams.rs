@@ -5,6 +5,7 @@ mod attempts;
 mod chaos;
 mod files;
 mod law;
+mod orientation;
 
 use std::time::{Duration, Instant};
 

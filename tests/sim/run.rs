@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ballcast::testing::media::Codec;
+use ballcast::testing::media::{Appearance, Codec};
 use ballcast::testing::publish::TargetId;
 use ballcast::testing::server::limits::admission::Limits;
 use ballcast::testing::server::{Config, ConnId, Input, Server};
@@ -259,6 +259,7 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         frames_per_second: options.frames_per_second,
         bitrate: None,
         source: options.source.as_ref().map(SourceOptions::config),
+        appearance: Appearance::default(),
         when_watched: false,
         stamped: false,
         title: None,

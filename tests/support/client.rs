@@ -9,6 +9,7 @@ use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::config::CryptoProvider;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::VideoOrientation;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 // nal_unit_type, ITU-T H.264 table 7-1.
@@ -28,6 +29,8 @@ pub struct ReceivedFrame {
     pub timestamp: u64,
     /// No frame is missing before it.
     pub is_contiguous: bool,
+    /// In the header extension of its last packet.
+    pub orientation: Option<VideoOrientation>,
     pub at: Instant,
 }
 
@@ -248,6 +251,7 @@ impl Client {
                     data: media.data.to_vec(),
                     timestamp: media.time.numer(),
                     is_contiguous: media.contiguous,
+                    orientation: media.ext_vals.video_orientation,
                     at: now,
                 }),
                 Ok(Output::Event(_)) => {}

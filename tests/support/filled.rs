@@ -10,7 +10,9 @@ use std::time::{Instant, SystemTime};
 use ballcast::testing::driver::encode::codec::Quality;
 use ballcast::testing::driver::encode::{EncodePictures, PictureEncoder, PictureError};
 use ballcast::testing::driver::{Driver, Endpoints};
-use ballcast::testing::media::{AccessUnit, Codec, Frame, Size, SnapshotError, SourcePicture};
+use ballcast::testing::media::{
+    AccessUnit, Appearance, Codec, Frame, Size, SnapshotError, SourcePicture,
+};
 use ballcast::testing::server::limits::admission::Limits;
 use ballcast::testing::server::{Config, Server};
 use ballcast::testing::web::access::AccessPolicy;
@@ -93,6 +95,7 @@ fn config(
         frames_per_second,
         bitrate: Some(bitrate),
         source: None,
+        appearance: Appearance::default(),
         when_watched: false,
         stamped: false,
         title: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ballcast::testing::http::Url;
 use ballcast::testing::media::{
-    AccessUnit, Codec, Damage, Frame, Size, SnapshotError, SourcePicture,
+    AccessUnit, Appearance, Codec, Damage, Frame, Size, SnapshotError, SourcePicture,
 };
 use ballcast::testing::publish::{self, TargetId};
 use ballcast::testing::server::limits::admission::Limits;
@@ -166,6 +166,7 @@ impl World {
             frames_per_second: FRAMES_PER_SECOND,
             bitrate: None,
             source: None,
+            appearance: Appearance::default(),
             when_watched: false,
             stamped: false,
             title: None,
@@ -415,7 +416,9 @@ impl World {
         }
         if let Some((picture, codecs, is_reported)) = encode {
             let size = match picture {
-                SourcePicture::Picture(picture) => picture.size(),
+                SourcePicture::Picture(picture) | SourcePicture::NoSignal(picture) => {
+                    picture.size()
+                }
                 SourcePicture::Samples(samples) => samples.size,
                 SourcePicture::Jpeg(jpeg) => jpeg.size,
                 SourcePicture::Keyframe(_) => Size { width: 16, height: 16 },

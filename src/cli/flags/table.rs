@@ -24,9 +24,9 @@ pub const FLAGS: &[Flag] = &[
         action: Set("WxH@FPS[:FORMAT]", |it, value| it.sources.set_raw(value)),
         default: None,
         line: "The source is raw pictures of this size and rate",
-        more: "FORMAT is i420, nv12, bgr24 (as in OpenCV), rgb24 or gray8; i420 if omitted. Append ,bt709 \
-               if the colours of i420 or nv12 are BT.709 instead of BT.601, as those of rpicam-vid are from \
-               720p on.",
+        more: "FORMAT is i420, nv12, yuyv, bgr24 (as in OpenCV), rgb24 or gray8; i420 if omitted. Append \
+               ,bt709 if the colours of i420, nv12 or yuyv are BT.709 instead of BT.601, as those of rpicam-vid \
+               are from 720p on.",
     },
     Flag {
         name: "source-interval",
@@ -228,6 +228,36 @@ pub const FLAGS: &[Flag] = &[
         default: Some("constant quality for the ball, 2500 for a source"),
         line: "Bitrate of the encoder in kbit/s",
         more: "50 to 50000. H.264 from a source is not encoded again and keeps its bitrate.",
+    },
+    Flag {
+        name: "rotate",
+        section: Picture,
+        action: Set("90|180|270", |it, value| {
+            it.flags.appearance.orientation.rotation = value.rotation()?;
+            Ok(())
+        }),
+        default: None,
+        line: "Rotate the picture clockwise by so many degrees",
+        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers get \
+               it unrotated.",
+    },
+    Flag {
+        name: "mirror",
+        section: Picture,
+        action: Switch(|flags| flags.appearance.orientation.is_mirrored = true),
+        default: None,
+        line: "Mirror the picture, left to right",
+        more: "After --rotate. H.264 from a source is mirrored by the page, not for other players and media \
+               servers.",
+    },
+    Flag {
+        name: "clock",
+        section: Picture,
+        action: Switch(|flags| flags.appearance.has_clock = true),
+        default: None,
+        line: "Show date and time in the picture",
+        more: "The local time of the capture, at the top left. Not in H.264 from a source, which is not encoded \
+               again.",
     },
     Flag {
         name: "stamp",

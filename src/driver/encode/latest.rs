@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::finish::Finish;
 use super::{PictureError, decode_h264, jpeg};
 use crate::media::{Damage, Frame, Picture, Samples, Size, SourcePicture};
 use crate::source::parse::check_jpeg;
@@ -17,6 +18,7 @@ pub struct Latest {
 /// What the picture is decoded from.
 enum Undecoded {
     Nothing,
+    Picture(Picture),
     Samples(Samples),
     Keyframe(Frame),
     /// Kept after decoding, as it is served as a file.
@@ -30,7 +32,8 @@ enum Undecoded {
 impl Latest {
     pub fn new(picture: SourcePicture, captured: Instant) -> Latest {
         let (picture, origin) = match picture {
-            SourcePicture::Picture(picture) => (Some(picture), Undecoded::Nothing),
+            SourcePicture::NoSignal(picture) => (Some(picture), Undecoded::Nothing),
+            SourcePicture::Picture(picture) => (None, Undecoded::Picture(picture)),
             SourcePicture::Samples(samples) => (None, Undecoded::Samples(samples)),
             SourcePicture::Keyframe(frame) => (None, Undecoded::Keyframe(frame)),
             SourcePicture::Jpeg(jpeg) => {
@@ -39,6 +42,11 @@ impl Latest {
             }
         };
         Latest { picture, origin, captured }
+    }
+
+    /// A picture that is finished already.
+    pub fn finished(picture: Picture, captured: Instant) -> Latest {
+        Latest { picture: Some(picture), origin: Undecoded::Nothing, captured }
     }
 
     /// Checks that a JPEG file is complete, unless that is known. Decoders show missing parts in grey.
@@ -56,17 +64,18 @@ impl Latest {
         Ok(())
     }
 
-    /// Decodes the picture, unless it is decoded already.
+    /// Decodes and finishes the picture, unless that is done already.
     ///
     /// # Errors
     /// The picture is damaged, or of an unsupported kind.
-    pub fn decode(&mut self) -> Result<(), PictureError> {
+    pub fn decode(&mut self, finish: &mut Finish) -> Result<(), PictureError> {
         if self.picture.is_some() {
             return Ok(());
         }
         self.check()?;
-        self.picture = match std::mem::replace(&mut self.origin, Undecoded::Nothing) {
+        let decoded = match std::mem::replace(&mut self.origin, Undecoded::Nothing) {
             Undecoded::Nothing => None,
+            Undecoded::Picture(picture) => Some(picture),
             Undecoded::Samples(samples) => Some(samples.into_picture()),
             Undecoded::Keyframe(frame) => {
                 let failed = |error| PictureError::new(Damage::DecodeKeyframe, error);
@@ -79,6 +88,7 @@ impl Latest {
                 Some(picture)
             }
         };
+        self.picture = decoded.map(|picture| finish.finish(picture, self.captured));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod codec;
 mod contained;
 mod decode_h264;
+pub mod finish;
 mod h264;
 pub mod jpeg;
 mod latest;

@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use super::codec::{Encode, Quality};
 use super::encoder;
+use super::finish::Finish;
 use super::latest::Latest;
 use super::{EncodePictures, PictureError, snapshot};
 use crate::media::{
-    Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, SourcePicture, stamp_of,
-    write_stamp,
+    Appearance, Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, SourcePicture,
+    stamp_of, write_stamp,
 };
 
 /// Draws the bouncing ball or takes the pictures of a source, and encodes them. The ball moves once per capture,
@@ -23,6 +24,9 @@ pub struct PictureEncoder {
     frames_per_second: u32,
     quality: Quality,
     stamp: bool,
+    finish: Finish,
+    /// The ball's picture before it is turned, if it is.
+    canvas: Option<Picture>,
     /// Like an encoder, allocated when it is first needed.
     latest: Option<Latest>,
     /// The picture before, which is used if the latest is damaged.
@@ -44,6 +48,8 @@ impl PictureEncoder {
             frames_per_second,
             quality,
             stamp,
+            finish: Finish::new(Appearance::default(), stamp),
+            canvas: None,
             latest: None,
             former: None,
             encoders: BTreeMap::new(),
@@ -51,13 +57,20 @@ impl PictureEncoder {
         }
     }
 
+    /// Rotates, mirrors and marks all pictures but those that say why there is none.
+    pub fn with_appearance(self, appearance: Appearance) -> PictureEncoder {
+        let finish = Finish::new(appearance, self.stamp);
+        PictureEncoder { finish, ..self }
+    }
+
     /// Calls `act` with the latest picture. If that is damaged, the picture before becomes the latest, so each
     /// error is reported once.
     fn with_latest(
         &mut self,
-        act: impl FnOnce(&mut Latest) -> Result<(), PictureError>,
+        act: impl FnOnce(&mut Latest, &mut Finish) -> Result<(), PictureError>,
     ) -> Result<(), PictureError> {
-        let done = self.latest.as_mut().map_or(Ok(()), act);
+        let PictureEncoder { latest, finish, .. } = self;
+        let done = latest.as_mut().map_or(Ok(()), |latest| act(latest, finish));
         if done.is_err() {
             self.latest = self.former.take();
         }
@@ -68,24 +81,34 @@ impl PictureEncoder {
 impl EncodePictures for PictureEncoder {
     fn renewed(&self) -> PictureEncoder {
         let PictureEncoder { frames_per_second, quality, stamp, .. } = *self;
-        let ball = self.ball.clone();
+        let (ball, finish) = (self.ball.clone(), self.finish.clone());
         PictureEncoder {
             ball,
+            finish,
             ..PictureEncoder::new(self.ball.size(), frames_per_second, quality, stamp)
         }
     }
 
     fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         let size = self.ball.size();
-        let last = self.latest.take().and_then(Latest::into_picture);
+        let latest = self.latest.take();
+        let last = match self.finish.is_turning() {
+            true => self.canvas.take(),
+            false => latest.and_then(Latest::into_picture),
+        };
         let last = last.filter(|picture| picture.size() == size);
         let mut picture = last.unwrap_or_else(|| Picture::filled(size, Colour::BLACK));
         self.ball.advance();
         self.ball.draw(&mut picture);
+        if self.finish.is_turning() {
+            let turned = self.finish.turn(&picture);
+            self.canvas = Some(std::mem::replace(&mut picture, turned));
+        }
+        self.finish.mark(&mut picture, wall);
         if self.stamp {
             write_stamp(&mut picture, stamp_of(wall));
         }
-        self.latest = Some(Latest::new(SourcePicture::Picture(picture), now));
+        self.latest = Some(Latest::finished(picture, now));
         Ok(())
     }
 
@@ -122,9 +145,11 @@ impl EncodePictures for PictureEncoder {
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
         let damaged = |error: PictureError| SnapshotError::Damaged(error.damage);
-        self.with_latest(Latest::check).map_err(damaged)?;
-        if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
-            return Ok(file);
+        if self.finish.is_nothing() {
+            self.with_latest(|latest, _| latest.check()).map_err(damaged)?;
+            if let Some(file) = self.latest.as_ref().and_then(|latest| latest.file(width)) {
+                return Ok(file);
+            }
         }
         self.with_latest(Latest::decode).map_err(damaged)?;
         snapshot(self.latest.as_ref().and_then(Latest::picture), width)
@@ -142,7 +167,7 @@ impl EncodePictures for PictureEncoder {
 mod tests {
     use super::*;
     use crate::driver::encode::jpeg;
-    use crate::media::Jpeg;
+    use crate::media::{Jpeg, Orientation, PixelFormat, Rotation, Samples};
 
     #[test]
     fn after_a_picture_that_cannot_be_encoded_the_next_one_is_a_key_frame() {
@@ -204,5 +229,90 @@ mod tests {
         assert_eq!(source.snapshot(None).unwrap(), file, "after it was decoded, too");
         source.show(SourcePicture::Picture(Picture::filled(size, Colour::GREEN)), Instant::now());
         assert!(source.snapshot(None).is_ok());
+    }
+    const SIDEWAYS: Appearance = Appearance {
+        orientation: Orientation { rotation: Rotation::Deg90, is_mirrored: false },
+        has_clock: false,
+    };
+
+    /// A picture whose left half is white.
+    fn half_white(size: Size) -> Picture {
+        let mut picture = Picture::filled(size, Colour::BLACK);
+        for y in 0..size.height {
+            picture.y.row_mut(y)[..size.width / 2].fill(235);
+        }
+        picture
+    }
+
+    /// The size of a snapshot, and whether its upper half is white and its lower half black.
+    fn look(source: &mut PictureEncoder) -> (Size, bool) {
+        let picture = jpeg::decode(&source.snapshot(None).unwrap()).unwrap();
+        let Size { width, height } = picture.size();
+        let (upper, lower) = picture.y.samples.split_at(width * height / 2);
+        let is_split = upper.iter().all(|y| *y > 200) && lower.iter().all(|y| *y < 50);
+        (picture.size(), is_split)
+    }
+
+    #[test]
+    fn every_kind_of_picture_is_turned_but_the_text_that_there_is_none() {
+        let size = Size { width: 64, height: 32 };
+        let turned = Size { width: 32, height: 64 };
+        let picture = half_white(size);
+        let planes =
+            [picture.y.samples.clone(), picture.u.samples.clone(), picture.v.samples.clone()];
+        let samples = Samples { size, format: PixelFormat::PICTURE, planes };
+        let data = snapshot(Some(&picture), None).unwrap().to_vec();
+        let mut h264 = encoder(Codec::H264, 30, Quality::Constant).unwrap();
+        let keyframe = h264.encode(&picture, Instant::now()).unwrap();
+        for shown in [
+            SourcePicture::Picture(picture.clone()),
+            SourcePicture::Samples(samples),
+            SourcePicture::Jpeg(Jpeg { data, size }),
+            SourcePicture::Keyframe(keyframe),
+        ] {
+            let name = format!("{shown:?}").chars().take(8).collect::<String>();
+            let source = PictureEncoder::new(size, 30, Quality::Constant, false);
+            let mut source = source.with_appearance(SIDEWAYS);
+            source.show(shown, Instant::now());
+            assert_eq!(look(&mut source), (turned, true), "{name}");
+            source.encode(Codec::Vp8).unwrap();
+            assert_eq!(source.encoded_size, Some(turned), "{name}");
+            assert_eq!(look(&mut source), (turned, true), "{name}: turned once");
+            let mut source = source.renewed();
+            source.show(SourcePicture::NoSignal(picture.clone()), Instant::now());
+            assert_eq!(look(&mut source), (size, false), "as it is");
+            source.show(SourcePicture::Picture(picture.clone()), Instant::now());
+            assert_eq!(look(&mut source), (turned, true), "a new instance turns pictures, too");
+        }
+    }
+
+    #[test]
+    fn a_ball_that_is_turned_is_the_same_ball() {
+        let size = Size { width: 640, height: 480 };
+        let source = || PictureEncoder::new(size, 30, Quality::Constant, false);
+        let (mut upright, mut turned) = (source(), source().with_appearance(SIDEWAYS));
+        for _ in 0..200 {
+            for source in [&mut upright, &mut turned] {
+                source.capture(Instant::now(), SystemTime::now()).unwrap();
+            }
+        }
+        let picture = |source: &PictureEncoder| source.latest.as_ref()?.picture().cloned();
+        let expected = picture(&upright).unwrap().oriented(SIDEWAYS.orientation);
+        assert!(picture(&turned).unwrap() == expected);
+    }
+
+    #[test]
+    fn a_file_of_the_camera_is_not_passed_on_without_the_clock() {
+        let size = Size { width: 320, height: 240 };
+        let file = snapshot(Some(&Picture::filled(size, Colour::GREEN)), None).unwrap();
+        let appearance = Appearance { has_clock: true, ..Appearance::default() };
+        let source = PictureEncoder::new(size, 30, Quality::Constant, false);
+        let mut source = source.with_appearance(appearance);
+        source.show(SourcePicture::Jpeg(Jpeg { data: file.to_vec(), size }), Instant::now());
+        let picture = jpeg::decode(&source.snapshot(None).unwrap()).unwrap();
+        assert!((0..100).map(|x| picture.y.at(x, 2)).any(|luma| luma < 40), "the bar");
+        assert!(
+            (0..320).map(|x| picture.y.at(x, 20)).all(|luma| luma.abs_diff(Colour::GREEN.y) < 8)
+        );
     }
 }

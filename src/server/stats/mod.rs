@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::foreign::Foreign;
+use crate::media::Orientation;
 use crate::publish::{PublisherStatus, TargetId};
 use crate::server::config::Config;
 use crate::server::http::Http;
@@ -87,6 +88,8 @@ pub struct SourceStatistics {
     /// Why there is nothing to show.
     pub missing: Option<NoSignal>,
     pub info: Info,
+    /// How viewers have to show the frames, see `Video::viewers_orientation`.
+    pub orientation: Orientation,
     /// From one picture to the next, and from one key frame to the next.
     pub period: Option<Duration>,
     pub group_length: Option<Duration>,
@@ -97,7 +100,7 @@ pub struct SourceStatistics {
 }
 
 impl SourceStatistics {
-    fn new(source: &Source, undecodable: u64, readers: Readers, now: Instant) -> SourceStatistics {
+    fn new(source: &Source, video: &Video, readers: Readers, now: Instant) -> SourceStatistics {
         let mut missing = source.no_signal(now);
         if readers == Readers::Everybody
             && let Some(missing) = &mut missing
@@ -111,7 +114,8 @@ impl SourceStatistics {
             period: source.period(),
             group_length: source.group_length(),
             counters: source.counters(),
-            undecodable,
+            undecodable: video.counters().damaged,
+            orientation: video.viewers_orientation(),
             restarts: source.restarts(),
         }
     }
@@ -127,6 +131,8 @@ impl SourceStatistics {
             "retry_in_s": retry_in.map(|wait| wait.as_secs_f64()),
             "format": info.format.map(StreamFormat::name),
             "size": info.size.map(|size| size.to_string()),
+            "rotation": self.orientation.rotation.degrees(),
+            "mirrored": self.orientation.is_mirrored,
             "frames_per_second": self.period.map(|period| 1.0 / period.as_secs_f64()),
             "group_s": self.group_length.map(|length| length.as_secs_f64()),
             "frames_in": counters.items,
@@ -272,9 +278,8 @@ impl Statistics {
             let viewer = target.viewer().and_then(|id| viewers.get(id));
             TargetStatistics::new(id, target, viewer.map(|entry| &entry.viewer), readers, now)
         };
-        let source = video
-            .source()
-            .map(|source| SourceStatistics::new(source, video.counters().damaged, readers, now));
+        let source =
+            video.source().map(|source| SourceStatistics::new(source, video, readers, now));
         let watchers = viewers.iter().filter(|(_, entry)| entry.watcher().is_some());
         Statistics {
             uptime: now.saturating_duration_since(parts.started),

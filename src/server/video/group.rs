@@ -51,11 +51,13 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::media::Codec;
+    use crate::media::{Codec, Rotation};
 
     fn frame(keyframe: bool, bytes: usize, captured: Instant) -> Arc<Packets> {
         let payloads = vec![vec![0; bytes].into()];
-        Arc::new(Packets { payloads, codec: Codec::H264, keyframe, captured, timestamp: 0 })
+        let rotation = Rotation::Deg0;
+        let (codec, timestamp) = (Codec::H264, 0);
+        Arc::new(Packets { payloads, codec, keyframe, captured, timestamp, rotation })
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) use self::source::VideoEvent;
 use super::contract::Output;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
-use crate::media::{Codec, Frame};
+use crate::media::{Appearance, Codec, Frame};
 use crate::source::{Source, SourceItem};
 use crate::web::reason::Reason;
 use crate::web::refusal::Refusal;
@@ -93,6 +93,9 @@ impl VideoCounters {
 pub(crate) struct Video {
     /// In place of the ball.
     source: Option<Source>,
+    appearance: Appearance,
+    /// The operator was told that frames of the source show no clock.
+    has_warned_of_clock: bool,
     /// Somebody watches, or is about to.
     is_watched: bool,
     /// What the source has to show and the server has not polled yet.
@@ -124,6 +127,7 @@ impl Video {
     pub(crate) fn new(
         source: Option<Source>,
         frames_per_second: u32,
+        appearance: Appearance,
         now: Instant,
         outbox: &mut Outbox,
     ) -> Video {
@@ -134,6 +138,8 @@ impl Video {
         };
         Video {
             source,
+            appearance,
+            has_warned_of_clock: false,
             is_watched: false,
             items: VecDeque::new(),
             has_opened: false,
@@ -285,8 +291,11 @@ impl Video {
         self.counters.count_frame(frame);
         self.overload.add_encoding(frame.cost);
         self.encoding += frame.cost;
-        let frame = Arc::new(Packets::new(frame, self.rtp_time(frame.captured)));
-        if self.passes_on(frame.codec) {
+        let timestamp = self.rtp_time(frame.captured);
+        let is_passed_on = self.passes_on(frame.codec());
+        let rotation = self.viewers_orientation().rotation;
+        let frame = Arc::new(Packets::new(frame, timestamp, rotation));
+        if is_passed_on {
             self.group.add(&frame);
         }
         let within = (self.picture_period() / 2).min(MAX_SPREAD);

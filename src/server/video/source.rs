@@ -7,7 +7,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Audience, Captured, Video};
-use crate::media::{Codec, Damage, Frame, Size, SourcePicture, has_room_for_words, no_signal};
+use crate::media::{
+    Codec, Damage, Frame, Orientation, Size, SourcePicture, has_room_for_words, no_signal,
+};
 use crate::server::contract::Output;
 use crate::server::outbox::{Outbox, Timer};
 use crate::source::{Source, SourceEvent, SourceItem, SourceStatus};
@@ -98,6 +100,7 @@ impl Video {
             // Pictures from just before a failure would appear between sentences about it.
             items.clear();
         }
+        self.warn_of_clock();
         self.has_restarted |= was_running != is_running || passed_on != self.passes_on(Codec::H264);
         // Of pictures that have come at once, only the newest is worth encoding.
         let is_picture = |item: &SourceItem| !matches!(item, SourceItem::Frame(_));
@@ -112,6 +115,17 @@ impl Video {
             !is_older
         });
         self.items.extend(items);
+    }
+
+    /// Warns once that frames which are passed on show no clock.
+    fn warn_of_clock(&mut self) {
+        if self.appearance.has_clock && !self.has_warned_of_clock && self.passes_on(Codec::H264) {
+            self.has_warned_of_clock = true;
+            log::warn!(
+                "--clock is not in the video, but in snapshots only: the source's H.264 is passed on \
+                 unchanged. Use MJPEG or raw pictures, or have the camera draw the time"
+            );
+        }
     }
 
     /// What has happened since the last call, in order. Frames are queued for the viewers, and pictures
@@ -163,10 +177,11 @@ impl Video {
         let source = self.source.as_ref()?;
         let missing = source.no_signal(now)?;
         let size = source.info().size.filter(has_room_for_words).unwrap_or(NO_SIGNAL_SIZE);
+        let size = self.appearance.orientation.size(size);
         let [sentence, duration, retry] = missing.lines();
         let picture = no_signal(size, &["No signal", &sentence, &duration, &retry]);
         let captured = Captured { at: now, is_no_signal: true };
-        self.encode(now, SourcePicture::Picture(picture), captured, audience, outbox);
+        self.encode(now, SourcePicture::NoSignal(picture), captured, audience, outbox);
         Some(captured)
     }
 
@@ -210,6 +225,14 @@ impl Video {
     /// Whether frames of this codec come from the source, encoded.
     pub(crate) fn passes_on(&self, codec: Codec) -> bool {
         codec == Codec::H264 && self.encoded_source().is_some_and(Source::is_running)
+    }
+
+    /// How viewers have to show the frames: as they are, unless they are passed on.
+    pub(crate) fn viewers_orientation(&self) -> Orientation {
+        match self.passes_on(Codec::H264) {
+            true => self.appearance.orientation,
+            false => Orientation::default(),
+        }
     }
 
     /// Whether pictures of the source are tried again that could not be shown before.

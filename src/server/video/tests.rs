@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::{Layout, Matrix, PixelFormat, Size, SourcePicture};
+use crate::media::{Appearance, Layout, Matrix, PixelFormat, Size, SourcePicture};
 use crate::source::{RawPictures, SourceCommand, SourceEvent, SourceKind, StreamConfig};
 use crate::web::snapshot::NO_PICTURE;
 
@@ -21,7 +21,7 @@ fn outputs(outbox: &mut Outbox) -> Vec<Output> {
 
 fn ball(now: Instant) -> (Video, Outbox) {
     let mut outbox = Outbox::new();
-    (Video::new(None, 10, now, &mut outbox), outbox)
+    (Video::new(None, 10, Appearance::default(), now, &mut outbox), outbox)
 }
 
 /// Raw pictures on standard input, which is open.
@@ -30,7 +30,13 @@ fn raw(now: Instant) -> (Video, Outbox) {
     let pixels = PixelFormat { layout: Layout::I420, matrix: Matrix::Bt601, full_range: false };
     let raw = RawPictures { size: SIZE, pixels, frames_per_second: 10 };
     let config = StreamConfig { kind: SourceKind::Stdin, raw: Some(raw), interval: None };
-    let mut video = Video::new(Some(Source::new(config.into(), now)), 10, now, &mut outbox);
+    let mut video = Video::new(
+        Some(Source::new(config.into(), now)),
+        10,
+        Appearance::default(),
+        now,
+        &mut outbox,
+    );
     video.handle_source_timeout(now, &mut outbox);
     assert!(matches!(outputs(&mut outbox)[..], [Output::Source(SourceCommand::Open)]));
     video.handle_source(now, SourceEvent::Opened, &mut outbox);

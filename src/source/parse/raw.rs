@@ -151,9 +151,13 @@ mod tests {
     #[test]
     fn pictures_of_each_layout_have_their_own_length() {
         let stream: Vec<u8> = (0..48).collect();
-        for (layout, bytes) in
-            [(Layout::Nv12, 12), (Layout::Bgr24, 24), (Layout::Rgb24, 24), (Layout::Gray8, 8)]
-        {
+        for (layout, bytes) in [
+            (Layout::Nv12, 12),
+            (Layout::Yuyv, 16),
+            (Layout::Bgr24, 24),
+            (Layout::Rgb24, 24),
+            (Layout::Gray8, 8),
+        ] {
             let (items, damaged) = items(layout, &stream, 5);
             assert_eq!((items.len(), damaged), (48 / bytes, 0), "{layout:?}");
             let ParsedItem::Samples(samples) = &items[1] else { panic!("{items:?}") };

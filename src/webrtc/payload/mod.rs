@@ -7,7 +7,7 @@ use std::slice::Chunks;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::media::{Codec, Frame, FrameContent};
+use crate::media::{Codec, Frame, FrameContent, Rotation};
 
 /// The largest RTP payload, in bytes. IPv6's minimum MTU (RFC 8200) leaves 1,232 bytes for a datagram,
 /// of which the RTP header takes 12, extensions 16, the original sequence number of a retransmission 2,
@@ -42,17 +42,20 @@ pub struct Packets {
     pub captured: Instant,
     /// The capture time in units of 90 kHz, to which each viewer adds its own offset.
     pub timestamp: u32,
+    /// How the viewer has to turn the picture.
+    pub rotation: Rotation,
 }
 
 impl Packets {
     /// `timestamp` is the capture time in units of 90 kHz.
-    pub fn new(frame: &Frame, timestamp: u32) -> Packets {
+    pub fn new(frame: &Frame, timestamp: u32, rotation: Rotation) -> Packets {
         Packets {
             payloads: packetize(frame),
             codec: frame.codec(),
             keyframe: frame.is_keyframe(),
             captured: frame.captured,
             timestamp,
+            rotation,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use str0m::rtp::Extension;
+
 use super::Viewer;
 use super::connection::ConnectionParts;
 use crate::containment::contain;
@@ -31,8 +33,11 @@ impl Viewer {
         let PayloadFormat { codec, payload_type, rtx, .. } = offer.format;
         let params = config::payload_params(codec, payload_type, rtx);
         let playout_delay = offer.playout_delay.map(|it| (it.number, playout_delay::none()));
+        let orientation = offer.video_orientation.filter(|_| local.sends_orientation);
+        let orientation = orientation.map(|it| (it.number, Extension::VideoOrientation));
+        let extensions = playout_delay.into_iter().chain(orientation);
         let is_ice_lite = !offer.peer.is_checkable();
-        let config = config::rtc_config(vec![params], playout_delay, local);
+        let config = config::rtc_config(vec![params], extensions, local);
         let config = config.set_ice_lite(is_ice_lite);
         let format = (codec, payload_type, rtx);
         let mut parts = ConnectionParts::build(config, local, format, false, now);

@@ -82,6 +82,7 @@ fn local_side(rtc: &mut Rtc, local: &LocalParameters) -> LocalSide {
         descriptions: 0,
         is_dtls_client: false,
         is_ice_lite: false,
+        sends_orientation: local.sends_orientation,
         fingerprint: rtc.direct_api().local_dtls_fingerprint().to_string(),
         candidates,
         announced: local.announced.to_vec(),

@@ -70,7 +70,7 @@ impl PendingOffer {
         let params = formats.iter().map(params).collect();
         let takes_playout_delay = Arc::new(AtomicBool::new(false));
         let extension = playout_delay::none_if(Arc::clone(&takes_playout_delay));
-        let config = config::rtc_config(params, Some((PLAYOUT_DELAY, extension)), &local);
+        let config = config::rtc_config(params, [(PLAYOUT_DELAY, extension)], &local);
         let OfferedFormat { codec, payload_type, rtx, .. } = formats[0];
         let format = (codec, payload_type, Some(rtx));
         let mut parts = ConnectionParts::build(config, &local, format, true, now);

@@ -49,9 +49,9 @@ pub enum Shows {
 /// Recognises a picture.
 pub fn shows(picture: &SourcePicture) -> Shows {
     match picture {
+        SourcePicture::NoSignal(_) => Shows::Words,
         SourcePicture::Picture(picture) => {
             match (picture.u.samples.first(), wire::digits(&picture.y.samples)) {
-                (Some(&128), _) => Shows::Words,
                 (Some(&CHROMA), Some(number)) => Shows::Picture(number),
                 _ => Shows::Other,
             }
