@@ -181,6 +181,20 @@ fn a_camera_is_found_started_and_shown_with_the_times_of_the_kernel() {
     assert_eq!(rig.source.counters().damaged, 2);
 }
 
+/// The kernel may report first that the node is gone.
+#[test]
+fn a_camera_whose_node_is_gone_is_said_to_be_unplugged_at_once() {
+    let (mut rig, _) = Rig::running(config(), vec![yuyv()]);
+    rig.raw_picture();
+    rig.tell(CameraEvent::DevicesChanged);
+    rig.fail(CameraStep::Read, ENODEV);
+    assert!(rig.sentence().contains("unplugged"), "{}", rig.sentence());
+    let (pause, command) = rig.next_command();
+    assert!(matches!(command, CameraCommand::Scan { .. }) && pause < PERIOD * 5, "{pause:?}");
+    rig.tell(CameraEvent::Scanned(found(vec![])));
+    assert!(rig.sentence().contains("unplugged"), "{}", rig.sentence());
+}
+
 #[test]
 fn an_unplugged_camera_is_said_at_once_and_back_at_once_under_another_number() {
     let (mut rig, _) = Rig::running(config(), vec![yuyv()]);

@@ -206,6 +206,8 @@ impl Camera {
     ) -> Option<CameraChange> {
         match std::mem::replace(&mut self.phase, CameraPhase::Closed) {
             CameraPhase::Stopping { is_wanted } => Some(closed(is_wanted)),
+            // It streamed: the device that has changed is this one.
+            _ if step == CameraStep::Read => Some(self.failed(CameraCause::at(step, error))),
             _ => Some(self.fail(now, CameraCause::at(step, error))),
         }
     }
@@ -286,6 +288,10 @@ impl Camera {
         if is_settling && cause.may_settle() {
             return CameraChange::Scan { pause: SETTLING_PAUSE };
         }
+        self.failed(cause)
+    }
+
+    fn failed(&self, cause: CameraCause) -> CameraChange {
         let pause = match cause {
             // Its node may be there again already.
             _ if self.has_changed => Some(SETTLING_PAUSE),

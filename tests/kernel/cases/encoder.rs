@@ -1,0 +1,139 @@
+//! The hardware encoder of a board, as a kernel module (`encoder/fake_encoder.c`).
+
+use std::process::Command;
+use std::time::Instant;
+
+use data_encoding::BASE64;
+
+use crate::bench::Bench;
+use crate::camera::LINK;
+use crate::guest::{share, sources};
+use crate::media::{STATIC, YUYV, static_i420};
+use crate::server::GuestServer;
+use crate::support::chromium::Tab;
+use crate::support::process::WAIT_LIMIT;
+use crate::support::scripts::LIVE;
+
+const DEVICE: &str = "/dev/video11";
+const PARAMETERS: &str = "/sys/module/fake_encoder/parameters";
+/// From a fault of the encoder to the encoder of software, at most, in milliseconds; what an emulated processor may need in
+/// addition.
+const SOFTWARE_WITHIN_MS: u64 = 1_000;
+const BUSY_FACTOR: u64 = 3;
+
+/// Starts a server with a camera and the encoder.
+fn start(bench: &mut Bench, mode: &str) -> GuestServer {
+    load(bench);
+    bench.camera(&[mode]);
+    bench.serve(&format!("{LINK} --encoder {DEVICE}"))
+}
+
+/// Loads the module, anew.
+fn load(bench: &mut Bench) {
+    let folder = format!("encoder-{}", bench.suite);
+    let mut build = Command::new(sources().join("encoder/build"));
+    build.arg(bench.suite).arg(share().join(&folder));
+    assert!(build.status().unwrap().success());
+    bench.guest.run(&format!(
+        "[ -e {PARAMETERS} ] && rmmod fake_encoder
+        modprobe videobuf2-v4l2 && modprobe videobuf2-vmalloc || exit
+        [ -e /sys/module/v4l2_mem2mem ] || insmod /share/{folder}/v4l2-mem2mem.ko || exit
+        insmod /share/{folder}/fake_encoder.ko && udevadm settle"
+    ));
+}
+
+fn parameter(bench: &mut Bench, name: &str) -> u32 {
+    bench.guest.run(&format!("cat {PARAMETERS}/{name}")).parse().unwrap()
+}
+
+fn uses_hardware(server: &GuestServer) {
+    let stats = server.wait_for("an encoder is told", |stats| !stats["encoder"].is_null());
+    let encoder = stats["encoder"].as_str().unwrap();
+    assert!(encoder.contains("fake_encoder"), "{encoder}");
+}
+
+/// The samples of the next picture that the page is given, as I420 without padding, in base64.
+const NEXT_PICTURE: &str = "(async () => {
+    const [track] = document.querySelector('video').srcObject.getVideoTracks();
+    const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
+    const { value: frame } = await reader.read();
+    const samples = new Uint8Array(frame.allocationSize());
+    await frame.copyTo(samples);
+    const told = `${frame.format} ${frame.visibleRect.width}x${frame.visibleRect.height}`;
+    frame.close();
+    reader.cancel();
+    return [told, btoa(samples.reduce((text, sample) => text + String.fromCharCode(sample), ''))];
+})()";
+/// What the encoder is given is what a viewer's decoder has, sample for sample.
+pub fn static_picture(bench: &mut Bench) {
+    let server = start(bench, STATIC);
+    let tab = bench.watch(&server);
+    uses_hardware(&server);
+    is_identical(bench, &tab);
+    assert_eq!(bench.connects(&tab), 1);
+}
+
+fn is_identical(bench: &mut Bench, tab: &Tab) {
+    let expected = static_i420();
+    let end = Instant::now() + WAIT_LIMIT;
+    loop {
+        let (told, samples): (String, String) =
+            serde_json::from_value(bench.evaluate(tab, NEXT_PICTURE)).unwrap();
+        let samples = BASE64.decode(samples.as_bytes()).unwrap();
+        let different = samples.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        if samples.len() == expected.len() && different == 0 {
+            println!("   {told}: {} samples are identical", samples.len());
+            return;
+        }
+        // It may be one of before the first whole one.
+        assert!(Instant::now() < end, "{told}: {different} of {} samples differ", samples.len());
+    }
+}
+
+pub fn moving_pictures(bench: &mut Bench) {
+    let server = start(bench, YUYV);
+    let tab = bench.watch(&server);
+    uses_hardware(&server);
+    bench.follow(&tab);
+}
+
+/// Who joins is given a key frame that was asked for, and who watched already goes on.
+pub fn another_viewer(bench: &mut Bench) {
+    let server = start(bench, YUYV);
+    let first = bench.watch(&server);
+    bench.follow(&first);
+    let before = parameter(bench, "forced");
+    let second = bench.watch(&server);
+    bench.follow(&second);
+    let after = parameter(bench, "forced");
+    println!("   {before} key frames were asked for before, {after} after");
+    assert!(after > before);
+    assert_eq!(bench.connects(&first), 1);
+}
+
+pub fn errors(bench: &mut Bench) {
+    fault(bench, "errors", "1000");
+}
+
+pub fn stall(bench: &mut Bench) {
+    fault(bench, "stall", "1");
+}
+
+/// What is no H.264.
+pub fn noise(bench: &mut Bench) {
+    fault(bench, "noise", "1000");
+}
+
+/// The encoder of software takes over, and no viewer loses its connection.
+fn fault(bench: &mut Bench, name: &str, value: &str) {
+    let server = start(bench, YUYV);
+    let tab = bench.watch(&server);
+    uses_hardware(&server);
+    let software = ("/stats", "\"encoder\":\"openh264\"");
+    let file = format!("{PARAMETERS}/{name}");
+    let (took, _) = server.react_to(&mut bench.guest, &file, value, software);
+    assert!(took <= SOFTWARE_WITHIN_MS * BUSY_FACTOR, "{took} ms");
+    bench.chromium().wait_for(&tab, &format!("{LIVE} && !window.ballcast.error"));
+    bench.follow(&tab);
+    println!("{}", server.log());
+}
