@@ -17,7 +17,7 @@ const WIDTH: usize = 80;
 /// # Errors
 /// There is none: the sentence that says why.
 pub fn list() -> Result<String, String> {
-    describe(&scan(None, None))
+    describe(&scan(None, None, true))
 }
 
 fn describe(scan: &CameraScan) -> Result<String, String> {

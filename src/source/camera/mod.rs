@@ -126,7 +126,8 @@ impl Camera {
             CameraWish::At(path) => Some(path.clone()),
             CameraWish::First | CameraWish::Named(_) => None,
         };
-        Some(CameraCommand::Scan { path, size: self.config.mode.size })
+        let with_controls = !self.config.controls.is_empty();
+        Some(CameraCommand::Scan { path, size: self.config.mode.size, with_controls })
     }
 
     /// The command that ends an attempt, if the camera is open.

@@ -58,8 +58,9 @@ impl CameraReader {
             return None;
         }
         let begun = match command {
-            CameraCommand::Scan { path, size } => {
-                self.job.start("camera", move || JobEnd::Scanned(scan::scan(path.as_deref(), size)))
+            CameraCommand::Scan { path, size, with_controls } => {
+                let scan = move || scan::scan(path.as_deref(), size, with_controls);
+                self.job.start("camera", move || JobEnd::Scanned(scan()))
             }
             CameraCommand::Start(start) => {
                 self.job.start("camera", move || JobEnd::Started(CameraStream::start(&start)))
