@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ballcast::testing::cli::{self, CliCommand, Environment};
-use ballcast::testing::driver::encode::{EncodePictures, PictureError};
+use ballcast::testing::driver::encode::{EncodePictures, Encoded, PictureError};
 use ballcast::testing::driver::{Driver, Endpoints};
 use ballcast::testing::media::{
     AccessUnit, Appearance, Codec, Frame, SnapshotError, SourcePicture,
@@ -110,11 +110,11 @@ impl EncodePictures for FixedSizeSource {
 
     fn show(&mut self, _: SourcePicture, _: Instant) {}
 
-    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
+    fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
         assert_eq!(codec, Codec::H264, "the load generator offers nothing else");
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
         let captured = self.captured.expect("a capture comes before its frames");
-        Ok(self.frame(keyframe, captured))
+        Ok(Encoded::Frame(self.frame(keyframe, captured)))
     }
 
     fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {

@@ -220,7 +220,8 @@ impl Camera {
     fn encode(&mut self, codec: Codec) {
         let encoded = self.within_limits(|source| source.encode(codec));
         match encoded {
-            Ok(frame) => {
+            Ok(encoded) => {
+                let frame = encoded.frame().expect("it is encoded by software");
                 assert!(!frame.is_empty() && frame.codec() == codec);
                 self.note(&format!("encoded {codec:?}"));
                 if frame.is_keyframe() {
@@ -288,7 +289,8 @@ impl Camera {
                 let picture = SourcePicture::Picture(Picture::filled(size, colour));
                 self.source.show(picture, Instant::now()).expect("no panic");
                 self.source.force_keyframe(codec);
-                assert!(self.source.encode(codec).expect("a good picture").is_keyframe());
+                let encoded = self.source.encode(codec).expect("a good picture");
+                assert!(encoded.frame().expect("it is encoded by software").is_keyframe());
             }
         }
         self.source.snapshot(Some(32)).expect("a good picture");

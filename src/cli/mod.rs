@@ -28,6 +28,7 @@ pub use self::source::SourceChoice;
 use self::texts::CliText;
 use self::values::{shown, token, token_file};
 use crate::driver::encode::codec::Quality;
+use crate::driver::encode::hardware::EncoderWish;
 use crate::driver::source::supervisor;
 use crate::http::Authority;
 use crate::media::{Appearance, STAMP_WIDTH, Size};
@@ -68,6 +69,8 @@ pub struct Flags {
     /// The ball's.
     pub frames_per_second: u32,
     pub quality: Quality,
+    /// The encoder of H.264.
+    pub encoder: EncoderWish,
     pub appearance: Appearance,
     pub max_viewers: usize,
     pub max_viewers_per_address: usize,
@@ -101,6 +104,7 @@ impl Default for Flags {
             size: Size { width: 640, height: 480 },
             frames_per_second: 30,
             quality: Quality::Constant,
+            encoder: EncoderWish::Auto,
             appearance: Appearance::default(),
             max_viewers: limits.viewers,
             max_viewers_per_address: limits.viewers_per_address,

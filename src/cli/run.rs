@@ -77,6 +77,7 @@ fn serve(flags: &Flags) -> Result<(), String> {
     let endpoints = Endpoints::bind(&flags.bind, flags.port).map_err(|error| error.to_string())?;
     let encoder =
         PictureEncoder::new(flags.size, flags.frames_per_second, flags.quality, flags.stamp)
+            .with_hardware(flags.encoder.clone())
             .with_appearance(flags.appearance);
     let addresses = endpoints.addresses();
     if flags.announced.is_empty() && addresses::are_of_container(&addresses) {

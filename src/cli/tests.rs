@@ -1,6 +1,7 @@
 use super::*;
 use crate::cli::flags::{FLAGS, FlagAction};
 use crate::driver::SourceOrigin;
+use crate::driver::encode::hardware::EncoderWish;
 use crate::driver::test_folder::TestFolder;
 use crate::http::Url;
 use crate::media::{Appearance, Layout, Matrix, Orientation, PixelFormat, Rotation};
@@ -36,6 +37,7 @@ fn every_flag_is_understood() {
     );
     let expected = Flags {
         port: 0,
+        encoder: EncoderWish::Auto,
         when_watched: false,
         bind: vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()],
         size: Size { width: 1280, height: 720 },
@@ -283,7 +285,7 @@ fn the_default_of_the_table_is_that_of_the_program() {
         assert_eq!(flags(&format!("--{} {default}", flag.name)), Ok(Flags::default()), "{default}");
         tried += 1;
     }
-    assert_eq!(tried, 6, "port, size, fps and three limits");
+    assert_eq!(tried, 7, "port, size, fps, the encoder and three limits");
     let command = |words: &[&str]| match parse(words.iter().map(Into::into), Environment::default())
     {
         Ok(CliCommand::CheckHealth(server)) => server.to_string(),
@@ -348,4 +350,13 @@ fn a_camera_is_named_by_its_device_by_a_part_of_its_name_or_not_at_all() {
     ] {
         assert!(flags(line).is_err(), "{line}");
     }
+}
+
+#[test]
+fn an_encoder_is_chosen_by_a_word_or_its_device() {
+    let encoder = |line: &str| flags(line).map(|flags| flags.encoder);
+    assert_eq!(encoder(""), Ok(EncoderWish::Auto));
+    assert_eq!(encoder("--encoder software"), Ok(EncoderWish::Software));
+    assert_eq!(encoder("--encoder /dev/video11"), Ok(EncoderWish::Device("/dev/video11".into())));
+    assert!(encoder("--encoder hardware").is_err());
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::UsageError;
 use super::health::USUAL;
+use crate::driver::encode::hardware::EncoderWish;
 use crate::foreign::Foreign;
 use crate::http::Authority;
 use crate::media::{Rotation, Size};
@@ -76,6 +77,15 @@ impl FlagValue {
         let mut turns = Rotation::ALL.into_iter().filter(|rotation| *rotation != Rotation::Deg0);
         let rotation = turns.find(|rotation| rotation.degrees() == degrees);
         rotation.ok_or_else(|| self.invalid("90, 180 or 270 degrees clockwise"))
+    }
+
+    pub fn encoder(&self) -> Result<EncoderWish, UsageError> {
+        match &*self.text() {
+            "auto" => Ok(EncoderWish::Auto),
+            "software" => Ok(EncoderWish::Software),
+            path if path.starts_with('/') => Ok(EncoderWish::Device(path.into())),
+            _ => Err(self.invalid("auto, software, or a device such as /dev/video11")),
+        }
     }
 
     /// The title of the page.

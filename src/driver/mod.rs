@@ -109,6 +109,8 @@ impl<S: EncodePictures> Driver<S> {
         endpoints.register(poller.registry())?;
         let waker = Arc::new(Waker::new(poller.registry(), THREADS)?);
         let targets = Targets::new(&waker);
+        let mut pictures = Pictures::new(encoder);
+        pictures.set_registry(Arc::new(poller.registry().try_clone()?));
         let (now, wall) = (Instant::now(), SystemTime::now());
         Ok(Driver {
             poller,
@@ -124,7 +126,7 @@ impl<S: EncodePictures> Driver<S> {
             connections: Connections::new(),
             names: HostNames::new(now),
             wall_clock: WallClock::new(now, wall),
-            pictures: Pictures::new(encoder),
+            pictures,
             targets,
             source: None,
             waker,

@@ -32,6 +32,7 @@ impl<S: EncodePictures> Driver<S> {
             Owner::Watch => return self.follow_addresses(),
             Owner::Threads => return self.take_results(),
             Owner::Devices => return self.note_devices(),
+            Owner::Encoder => return self.take_frames(),
             Owner::Target if event.is_writable() => self.targets.write(token),
             Owner::Connection if event.is_writable() => {
                 self.connections.id(token).and_then(|id| self.flush(id))
@@ -55,8 +56,12 @@ impl<S: EncodePictures> Driver<S> {
             Owner::Source => self.read_source(),
             Owner::SourceStderr => self.read_stderr(),
             Owner::Target => self.read_target(token),
-            Owner::Signals | Owner::Watch | Owner::Threads | Owner::Devices | Owner::Connection => {
-            }
+            Owner::Signals
+            | Owner::Watch
+            | Owner::Threads
+            | Owner::Devices
+            | Owner::Encoder
+            | Owner::Connection => {}
         }
     }
 
@@ -189,6 +194,12 @@ impl<S: EncodePictures> Driver<S> {
         if let Some(event) = event {
             self.input(Input::Source(SourceEvent::Camera(event)));
         }
+        self.work();
+    }
+
+    /// Tells the core the frames of the hardware encoder.
+    fn take_frames(&mut self) {
+        self.pictures.take_frames();
         self.work();
     }
 

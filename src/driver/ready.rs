@@ -114,6 +114,7 @@ impl Ready {
             | Owner::SourceStderr
             | Owner::Threads
             | Owner::Devices
+            | Owner::Encoder
             | Owner::Target => &mut self.others,
         }
     }

@@ -13,8 +13,10 @@ pub const SOURCE_STDERR: Token = Token(3);
 pub const THREADS: Token = Token(4);
 /// Changes of the video devices.
 pub const DEVICES: Token = Token(5);
+/// The hardware encoder.
+pub const ENCODER: Token = Token(6);
 /// Connections to media servers.
-pub const TARGETS: Range<usize> = 6..16;
+pub const TARGETS: Range<usize> = 7..16;
 /// Two tokens for each bound address: its listener, then its UDP socket.
 const ENDPOINTS: Range<usize> = TARGETS.end..1 << 16;
 /// The rest of a 32-bit `usize`.
@@ -29,6 +31,7 @@ pub enum Owner {
     SourceStderr,
     Threads,
     Devices,
+    Encoder,
     Target,
     Listener,
     Datagrams,
@@ -43,6 +46,7 @@ pub fn owner(token: Token) -> Owner {
         SOURCE_STDERR => Owner::SourceStderr,
         THREADS => Owner::Threads,
         DEVICES => Owner::Devices,
+        ENCODER => Owner::Encoder,
         Token(number) if TARGETS.contains(&number) => Owner::Target,
         Token(number) if !ENDPOINTS.contains(&number) => Owner::Connection,
         token if datagrams_of(listener_of(token)) == token => Owner::Datagrams,
@@ -137,7 +141,7 @@ mod tests {
         assert_eq!(connections.take(), Some(Token(ENDPOINTS.end)));
         assert_eq!(owner(Token(ENDPOINTS.end)), Owner::Connection);
         assert_eq!(owner(Token(ENDPOINTS.end - 1)), Owner::Datagrams);
-        let numbers = [0, 1, 2, 3, 4, 5, 6, 15].map(|number| owner(Token(number)));
+        let numbers = [0, 1, 2, 3, 4, 5, 6, 7, 15].map(|number| owner(Token(number)));
         let expected = [
             Owner::Signals,
             Owner::Watch,
@@ -145,8 +149,9 @@ mod tests {
             Owner::SourceStderr,
             Owner::Threads,
             Owner::Devices,
+            Owner::Encoder,
         ];
-        assert_eq!(numbers[..6], expected);
-        assert_eq!(numbers[6..], [Owner::Target; 2]);
+        assert_eq!(numbers[..7], expected);
+        assert_eq!(numbers[7..], [Owner::Target; 2]);
     }
 }

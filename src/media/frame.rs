@@ -1,8 +1,10 @@
 //! One encoded picture, and its codec.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::h264::AccessUnit;
+use crate::foreign::Foreign;
 
 /// The start code of a key frame of VP8, after the three bytes of its tag (RFC 6386, section 9.1).
 const VP8_START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
@@ -24,6 +26,23 @@ impl Codec {
         match self {
             Codec::H264 => "H264",
             Codec::Vp8 => "VP8",
+        }
+    }
+}
+
+/// An encoder of H.264.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EncoderName {
+    OpenH264,
+    /// That of the board, as the kernel names it.
+    Hardware(Foreign),
+}
+
+impl fmt::Display for EncoderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EncoderName::OpenH264 => f.write_str("openh264"),
+            EncoderName::Hardware(name) => name.fmt(f),
         }
     }
 }

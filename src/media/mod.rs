@@ -17,7 +17,7 @@ mod text;
 pub use ball::Ball;
 pub use damage::{Damage, SnapshotError};
 pub(crate) use frame::FrameContent;
-pub use frame::{Codec, Frame};
+pub use frame::{Codec, EncoderName, Frame};
 pub use h264::AccessUnit;
 pub use label::Label;
 pub use orientation::{Appearance, Orientation, Rotation};

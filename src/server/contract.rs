@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::http::Url;
-use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
+use crate::media::{Codec, Damage, EncoderName, Frame, SnapshotError, SourcePicture};
 use crate::publish::{self, TargetId};
 use crate::source;
 use crate::webrtc::Transmit;
@@ -42,6 +42,10 @@ pub enum Input<'a> {
     },
     /// One encoded access unit.
     Frame(Frame),
+    /// This encoder makes H.264 from now on.
+    EncoderChanged(EncoderName),
+    /// A picture was left out, as an encoder is busy with those before.
+    PictureLeftOut,
     /// A capture has failed, and brings no frame.
     CaptureFailed,
     /// A picture of [`Output::Encode`] that is reported was encoded in all its codecs.

@@ -122,6 +122,8 @@ impl Server {
             }
             Input::TransmitFailed { destination } => self.note_transmit_failed(destination),
             Input::Frame(frame) => self.video.handle_frame(now, &frame),
+            Input::EncoderChanged(name) => self.video.set_encoder(name),
+            Input::PictureLeftOut => self.video.note_left_out(),
             Input::CaptureFailed => self.video.note_capture_failed(now),
             Input::Source(event) => {
                 self.video.handle_source(now, event, &mut self.outbox);

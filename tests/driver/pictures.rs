@@ -7,10 +7,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::chromium::Chromium;
-use crate::support::process::{Server, request};
+use crate::support::process::{Server, binary, request};
 use crate::support::scripts::LIVE;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 const READ_LIMIT: Duration = Duration::from_secs(10);
 const BOUNDARY: &[u8] = b"--ballcast-picture\r\n";
@@ -165,6 +167,8 @@ fn a_colour_is_the_same_whatever_format_the_source_has() {
         ("320x240@10,bt709", frames(&format!("{bt709} yuv420p")), colour),
         ("320x240@10:nv12", frames("-pix_fmt nv12"), colour),
         ("320x240@10:nv12,bt709", frames(&format!("{bt709} nv12")), colour),
+        ("320x240@10:yuyv", frames("-pix_fmt yuyv422"), colour),
+        ("320x240@10:yuyv,bt709", frames(&format!("{bt709} yuyv422")), colour),
         ("320x240@10:bgr24", frames("-pix_fmt bgr24"), colour),
         ("320x240@10:rgb24", frames("-pix_fmt rgb24"), colour),
         ("320x240@10:gray8", grey, [0x60; 3]),
@@ -180,6 +184,53 @@ fn a_colour_is_the_same_whatever_format_the_source_has() {
         let is_near = shown.iter().zip(expected).all(|(is, should)| is.abs_diff(should) <= 4);
         assert!(is_near, "{raw}: {shown:?} for {expected:?}");
     }
+}
+
+/// The luma of a file, and its width.
+fn luma_of(file: &[u8]) -> (Vec<u8>, usize) {
+    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::Luma);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
+    let samples = decoder.decode().unwrap();
+    (samples, decoder.dimensions().unwrap().0)
+}
+
+/// The pixels of hours and minutes in the clock: the text begins after 2 pixels, and its characters are 6 wide.
+fn clock_in(file: &[u8]) -> Vec<bool> {
+    let (luma, width) = luma_of(file);
+    let bar = luma.chunks(width).take(14).flat_map(|row| row[2 + 11 * 6..][..5 * 6].iter());
+    bar.map(|sample| *sample > 128).collect()
+}
+
+#[test]
+fn the_clock_is_in_what_is_encoded_here_and_the_log_says_where_it_is_not() {
+    let grey = [0x60; 3];
+    let start = |zone: &str, flags: &[&str]| {
+        let mut command = Command::new(binary());
+        command.env("TZ", zone);
+        Server::start_command(command, "127.0.0.1", 0, flags)
+    };
+    let path = path("clock.mjpeg");
+    std::fs::write(&path, one_colour(grey, "-c:v mjpeg -f mjpeg")).unwrap();
+    let flags = [path.to_str().unwrap(), "--clock"];
+    let servers = ["UTC0", "UTC0", "XXX-5:30"].map(|zone| start(zone, &flags));
+    let clock = |server: &Server| {
+        server.wait_for("it is played", |stats| stats["source"]["state"] == "running");
+        let file = request(server.address, "GET", "/snapshot.jpg", &[], b"").body;
+        let (luma, width) = luma_of(&file);
+        assert!(luma[20 * width..].iter().all(|sample| sample.abs_diff(0x60) < 8), "only a bar");
+        clock_in(&file)
+    };
+    // The minute may pass between two snapshots.
+    let is_same = (0..3).any(|_| clock(&servers[0]) == clock(&servers[1]));
+    assert!(is_same, "two servers in one zone show the same time");
+    assert_ne!(clock(&servers[0]), clock(&servers[2]), "another zone has another time");
+    assert!(clock(&servers[0]).contains(&true), "there is text");
+
+    let h264 = path.with_extension("h264");
+    let x264 = "-pix_fmt yuv420p -c:v libx264 -tune zerolatency -profile:v baseline -f h264";
+    std::fs::write(&h264, one_colour(grey, x264)).unwrap();
+    let server = start("UTC0", &[h264.to_str().unwrap(), "--clock"]);
+    server.wait_for_log("--clock is not in the video");
 }
 
 /// The colour in the middle of the video.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ballcast::testing::driver::encode::codec::Quality;
-use ballcast::testing::driver::encode::{EncodePictures, PictureEncoder, PictureError};
+use ballcast::testing::driver::encode::{EncodePictures, Encoded, PictureEncoder, PictureError};
 use ballcast::testing::driver::{Driver, Endpoints};
 use ballcast::testing::media::{
     AccessUnit, Appearance, Codec, Frame, Size, SnapshotError, SourcePicture,
@@ -36,13 +36,14 @@ impl EncodePictures for Filled {
         self.ball.show(picture, captured);
     }
 
-    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
+    fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
         const FILLER: [u8; 5] = [0, 0, 0, 1, 0x0c];
         const STOP: u8 = 0x80;
-        let frame = self.ball.encode(codec)?;
+        let frame = self.ball.encode(codec)?.frame().expect("it is encoded by software");
         let filler = [&FILLER[..], &vec![0xff; self.filler_bytes], &[STOP]].concat();
         let stream = [frame.data(), &filler].concat();
-        Ok(Frame::h264(AccessUnit::parse(&stream), frame.captured))
+        let unit = AccessUnit::parse(&stream);
+        Ok(Encoded::Frame(Frame::h264(unit, frame.captured)))
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {

@@ -232,14 +232,14 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "rotate",
         section: Picture,
-        action: Set("90|180|270", |it, value| {
+        action: Set("DEGREES", |it, value| {
             it.flags.appearance.orientation.rotation = value.rotation()?;
             Ok(())
         }),
         default: None,
-        line: "Rotate the picture clockwise by so many degrees",
-        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers get \
-               it unrotated.",
+        line: "Rotate the picture clockwise by 90, 180 or 270",
+        more: "H.264 from a source is not encoded again: the browser or the page rotates it, and media servers \
+               get it unrotated.",
     },
     Flag {
         name: "mirror",
@@ -258,6 +258,15 @@ pub const FLAGS: &[Flag] = &[
         line: "Show date and time in the picture",
         more: "The local time of the capture, at the top left. Not in H.264 from a source, which is not encoded \
                again.",
+    },
+    Flag {
+        name: "encoder",
+        section: Picture,
+        action: Set("WHICH", |it, value| value.encoder().map(|which| it.flags.encoder = which)),
+        default: Some("auto"),
+        line: "Encoder of H.264: auto, software or /dev/videoN",
+        more: "auto takes the hardware encoder of the board, if the kernel has a driver for it (V4L2), such as \
+               that of a Raspberry Pi up to 4; never run on a Pi. If it fails, openh264 takes over at once.",
     },
     Flag {
         name: "stamp",

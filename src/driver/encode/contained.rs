@@ -5,13 +5,15 @@
 //! decoders and encoders, is replaced by a new one.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use mio::Registry;
 
-use super::{EncodePictures, PictureError};
+use super::{EncodePictures, Encoded, PictureError};
 use crate::containment::contain;
-use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
+use crate::media::{Codec, Damage, EncoderName, Frame, SnapshotError, SourcePicture};
 
 /// An encoder whose panics are errors.
 pub struct ContainedEncoder<S> {
@@ -41,8 +43,24 @@ impl<S: EncodePictures> ContainedEncoder<S> {
     }
 
     /// See [`EncodePictures::encode`].
-    pub fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
+    pub fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
         self.contain(|inner| inner.encode(codec))?
+    }
+
+    /// See [`EncodePictures::encoder_name`].
+    pub fn encoder_name(&self) -> Option<EncoderName> {
+        self.inner.encoder_name()
+    }
+
+    /// See [`EncodePictures::take`].
+    pub fn take(&mut self) -> Option<Frame> {
+        // After a panic, nothing is to come.
+        self.contain(EncodePictures::take).unwrap_or_default()
+    }
+
+    /// See [`EncodePictures::set_registry`].
+    pub fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.inner.set_registry(registry);
     }
 
     /// See [`EncodePictures::snapshot`].
@@ -114,9 +132,15 @@ mod tests {
             self.touch();
         }
 
-        fn encode(&mut self, _: Codec) -> Result<Frame, PictureError> {
+        fn encode(&mut self, _: Codec) -> Result<Encoded, PictureError> {
             self.touch();
-            Ok(Frame::h264(AccessUnit::parse(&[0, 0, 0, 1, 0x65]), Instant::now()))
+            let unit = AccessUnit::parse(&[0, 0, 0, 1, 0x65]);
+            Ok(Encoded::Frame(Frame::h264(unit, Instant::now())))
+        }
+
+        fn take(&mut self) -> Option<Frame> {
+            self.touch();
+            None
         }
 
         fn snapshot(&mut self, _: Option<usize>) -> Result<Bytes, SnapshotError> {
@@ -132,7 +156,7 @@ mod tests {
     #[test]
     fn a_panic_in_any_call_is_an_error_after_which_the_encoder_is_a_new_one() {
         type ContainedCall = fn(&mut ContainedEncoder<Fragile>) -> Option<String>;
-        let calls: [ContainedCall; 5] = [
+        let calls: [ContainedCall; 6] = [
             |source| source.capture(Instant::now(), SystemTime::now()).err().map(|e| e.to_string()),
             |source| {
                 let picture = SourcePicture::Picture(Picture::filled(SIZE, Colour::BLACK));
@@ -142,6 +166,10 @@ mod tests {
             |source| source.snapshot(None).err().map(|e| format!("{e:?}")),
             |source| {
                 source.force_keyframe(Codec::H264);
+                (source.renewals == 0).then(String::new)
+            },
+            |source| {
+                source.take();
                 (source.renewals == 0).then(String::new)
             },
         ];

@@ -92,6 +92,14 @@ impl Latest {
         Ok(())
     }
 
+    /// The picture as it came, if it is not decoded.
+    pub fn samples(&self) -> Option<&Samples> {
+        match &self.origin {
+            Undecoded::Samples(samples) => Some(samples),
+            _ => None,
+        }
+    }
+
     /// The picture, if it is decoded.
     pub fn picture(&self) -> Option<&Picture> {
         self.picture.as_ref()

@@ -6,6 +6,7 @@ mod contained;
 mod decode_h264;
 pub mod finish;
 mod h264;
+pub mod hardware;
 pub mod jpeg;
 mod latest;
 mod picture_encoder;
@@ -15,15 +16,17 @@ mod vp8;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use codec::{Encode, Quality};
 pub use contained::ContainedEncoder;
+use mio::Registry;
 pub use picture_encoder::PictureEncoder;
 pub use snapshot::snapshot;
 
-use crate::media::{Codec, Damage, Frame, SnapshotError, SourcePicture};
+use crate::media::{Codec, Damage, EncoderName, Frame, SnapshotError, SourcePicture};
 
 /// Makes an encoder for pictures of one size, up to 3840×2160 or 2160×3840.
 ///
@@ -55,11 +58,24 @@ pub trait EncodePictures: Sized {
     /// Takes a picture of the source in place of a capture.
     fn show(&mut self, picture: SourcePicture, captured: Instant);
 
-    /// Encodes the picture that was taken last.
+    /// Has the picture encoded that was taken last.
     ///
     /// # Errors
     /// The picture cannot be decoded or encoded. The next one may succeed.
-    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError>;
+    fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError>;
+
+    /// The encoder that makes H.264, once one does.
+    fn encoder_name(&self) -> Option<EncoderName> {
+        None
+    }
+
+    /// Takes the next frame that was to come later, if it has come.
+    fn take(&mut self) -> Option<Frame> {
+        None
+    }
+
+    /// Frames that have come make an event with [`ENCODER`](super::tokens::ENCODER) in the poll of this registry.
+    fn set_registry(&mut self, _registry: Arc<Registry>) {}
 
     /// Makes a JPEG file of the picture that was taken last, in its own width, or scaled down to this even width.
     ///
@@ -69,6 +85,27 @@ pub trait EncodePictures: Sized {
 
     /// Makes the codec's next frame a key frame.
     fn force_keyframe(&mut self, codec: Codec);
+}
+
+/// What has become of a picture that is to be encoded.
+#[derive(Debug)]
+pub enum Encoded {
+    Frame(Frame),
+    /// The encoder is at work: [`EncodePictures::take`] has the frame later.
+    Later,
+    /// The encoder is busy with the pictures before.
+    LeftOut,
+}
+
+impl Encoded {
+    /// The frame, if it is there.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn frame(self) -> Option<Frame> {
+        match self {
+            Encoded::Frame(frame) => Some(frame),
+            Encoded::Later | Encoded::LeftOut => None,
+        }
+    }
 }
 
 /// Why a picture is dropped. Displays as the message of the decoder or encoder, for the log.

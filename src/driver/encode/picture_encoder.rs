@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use mio::Registry;
 
 use super::codec::{Encode, Quality};
 use super::encoder;
 use super::finish::Finish;
+use super::hardware::{EncoderInput, EncoderWish, HardwareEncoder, Put, Taken};
 use super::latest::Latest;
-use super::{EncodePictures, PictureError, snapshot};
+use super::{EncodePictures, Encoded, PictureError, snapshot};
 use crate::media::{
-    Appearance, Ball, Codec, Colour, Damage, Frame, Picture, Size, SnapshotError, SourcePicture,
-    stamp_of, write_stamp,
+    Appearance, Ball, Codec, Colour, Damage, EncoderName, Frame, Layout, Picture, Size,
+    SnapshotError, SourcePicture, stamp_of, write_stamp,
 };
 
 /// Draws the bouncing ball or takes the pictures of a source, and encodes them. The ball moves once per capture,
@@ -31,6 +34,8 @@ pub struct PictureEncoder {
     latest: Option<Latest>,
     /// The picture before, which is used if the latest is damaged.
     former: Option<Latest>,
+    /// In place of openh264.
+    hardware: HardwareEncoder,
     encoders: BTreeMap<Codec, Box<dyn Encode>>,
     /// The size that the encoders were made for.
     encoded_size: Option<Size>,
@@ -52,6 +57,7 @@ impl PictureEncoder {
             canvas: None,
             latest: None,
             former: None,
+            hardware: HardwareEncoder::new(EncoderWish::Software, frames_per_second, quality),
             encoders: BTreeMap::new(),
             encoded_size: None,
         }
@@ -61,6 +67,12 @@ impl PictureEncoder {
     pub fn with_appearance(self, appearance: Appearance) -> PictureEncoder {
         let finish = Finish::new(appearance, self.stamp);
         PictureEncoder { finish, ..self }
+    }
+
+    /// Encodes H.264 with the encoder of the board, if that is wanted.
+    pub fn with_hardware(self, wish: EncoderWish) -> PictureEncoder {
+        let hardware = HardwareEncoder::new(wish, self.frames_per_second, self.quality);
+        PictureEncoder { hardware, ..self }
     }
 
     /// Calls `act` with the latest picture. If that is damaged, the picture before becomes the latest, so each
@@ -78,6 +90,57 @@ impl PictureEncoder {
     }
 }
 
+/// Encoders.
+impl PictureEncoder {
+    /// Has the encoder of the board encode the latest picture, as it is if possible.
+    fn put_into_hardware(&mut self) -> Result<Put, PictureError> {
+        let now = Instant::now();
+        if !self.hardware.takes(Layout::I420, now) {
+            return Ok(Put::Refused);
+        }
+        let samples = self.latest.as_ref().and_then(Latest::samples);
+        let raw = samples.filter(|_| self.finish.is_nothing()).and_then(EncoderInput::of_samples);
+        if let (Some(raw), Some(latest)) = (raw, &self.latest)
+            && self.hardware.takes(raw.layout(), now)
+        {
+            return Ok(self.hardware.put(raw, latest.captured, now));
+        }
+        self.with_latest(Latest::decode)?;
+        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
+        Ok(match latest {
+            Some((picture, captured)) => {
+                self.hardware.put(EncoderInput::Picture(picture), captured, now)
+            }
+            None => Put::Refused,
+        })
+    }
+
+    fn encode_in_software(&mut self, codec: Codec) -> Result<Frame, PictureError> {
+        self.with_latest(Latest::decode)?;
+        let failed = |error| PictureError::new(Damage::Encode(codec), error);
+        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
+        let Some((picture, captured)) = latest else {
+            return Err(PictureError::new(Damage::Decode, io::ErrorKind::NotFound));
+        };
+        if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
+            self.encoders.clear();
+        }
+        let encoder = match self.encoders.entry(codec) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let encoder = encoder(codec, self.frames_per_second, self.quality);
+                entry.insert(encoder.map_err(failed)?)
+            }
+        };
+        let encoded = encoder.encode(picture, captured);
+        if encoded.is_err() {
+            // openh264 fails at noise that exceeds its buffers, and then at every later picture.
+            self.encoders.remove(&codec);
+        }
+        encoded.map_err(failed)
+    }
+}
+
 impl EncodePictures for PictureEncoder {
     fn renewed(&self) -> PictureEncoder {
         let PictureEncoder { frames_per_second, quality, stamp, .. } = *self;
@@ -85,6 +148,7 @@ impl EncodePictures for PictureEncoder {
         PictureEncoder {
             ball,
             finish,
+            hardware: self.hardware.renewed(),
             ..PictureEncoder::new(self.ball.size(), frames_per_second, quality, stamp)
         }
     }
@@ -118,29 +182,33 @@ impl EncodePictures for PictureEncoder {
         self.former = former.filter(|_| may_be_damaged);
     }
 
-    fn encode(&mut self, codec: Codec) -> Result<Frame, PictureError> {
-        self.with_latest(Latest::decode)?;
-        let failed = |error| PictureError::new(Damage::Encode(codec), error);
-        let latest = self.latest.as_ref().and_then(|it| Some((it.picture()?, it.captured)));
-        let Some((picture, captured)) = latest else {
-            return Err(PictureError::new(Damage::Decode, io::ErrorKind::NotFound));
-        };
-        if self.encoded_size.replace(picture.size()) != Some(picture.size()) {
-            self.encoders.clear();
-        }
-        let encoder = match self.encoders.entry(codec) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let encoder = encoder(codec, self.frames_per_second, self.quality);
-                entry.insert(encoder.map_err(failed)?)
+    fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
+        if codec == Codec::H264 {
+            match self.put_into_hardware()? {
+                Put::Taken => return Ok(Encoded::Later),
+                Put::LeftOut => return Ok(Encoded::LeftOut),
+                Put::Refused => {}
             }
-        };
-        let encoded = encoder.encode(picture, captured);
-        if encoded.is_err() {
-            // openh264 fails at noise that exceeds its buffers, and then at every later picture.
-            self.encoders.remove(&codec);
         }
-        encoded.map_err(failed)
+        self.encode_in_software(codec).map(Encoded::Frame)
+    }
+
+    fn encoder_name(&self) -> Option<EncoderName> {
+        let software = || self.encoders.contains_key(&Codec::H264).then_some(EncoderName::OpenH264);
+        self.hardware.name().map(EncoderName::Hardware).or_else(software)
+    }
+
+    fn take(&mut self) -> Option<Frame> {
+        match self.hardware.take(Instant::now()) {
+            Taken::Frame(frame) => Some(frame),
+            Taken::Nothing => None,
+            // The newest picture in place of those that are lost.
+            Taken::Failed => self.encode_in_software(Codec::H264).ok(),
+        }
+    }
+
+    fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.hardware.set_registry(registry);
     }
 
     fn snapshot(&mut self, width: Option<usize>) -> Result<Bytes, SnapshotError> {
@@ -160,6 +228,9 @@ impl EncodePictures for PictureEncoder {
         if let Some(encoder) = self.encoders.get_mut(&codec) {
             encoder.force_keyframe();
         }
+        if codec == Codec::H264 {
+            self.hardware.force_keyframe();
+        }
     }
 }
 
@@ -175,7 +246,7 @@ mod tests {
         let mut source = PictureEncoder::new(size, 30, Quality::Bitrate(2_500_000), false);
         let mut encode = |picture| {
             source.show(SourcePicture::Picture(picture), Instant::now());
-            source.encode(Codec::H264)
+            source.encode(Codec::H264).map(|encoded| encoded.frame().unwrap())
         };
         // The bitrate allows the finest quantiser.
         for _ in 0..60 {
@@ -210,7 +281,7 @@ mod tests {
         show(&mut source, &damaged);
         assert!(source.encode(Codec::H264).is_err());
         show(&mut source, &good);
-        assert!(source.encode(Codec::H264).unwrap().is_keyframe());
+        assert!(source.encode(Codec::H264).unwrap().frame().unwrap().is_keyframe());
     }
 
     #[test]

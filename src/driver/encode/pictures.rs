@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use std::vec;
 
-use super::{ContainedEncoder, EncodePictures, PictureError};
+use mio::Registry;
+
+use super::{ContainedEncoder, EncodePictures, Encoded, PictureError};
 use crate::driver::errors::Warnings;
-use crate::media::{Codec, Damage, SnapshotError, SourcePicture};
+use crate::media::{Codec, Damage, EncoderName, SnapshotError, SourcePicture};
 use crate::server::Input;
 
 /// The log line of a picture that cannot be decoded or encoded.
@@ -21,6 +24,8 @@ pub struct Pictures<S> {
     encoder: ContainedEncoder<S>,
     warnings: Warnings,
     facts: VecDeque<Input<'static>>,
+    /// The encoder of H.264 that the core was told of.
+    encoder_name: Option<EncoderName>,
     encoding: Option<Encoding>,
 }
 
@@ -47,6 +52,7 @@ impl<S: EncodePictures> Pictures<S> {
             encoder: ContainedEncoder::new(encoder),
             warnings: Warnings::default(),
             facts: VecDeque::new(),
+            encoder_name: None,
             encoding: None,
         }
     }
@@ -88,6 +94,28 @@ impl<S: EncodePictures> Pictures<S> {
         self.facts.push_back(Input::Snapshot { width, made, cost: begun.elapsed() });
     }
 
+    /// Frames that come later make an event in the poll of this registry.
+    pub fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.encoder.set_registry(registry);
+    }
+
+    /// Takes the frames that have come.
+    pub fn take_frames(&mut self) {
+        while let Some(frame) = self.encoder.take() {
+            self.facts.push_back(Input::Frame(frame));
+        }
+        self.name_encoder();
+    }
+
+    /// Tells of another encoder of H.264.
+    fn name_encoder(&mut self) {
+        let name = self.encoder.encoder_name();
+        if name.is_some() && name != self.encoder_name {
+            self.encoder_name.clone_from(&name);
+            self.facts.extend(name.map(Input::EncoderChanged));
+        }
+    }
+
     pub fn force_keyframe(&mut self, codec: Codec) {
         self.encoder.force_keyframe(codec);
     }
@@ -101,16 +129,24 @@ impl<S: EncodePictures> Pictures<S> {
         let Some(codec) = encoding.codecs.next() else {
             let is_shown = matches!(encoding.report, Report::Source { is_reported: true });
             self.encoding = None;
-            return is_shown.then_some(Input::PictureShown);
+            self.facts.extend(is_shown.then_some(Input::PictureShown));
+            self.name_encoder();
+            return self.facts.pop_front();
         };
         let begun = encoding.begun.take().unwrap_or_else(Instant::now);
         match self.encoder.encode(codec) {
-            Ok(mut frame) => {
-                frame.cost = begun.elapsed();
+            Ok(encoded) => {
                 if let Report::Capture { any_frame } = &mut encoding.report {
                     *any_frame = true;
                 }
-                return Some(Input::Frame(frame));
+                return match encoded {
+                    Encoded::Frame(mut frame) => {
+                        frame.cost = begun.elapsed();
+                        Some(Input::Frame(frame))
+                    }
+                    Encoded::Later => self.next_fact(),
+                    Encoded::LeftOut => Some(Input::PictureLeftOut),
+                };
             }
             Err(error) => match self.encoding.take()?.report {
                 Report::Capture { any_frame } => {
@@ -182,6 +218,8 @@ mod tests {
     fn a_capture_reports_a_frame_for_each_codec_and_a_failure_if_there_is_none() {
         let mut good = pictures(SIZE);
         good.capture(BOTH.to_vec());
+        assert_eq!(facts(&mut good), ["H264", "Vp8", "EncoderChanged(OpenH264)"]);
+        good.capture(BOTH.to_vec());
         assert_eq!(facts(&mut good), ["H264", "Vp8"]);
         good.capture(vec![]);
         assert_eq!(facts(&mut good), [""; 0]);
@@ -200,6 +238,7 @@ mod tests {
             pictures.show(picture, Instant::now(), codecs.to_vec(), is_reported);
             facts(&mut pictures)
         };
+        show(jpeg(false), &BOTH, true);
         assert_eq!(show(jpeg(false), &BOTH, true), ["H264", "Vp8", "PictureShown"]);
         assert_eq!(show(jpeg(false), &BOTH, false), ["H264", "Vp8"]);
         assert_eq!(show(jpeg(false), &[], true), [""; 0]);

@@ -258,12 +258,6 @@ pub fn stream_on(device: BorrowedFd, kind: BufferType) -> io::Result<()> {
     Ok(unsafe { ioctl(device, Setter::<STREAMON, u32>::new(kind as u32)) }?)
 }
 
-/// VIDIOC_STREAMOFF.
-pub fn stream_off(device: BorrowedFd, kind: BufferType) -> io::Result<()> {
-    // SAFETY: the ioctl reads one int.
-    Ok(unsafe { ioctl(device, Setter::<STREAMOFF, u32>::new(kind as u32)) }?)
-}
-
 /// VIDIOC_QUERY_EXT_CTRL, of a control, or with a flag in the id of the one after it.
 pub fn query_control(device: BorrowedFd, id: u32) -> io::Result<ControlDescription> {
     let mut control = ControlDescription {
@@ -349,10 +343,6 @@ impl Map {
             mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, device, offset)
         }?;
         Ok(Map { address: address.cast(), bytes })
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// The contents. The driver writes none of it while the buffer is not queued.

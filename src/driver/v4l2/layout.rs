@@ -281,7 +281,6 @@ pub const QUERYBUF: Opcode = opcode::read_write::<Buffer>(b'V', 9);
 pub const QBUF: Opcode = opcode::read_write::<Buffer>(b'V', 15);
 pub const DQBUF: Opcode = opcode::read_write::<Buffer>(b'V', 17);
 pub const STREAMON: Opcode = opcode::write::<u32>(b'V', 18);
-pub const STREAMOFF: Opcode = opcode::write::<u32>(b'V', 19);
 pub const S_PARM: Opcode = opcode::read_write::<StreamParameters>(b'V', 22);
 pub const QUERYMENU: Opcode = opcode::read_write::<Menu>(b'V', 37);
 pub const G_EXT_CTRLS: Opcode = opcode::read_write::<ExtControls>(b'V', 71);
@@ -309,7 +308,6 @@ mod tests {
             (QBUF, 0xc000_560f | buffer << 16),
             (DQBUF, 0xc000_5611 | buffer << 16),
             (STREAMON, 0x4004_5612),
-            (STREAMOFF, 0x4004_5613),
             (S_PARM, 0xc0cc_5616),
             (QUERYMENU, 0xc02c_5625),
             (G_EXT_CTRLS, 0xc000_5647 | controls << 16),

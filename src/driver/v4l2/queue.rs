@@ -32,6 +32,10 @@ impl Queue {
         Ok(Queue { kind, buffers: (0..count).map(map).collect::<io::Result<_>>()? })
     }
 
+    pub fn kind(&self) -> BufferType {
+        self.kind
+    }
+
     pub fn len(&self) -> u32 {
         self.buffers.len() as u32
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::foreign::Foreign;
-use crate::media::Orientation;
+use crate::media::{EncoderName, Orientation};
 use crate::publish::{PublisherStatus, TargetId};
 use crate::server::config::Config;
 use crate::server::http::Http;
@@ -59,6 +59,8 @@ pub struct Statistics {
     pub stamped: bool,
     /// The ball's, if there is no source.
     pub frames_per_second: Option<u32>,
+    /// The encoder of H.264, once there is one.
+    pub encoder: Option<EncoderName>,
     pub video: VideoCounters,
     pub pictures: SnapshotCounters,
     pub datagrams: DatagramCounters,
@@ -285,6 +287,7 @@ impl Statistics {
             uptime: now.saturating_duration_since(parts.started),
             stamped: config.stamped,
             frames_per_second: source.is_none().then_some(config.frames_per_second),
+            encoder: video.encoder().cloned(),
             video: video.counters().clone(),
             pictures: http.snapshots.counters,
             datagrams: parts.datagrams,
@@ -310,6 +313,7 @@ impl Statistics {
             "uptime_s": self.uptime.as_secs_f64(),
             "stamp": self.stamped,
             "frames_per_second": self.frames_per_second,
+            "encoder": self.encoder.as_ref().map(EncoderName::to_string),
             "frames": video.frames,
             "keyframes": video.keyframes,
             "frames_left_out": video.left_out,

@@ -25,7 +25,7 @@ pub(crate) use self::source::VideoEvent;
 use super::contract::Output;
 use super::limits::admission::RETRY_AFTER;
 use super::outbox::{Outbox, Timer};
-use crate::media::{Appearance, Codec, Frame};
+use crate::media::{Appearance, Codec, EncoderName, Frame};
 use crate::source::{Source, SourceItem};
 use crate::web::reason::Reason;
 use crate::web::refusal::Refusal;
@@ -116,6 +116,7 @@ pub(crate) struct Video {
     capture_failed_at: Option<Instant>,
     /// What the current picture has taken to encode so far, in all codecs.
     encoding: Duration,
+    encoder: Option<EncoderName>,
     counters: VideoCounters,
 }
 
@@ -152,6 +153,7 @@ impl Video {
             started: now,
             capture_failed_at: None,
             encoding: Duration::ZERO,
+            encoder: None,
             counters: VideoCounters::default(),
         }
     }
@@ -188,6 +190,19 @@ impl Video {
     /// Whether the newest picture may be of yesterday: the clock is stopped, so that nobody takes any.
     pub(crate) fn newest_is_old(&self, now: Instant) -> bool {
         self.source.is_none() && self.clock.can_tick_once(now)
+    }
+
+    pub(crate) fn set_encoder(&mut self, name: EncoderName) {
+        self.encoder = Some(name);
+    }
+
+    /// The encoder of H.264, once there is one.
+    pub(crate) fn encoder(&self) -> Option<&EncoderName> {
+        self.encoder.as_ref()
+    }
+
+    pub(crate) fn note_left_out(&mut self) {
+        self.counters.left_out += 1;
     }
 
     pub(crate) fn note_capture_failed(&mut self, now: Instant) {

@@ -214,9 +214,10 @@ impl Parser {
         out.info.frame_rate = started.mode.rate;
         let state = match started.mode.format {
             CameraFormat::H264 => {
-                out.info.format = Some(StreamFormat::H264);
-                let unless_h264 = StreamError::Lacks(Lack::Format { after_text: false });
-                ParserState::AnnexB(Box::new(AnnexB::new(0, unless_h264)))
+                let frame_rate = out.info.frame_rate;
+                let mut parser = Parser::of_h264_buffers();
+                parser.out.info.frame_rate = frame_rate;
+                return Ok(parser);
             }
             CameraFormat::Mjpeg => {
                 out.info.format = Some(StreamFormat::Mjpeg);
@@ -231,7 +232,16 @@ impl Parser {
         Ok(Parser { state, out, error: None })
     }
 
-    /// Parses a buffer of a camera. What is incomplete at its end is damaged.
+    /// A parser of buffers that hold one access unit of H.264 each, as encoders write them.
+    pub fn of_h264_buffers() -> Parser {
+        let mut out = ParserOutput::default();
+        out.info.format = Some(StreamFormat::H264);
+        let unless_h264 = StreamError::Lacks(Lack::Format { after_text: false });
+        let state = ParserState::AnnexB(Box::new(AnnexB::new(0, unless_h264)));
+        Parser { state, out, error: None }
+    }
+
+    /// Parses a buffer of a camera or an encoder. What is incomplete at its end is damaged.
     ///
     /// # Errors
     /// As [`push`](Self::push).
