@@ -231,13 +231,17 @@ impl<S: EncodePictures> Driver<S> {
         while let Some(fact) = self.targets.take_lookup() {
             self.input(fact);
         }
-        let registry = self.poller.registry();
-        let event = self.source.as_mut().and_then(|source| source.take_camera_event(registry));
-        if matches!(event, Some(CameraEvent::Started(_))) {
-            // Pictures that came before the registration may cause no event.
-            self.ready.insert(SOURCE);
+        while let Some(event) = self.take_camera_event() {
+            if matches!(event, CameraEvent::Started(_)) {
+                // Pictures that came before the registration may cause no event.
+                self.ready.insert(SOURCE);
+            }
+            self.tell_of_camera(Some(event));
         }
-        self.tell_of_camera(event);
+    }
+
+    fn take_camera_event(&mut self) -> Option<CameraEvent<'static>> {
+        self.source.as_mut()?.take_camera_event(self.poller.registry())
     }
 
     /// Follows the host's addresses, and tells the core if they have changed.
