@@ -35,7 +35,9 @@ mod timers;
 pub mod video;
 mod viewers;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(feature = "testing")]
+use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use self::config::Config;
