@@ -9,6 +9,7 @@ use mio::event::Event;
 use super::Driver;
 use super::encode::EncodePictures;
 use super::errors::is_transient;
+use super::process;
 use super::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, SOURCE_READS, Share};
 use super::tokens::{Owner, SOURCE, SOURCE_STDERR, owner};
 use crate::driver::source::SourceReader;
@@ -216,6 +217,17 @@ impl<S: EncodePictures> Driver<S> {
         }
     }
 
+    /// Reaps children that have ended, and checks the source's command.
+    pub(super) fn check_children(&mut self) {
+        // Without a command, the children of this process are not ours. With one, the first process of a container
+        // (PID 1) adopts all orphans.
+        let Some(source) = &mut self.source else { return };
+        process::reap(|pid, status| source.note_reaped(pid, status));
+        if source.check_child(Instant::now()) {
+            self.ready.insert(SOURCE);
+        }
+    }
+
     /// Reads once from a media server.
     fn read_target(&mut self, token: Token) {
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -232,13 +244,17 @@ impl<S: EncodePictures> Driver<S> {
         while let Some(fact) = self.targets.take_lookup() {
             self.input(fact);
         }
-        let registry = self.poller.registry();
-        let event = self.source.as_mut().and_then(|source| source.take_camera_event(registry));
-        if matches!(event, Some(CameraEvent::Started(_))) {
-            // Pictures that came before the registration may cause no event.
-            self.ready.insert(SOURCE);
+        while let Some(event) = self.take_camera_event() {
+            if matches!(event, CameraEvent::Started(_)) {
+                // Pictures that came before the registration may cause no event.
+                self.ready.insert(SOURCE);
+            }
+            self.tell_of_camera(Some(event));
         }
-        self.tell_of_camera(event);
+    }
+
+    fn take_camera_event(&mut self) -> Option<CameraEvent<'static>> {
+        self.source.as_mut()?.take_camera_event(self.poller.registry())
     }
 
     /// Follows the host's addresses, and tells the core if they have changed.

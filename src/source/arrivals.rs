@@ -34,9 +34,9 @@ impl Arrivals {
             let measured = since_arrival.unwrap_or(period);
             self.period = Some(toward(period, measured, PERIOD_SHARE));
         }
-        let captured = self.captured.take().filter(|at| apart(*at, now) < NEW_ROW_AFTER);
-        let time = match (captured, expected.filter(|_| is_in_row)) {
-            (Some(captured), _) => captured.min(now),
+        let time = match (self.captured.take(), expected.filter(|_| is_in_row)) {
+            (Some(captured), _) if apart(captured, now) < NEW_ROW_AFTER => captured.min(now),
+            (Some(_), _) => now,
             (None, Some(expected)) => {
                 let share = apart(expected, now) / PHASE_SHARE;
                 if now > expected { expected + share } else { expected - share.min(period / 2) }
@@ -103,7 +103,7 @@ mod tests {
             (1_000, 970, 970),
             (1_080, 1_010, 1_010),
             (1_085, 1_005, 1_011),
-            (1_120, 9_000, 1_053),
+            (1_120, 9_000, 1_120),
             (1_160, 1_165, 1_160),
         ] {
             row.note_capture(at(captured));

@@ -1,10 +1,10 @@
 //! What the events of a camera mean for the source.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::camera::{Camera, CameraBuffer, CameraChange, CameraCommand, CameraEvent};
 use super::parse::Parser;
-use super::{Source, SourceCause, SourceCommand, SourceKind, StreamConfig};
+use super::{Source, SourceCause, SourceCommand, SourceKind, SourceStatus, StreamConfig};
 
 impl Source {
     pub(super) fn handle_camera(&mut self, now: Instant, event: CameraEvent) {
@@ -36,11 +36,17 @@ impl Source {
                 self.fail(now, SourceCause::Camera(cause), None);
                 self.try_again_after(now, pause);
             }
-            CameraChange::Closed { pause } => self.try_again_after(now, pause),
-            CameraChange::Scan { pause } if self.open_at.is_some() || !pause.is_zero() => {
-                self.try_again_after(now, Some(pause));
+            CameraChange::Closed { pause } => {
+                if self.is_running() {
+                    self.set_status(now, SourceStatus::Starting);
+                }
+                self.try_again_after(now, pause);
             }
-            CameraChange::Scan { .. } => {}
+            CameraChange::Hurry if self.open_at.is_some() => {
+                self.try_again_after(now, Some(Duration::ZERO));
+            }
+            CameraChange::Hurry => {}
+            CameraChange::Scan { pause } => self.try_again_after(now, Some(pause)),
         }
     }
 

@@ -96,7 +96,7 @@ impl Source {
     pub fn new(config: SourceConfig, now: Instant) -> Source {
         let (config, camera, rhythm) = match config {
             SourceConfig::Stream(stream) => (stream, None, Rhythm::of_stream(stream.interval)),
-            SourceConfig::Camera(it) => (CAMERA, Some(Camera::new(it)), Rhythm::of_camera()),
+            SourceConfig::Camera(it) => (CAMERA, Some(Camera::new(it, now)), Rhythm::of_camera()),
         };
         Source {
             parser: parser(&config),
@@ -168,7 +168,7 @@ impl Source {
             self.rest(now);
         }
         if due(&mut self.open_at) {
-            self.open();
+            self.open(now);
         }
         if due(&mut self.give_up_at) {
             self.commands.push_back(SourceCommand::GiveUp);
@@ -371,8 +371,13 @@ impl Source {
     /// Opens it again after this pause, or after that of a failure.
     fn try_again_after(&mut self, now: Instant, pause: Option<Duration>) {
         let pause = pause.unwrap_or_else(|| self.restarts.pause_after(self.attempt.good_for()));
-        self.open_at = (!self.demand.is_resting()).then_some(now + pause);
+        self.open_at = (!self.demand.is_resting()).then_some(self.earliest_opening(now + pause));
         self.attempt = Attempt::default();
+    }
+
+    /// The time of an opening that is wanted at `at`.
+    fn earliest_opening(&self, at: Instant) -> Instant {
+        self.camera.as_ref().map_or(at, |camera| camera.earliest_scan(at))
     }
 
     /// Ends what runs, as nobody watches.
@@ -393,7 +398,7 @@ impl Source {
         // What still runs is opened again when it has ended.
         let is_closed = self.camera.as_ref().is_none_or(Camera::is_closed);
         if is_closed && !self.has_process {
-            self.open_at = Some(now);
+            self.open_at = Some(self.earliest_opening(now));
         }
     }
 
@@ -415,13 +420,13 @@ impl Source {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, now: Instant) {
         let Some(camera) = &mut self.camera else {
             return self.commands.push_back(SourceCommand::Open);
         };
         // The command of the last attempt may have been the camera's.
         self.config = CAMERA;
-        self.commands.extend(camera.scan().map(SourceCommand::Camera));
+        self.commands.extend(camera.scan(now).map(SourceCommand::Camera));
     }
 
     /// When a running command or camera hangs, and has to be ended.

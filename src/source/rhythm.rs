@@ -26,6 +26,8 @@ const SLOW: Duration = Duration::from_millis(400);
 pub struct Rhythm {
     /// The shortest time without pictures after which the source is silent.
     least_silence: Duration,
+    /// The source may be slower than it declares.
+    may_be_slower: bool,
     /// The period that the operator has declared.
     declared: Option<Duration>,
     gaps: VecDeque<Duration>,
@@ -36,11 +38,22 @@ pub struct Rhythm {
 impl Rhythm {
     /// That of a stream, of which the operator may have declared the period.
     pub fn of_stream(declared: Option<Duration>) -> Rhythm {
-        Rhythm { least_silence: SILENT_AFTER, declared, gaps: VecDeque::new(), last: None }
+        Rhythm {
+            least_silence: SILENT_AFTER,
+            may_be_slower: true,
+            declared,
+            gaps: VecDeque::new(),
+            last: None,
+        }
     }
 
+    /// That of a camera, whose pictures come at the rate that was agreed.
     pub fn of_camera() -> Rhythm {
-        Rhythm { least_silence: CAMERA_SILENT_AFTER, ..Rhythm::of_stream(None) }
+        Rhythm {
+            least_silence: CAMERA_SILENT_AFTER,
+            may_be_slower: false,
+            ..Rhythm::of_stream(None)
+        }
     }
 
     /// Handles that the source is opened. Earlier measurements still count.
@@ -84,7 +97,8 @@ impl Rhythm {
 
     /// The longest time between two pictures; zero while it is not known.
     fn longest(&self, told: Option<Duration>) -> Duration {
-        let measured = self.gaps.iter().copied().max().map(|gap| gap.min(LONGEST_MEASURED));
+        let measured = self.gaps.iter().copied().max().filter(|_| self.may_be_slower);
+        let measured = measured.map(|gap| gap.min(LONGEST_MEASURED));
         [self.declared, told, measured].into_iter().flatten().max().unwrap_or_default()
     }
 }
@@ -123,6 +137,15 @@ mod tests {
         assert_eq!(declared.starts_within(None), 180 * SECOND);
         assert_eq!(declared.hangs_after(None), 180 * SECOND);
         assert_eq!(Rhythm::of_stream(None).hangs_after(None), 10 * SECOND, "nothing is known yet");
+    }
+
+    #[test]
+    fn a_stall_of_a_camera_changes_nothing() {
+        let (mut camera, now) = (Rhythm::of_camera(), Instant::now());
+        camera.note_picture(now);
+        camera.note_picture(now + 8 * SECOND);
+        assert_eq!(camera.silent_after(Some(SECOND / 30)), SECOND);
+        assert_eq!(camera.silent_after(Some(SECOND)), Duration::from_millis(2_500));
     }
 
     #[test]

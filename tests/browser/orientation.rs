@@ -61,7 +61,7 @@ fn on_screen(path: &Path, degrees: u32) -> ([Colour; 4], [Colour; 2]) {
         let at = samples * (y as usize * info.width as usize + x as usize);
         bytes[at..at + 3].try_into().unwrap()
     };
-    let (wide, high) = if degrees % 180 == 0 { (320.0, 160.0) } else { (160.0, 320.0) };
+    let (wide, high) = if degrees.is_multiple_of(180) { (320.0, 160.0) } else { (160.0, 320.0) };
     let scale = f64::min(width / wide, height / high);
     let (half_width, half_height) = (scale * wide / 2.0, scale * high / 2.0);
     // Near the corners of the picture, but not where the page has its texts.

@@ -231,6 +231,8 @@ fn each_failure_has_its_sentence_and_the_camera_is_tried_again() {
     ] {
         let mut rig = Rig::new(config());
         let mut pauses = Vec::new();
+        // udev may be at work at the start.
+        rig.now += Duration::from_secs(3);
         for _ in 0..3 {
             let (pause, command) = rig.next_command();
             assert!(matches!(command, CameraCommand::Scan { .. }), "{command:?}");
@@ -267,6 +269,7 @@ fn without_a_camera_there_is_a_sentence_until_one_comes() {
         ),
     ] {
         let mut rig = Rig::new(CameraConfig { wish: wish.clone(), ..config() });
+        rig.now += Duration::from_secs(3);
         assert!(matches!(rig.command(), Some(CameraCommand::Scan { .. })));
         rig.tell(CameraEvent::Scanned(found(nodes)));
         assert!(rig.sentence().starts_with(sentence), "{}", rig.sentence());

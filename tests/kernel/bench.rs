@@ -14,7 +14,7 @@ use crate::support::scripts::LIVE;
 /// Marks that are looked at.
 const MARKS: usize = 40;
 /// What was shown before the pictures, such as words.
-const MOST_BEFORE: usize = 5;
+const MOST_BEFORE: usize = 20;
 
 pub struct Bench {
     pub suite: &'static str,
@@ -82,7 +82,7 @@ impl Bench {
         let url = server.url();
         let tab = self.chromium().open_window(&url);
         self.tabs.push(tab.clone());
-        self.chromium().wait_for(&tab, LIVE);
+        self.chromium().wait_for(&tab, &format!("{LIVE} && !window.ballcast.error"));
         tab
     }
 

@@ -2,9 +2,6 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../support/steps.sh"
 
-# Programs of the system administrator are not in everybody's path.
-PATH=$PATH:/usr/sbin:/sbin
-
 # The folder of a release of Debian.
 cache_of() {
     echo "${BALLCAST_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ballcast/kernel}/$1"
@@ -43,7 +40,6 @@ unpacked() {
     local cache part package release
     cache=$(cache_of "$1")
     [ ! -e "$cache/release" ] || return 0
-    need depmod kmod
     part=$cache.$$
     mkdir -p "$part"
     lists "$1" "$part/apt"
@@ -69,8 +65,6 @@ unpacked() {
 # vmlinux FROM TO: the kernel in a bzImage as an ELF file, which qemu starts by PVH. In an emulated processor, unpacking
 # takes longer than the whole boot.
 vmlinux() {
-    need python3 python3
-    need zstd zstd
     python3 - "$@" <<'PYTHON'
 import lzma, subprocess, sys
 

@@ -13,6 +13,8 @@ pub const CYCLE: i64 = 256;
 /// Python in an emulated processor.
 pub const MJPEG: &str = "mjpeg:320x240@15=/share/media/marks.mjpeg";
 pub const H264: &str = "h264:320x240@15=/share/media/marks.h264";
+/// H.264 with one key frame in all of its pictures.
+pub const DISTANT: &str = "h264:320x240@15=/share/media/distant.h264";
 pub const YUYV: &str = "yuyv:160x120@15=/share/media/marks.yuyv";
 /// A camera of one picture, whose blocks of 2x2 samples have one colour. Its lines and columns fill no macroblocks, and
 /// no lines of a hardware encoder.
@@ -37,25 +39,12 @@ pub fn make() {
     let jpegs = ["-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "5", "-f", "mjpeg"];
     draw("marks.mjpeg", &marks("320:240"), &[&count[..], &jpegs].concat());
     draw("small.mjpeg", &marks("160:120"), &[&count[..], &jpegs].concat());
-    let h264 = [
-        "-pix_fmt",
-        "yuv420p",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-        "-tune",
-        "zerolatency",
-        "-profile:v",
-        "baseline",
-        "-g",
-        "15",
-        "-x264-params",
-        "aud=1:sliced-threads=0",
-        "-f",
-        "h264",
-    ];
-    draw("marks.h264", &marks("320:240"), &[&count[..], &h264].concat());
+    for (name, group) in [("marks.h264", "15"), ("distant.h264", "256")] {
+        let x264 = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-g", group];
+        let tune = ["-tune", "zerolatency", "-profile:v", "baseline"];
+        let units = ["-x264-params", "aud=1:sliced-threads=0:scenecut=0", "-f", "h264"];
+        draw(name, &marks("320:240"), &[&count[..], &x264, &tune, &units].concat());
+    }
     let raw = ["-pix_fmt", "yuyv422", "-f", "rawvideo"];
     draw("marks.yuyv", &marks("160:120"), &[&count[..], &raw].concat());
     let colours = "testsrc=size=76x58,format=yuv444p,scale=152:116:flags=neighbor";

@@ -8,6 +8,7 @@
 //! all scenarios, and then a sweep.
 
 mod browser;
+mod cameras;
 #[path = "../support/client.rs"]
 #[allow(dead_code, reason = "viewers of the simulator use a part of it")]
 mod client;
@@ -135,7 +136,17 @@ fn replay(seed: u64, length: Duration) -> ExitCode {
 }
 
 fn run(seed: u64, length: Duration, verbose: bool) -> Outcome {
-    run_on_own_thread(move || Run::new(Options::draw(seed, length), verbose).run())
+    run_on_own_thread(move || {
+        let mut of_cameras = Tally::default();
+        let played = cameras::play(seed, &mut of_cameras);
+        let mut outcome = Run::new(Options::draw(seed, length), verbose).run();
+        outcome.tally.add(&of_cameras);
+        match played {
+            Ok(trace) => outcome.trace ^= trace,
+            Err(failure) => outcome.failure = outcome.failure.or(Some(failure)),
+        }
+        outcome
+    })
 }
 
 /// Plays the wanted scenarios. Returns the failures by name.

@@ -24,6 +24,8 @@ kinds! {
         SourceStalled, SourceHuge, HostSuspended, HostAddresses, Insider, DearOffer,
         StreamOpenFails, StreamMute, StreamWrongFormat, StreamCut, StreamBurst, StreamStalled,
         StreamDamaged, StreamChanges, StreamFruitless, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
+        CameraUnplugged, CameraRenumbered, CameraSilent, CameraMarksDamage, CameraCutsShort, CameraFails,
+        CameraBusy, CameraNoBandwidth, CameraForbidden, CameraMute, CameraFarKeyframes, CameraOddTimes,
         CommandDiesAtOnce, CommandRunsOn, CommandLeavesOpen, CommandIgnoresSignal, EncodeFails,
         NameUnknown, NameLate, NameHangs, DeadAddress, ConnectRefused, ConnectHangs, DeleteFails,
         ReplyLate, ReplyCut, ReplyDribbled, WrongStatus, RetryAfter, HugeRetryAfter, NoLocation,

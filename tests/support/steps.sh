@@ -50,3 +50,20 @@ need_target() {
     fi
     step rustup target add "$1"
 }
+
+# need_kernel: what boots a kernel in an emulator, and what runs in it.
+need_kernel() {
+    # Programs of the system administrator are not in everybody's path.
+    PATH=$PATH:/usr/sbin:/sbin
+    need qemu-system-x86_64 qemu-system-x86
+    need busybox busybox-static
+    need cpio cpio
+    need depmod kmod
+    need zstd zstd
+    need xz xz-utils
+    need gcc gcc
+    need make make
+    need v4l2-ctl v4l-utils
+    need udevadm udev
+    need python3 python3
+}

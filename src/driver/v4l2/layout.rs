@@ -308,20 +308,20 @@ const _: () = {
     } else {
         (0xcc << 16, 0x50 << 16, 0x18 << 16)
     };
-    assert!(QUERYCAP as u32 == 0x8068_5600);
-    assert!(ENUM_FMT as u32 == 0xc040_5602);
-    assert!(G_FMT as u32 == 0xc000_5604 | format);
-    assert!(S_FMT as u32 == 0xc000_5605 | format);
-    assert!(REQBUFS as u32 == 0xc014_5608);
-    assert!(QUERYBUF as u32 == 0xc000_5609 | buffer);
-    assert!(QBUF as u32 == 0xc000_560f | buffer);
-    assert!(DQBUF as u32 == 0xc000_5611 | buffer);
-    assert!(STREAMON as u32 == 0x4004_5612);
-    assert!(S_PARM as u32 == 0xc0cc_5616);
-    assert!(QUERYMENU as u32 == 0xc02c_5625);
-    assert!(G_EXT_CTRLS as u32 == 0xc000_5647 | controls);
-    assert!(S_EXT_CTRLS as u32 == 0xc000_5648 | controls);
-    assert!(ENUM_FRAMESIZES as u32 == 0xc02c_564a);
-    assert!(ENUM_FRAMEINTERVALS as u32 == 0xc034_564b);
-    assert!(QUERY_EXT_CTRL as u32 == 0xc0e8_5667);
+    assert!(QUERYCAP == 0x8068_5600);
+    assert!(ENUM_FMT == 0xc040_5602);
+    assert!(G_FMT == 0xc000_5604 | format);
+    assert!(S_FMT == 0xc000_5605 | format);
+    assert!(REQBUFS == 0xc014_5608);
+    assert!(QUERYBUF == 0xc000_5609 | buffer);
+    assert!(QBUF == 0xc000_560f | buffer);
+    assert!(DQBUF == 0xc000_5611 | buffer);
+    assert!(STREAMON == 0x4004_5612);
+    assert!(S_PARM == 0xc0cc_5616);
+    assert!(QUERYMENU == 0xc02c_5625);
+    assert!(G_EXT_CTRLS == 0xc000_5647 | controls);
+    assert!(S_EXT_CTRLS == 0xc000_5648 | controls);
+    assert!(ENUM_FRAMESIZES == 0xc02c_564a);
+    assert!(ENUM_FRAMEINTERVALS == 0xc034_564b);
+    assert!(QUERY_EXT_CTRL == 0xc0e8_5667);
 };

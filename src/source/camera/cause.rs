@@ -60,6 +60,18 @@ impl CameraCause {
         CameraCause::at(CameraStep::Open, error)
     }
 
+    /// Whether nothing but another device helps.
+    pub(super) fn waits_for_devices(&self) -> bool {
+        matches!(
+            self,
+            CameraCause::Missing
+                | CameraCause::NotOfThatName
+                | CameraCause::Unplugged
+                | CameraCause::NoCapture
+                | CameraCause::NoMode
+        )
+    }
+
     /// Whether it may be over as soon as udev is done with a new device.
     pub(super) fn may_settle(&self) -> bool {
         matches!(

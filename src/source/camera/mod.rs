@@ -68,8 +68,9 @@ pub enum CameraChange {
     Failed { cause: CameraCause, pause: Option<Duration> },
     /// The camera is closed, as it was asked for: [`Camera::scan`] is due.
     Closed { pause: Option<Duration> },
-    /// [`Camera::scan`] is due after this time, and nothing is wrong so far. Without a pause, it is due only if it
-    /// was due later.
+    /// [`Camera::scan`] is due now, if it was due later.
+    Hurry,
+    /// [`Camera::scan`] is due after this time, and nothing is wrong so far.
     Scan { pause: Duration },
 }
 
@@ -77,7 +78,10 @@ pub enum CameraChange {
 #[derive(Debug)]
 pub struct Camera {
     config: CameraConfig,
+    began: Instant,
     phase: CameraPhase,
+    /// When the last scan began.
+    scanned_at: Option<Instant>,
     /// The devices have changed since the last scan began.
     has_changed: bool,
     changed_at: Option<Instant>,
@@ -103,10 +107,12 @@ enum CameraPhase {
 }
 
 impl Camera {
-    pub fn new(config: CameraConfig) -> Camera {
+    pub fn new(config: CameraConfig, now: Instant) -> Camera {
         Camera {
             config,
+            began: now,
             phase: CameraPhase::Closed,
+            scanned_at: None,
             has_changed: false,
             changed_at: None,
             has_run: false,
@@ -117,11 +123,12 @@ impl Camera {
     }
 
     /// The command that begins an attempt. `None` while another one is under way.
-    pub fn scan(&mut self) -> Option<CameraCommand> {
+    pub fn scan(&mut self, now: Instant) -> Option<CameraCommand> {
         if self.phase != CameraPhase::Closed {
             return None;
         }
         (self.phase, self.has_changed) = (CameraPhase::Scanning, false);
+        self.scanned_at = Some(now);
         let path = match &self.config.wish {
             CameraWish::At(path) => Some(path.clone()),
             CameraWish::First | CameraWish::Named(_) => None,
@@ -142,6 +149,11 @@ impl Camera {
 
     pub fn is_running(&self) -> bool {
         matches!(self.phase, CameraPhase::Running(_))
+    }
+
+    /// When the next scan may begin, at the earliest: devices may change a thousand times a second.
+    pub fn earliest_scan(&self, now: Instant) -> Instant {
+        self.scanned_at.map_or(now, |at| now.max(at + SETTLING_PAUSE))
     }
 
     /// Whether nothing is open or under way.
@@ -173,11 +185,7 @@ impl Camera {
     /// An attempt that waits begins now.
     fn note_changed_devices(&mut self, now: Instant) -> Option<CameraChange> {
         (self.has_changed, self.changed_at) = (true, Some(now));
-        // What was too slow or unsuitable on one camera or port may be good on another.
-        if !self.is_running() {
-            self.ruled_out = RuledOut::default();
-        }
-        self.is_closed().then_some(CameraChange::Scan { pause: Duration::ZERO })
+        self.is_closed().then_some(CameraChange::Hurry)
     }
 
     fn handle_scan(&mut self, now: Instant, scan: &CameraScan) -> Option<CameraChange> {
@@ -287,22 +295,29 @@ impl Camera {
     fn fail(&mut self, now: Instant, cause: CameraCause) -> CameraChange {
         self.phase = CameraPhase::Closed;
         let cause = match cause {
-            CameraCause::Missing if self.has_run => CameraCause::Unplugged,
+            CameraCause::Missing | CameraCause::NotOfThatName if self.has_run => {
+                CameraCause::Unplugged
+            }
             cause => cause,
         };
-        let is_settling = self.changed_at.is_some_and(|at| now < at + SETTLES_WITHIN);
-        if is_settling && cause.may_settle() {
+        let is_recent = |at: Instant| now < at + SETTLES_WITHIN;
+        let is_settling = self.changed_at.is_some_and(is_recent) && cause.may_settle();
+        // At the start of the system, udev may be at work on a device that was there before.
+        if is_settling || is_recent(self.began) && cause == CameraCause::NoPermission {
             return CameraChange::Scan { pause: SETTLING_PAUSE };
         }
         self.failed(cause)
     }
 
-    fn failed(&self, cause: CameraCause) -> CameraChange {
+    fn failed(&mut self, cause: CameraCause) -> CameraChange {
+        if matches!(cause, CameraCause::Missing | CameraCause::Unplugged) {
+            // What did not suit on one camera or port may be good on another.
+            self.ruled_out = RuledOut::default();
+        }
         let pause = match cause {
             // Its node may be there again already.
             _ if self.has_changed => Some(SETTLING_PAUSE),
-            CameraCause::Missing | CameraCause::Unplugged => Some(MISSING_PAUSE),
-            _ => None,
+            _ => cause.waits_for_devices().then_some(MISSING_PAUSE),
         };
         CameraChange::Failed { cause, pause }
     }
@@ -312,7 +327,7 @@ impl Camera {
             Ok(choice) => choice,
             Err(cause) => {
                 self.phase = CameraPhase::Closed;
-                return CameraChange::Failed { cause, pause: Some(MISSING_PAUSE) };
+                return self.failed(cause);
             }
         };
         let name = device.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();

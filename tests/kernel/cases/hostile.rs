@@ -4,6 +4,7 @@ use crate::bench::Bench;
 use crate::camera::{Camera, LINK};
 use crate::media::{H264, MJPEG, YUYV};
 use crate::server::program;
+use crate::support::scripts::LIVE;
 
 /// How long each of three cameras is hostile: a minute in all.
 const STORM_S: u64 = 20;
@@ -41,9 +42,11 @@ fn storm(bench: &mut Bench, mode: &str) {
     let source = &server.stats()["source"];
     println!("   after the storm: {source}");
     assert!(source["frames_damaged"].as_u64() > Some(0), "nothing was damaged: {source}");
-    // It may be sent again from the start, which is no connection that was lost.
     server.wait_for_picture();
-    bench.follow(&tab);
+    // Who watched has a decoder that was given damaged pictures, and the page may have begun again for it.
+    bench.chromium().wait_for(&tab, &format!("{LIVE} && !window.ballcast.error"));
+    let other = bench.watch(&server);
+    bench.follow(&other);
     let after = server.resident_kb(&mut bench.guest);
     println!("   memory: {before} kB, {after} kB");
     assert!(after < before + MOST_GROWTH_KB, "{before} kB, {after} kB");
@@ -53,6 +56,7 @@ fn storm(bench: &mut Bench, mode: &str) {
 /// The server looks at each, says what it likes, and shows an honest camera at last.
 pub fn lies(bench: &mut Bench) {
     let server = bench.serve("--camera");
+    let mut told = server.log().lines().count();
     let seeds = SEEDS.map(|seed| seed.to_string());
     for lie in LIES.map(str::to_owned).into_iter().chain(seeds) {
         let camera = Camera::start(&mut bench.guest, 0, &["--lie", &lie, MJPEG, H264, YUYV]);
@@ -64,6 +68,9 @@ pub fn lies(bench: &mut Bench) {
         assert!(list.chars().all(is_clean), "{lie}: {list:?}");
         let source = &server.stats()["source"];
         println!("   {lie}: {nodes} nodes, {} {}", source["state"], source["sentence"]);
+        let log = server.log();
+        println!("     {}", log.lines().skip(told).collect::<Vec<_>>().join("\n     "));
+        told = log.lines().count();
         assert!(bench.guest.is_running(&server.job), "{lie}");
         camera.end(&mut bench.guest);
     }

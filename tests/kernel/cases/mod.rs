@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("pictures::mjpeg", pictures::mjpeg),
     ("pictures::yuyv", pictures::yuyv),
     ("pictures::h264", pictures::h264),
+    ("pictures::distant_key_frames", pictures::distant_key_frames),
     ("pictures::vivid_yuyv", pictures::vivid_yuyv),
     ("pictures::vivid_nv12", pictures::vivid_nv12),
     ("plug::mjpeg_camera", plug::mjpeg_camera),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::bench::Bench;
 use crate::camera::LINK;
-use crate::media::{H264, MJPEG, YUYV};
+use crate::media::{DISTANT, H264, MJPEG, YUYV};
 use crate::support::chromium::Tab;
 use crate::support::process::WAIT_LIMIT;
 
@@ -29,6 +29,18 @@ fn numbered(bench: &mut Bench, mode: &str, format: &str) {
     bench.follow(&tab);
     let log = server.log();
     assert!(log.contains(&format!("is shown: {format} ")), "{log}");
+}
+
+/// A camera's H.264 for whose key frames a viewer would wait too long gives way to another format.
+pub fn distant_key_frames(bench: &mut Bench) {
+    bench.camera(&[DISTANT, MJPEG]);
+    let server = bench.serve(LINK);
+    server.job.wait_for_output("is shown: H.264 ");
+    server.job.wait_for_output("is shown: MJPEG ");
+    let tab = bench.watch(&server);
+    bench.follow(&tab);
+    let log = server.log();
+    assert!(!log.contains("Another program"), "{log}");
 }
 
 /// The kernel's own test driver, which has no USB in it.

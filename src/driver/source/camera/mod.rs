@@ -23,7 +23,7 @@ pub struct CameraReader {
     /// What blocks, one at a time.
     job: Blocking<JobEnd>,
     stream: Option<CameraStream>,
-    /// Waits until a camera that has failed is closed.
+    /// Waits until what blocks has returned: a camera that has failed is closed, perhaps as it was to be stopped.
     next: Option<CameraCommand>,
     /// `None` if the kernel cannot watch them.
     watch: Option<DeviceWatch>,
@@ -78,28 +78,27 @@ impl CameraReader {
         Some(CameraEvent::Failed(CameraStep::Open, (&error).into()))
     }
 
-    /// The event of a command that is carried out, if there is one. A stream that has started is to be
+    /// The next event of a command that is carried out, if there is one. A stream that has started is to be
     /// read at once.
     pub fn take_event(&mut self, registry: &Registry) -> Option<CameraEvent<'static>> {
-        let end = match self.job.take()? {
-            Ok(end) => end,
-            Err(error) => return Some(CameraEvent::Failed(CameraStep::Open, (&error).into())),
-        };
-        Some(match end {
-            JobEnd::Scanned(scan) => CameraEvent::Scanned(scan),
-            JobEnd::Stopped => CameraEvent::Stopped,
-            JobEnd::Closed => {
-                let next = self.next.take()?;
+        Some(match self.job.take() {
+            None | Some(Ok(JobEnd::Closed)) => {
+                let next = self.next.take_if(|_| !self.job.is_running())?;
                 return self.execute(next);
             }
-            JobEnd::Started(Err((step, error))) => CameraEvent::Failed(step, error),
-            JobEnd::Started(Ok((stream, started))) => match stream.register(registry, SOURCE) {
-                Ok(()) => {
-                    self.stream = Some(stream);
-                    CameraEvent::Started(started)
+            Some(Err(error)) => CameraEvent::Failed(CameraStep::Open, (&error).into()),
+            Some(Ok(JobEnd::Scanned(scan))) => CameraEvent::Scanned(scan),
+            Some(Ok(JobEnd::Stopped)) => CameraEvent::Stopped,
+            Some(Ok(JobEnd::Started(Err((step, error))))) => CameraEvent::Failed(step, error),
+            Some(Ok(JobEnd::Started(Ok((stream, started))))) => {
+                match stream.register(registry, SOURCE) {
+                    Ok(()) => {
+                        self.stream = Some(stream);
+                        CameraEvent::Started(started)
+                    }
+                    Err(error) => CameraEvent::Failed(CameraStep::Read, (&error).into()),
                 }
-                Err(error) => CameraEvent::Failed(CameraStep::Read, (&error).into()),
-            },
+            }
         })
     }
 
@@ -136,5 +135,42 @@ impl CameraReader {
     /// Whether the video devices have changed.
     pub fn take_change(&mut self) -> Option<CameraEvent<'static>> {
         self.watch.as_mut()?.take_change().then_some(CameraEvent::DevicesChanged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use mio::{Poll, Token};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A camera that fails while it is to be stopped is looked for while the command to stop it is carried out.
+    #[test]
+    fn a_command_that_comes_while_another_blocks_is_carried_out_after_it() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut reader = CameraReader::new(waker, poll.registry());
+        assert!(reader.execute(CameraCommand::Stop).is_none());
+        let path = Some("/nowhere".into());
+        assert!(
+            reader
+                .execute(CameraCommand::Scan { path, size: None, with_controls: false })
+                .is_none()
+        );
+        let end = Instant::now() + LIMIT;
+        let mut next_event = || {
+            loop {
+                if let Some(event) = reader.take_event(poll.registry()) {
+                    return event;
+                }
+                assert!(Instant::now() < end, "it is not carried out");
+            }
+        };
+        assert!(matches!(next_event(), CameraEvent::Stopped));
+        assert!(matches!(next_event(), CameraEvent::Scanned(scan) if scan.nodes.is_empty()));
     }
 }
