@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::driver::source::camera::scan::scan;
+use crate::foreign::Foreign;
 use crate::media::Size;
 use crate::source::camera::{
     CameraCause, CameraConfig, CameraControl, CameraDevice, CameraFormat, CameraMode, CameraNode,
@@ -11,13 +12,15 @@ use crate::source::camera::{
 use crate::source::parse::FrameRate;
 
 const WIDTH: usize = 80;
+/// The longest name of a file (NAME_MAX).
+const LINK_MAX_CHARS: usize = 255;
 
 /// The cameras of this machine, as text.
 ///
 /// # Errors
 /// There is none: the sentence that says why.
 pub fn list() -> Result<String, String> {
-    describe(&scan(None, None))
+    describe(&scan(None, None, true))
 }
 
 fn describe(scan: &CameraScan) -> Result<String, String> {
@@ -53,7 +56,8 @@ fn describe_node(text: &mut String, node: &CameraNode) {
         Ok(device) if device.captures => {
             let name = device.name.as_ref().map_or_else(|| "Camera".into(), ToString::to_string);
             line(text, 0, &format!("{name}: {path}"));
-            for link in &node.links {
+            // udev makes them of what the camera says it is.
+            for link in node.links.iter().filter_map(|link| Foreign::new(link, LINK_MAX_CHARS)) {
                 line(text, 2, &format!("link: {link}"));
             }
             describe_modes(text, device);
@@ -84,7 +88,8 @@ fn describe_modes(text: &mut String, device: &CameraDevice) {
         }
         let rates = |size: Size| {
             let of_size = modes.iter().filter(|mode| mode.size == size);
-            let rates: Vec<String> = of_size.filter_map(|mode| mode.rate.map(rate)).collect();
+            let mut rates: Vec<String> = of_size.filter_map(|mode| mode.rate.map(rate)).collect();
+            rates.dedup();
             if rates.is_empty() { String::new() } else { format!("@{}", rates.join("/")) }
         };
         if !sizes.is_empty() {
@@ -128,18 +133,15 @@ fn describe_controls(text: &mut String, device: &CameraDevice) {
 
 /// Appends words on as many lines as they need, all but the first further to the right.
 fn line(text: &mut String, indent: usize, words: &str) {
-    let mut column = 0;
+    let (mut column, mut margin) = (0, indent);
     for word in words.split(' ') {
         let length = word.chars().count();
         if column > 0 && column + 1 + length > WIDTH {
             text.push('\n');
             column = 0;
         }
-        let space = match (column, text.ends_with('\n') || text.is_empty()) {
-            (0, true) if words.starts_with(word) => indent,
-            (0, _) => indent + 2,
-            _ => 1,
-        };
+        let space = if column > 0 { 1 } else { margin };
+        margin = indent + 2;
         text.extend(std::iter::repeat_n(' ', space));
         text.push_str(word);
         column += space + length;
@@ -150,7 +152,6 @@ fn line(text: &mut String, indent: usize, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::foreign::Foreign;
     use crate::os_error::OsError;
 
     fn camera() -> CameraDevice {
@@ -199,6 +200,23 @@ mod tests {
              --camera shows /dev/video0: MJPEG 1280x720 at 30/s, the largest size up to\n  \
                1280x720 with 25/s or more; YUYV has 10/s there.\n"
         );
+    }
+
+    #[test]
+    fn links_that_a_camera_has_made_up_are_harmless_and_long_lines_are_wrapped() {
+        let links = vec!["usb-\u{1b}[2J\u{202e}cod".into()];
+        let modes = vec![camera().modes[0]; 20];
+        let device = CameraDevice { modes, controls: Vec::new(), ..camera() };
+        let nodes = vec![CameraNode { links, ..node(Ok(device)) }];
+        let text = describe(&CameraScan { nodes, ..CameraScan::default() }).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(text.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()), "{text:?}");
+        assert!(lines[1].starts_with("  link: usb-\\u{1b}[2J\\u{202e}cod"), "{text}");
+        assert_eq!(lines[2], "  yuyv: 640x480@30", "{text}");
+        let mut wrapped = String::new();
+        line(&mut wrapped, 2, &["same"; 20].join(" "));
+        assert!(wrapped.lines().skip(1).all(|line| line.starts_with("    same")), "{wrapped}");
+        assert!(wrapped.lines().all(|line| line.chars().count() <= WIDTH), "{wrapped}");
     }
 
     #[test]

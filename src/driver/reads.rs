@@ -44,7 +44,8 @@ impl<S: EncodePictures> Driver<S> {
             self.input(fact);
             self.work();
         }
-        if event.is_readable() || event.is_read_closed() {
+        // A camera whose stream has failed reports nothing but an error (EPOLLERR).
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.ready.insert(token);
         }
     }

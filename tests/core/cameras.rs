@@ -153,7 +153,7 @@ impl Rig {
 #[test]
 fn a_camera_is_found_started_and_shown_with_the_times_of_the_kernel() {
     let mut rig = Rig::new(CameraConfig { controls: vec![("brightness".into(), 9)], ..config() });
-    let scan = Some(CameraCommand::Scan { path: None, size: None });
+    let scan = Some(CameraCommand::Scan { path: None, size: None, with_controls: true });
     assert_eq!(rig.command(), scan);
     assert_eq!(rig.sentence(), "The camera is starting.");
     let nodes = vec![node(0, Ok(metadata())), node(1, Ok(device("Camera", vec![yuyv()])))];

@@ -45,7 +45,8 @@ pub struct Identity {
 impl Device {
     pub fn open(path: &Path) -> io::Result<Device> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(Device(rustix::fs::open(path, flags, Mode::empty())?))
+        let open = || rustix::fs::open(path, flags, Mode::empty());
+        Ok(Device(rustix::io::retry_on_intr(open)?))
     }
 
     pub fn identity(&self) -> io::Result<Identity> {

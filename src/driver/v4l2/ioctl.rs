@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -19,19 +19,14 @@ use super::layout::*;
 /// # Safety
 /// `CODE` reads and writes a `T`, and what `T` points to is valid.
 unsafe fn update<const CODE: Opcode, T>(device: BorrowedFd, value: &mut T) -> io::Result<()> {
-    loop {
-        // SAFETY: as the caller guarantees.
-        match unsafe { ioctl(device, Updater::<CODE, T>::new(value)) } {
-            Err(Errno::INTR) => {}
-            result => return Ok(result?),
-        }
-    }
+    // SAFETY: as the caller guarantees.
+    Ok(retry_on_intr(|| unsafe { ioctl(device, Updater::<CODE, T>::new(value)) })?)
 }
 
 /// VIDIOC_QUERYCAP.
 pub fn query_capability(device: BorrowedFd) -> io::Result<Capability> {
     // SAFETY: the kernel fills the structure, for which all values are valid.
-    Ok(unsafe { ioctl(device, Getter::<QUERYCAP, Capability>::new()) }?)
+    Ok(retry_on_intr(|| unsafe { ioctl(device, Getter::<QUERYCAP, Capability>::new()) })?)
 }
 
 /// VIDIOC_ENUM_FMT.
@@ -255,7 +250,7 @@ pub fn dequeue_buffer(device: BorrowedFd, kind: BufferType) -> io::Result<Option
 /// VIDIOC_STREAMON.
 pub fn stream_on(device: BorrowedFd, kind: BufferType) -> io::Result<()> {
     // SAFETY: the ioctl reads one int.
-    Ok(unsafe { ioctl(device, Setter::<STREAMON, u32>::new(kind as u32)) }?)
+    Ok(retry_on_intr(|| unsafe { ioctl(device, Setter::<STREAMON, u32>::new(kind as u32)) })?)
 }
 
 /// VIDIOC_QUERY_EXT_CTRL, of a control, or with a flag in the id of the one after it.

@@ -30,6 +30,8 @@ pub enum CameraCommand {
     Scan {
         path: Option<PathBuf>,
         size: Option<Size>,
+        /// Describe the controls, too: a USB camera is asked for each of them.
+        with_controls: bool,
     },
     Start(CameraStart),
     /// Run this shell command, whose standard output is the stream of a camera. What follows are the events of a

@@ -1,6 +1,7 @@
 //! Finds the controls of a camera by their names.
 
 use super::CameraControl;
+use crate::os_error::OsError;
 
 /// Older names, in drivers and scripts, of the same controls.
 const ALIASES: [(&str, &str); 8] = [
@@ -14,12 +15,25 @@ const ALIASES: [(&str, &str); 8] = [
     ("zoom", "zoom_absolute"),
 ];
 
-/// The id and value of each wanted control that the camera has, in order. The others are logged.
-pub(super) fn resolve(wanted: &[(String, i64)], controls: &[CameraControl]) -> Vec<(u32, i64)> {
+/// A control that is wanted, and that the camera has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoundControl {
+    pub id: u32,
+    pub value: i64,
+    /// As the operator calls it.
+    name: String,
+    least: i64,
+    most: i64,
+}
+
+/// The wanted controls that the camera has, in order. The others are logged.
+pub(super) fn resolve(wanted: &[(String, i64)], controls: &[CameraControl]) -> Vec<FoundControl> {
     let mut found = Vec::new();
     for (name, value) in wanted {
         match find(name, controls) {
-            Some(control) => found.push((control.id, *value)),
+            Some(&CameraControl { id, least, most, .. }) => {
+                found.push(FoundControl { id, value: *value, name: name.clone(), least, most });
+            }
             None => log::warn!(
                 "the camera has no control {name}; it has: {}",
                 controls.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -27,6 +41,18 @@ pub(super) fn resolve(wanted: &[(String, i64)], controls: &[CameraControl]) -> V
         }
     }
     found
+}
+
+/// Logs the controls that could not be set.
+pub(super) fn warn_of_refused(found: &[FoundControl], refused: &[(u32, OsError)]) {
+    for (id, error) in refused {
+        for FoundControl { name, value, least, most, .. } in found.iter().filter(|it| it.id == *id)
+        {
+            log::warn!(
+                "the camera does not take --control {name}={value}: {error}; its values are {least} to {most}"
+            );
+        }
+    }
 }
 
 fn find<'a>(name: &str, controls: &'a [CameraControl]) -> Option<&'a CameraControl> {
@@ -65,8 +91,11 @@ mod tests {
         let wanted =
             [("exposure_auto", 1), ("exposure_absolute", 100), ("sharpness", 2), ("gain", 7)];
         let wanted = wanted.map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(resolve(&wanted, &new), [(1, 1), (2, 100), (3, 7)]);
+        let ids = |wanted: &[(String, i64)], controls: &[CameraControl]| {
+            resolve(wanted, controls).iter().map(|it| (it.id, it.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&wanted, &new), [(1, 1), (2, 100), (3, 7)]);
         let old = [control(9, "focus_auto")];
-        assert_eq!(resolve(&[("focus_automatic_continuous".into(), 0)], &old), [(9, 0)]);
+        assert_eq!(ids(&[("focus_automatic_continuous".into(), 0)], &old), [(9, 0)]);
     }
 }

@@ -19,6 +19,7 @@ pub use self::contract::{
     CameraFormat, CameraMode, CameraNode, CameraScan, CameraStart, CameraStarted, CameraStep,
     MODES_MAX,
 };
+use self::controls::FoundControl;
 use self::modes::RuledOut;
 pub use self::modes::{ModeChoice, ModeWish, choose_mode, sizes_in_steps};
 use self::pace::Pace;
@@ -87,6 +88,8 @@ pub struct Camera {
     /// A camera was started before, so that one that is missing was unplugged.
     has_run: bool,
     ruled_out: RuledOut,
+    /// Of the camera that was started last.
+    controls: Vec<FoundControl>,
     pace: Pace,
 }
 
@@ -114,6 +117,7 @@ impl Camera {
             changed_at: None,
             has_run: false,
             ruled_out: RuledOut::default(),
+            controls: Vec::new(),
             pace: Pace::default(),
         }
     }
@@ -129,7 +133,8 @@ impl Camera {
             CameraWish::At(path) => Some(path.clone()),
             CameraWish::First | CameraWish::Named(_) => None,
         };
-        Some(CameraCommand::Scan { path, size: self.config.mode.size })
+        let with_controls = !self.config.controls.is_empty();
+        Some(CameraCommand::Scan { path, size: self.config.mode.size, with_controls })
     }
 
     /// The command that ends an attempt, if the camera is open.
@@ -202,6 +207,7 @@ impl Camera {
         let CameraPhase::Starting(choice) = &self.phase else { return None };
         self.phase = CameraPhase::Running(choice.clone());
         self.has_run = true;
+        controls::warn_of_refused(&self.controls, &started.refused);
         self.pace = Pace::begin(now, started.mode.rate);
         Some(CameraChange::Started(started))
     }
@@ -326,10 +332,11 @@ impl Camera {
         };
         let name = device.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
         log::info!("the camera{name} at {} is shown: {}", node.path.display(), choice.reason);
+        self.controls = controls::resolve(&self.config.controls, &device.controls);
         let start = CameraStart {
             path: node.path.clone(),
             mode: choice.mode,
-            controls: controls::resolve(&self.config.controls, &device.controls),
+            controls: self.controls.iter().map(|control| (control.id, control.value)).collect(),
         };
         self.phase = CameraPhase::Starting(choice);
         CameraChange::Do(CameraCommand::Start(start))

@@ -2,6 +2,7 @@
 
 mod access;
 mod encoder;
+mod faults;
 mod hostile;
 mod options;
 mod pictures;
@@ -38,6 +39,10 @@ pub const CASES: &[Case] = &[
     ("options::listed_cameras", options::listed_cameras),
     ("options::size_and_format", options::size_and_format),
     ("options::when_watched", options::when_watched),
+    ("faults::failed_stream", faults::failed_stream),
+    ("faults::failed_start", faults::failed_start),
+    ("faults::refused_controls", faults::refused_controls),
+    ("faults::damaged_buffer", faults::damaged_buffer),
     ("encoder::static_picture", encoder::static_picture),
     ("encoder::moving_pictures", encoder::moving_pictures),
     ("encoder::another_viewer", encoder::another_viewer),

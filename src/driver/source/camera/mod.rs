@@ -58,8 +58,9 @@ impl CameraReader {
             return None;
         }
         let begun = match command {
-            CameraCommand::Scan { path, size } => {
-                self.job.start("camera", move || JobEnd::Scanned(scan::scan(path.as_deref(), size)))
+            CameraCommand::Scan { path, size, with_controls } => {
+                let scan = move || scan::scan(path.as_deref(), size, with_controls);
+                self.job.start("camera", move || JobEnd::Scanned(scan()))
             }
             CameraCommand::Start(start) => {
                 self.job.start("camera", move || JobEnd::Started(CameraStream::start(&start)))
@@ -155,7 +156,11 @@ mod tests {
         let mut reader = CameraReader::new(waker, poll.registry());
         assert!(reader.execute(CameraCommand::Stop).is_none());
         let path = Some("/nowhere".into());
-        assert!(reader.execute(CameraCommand::Scan { path, size: None }).is_none());
+        assert!(
+            reader
+                .execute(CameraCommand::Scan { path, size: None, with_controls: false })
+                .is_none()
+        );
         let end = Instant::now() + LIMIT;
         let mut next_event = || {
             loop {

@@ -42,8 +42,9 @@ const INTEGER_MENU: u32 = 9;
 const IS_DISABLED: u32 = 0x1;
 const IS_WRITE_ONLY: u32 = 0x40;
 
-/// Describes one device, or all. `size` is described even if it is unusual.
-pub fn scan(path: Option<&Path>, size: Option<Size>) -> CameraScan {
+/// Describes one device, or all, as [`CameraCommand::Scan`](crate::source::camera::CameraCommand::Scan) says.
+/// `size` is described even if it is unusual.
+pub fn scan(path: Option<&Path>, size: Option<Size>, with_controls: bool) -> CameraScan {
     let nodes = match path {
         Some(path) => vec![path.to_owned()].into_iter().filter(|it| it.exists()).collect(),
         None => devices(),
@@ -51,7 +52,7 @@ pub fn scan(path: Option<&Path>, size: Option<Size>) -> CameraScan {
     let names = read_dir("/sys/class/video4linux").into_iter().flatten().flatten();
     let name_of = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("name"));
     CameraScan {
-        nodes: nodes.into_iter().map(|path| node(path, size)).collect(),
+        nodes: nodes.into_iter().map(|path| node(path, size, with_controls)).collect(),
         pi_program: PI_PROGRAMS.into_iter().find(|program| is_in_path(program)),
         has_pi_encoder: names.filter_map(|it| name_of(it).ok()).any(|it| it.trim() == PI_ENCODER),
     }
@@ -68,8 +69,8 @@ fn devices() -> Vec<PathBuf> {
     numbers.into_iter().map(|number| format!("/dev/video{number}").into()).collect()
 }
 
-fn node(path: PathBuf, size: Option<Size>) -> CameraNode {
-    let device = Device::open(&path).and_then(|device| describe(&device, size));
+fn node(path: PathBuf, size: Option<Size>, with_controls: bool) -> CameraNode {
+    let device = Device::open(&path).and_then(|device| describe(&device, size, with_controls));
     CameraNode { links: links(&path), device: device.map_err(|error| (&error).into()), path }
 }
 
@@ -88,7 +89,11 @@ fn is_in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn describe(device: &Device, size: Option<Size>) -> std::io::Result<CameraDevice> {
+fn describe(
+    device: &Device,
+    size: Option<Size>,
+    with_controls: bool,
+) -> std::io::Result<CameraDevice> {
     let identity = device.identity()?;
     let is = |capability: u32| identity.capabilities & capability != 0;
     let captures = is(CAPTURES) && is(STREAMS) && !is(M2M) && !is(M2M_MPLANE);
@@ -100,6 +105,8 @@ fn describe(device: &Device, size: Option<Size>) -> std::io::Result<CameraDevice
             }
         }
         modes.truncate(MODES_MAX);
+    }
+    if captures && with_controls {
         controls = device.controls().filter_map(|it| control(device, &it)).collect();
         controls.truncate(CONTROLS_MAX);
     }
@@ -268,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_device_that_is_missing_or_no_camera_is_found_as_that() {
-        let missing = scan(Some(Path::new("/dev/video-missing")), None);
+        let missing = scan(Some(Path::new("/dev/video-missing")), None, true);
         assert!(missing.nodes.is_empty());
-        let null = scan(Some(Path::new("/dev/null")), None);
+        let null = scan(Some(Path::new("/dev/null")), None, true);
         assert!(null.nodes[0].device.is_err());
     }
 }

@@ -32,6 +32,7 @@ const TIMESTAMP_MONOTONIC: u32 = 0x2000;
 // `enum v4l2_colorspace`, `enum v4l2_ycbcr_encoding` and `enum v4l2_quantization`.
 const COLORSPACE_REC709: u32 = 3;
 const COLORSPACE_JPEG: u32 = 7;
+const COLORSPACE_DCI_P3: u32 = 12;
 const ENCODING_DEFAULT: u32 = 0;
 const ENCODING_709: u32 = 2;
 const ENCODING_XV709: u32 = 4;
@@ -165,7 +166,7 @@ fn agreed(set: Format) -> io::Result<CameraStarted> {
 fn matrix(set: &PixFormat) -> Matrix {
     match (set.ycbcr_encoding, set.colorspace) {
         (ENCODING_709 | ENCODING_XV709, _) => Matrix::Bt709,
-        (ENCODING_DEFAULT, COLORSPACE_REC709) => Matrix::Bt709,
+        (ENCODING_DEFAULT, COLORSPACE_REC709 | COLORSPACE_DCI_P3) => Matrix::Bt709,
         _ => Matrix::Bt601,
     }
 }
@@ -221,6 +222,7 @@ mod tests {
         };
         assert_eq!(matrix(&set(COLORSPACE_REC709, 0, 0)), Matrix::Bt709);
         assert_eq!(matrix(&set(COLORSPACE_REC709, 1, 0)), Matrix::Bt601);
+        assert_eq!(matrix(&set(COLORSPACE_DCI_P3, 0, 0)), Matrix::Bt709);
         assert_eq!(matrix(&set(8, ENCODING_709, 0)), Matrix::Bt709);
         assert_eq!(matrix(&set(8, 0, 0)), Matrix::Bt601, "sRGB");
         assert!(is_full_range(&set(COLORSPACE_JPEG, 0, 0)));
