@@ -58,7 +58,7 @@ use self::ready::Ready;
 use self::service::Service;
 pub use self::source::SourceOrigin;
 use self::source::SourceReader;
-use self::tokens::{SOURCE, THREADS};
+use self::tokens::THREADS;
 use crate::publish::END_LIMIT;
 use crate::server::{Input, Output, Server};
 use crate::source::Signal;
@@ -208,17 +208,6 @@ impl<S: EncodePictures> Driver<S> {
             self.check_children();
         }
         arrived.exit || self.source.as_ref().is_some_and(SourceReader::has_given_up)
-    }
-
-    /// Reaps children that have ended, and checks the source's command.
-    fn check_children(&mut self) {
-        // Without a command, the children of this process are not ours. With one, the first process of a container
-        // (PID 1) adopts all orphans.
-        let Some(source) = &mut self.source else { return };
-        process::reap(|pid, status| source.note_reaped(pid, status));
-        if source.check_child(Instant::now()) {
-            self.ready.insert(SOURCE);
-        }
     }
 
     /// When to check the source's command.

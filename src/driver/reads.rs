@@ -9,6 +9,7 @@ use mio::event::Event;
 use super::Driver;
 use super::encode::EncodePictures;
 use super::errors::is_transient;
+use super::process;
 use super::ready::{ACCEPTS, CONNECTIONS, DATAGRAMS, SOURCE_READS, Share};
 use super::tokens::{Owner, SOURCE, SOURCE_STDERR, owner};
 use crate::driver::source::SourceReader;
@@ -212,6 +213,17 @@ impl<S: EncodePictures> Driver<S> {
         self.ready.remove(SOURCE_STDERR);
         if let Some(source) = &mut self.source {
             source.read_stderr(Instant::now());
+        }
+    }
+
+    /// Reaps children that have ended, and checks the source's command.
+    pub(super) fn check_children(&mut self) {
+        // Without a command, the children of this process are not ours. With one, the first process of a container
+        // (PID 1) adopts all orphans.
+        let Some(source) = &mut self.source else { return };
+        process::reap(|pid, status| source.note_reaped(pid, status));
+        if source.check_child(Instant::now()) {
+            self.ready.insert(SOURCE);
         }
     }
 

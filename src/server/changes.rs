@@ -12,6 +12,7 @@ use super::demux;
 use super::http::Http;
 use super::limits::admission::{RETRY_AFTER, shutting_down};
 use super::outbox::{Outbox, Timer};
+use super::paths::addresses_towards;
 use super::publish::PublishingEvent;
 use super::video::{Audience, Captured, FanOut, Recipient, VideoEvent};
 use super::viewers::{ViewerChange, ViewerRole};
@@ -86,6 +87,16 @@ impl Server {
 
 /// Viewers.
 impl Server {
+    /// The bound addresses have changed.
+    pub(super) fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        self.config.addresses = addresses.to_vec();
+        self.config.access.addresses = self.config.own_addresses();
+        for id in self.viewers.ids() {
+            let addresses = addresses_towards(self.address_of_peer(id), addresses);
+            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, &addresses));
+        }
+    }
+
     /// Changes a viewer.
     pub(super) fn with_viewer(
         &mut self,

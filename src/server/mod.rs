@@ -35,7 +35,9 @@ mod timers;
 pub mod video;
 mod viewers;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(feature = "testing")]
+use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use self::config::Config;
@@ -43,7 +45,6 @@ pub use self::contract::{ConnId, Input, Output};
 use self::http::Http;
 use self::limits::admission::Admission;
 use self::outbox::Outbox;
-use self::paths::addresses_towards;
 use self::publish::Publishing;
 use self::secrets::Secrets;
 use self::stats::{DatagramCounters, Parts, Statistics};
@@ -201,15 +202,6 @@ impl Server {
         let timers = parts.iter().sum::<usize>() + self.publishing.timers();
         assert_eq!(self.outbox.timers(), timers, "one timer each");
         assert!(self.outbox.next_deadline().is_none_or(|next| next > now), "time moves on");
-    }
-
-    fn set_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
-        self.config.addresses = addresses.to_vec();
-        self.config.access.addresses = self.config.own_addresses();
-        for id in self.viewers.ids() {
-            let addresses = addresses_towards(self.address_of_peer(id), addresses);
-            self.with_viewer(now, id, |viewer| viewer.set_addresses(now, &addresses));
-        }
     }
 
     /// Where a viewer's offer came from, or where the media server that it is was asked.

@@ -12,7 +12,7 @@ fn file(name: &str) -> String {
 }
 
 /// Options of other programs that the READMEs name by themselves.
-const OF_OTHERS: [&str; 2] = ["--flush", "--intra"];
+const OF_OTHERS: [&str; 4] = ["--device", "--device-cgroup-rule", "--flush", "--intra"];
 
 /// The option at the start of a text, without its value.
 fn option(text: &str) -> Option<&str> {

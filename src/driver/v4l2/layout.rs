@@ -316,7 +316,7 @@ mod tests {
             (ENUM_FRAMEINTERVALS, 0xc034_564b),
             (QUERY_EXT_CTRL, 0xc0e8_5667),
         ] {
-            assert_eq!(code as u32, number, "{number:x}");
+            assert_eq!(code, number, "{number:x}");
         }
     }
 }
