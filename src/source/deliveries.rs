@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::attempt::Attempt;
+use super::camera::Camera;
 use super::flood::MOST_PER_SECOND;
 use super::restarts::Ending;
 use super::{Source, SourceCause, SourceCommand, SourceItem, SourceKind, SourceStatus};
 use crate::media::{Damage, Frame};
 use crate::source::parse::{self, Info, ParserCounters, StreamError, StreamFormat};
+
+/// A camera without a picture for this long after its start has none.
+const CAMERA_STARTS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Source {
     pub(crate) fn take_items(&mut self, now: Instant, parsed: Result<(), StreamError>) {
@@ -168,6 +173,9 @@ impl Source {
     /// When the next picture is overdue, and a running stream becomes silent. A named pipe may have been
     /// reopened meanwhile.
     pub(crate) fn overdue_at(&self) -> Option<Instant> {
+        if let Some(started) = self.camera_without_picture() {
+            return Some(started + CAMERA_STARTS_WITHIN);
+        }
         let brings_pictures = match &self.status {
             SourceStatus::Running => true,
             SourceStatus::Failed { cause, .. } => {
@@ -177,6 +185,14 @@ impl Source {
         };
         let last = self.last_item.filter(|_| brings_pictures && !self.is_overdue)?;
         Some(last + self.rhythm.silent_after(self.told_period()))
+    }
+
+    /// When a camera was started that has shown nothing, if that was not said.
+    fn camera_without_picture(&self) -> Option<Instant> {
+        let is_running = self.camera.as_ref().is_some_and(Camera::is_running);
+        let Attempt { opened_at, first_item, failed, is_blamed, .. } = self.attempt;
+        let is_said = failed || is_blamed || matches!(self.status, SourceStatus::Silent);
+        opened_at.filter(|_| is_running && first_item.is_none() && !is_said)
     }
 
     /// When a stream that has brought bytes but no picture is considered to have none.

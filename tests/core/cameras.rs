@@ -195,6 +195,27 @@ fn a_camera_whose_node_is_gone_is_said_to_be_unplugged_at_once() {
     assert!(rig.sentence().contains("unplugged"), "{}", rig.sentence());
 }
 
+/// Whatever was said before it was there.
+#[test]
+fn a_camera_that_starts_and_sends_no_picture_is_said_to_be_silent() {
+    let (mut rig, _) = Rig::running(config(), vec![yuyv()]);
+    rig.raw_picture();
+    rig.fail(CameraStep::Read, ENODEV);
+    for _ in 0..2 {
+        rig.next_command();
+        rig.start(0, vec![yuyv()]);
+        rig.wait(Duration::from_millis(1_900));
+        assert!(rig.sentence().contains("unplugged"), "{}", rig.sentence());
+        rig.wait(Duration::from_millis(200));
+        assert_eq!(rig.sentence(), "The camera sends no pictures.");
+        rig.fail(CameraStep::Read, ENODEV);
+    }
+    rig.next_command();
+    rig.start(0, vec![yuyv()]);
+    rig.raw_picture();
+    assert_eq!(rig.sentence(), "");
+}
+
 #[test]
 fn an_unplugged_camera_is_said_at_once_and_back_at_once_under_another_number() {
     let (mut rig, _) = Rig::running(config(), vec![yuyv()]);

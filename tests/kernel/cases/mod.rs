@@ -26,6 +26,7 @@ pub const CASES: &[Case] = &[
     ("plug::another_number", plug::another_number),
     ("plug::no_camera_at_first", plug::no_camera_at_first),
     ("plug::silent_camera", plug::silent_camera),
+    ("plug::silent_from_the_start", plug::silent_from_the_start),
     ("hostile::mjpeg", hostile::mjpeg),
     ("hostile::h264", hostile::h264),
     ("hostile::yuyv", hostile::yuyv),

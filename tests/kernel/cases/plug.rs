@@ -122,3 +122,16 @@ pub fn silent_camera(bench: &mut Bench) {
     }
     bench.follow(&tab);
 }
+
+/// Nor does it say anything of one that is silent from its start.
+pub fn silent_from_the_start(bench: &mut Bench) {
+    let camera = bench.camera(&[MJPEG]);
+    let server = bench.serve(LINK);
+    server.wait_for_picture();
+    server.react(&mut bench.guest, &camera, "unplug", UNPLUGGED);
+    camera.tell(&mut bench.guest, "silent");
+    camera.tell(&mut bench.guest, "plug");
+    server.wait_for_sentence("sends no pictures");
+    let (picture, _) = server.react(&mut bench.guest, &camera, "talk", PICTURE);
+    println!("   {picture} ms from the first picture to be had");
+}
