@@ -127,8 +127,11 @@ fn indented(lines: &str, indent: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::cli::flags::FLAGS;
+    use crate::cli::{Environment, parse};
 
     #[test]
     fn the_short_help_has_one_line_for_each_option() {
@@ -155,6 +158,17 @@ mod tests {
         }
         for (name, _) in VARIABLES {
             assert!(help.contains(&format!("  {name}\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_examples_without_a_command_are_understood() {
+        let examples = EXAMPLES.iter().filter_map(|(_, line)| line.strip_prefix("ballcast "));
+        let lines: Vec<&str> = examples.filter(|line| !line.starts_with("--exec")).collect();
+        assert_eq!(lines.len(), 2);
+        for line in lines {
+            let arguments = line.split(' ').map(OsString::from);
+            assert!(parse(arguments, Environment::default()).is_ok(), "{line}");
         }
     }
 

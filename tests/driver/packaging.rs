@@ -210,7 +210,7 @@ fn the_options_in_the_readme_take_what_the_help_says() {
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
     let options: Vec<String> =
         rows.filter_map(|row| row.split_once('`')).map(|(usage, _)| format!("--{usage}")).collect();
-    assert_eq!(options.len(), 10, "{options:?}");
+    assert_eq!(options.len(), 7, "{options:?}");
     let summary = CliText::Summary.render();
     for usage in &options {
         assert!(summary.contains(&format!("\n  {usage}  ")), "{usage}");

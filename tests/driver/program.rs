@@ -122,7 +122,7 @@ fn the_command_lines_of_the_help_are_command_lines() {
         let words = String::from_utf8(output.stdout).unwrap();
         assert!(words.ends_with(" -") && !words.contains(['\\', '\n']), "{words}");
     }
-    assert_eq!(commands.len(), 5);
+    assert_eq!(commands.len(), 3);
 }
 
 #[test]
