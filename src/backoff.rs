@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Pauses that grow with each failure in a row, and start over after a success that lasted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     /// In seconds, after the first failure, the second, and so on. The last one repeats. Never empty.
     pauses: &'static [u64],

@@ -178,13 +178,17 @@ impl<S: EncodePictures> Driver<S> {
         if self.check_at().is_some_and(|at| at <= Instant::now()) {
             self.check_children();
         }
+        if self.pictures.due().is_some_and(|at| at <= Instant::now()) {
+            self.take_frames();
+        }
         self.input(Input::Timeout);
         self.work();
         Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let deadlines = [self.deadline, self.ready.retry_at(), self.check_at()];
+        let deadlines =
+            [self.deadline, self.ready.retry_at(), self.check_at(), self.pictures.due()];
         let next = deadlines.into_iter().flatten().min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
         let limit = if self.ready.is_empty() { until } else { Some(Duration::ZERO) };

@@ -199,8 +199,8 @@ impl<S: EncodePictures> Driver<S> {
         self.work();
     }
 
-    /// Tells the core the frames of the hardware encoder.
-    fn take_frames(&mut self) {
+    /// Tells the core the frames of the hardware encoder, or what has become of their pictures.
+    pub(super) fn take_frames(&mut self) {
         self.pictures.take_frames();
         self.work();
     }

@@ -1,10 +1,8 @@
 //! One encoded picture, and its codec.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::h264::AccessUnit;
-use crate::foreign::Foreign;
 
 /// The start code of a key frame of VP8, after the three bytes of its tag (RFC 6386, section 9.1).
 const VP8_START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
@@ -30,23 +28,6 @@ impl Codec {
     }
 }
 
-/// An encoder of H.264.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EncoderName {
-    OpenH264,
-    /// That of the board, as the kernel names it.
-    Hardware(Foreign),
-}
-
-impl fmt::Display for EncoderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EncoderName::OpenH264 => f.write_str("openh264"),
-            EncoderName::Hardware(name) => name.fmt(f),
-        }
-    }
-}
-
 /// One encoded picture.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -54,7 +35,8 @@ pub struct Frame {
     keyframe: bool,
     /// When the picture was taken. RTP timestamps follow it.
     pub captured: Instant,
-    /// The time that rendering and encoding took, for the statistics.
+    /// The time of our processor that rendering, decoding and encoding took, for the statistics. That of a hardware
+    /// encoder is not in it.
     pub cost: Duration,
 }
 

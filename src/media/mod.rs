@@ -4,6 +4,7 @@
 
 mod ball;
 mod damage;
+mod encoder;
 mod frame;
 pub mod h264;
 mod label;
@@ -16,8 +17,9 @@ mod text;
 
 pub use ball::Ball;
 pub use damage::{Damage, SnapshotError};
+pub use encoder::{EncoderName, HardwareFault};
 pub(crate) use frame::FrameContent;
-pub use frame::{Codec, EncoderName, Frame};
+pub use frame::{Codec, Frame};
 pub use h264::AccessUnit;
 pub use label::Label;
 pub use orientation::{Appearance, Orientation, Rotation};

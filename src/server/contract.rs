@@ -42,7 +42,7 @@ pub enum Input<'a> {
     },
     /// One encoded access unit.
     Frame(Frame),
-    /// This encoder makes H.264 from now on.
+    /// This encoder makes H.264 from now on, or for another reason.
     EncoderChanged(EncoderName),
     /// A picture was left out, as an encoder is busy with those before.
     PictureLeftOut,
@@ -111,7 +111,8 @@ pub enum Output {
         captured: Instant,
         codecs: Vec<Codec>,
         /// It is a picture of the source: [`Input::PictureShown`] or [`Input::PictureDamaged`] reports
-        /// whether it could be encoded.
+        /// whether it could be encoded, at once or when its last frame has come. Nothing does if an encoder
+        /// was too busy for it, or has lost it.
         is_reported: bool,
     },
     /// Nothing more for now: call again at this time, or when something happens. `None` is never.

@@ -32,6 +32,11 @@ impl<S: EncodePictures> ContainedEncoder<S> {
         self.renewals
     }
 
+    #[cfg(test)]
+    pub fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
     /// See [`EncodePictures::capture`].
     pub fn capture(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
         self.contain(|inner| inner.capture(now, wall)).map_err(io::Error::other)?
@@ -53,9 +58,13 @@ impl<S: EncodePictures> ContainedEncoder<S> {
     }
 
     /// See [`EncodePictures::take`].
-    pub fn take(&mut self) -> Option<Frame> {
-        // After a panic, nothing is to come.
-        self.contain(EncodePictures::take).unwrap_or_default()
+    pub fn take(&mut self) -> Option<Result<Frame, PictureError>> {
+        self.contain(EncodePictures::take).unwrap_or_else(|error| Some(Err(error)))
+    }
+
+    /// See [`EncodePictures::due`].
+    pub fn due(&self) -> Option<Instant> {
+        self.inner.due()
     }
 
     /// See [`EncodePictures::set_registry`].
@@ -138,7 +147,7 @@ mod tests {
             Ok(Encoded::Frame(Frame::h264(unit, Instant::now())))
         }
 
-        fn take(&mut self) -> Option<Frame> {
+        fn take(&mut self) -> Option<Result<Frame, PictureError>> {
             self.touch();
             None
         }
@@ -168,10 +177,7 @@ mod tests {
                 source.force_keyframe(Codec::H264);
                 (source.renewals == 0).then(String::new)
             },
-            |source| {
-                source.take();
-                (source.renewals == 0).then(String::new)
-            },
+            |source| source.take().and_then(Result::err).map(|e| e.to_string()),
         ];
         for (index, call) in calls.into_iter().enumerate() {
             let fragile = Fragile { name: "its settings", is_new: false, is_broken: false };
@@ -180,6 +186,7 @@ mod tests {
             match index {
                 0..=2 => assert_eq!(failure.as_deref(), Some("panic: a planted panic")),
                 3 => assert_eq!(failure.as_deref(), Some("Damaged(Panic)")),
+                5 => assert_eq!(failure.as_deref(), Some("panic: a planted panic")),
                 _ => assert_eq!(failure, None),
             }
             assert_eq!((source.renewals(), source.inner.name), (1, "its settings"));

@@ -1,6 +1,7 @@
 //! Pictures to frames and JPEG files.
 
 pub mod assembly;
+mod awaited;
 pub mod codec;
 mod contained;
 mod decode_h264;
@@ -69,8 +70,17 @@ pub trait EncodePictures: Sized {
         None
     }
 
-    /// Takes the next frame that was to come later, if it has come.
-    fn take(&mut self) -> Option<Frame> {
+    /// Takes the next frame that was to come later, if it has come. If its encoder has failed, that is the frame of
+    /// the picture that was taken last.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn take(&mut self) -> Option<Result<Frame, PictureError>> {
+        None
+    }
+
+    /// When to call [`take`](Self::take) at the latest.
+    fn due(&self) -> Option<Instant> {
         None
     }
 

@@ -185,7 +185,11 @@ impl EncodePictures for PictureEncoder {
     fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
         if codec == Codec::H264 {
             match self.put_into_hardware()? {
-                Put::Taken => return Ok(Encoded::Later),
+                Put::Taken => {
+                    // What it encoded last is not what viewers have when it is needed again.
+                    self.encoders.remove(&Codec::H264);
+                    return Ok(Encoded::Later);
+                }
                 Put::LeftOut => return Ok(Encoded::LeftOut),
                 Put::Refused => {}
             }
@@ -194,17 +198,22 @@ impl EncodePictures for PictureEncoder {
     }
 
     fn encoder_name(&self) -> Option<EncoderName> {
-        let software = || self.encoders.contains_key(&Codec::H264).then_some(EncoderName::OpenH264);
+        let is_software = self.encoders.contains_key(&Codec::H264);
+        let software = || is_software.then(|| EncoderName::OpenH264(self.hardware.fault()));
         self.hardware.name().map(EncoderName::Hardware).or_else(software)
     }
 
-    fn take(&mut self) -> Option<Frame> {
+    fn take(&mut self) -> Option<Result<Frame, PictureError>> {
         match self.hardware.take(Instant::now()) {
-            Taken::Frame(frame) => Some(frame),
+            Taken::Frame(frame) => Some(Ok(frame)),
             Taken::Nothing => None,
             // The newest picture in place of those that are lost.
-            Taken::Failed => self.encode_in_software(Codec::H264).ok(),
+            Taken::Failed => Some(self.encode_in_software(Codec::H264)),
         }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.hardware.due()
     }
 
     fn set_registry(&mut self, registry: Arc<Registry>) {

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use rustix::io::retry_on_intr;
 use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl};
@@ -197,15 +198,18 @@ pub fn query_buffer(
     Ok(planes[..count].iter().map(|it| (it.length as usize, offset(it.offset))).collect())
 }
 
-/// VIDIOC_QBUF: gives a buffer to the driver, with so many bytes in each plane.
+/// VIDIOC_QBUF: gives a buffer to the driver, with so many bytes in each plane, of a picture of this time.
 pub fn queue_buffer(
     device: BorrowedFd,
     kind: BufferType,
     index: u32,
     plane_bytes: &[usize],
+    at: Duration,
 ) -> io::Result<()> {
     let mut queued = BufferWithPlanes::new(kind, index);
     queued.buffer.field = FIELD_NONE;
+    queued.buffer.seconds = at.as_secs() as i64;
+    queued.buffer.microseconds = i64::from(at.subsec_micros());
     queued.buffer.bytes_used = plane_bytes.first().copied().unwrap_or_default() as u32;
     for (plane, bytes) in queued.planes.iter_mut().zip(plane_bytes) {
         plane.bytes_used = *bytes as u32;

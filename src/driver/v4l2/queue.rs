@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::device::Device;
 use super::ioctl::{self, Dequeued, Map};
@@ -40,9 +41,21 @@ impl Queue {
         self.buffers.len() as u32
     }
 
-    /// Gives a buffer to the driver: an empty one to fill, or one with so many bytes in each plane.
+    /// Gives an empty buffer to the driver, to fill its planes.
     pub fn give(&self, device: &Device, index: u32, plane_bytes: &[usize]) -> io::Result<()> {
-        ioctl::queue_buffer(device.as_fd(), self.kind, index, plane_bytes)
+        ioctl::queue_buffer(device.as_fd(), self.kind, index, plane_bytes, Duration::ZERO)
+    }
+
+    /// Gives a buffer to the driver that holds so many bytes of a picture, in one plane. The rate control of an
+    /// encoder may rely on the time, which is that since any start.
+    pub fn give_picture(
+        &self,
+        device: &Device,
+        index: u32,
+        bytes: usize,
+        at: Duration,
+    ) -> io::Result<()> {
+        ioctl::queue_buffer(device.as_fd(), self.kind, index, &[bytes], at)
     }
 
     /// Takes a buffer that the driver is done with. `None` if there is none yet.

@@ -314,6 +314,7 @@ impl Statistics {
             "stamp": self.stamped,
             "frames_per_second": self.frames_per_second,
             "encoder": self.encoder.as_ref().map(EncoderName::to_string),
+            "hardware_encoder_fault": self.encoder.as_ref().and_then(EncoderName::fault).map(|it| it.to_string()),
             "frames": video.frames,
             "keyframes": video.keyframes,
             "frames_left_out": video.left_out,

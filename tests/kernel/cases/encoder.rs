@@ -1,9 +1,10 @@
 //! The hardware encoder of a board, as a kernel module (`encoder/fake_encoder.c`).
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use serde_json::Value;
 
 use crate::bench::Bench;
 use crate::camera::LINK;
@@ -22,6 +23,10 @@ const PARAMETERS: &str = "/sys/module/fake_encoder/parameters";
 /// addition.
 const SOFTWARE_WITHIN_MS: u64 = 1_000;
 const BUSY_FACTOR: u64 = 3;
+/// After the first failure, the encoder is not tried for this long.
+const PAUSE: Duration = Duration::from_secs(30);
+/// What `/stats` says then.
+const SOFTWARE: (&str, &str) = ("/stats", "\"encoder\":\"openh264\"");
 
 /// Starts a server with a camera and the encoder.
 fn start(bench: &mut Bench, mode: &str) -> GuestServer {
@@ -97,6 +102,7 @@ pub fn moving_pictures(bench: &mut Bench) {
     let tab = bench.watch(&server);
     uses_hardware(&server);
     bench.follow(&tab);
+    assert_eq!(parameter(bench, "undated"), 0);
 }
 
 /// Who joins is given a key frame that was asked for, and who watched already goes on.
@@ -111,6 +117,41 @@ pub fn another_viewer(bench: &mut Bench) {
     println!("   {before} key frames were asked for before, {after} after");
     assert!(after > before);
     assert_eq!(bench.connects(&first), 1);
+}
+
+/// An encoder that makes no key frame when asked, or cannot be asked, begins anew for who joins.
+pub fn deaf(bench: &mut Bench) {
+    for way in [1, 2] {
+        let server = start(bench, YUYV);
+        bench.guest.run(&format!("echo {way} >{PARAMETERS}/deaf"));
+        let first = bench.watch(&server);
+        bench.follow(&first);
+        let second = bench.watch(&server);
+        bench.follow(&second);
+        uses_hardware(&server);
+        assert_eq!(bench.connects(&first), 1);
+        bench.clear();
+    }
+}
+
+/// Each time that it takes over, the encoder of software begins with a key frame.
+pub fn errors_again(bench: &mut Bench) {
+    let server = start(bench, YUYV);
+    bench.watch(&server);
+    let file = format!("{PARAMETERS}/errors");
+    for pause in [Duration::ZERO, PAUSE] {
+        std::thread::sleep(pause);
+        server.wait_for("the hardware encodes", |stats| {
+            stats["encoder"].as_str().is_some_and(|name| name.contains("fake_encoder"))
+        });
+        let before = server.stats()["keyframes"].as_u64().unwrap();
+        let (_, answer) = server.react_to(&mut bench.guest, &file, "1", SOFTWARE);
+        let stats: Value = serde_json::from_str(&answer).unwrap();
+        println!("   {before} key frames before, then {}", stats["keyframes"]);
+        assert!(stats["keyframes"].as_u64() > Some(before));
+        let fault = stats["hardware_encoder_fault"].as_str();
+        assert_eq!(fault, Some("The hardware encoder has reported an error."));
+    }
 }
 
 pub fn errors(bench: &mut Bench) {
@@ -131,9 +172,8 @@ fn fault(bench: &mut Bench, name: &str, value: &str) {
     let server = start(bench, YUYV);
     let tab = bench.watch(&server);
     uses_hardware(&server);
-    let software = ("/stats", "\"encoder\":\"openh264\"");
     let file = format!("{PARAMETERS}/{name}");
-    let (took, _) = server.react_to(&mut bench.guest, &file, value, software);
+    let (took, _) = server.react_to(&mut bench.guest, &file, value, SOFTWARE);
     assert!(took <= SOFTWARE_WITHIN_MS * BUSY_FACTOR, "{took} ms");
     bench.chromium().wait_for(&tab, &format!("{LIVE} && !window.ballcast.error"));
     bench.follow(&tab);

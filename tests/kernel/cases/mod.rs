@@ -47,7 +47,9 @@ pub const CASES: &[Case] = &[
     ("encoder::static_picture", encoder::static_picture),
     ("encoder::moving_pictures", encoder::moving_pictures),
     ("encoder::another_viewer", encoder::another_viewer),
+    ("encoder::deaf", encoder::deaf),
     ("encoder::errors", encoder::errors),
+    ("encoder::errors_again", encoder::errors_again),
     ("encoder::stall", encoder::stall),
     ("encoder::noise", encoder::noise),
 ];

@@ -8,7 +8,8 @@
  *
  * Faults, by /sys/module/fake_encoder/parameters: errors=N (the next N pictures are marked as errors), delay_ms, stall=1
  * (takes pictures and gives nothing), junk=1 (the first buffer after the start is of another time stamp, as the Pi's can be),
- * noise=N (the next N pictures are no H.264). It counts the key frames that were asked for in `forced`.
+ * noise=N (the next N pictures are no H.264), deaf=1 (makes no key frame when asked), deaf=2 (refuses to be asked). It counts
+ * the key frames that were asked for in `forced`, and the pictures that are not later than the one before in `undated`.
  */
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -21,12 +22,14 @@
 #include <media/v4l2-event.h>
 #include <media/videobuf2-vmalloc.h>
 
-static int errors, delay_ms, stall, junk, noise, forced;
+static int errors, delay_ms, stall, junk, noise, deaf, forced, undated;
 module_param(errors, int, 0644);
 module_param(delay_ms, int, 0644);
 module_param(stall, int, 0644);
 module_param(junk, int, 0644);
+module_param(deaf, int, 0644);
 module_param(forced, int, 0444);
+module_param(undated, int, 0444);
 module_param(noise, int, 0644);
 
 #define MAX_W 1920
@@ -47,6 +50,7 @@ struct ctx {
 	struct v4l2_ctrl *bitrate, *period, *repeat;
 	struct work_struct work;
 	u32 fourcc, w, h, fps, out_size, sequence, in_sequence, number, frame_num, next_mb, idr;
+	u64 last_time;
 	bool force, started;
 	u8 *last;	/* what the decoder has now, macroblock after macroblock */
 	u8 *raw;	/* the slice before emulation prevention */
@@ -217,6 +221,9 @@ static void work(struct work_struct *w)
 
 	if (delay_ms)
 		msleep(delay_ms);
+	if (c->started && in->vb2_buf.timestamp <= c->last_time)
+		undated++;
+	c->last_time = in->vb2_buf.timestamp;
 	key = c->force || !c->started || (c->period->val > 0 && c->number % c->period->val == 0);
 	if (c->force)
 		forced++;
@@ -492,8 +499,11 @@ static const struct v4l2_ioctl_ops ioctls = {
 
 static int s_ctrl(struct v4l2_ctrl *ctrl)
 {
-	if (ctrl->id == V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME)
-		container_of(ctrl->handler, struct ctx, ctrls)->force = true;
+	if (ctrl->id != V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME)
+		return 0;
+	if (deaf == 2)
+		return -EINVAL;
+	container_of(ctrl->handler, struct ctx, ctrls)->force = !deaf;
 	return 0;
 }
 

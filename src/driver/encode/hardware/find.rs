@@ -42,13 +42,12 @@ pub fn find(wish: &EncoderWish) -> Option<EncoderDevice> {
     match wish {
         EncoderWish::Software => None,
         EncoderWish::Device(path) => describe(path),
-        EncoderWish::Auto => {
-            let mut found: Vec<EncoderDevice> =
-                candidates().iter().filter_map(|path| describe(path)).collect();
-            found.sort_by_key(|it| (it.driver != PREFERRED_DRIVER, it.path.clone()));
-            found.into_iter().next()
-        }
+        EncoderWish::Auto => best(candidates().iter().filter_map(|path| describe(path))),
     }
+}
+
+fn best(found: impl Iterator<Item = EncoderDevice>) -> Option<EncoderDevice> {
+    found.min_by_key(|it| (it.driver != PREFERRED_DRIVER, it.path.clone()))
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -112,6 +111,22 @@ pub fn device_at(path: &str) -> EncoderDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_driver_that_is_known_comes_first_then_the_first_device() {
+        let path = |found: &[(&str, &str)]| {
+            let found = found.iter().map(|(path, driver)| EncoderDevice {
+                driver: (*driver).into(),
+                ..device_at(path)
+            });
+            best(found).map(|it| it.path)
+        };
+        assert_eq!(path(&[]), None);
+        let others = [("/dev/video2", "other"), ("/dev/video1", "another")];
+        assert_eq!(path(&others), Some("/dev/video1".into()));
+        let all = [others[0], others[1], ("/dev/video31", PREFERRED_DRIVER)];
+        assert_eq!(path(&all), Some("/dev/video31".into()));
+    }
 
     #[test]
     fn what_is_no_encoder_is_not_found() {

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::EncoderInput;
+use super::error::EncoderError;
 use super::find::{EncoderDevice, H264, pixel_format};
+use super::level::level;
 use crate::driver::encode::codec::Quality;
 use crate::driver::tokens::ENCODER;
 use crate::driver::v4l2::device::Device;
@@ -18,7 +20,7 @@ use crate::driver::v4l2::layout::{
     BufferType, FIELD_NONE, PixFormat, PixFormatMplane, PlaneFormat,
 };
 use crate::driver::v4l2::queue::Queue;
-use crate::media::{Frame, Layout, Size};
+use crate::media::{AccessUnit, Frame, HardwareFault, Layout, Size};
 use crate::source::parse::{ParsedItem, Parser};
 
 /// One picture that is encoded, and one that waits.
@@ -43,13 +45,13 @@ const H264_LEVEL: u32 = CODEC_BASE + 359;
 const H264_PROFILE: u32 = CODEC_BASE + 363;
 /// `V4L2_MPEG_VIDEO_HEADER_MODE_JOINED_WITH_1ST_FRAME`.
 const JOINED: i64 = 1;
-/// `V4L2_MPEG_VIDEO_H264_LEVEL_4_0`: 1920x1080 at 30 frames a second.
-const LEVEL_4_0: i64 = 11;
 const CONSTRAINED_BASELINE: i64 = 1;
 /// `V4L2_COLORSPACE_SMPTE170M`: BT.601 in limited range.
 const BT601: u32 = 1;
 /// `V4L2_BUF_FLAG_ERROR`.
 const IS_DAMAGED: u32 = 0x40;
+/// Before each NAL unit (ITU-T H.264, B.1).
+const START_CODE: [u8; 3] = [0, 0, 1];
 
 /// An encoder for pictures of one size and layout.
 pub struct M2mEncoder {
@@ -63,8 +65,12 @@ pub struct M2mEncoder {
     image_bytes: usize,
     /// The buffers for pictures that are not in use.
     free: Vec<u32>,
-    /// The pictures whose frames have not come, in order.
+    /// The pictures whose frames have not come, in order, at most [`PICTURES`].
     pending: VecDeque<PendingPicture>,
+    /// When the first picture was captured.
+    began: Option<Instant>,
+    /// A key frame was asked for: how many other frames may come before it.
+    others_before_keyframe: Option<usize>,
     parser: Parser,
     ready: VecDeque<Frame>,
 }
@@ -72,7 +78,6 @@ pub struct M2mEncoder {
 struct PendingPicture {
     captured: Instant,
     put_at: Instant,
-    cost: Duration,
 }
 
 impl M2mEncoder {
@@ -84,20 +89,22 @@ impl M2mEncoder {
         layout: Layout,
         frames_per_second: u32,
         quality: Quality,
-    ) -> io::Result<M2mEncoder> {
+    ) -> Result<M2mEncoder, EncoderError> {
         let device = Device::open(&found.path)?;
         let [pictures, frames] = found.queues();
-        let pixel_format = pixel_format(layout).ok_or(io::ErrorKind::Unsupported)?;
+        let pixel_format =
+            pixel_format(layout).ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         device.set_format(frames, format(frames, size, H264))?;
         let agreed = device.set_format(pictures, format(pictures, size, pixel_format))?;
         let [width, height, agreed_format, line_bytes, image_bytes] = dimensions(agreed);
         let is_as_asked = (width, height) == (size.width, size.height);
         if !is_as_asked || agreed_format != pixel_format as usize {
-            return Err(io::Error::other(format!("it takes no pictures of {size}")));
+            let detail = format_args!("it takes no pictures of {size}");
+            return Err(EncoderError::new(HardwareFault::Refuses, detail));
         }
         // A driver without rates keeps its own.
         let _ = device.set_interval(pictures, [1, frames_per_second]);
-        set_controls(&device, quality);
+        set_controls(&device, level(size, frames_per_second), quality);
         let pictures_queue = Queue::allocate(&device, pictures, PICTURES)?;
         let frames_queue = Queue::allocate(&device, frames, FRAMES)?;
         let planes: &[usize] = if found.is_mplane { &[0] } else { &[] };
@@ -116,6 +123,8 @@ impl M2mEncoder {
             line_bytes,
             image_bytes,
             pending: VecDeque::new(),
+            began: None,
+            others_before_keyframe: None,
             parser: Parser::of_h264_buffers(),
             ready: VecDeque::new(),
         })
@@ -135,9 +144,14 @@ impl M2mEncoder {
         self.layout
     }
 
-    /// Whether a frame has been due for this long.
-    pub fn has_waited_since(&self, now: Instant, limit: Duration) -> bool {
-        self.pending.front().is_some_and(|pending| now >= pending.put_at + limit)
+    /// Since when the next frame has been at work.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.pending.front().map(|pending| pending.put_at)
+    }
+
+    /// Whether a key frame that was asked for has not come.
+    pub fn ignores_requests(&self) -> bool {
+        self.others_before_keyframe == Some(0)
     }
 
     /// Has a picture encoded, or returns false if the encoder is busy with others. The picture has the size and
@@ -147,14 +161,15 @@ impl M2mEncoder {
         input: EncoderInput,
         captured: Instant,
         now: Instant,
-    ) -> io::Result<bool> {
+    ) -> Result<bool, EncoderError> {
         self.recycle()?;
-        let Some(index) = self.free.pop() else { return Ok(false) };
-        let begun = Instant::now();
+        // A driver may have made more buffers than were asked for.
+        let is_busy = self.pending.len() >= PICTURES as usize;
+        let Some(index) = self.free.pop_if(|_| !is_busy) else { return Ok(false) };
         let maps = self.pictures.planes_mut(index);
         let target = maps.first_mut().map(|map| map.contents_mut()).unwrap_or_default();
         if target.len() < self.image_bytes {
-            return Err(io::Error::other("its buffers are too small"));
+            return Err(EncoderError::new(HardwareFault::Refuses, "its buffers are too small"));
         }
         let lines = Lines { line_bytes: self.line_bytes, height: self.size.height };
         match input {
@@ -167,8 +182,9 @@ impl M2mEncoder {
                 lines.write(self.layout, planes, self.size.width, target)?;
             }
         }
-        self.pictures.give(&self.device, index, &[self.image_bytes])?;
-        self.pending.push_back(PendingPicture { captured, put_at: now, cost: begun.elapsed() });
+        let at = captured.saturating_duration_since(*self.began.get_or_insert(captured));
+        self.pictures.give_picture(&self.device, index, self.image_bytes, at)?;
+        self.pending.push_back(PendingPicture { captured, put_at: now });
         Ok(true)
     }
 
@@ -176,31 +192,19 @@ impl M2mEncoder {
     ///
     /// # Errors
     /// The encoder has failed, or has written something else.
-    pub fn take(&mut self) -> io::Result<Option<Frame>> {
+    pub fn take(&mut self) -> Result<Option<Frame>, EncoderError> {
         while self.ready.is_empty() {
             let Some(taken) = self.frames.take(&self.device)? else { break };
-            let begun = Instant::now();
             if taken.flags & IS_DAMAGED != 0 {
-                return Err(io::Error::other("it reports an error"));
+                return Err(EncoderError::new(HardwareFault::Fails, "it reports an error"));
             }
-            let pushed = self.parser.push_buffer(self.frames.contents(&taken));
-            pushed
-                .map_err(|error| io::Error::other(format!("its H.264 cannot be used: {error}")))?;
-            let counters = self.parser.counters();
-            if counters.damaged + counters.skipped + counters.oversized + counters.stray_bytes > 0 {
-                return Err(io::Error::other("what it writes is not H.264"));
-            }
-            while let Some(item) = self.parser.poll() {
+            for unit in access_units(&mut self.parser, self.frames.contents(&taken))? {
                 // A frame for each picture, in order: the time stamps of some encoders are those of other pictures.
-                let (ParsedItem::AccessUnit(unit), Some(pending)) =
-                    (item, self.pending.pop_front())
-                else {
-                    return Err(io::Error::other(
-                        "it writes more frames than it was given pictures",
-                    ));
+                let Some(pending) = self.pending.pop_front() else {
+                    return Err(junk("it writes more frames than it was given pictures"));
                 };
-                let mut frame = Frame::h264(unit, pending.captured);
-                frame.cost = pending.cost + begun.elapsed();
+                let frame = Frame::h264(unit, pending.captured);
+                self.note_kind(frame.is_keyframe());
                 self.ready.push_back(frame);
             }
             let planes: &[usize] = if self.frames.kind().is_mplane() { &[0] } else { &[] };
@@ -210,10 +214,19 @@ impl M2mEncoder {
         Ok(self.ready.pop_front())
     }
 
-    pub fn force_keyframe(&mut self) {
-        if let Err(error) = self.device.set_control(FORCE_KEY_FRAME, 1) {
-            log::debug!("the encoder makes no key frame on request: {error}");
-        }
+    /// # Errors
+    /// The encoder makes no key frames on request.
+    pub fn force_keyframe(&mut self) -> io::Result<()> {
+        self.device.set_control(FORCE_KEY_FRAME, 1)?;
+        // It may have begun with the pictures that it has, and with as many more when it hears of the request.
+        let others = self.pending.len() + PICTURES as usize;
+        self.others_before_keyframe.get_or_insert(others);
+        Ok(())
+    }
+
+    fn note_kind(&mut self, is_keyframe: bool) {
+        let others = self.others_before_keyframe.take().filter(|_| !is_keyframe);
+        self.others_before_keyframe = others.map(|others| others.saturating_sub(1));
     }
 
     /// Takes back the buffers of pictures that are encoded.
@@ -223,6 +236,31 @@ impl M2mEncoder {
         }
         Ok(())
     }
+}
+
+fn junk(detail: &str) -> EncoderError {
+    EncoderError::new(HardwareFault::Junk, detail)
+}
+
+/// The access units in a buffer of an encoder: one, or none if it holds parameter sets alone.
+///
+/// # Errors
+/// It holds something else, a picture that refers to none before it, or nothing.
+fn access_units(parser: &mut Parser, buffer: &[u8]) -> Result<Vec<AccessUnit>, EncoderError> {
+    if !buffer.windows(START_CODE.len()).any(|bytes| bytes == START_CODE) {
+        return Err(junk("it writes a buffer without a NAL unit"));
+    }
+    let pushed = parser.push_buffer(buffer);
+    pushed.map_err(|error| junk(&format!("its H.264 cannot be used: {error}")))?;
+    let counters = parser.counters();
+    if counters.damaged + counters.skipped + counters.oversized + counters.stray_bytes > 0 {
+        return Err(junk("what it writes is not H.264"));
+    }
+    let units = std::iter::from_fn(|| match parser.poll()? {
+        ParsedItem::AccessUnit(unit) => Some(unit),
+        _ => None,
+    });
+    Ok(units.collect())
 }
 
 fn format(kind: BufferType, size: Size, pixel_format: u32) -> Format {
@@ -261,7 +299,7 @@ fn dimensions(format: Format) -> [usize; 5] {
 }
 
 /// A control that an encoder lacks keeps what it has: the parser tells whether the stream can be used.
-fn set_controls(device: &Device, quality: Quality) {
+fn set_controls(device: &Device, level: i64, quality: Quality) {
     let bitrate = match quality {
         Quality::Constant => NOMINAL_BITRATE,
         Quality::Bitrate(bits_per_second) => bits_per_second,
@@ -269,7 +307,7 @@ fn set_controls(device: &Device, quality: Quality) {
     for (control, value) in [
         (BITRATE, i64::from(bitrate)),
         (H264_PROFILE, CONSTRAINED_BASELINE),
-        (H264_LEVEL, LEVEL_4_0),
+        (H264_LEVEL, level),
         (B_FRAMES, 0),
         (HEADER_MODE, JOINED),
         (REPEAT_SEQ_HEADER, 1),
@@ -335,7 +373,9 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::encode::encoder;
     use crate::driver::encode::hardware::find::device_at;
+    use crate::media::{Codec, Colour, Picture};
 
     #[test]
     fn lines_are_written_as_far_apart_as_the_encoder_wants_them() {
@@ -356,6 +396,35 @@ mod tests {
         let short = Lines { line_bytes: 6, height: 2 };
         assert!(short.write(Layout::Yuyv, [&yuyv, &[], &[]], 4, &mut target).is_err());
         assert!(lines.write(Layout::Yuyv, [&yuyv, &[], &[]], 4, &mut [0; 15]).is_err());
+    }
+
+    #[test]
+    fn a_buffer_holds_a_picture_or_parameter_sets_and_nothing_else() {
+        let picture = Picture::filled(Size { width: 64, height: 64 }, Colour::GREEN);
+        let mut openh264 = encoder(Codec::H264, 30, Quality::Constant).unwrap();
+        let [keyframe, other] =
+            [(); 2].map(|()| openh264.encode(&picture, Instant::now()).unwrap().data().to_vec());
+        let slice = keyframe.windows(5).position(|it| it[..4] == [0, 0, 0, 1] && it[4] & 31 == 5);
+        let (sets, slice) = keyframe.split_at(slice.unwrap());
+        let noise = vec![0xa5; 1_000];
+        let take = |buffers: &[&[u8]]| {
+            let mut parser = Parser::of_h264_buffers();
+            let taken = buffers.iter().map(|buffer| access_units(&mut parser, buffer));
+            taken.map(|units| units.ok().map(|units| units.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(take(&[&keyframe, &other]), [Some(1), Some(1)]);
+        assert_eq!(take(&[sets, slice, &other]), [Some(0), Some(1), Some(1)]);
+        for junk in [&[][..], &[0; 100], &noise, slice, &other] {
+            assert_eq!(take(&[junk]), [None], "at first: {:?}", &junk[..junk.len().min(8)]);
+        }
+        for junk in [&[][..], &noise, &other[..5]] {
+            assert_eq!(
+                take(&[&keyframe, junk]),
+                [Some(1), None],
+                "{:?}",
+                &junk[..junk.len().min(8)]
+            );
+        }
     }
 
     #[test]

@@ -3,24 +3,26 @@
 //! It takes a picture now and gives the frame later. Whatever goes wrong with it, openh264 takes over with the next
 //! picture; the encoder is tried again after a pause, unless it never gave a frame.
 
+mod error;
 mod find;
+mod level;
 mod m2m;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
 
+use self::error::{EncoderError, contained};
 use self::find::{EncoderDevice, find};
 use self::m2m::M2mEncoder;
 use super::codec::Quality;
 use crate::backoff::Backoff;
 use crate::foreign::Foreign;
-use crate::media::{Frame, Layout, Matrix, Picture, Samples, Size};
+use crate::media::{Frame, HardwareFault, Layout, Matrix, Picture, Samples, Size};
 
-/// A frame that takes longer does not come.
+/// A frame that takes longer from its picture does not come.
 const STALLS_AFTER: Duration = Duration::from_millis(500);
 /// The pauses in seconds after a failure, and after the next ones.
 const PAUSES: [u64; 5] = [30, 60, 120, 300, 600];
@@ -105,6 +107,8 @@ pub struct HardwareEncoder {
     has_worked: bool,
     backoff: Backoff,
     retry_at: Option<Instant>,
+    /// Why it is not in use.
+    fault: Option<HardwareFault>,
 }
 
 impl HardwareEncoder {
@@ -121,17 +125,20 @@ impl HardwareEncoder {
             has_worked: false,
             backoff: Backoff::new(&PAUSES, GOOD_AFTER),
             retry_at: None,
+            fault: None,
         }
     }
 
-    /// The same, closed, after a panic in it.
+    /// The same, closed, after a panic of a decoder or another encoder: its own panics are contained here.
     pub fn renewed(&self) -> HardwareEncoder {
-        let wish = self.wish.clone();
         HardwareEncoder {
             registry: self.registry.clone(),
-            // It has not deserved a second chance.
-            device: Some(None),
-            ..HardwareEncoder::new(wish, self.frames_per_second, self.quality)
+            device: self.device.clone(),
+            has_worked: self.has_worked,
+            backoff: self.backoff.clone(),
+            retry_at: self.retry_at,
+            fault: self.fault,
+            ..HardwareEncoder::new(self.wish.clone(), self.frames_per_second, self.quality)
         }
     }
 
@@ -147,16 +154,12 @@ impl HardwareEncoder {
 
     /// Has a picture encoded.
     pub fn put(&mut self, input: EncoderInput, captured: Instant, now: Instant) -> Put {
-        if self.encoder.as_ref().is_some_and(|it| it.has_waited_since(now, STALLS_AFTER)) {
-            self.fail(now, &io::Error::other("it gives no frame"));
-            return Put::Refused;
-        }
         let fits = |it: &M2mEncoder| (it.size(), it.layout()) == (input.size(), input.layout());
         if !self.encoder.as_ref().is_some_and(fits) && !self.open(input, now) {
             return Put::Refused;
         }
         let Some(encoder) = &mut self.encoder else { return Put::Refused };
-        match encoder.put(input, captured, now) {
+        match contained(|| encoder.put(input, captured, now)) {
             Ok(true) => Put::Taken,
             Ok(false) => Put::LeftOut,
             Err(error) => {
@@ -166,13 +169,27 @@ impl HardwareEncoder {
         }
     }
 
+    /// When the encoder fails unless a frame is taken before.
+    pub fn due(&self) -> Option<Instant> {
+        Some(self.encoder.as_ref()?.waits_since()? + STALLS_AFTER)
+    }
+
     /// The next frame.
     pub fn take(&mut self, now: Instant) -> Taken {
         let Some(encoder) = &mut self.encoder else { return Taken::Nothing };
-        match encoder.take() {
+        let taken = contained(|| encoder.take());
+        let ignores_requests = encoder.ignores_requests();
+        match taken {
             Ok(Some(frame)) => {
-                self.has_worked = true;
+                (self.has_worked, self.fault) = (true, None);
+                if ignores_requests {
+                    self.close_for_keyframe();
+                }
                 Taken::Frame(frame)
+            }
+            Ok(None) if self.due().is_some_and(|at| at <= now) => {
+                self.fail(now, &EncoderError::new(HardwareFault::Stalls, "it gives no frame"));
+                Taken::Failed
             }
             Ok(None) => Taken::Nothing,
             Err(error) => {
@@ -189,11 +206,23 @@ impl HardwareEncoder {
         name.or_else(|| Foreign::new("hardware", usize::MAX))
     }
 
+    /// Why the encoder is not in use, if it is wanted.
+    pub fn fault(&self) -> Option<HardwareFault> {
+        self.fault
+    }
+
     /// Makes one of the next frames a key frame.
     pub fn force_keyframe(&mut self) {
-        if let Some(encoder) = &mut self.encoder {
-            encoder.force_keyframe();
+        let Some(encoder) = &mut self.encoder else { return };
+        if contained(|| Ok(encoder.force_keyframe()?)).is_err() {
+            self.close_for_keyframe();
         }
+    }
+
+    /// An encoder that makes no key frame on request begins with one: it is opened again for the next picture.
+    fn close_for_keyframe(&mut self) {
+        log::debug!("the encoder makes no key frame on request, and is opened again");
+        self.encoder = None;
     }
 
     fn device(&mut self, now: Instant) -> Option<&EncoderDevice> {
@@ -201,7 +230,10 @@ impl HardwareEncoder {
             return None;
         }
         let device = self.device.get_or_insert_with(|| {
-            let device = find(&self.wish);
+            let found = contained(|| Ok(find(&self.wish)));
+            let device = found.unwrap_or_default();
+            let is_wanted = self.wish != EncoderWish::Software;
+            self.fault = (device.is_none() && is_wanted).then_some(HardwareFault::Absent);
             if let (None, EncoderWish::Device(path)) = (&device, &self.wish) {
                 let path = path.display();
                 log::warn!("{path} is no encoder that can be used: H.264 is encoded by openh264");
@@ -220,30 +252,39 @@ impl HardwareEncoder {
             return false;
         };
         let device = device.clone();
-        let opened =
-            M2mEncoder::open(&device, input.size(), input.layout(), frames_per_second, quality);
-        let opened = opened.and_then(|encoder| {
-            if let Some(registry) = &self.registry {
+        let registry = &self.registry;
+        let opened = contained(|| {
+            let (size, layout) = (input.size(), input.layout());
+            let encoder = M2mEncoder::open(&device, size, layout, frames_per_second, quality)?;
+            if let Some(registry) = registry {
                 encoder.register(registry)?;
             }
             Ok(encoder)
         });
         match opened {
             Ok(encoder) => {
-                let name = device.name.map_or(String::new(), |name| format!(" {name}"));
-                log::info!("H.264 is encoded by the encoder{name} at {}", device.path.display());
-                (self.encoder, self.began) = (Some(encoder), Some(now));
+                self.encoder = Some(encoder);
+                if self.began.is_none() {
+                    self.began = Some(now);
+                    let name = device.name.map_or(String::new(), |name| format!(" {name}"));
+                    let path = device.path.display();
+                    log::info!("H.264 is encoded by the encoder{name} at {path}");
+                }
                 true
             }
             Err(error) => {
-                self.fail(now, &error);
+                let fault = match error.fault {
+                    HardwareFault::Panic => HardwareFault::Panic,
+                    _ => HardwareFault::Refuses,
+                };
+                self.fail(now, &EncoderError::new(fault, error));
                 false
             }
         }
     }
 
-    fn fail(&mut self, now: Instant, error: &io::Error) {
-        self.encoder = None;
+    fn fail(&mut self, now: Instant, error: &EncoderError) {
+        (self.encoder, self.fault) = (None, Some(error.fault));
         let good_for = self.began.take().map_or(Duration::ZERO, |began| now - began);
         if !self.has_worked {
             self.device = Some(None);
@@ -258,5 +299,83 @@ impl HardwareEncoder {
             "the hardware encoder has failed ({error}): H.264 is encoded by openh264 for {} s",
             pause.as_secs()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find::device_at;
+    use super::*;
+    use crate::media::{Colour, PixelFormat};
+
+    const SIZE: Size = Size { width: 64, height: 64 };
+
+    fn encoder_at(path: &str) -> HardwareEncoder {
+        let wish = EncoderWish::Device(path.into());
+        let encoder = HardwareEncoder::new(wish, 30, Quality::Constant);
+        HardwareEncoder { device: Some(Some(device_at(path))), ..encoder }
+    }
+
+    fn put(encoder: &mut HardwareEncoder, now: Instant) -> Put {
+        let picture = Picture::filled(SIZE, Colour::GREEN);
+        encoder.put(EncoderInput::Picture(&picture), now, now)
+    }
+
+    #[test]
+    fn the_panic_of_a_decoder_is_no_fault_of_the_encoder() {
+        let now = Instant::now();
+        let mut encoder = encoder_at("/dev/null").renewed();
+        assert!(encoder.takes(Layout::I420, now));
+        // And no second chance either.
+        encoder.has_worked = true;
+        assert_eq!(put(&mut encoder, now), Put::Refused);
+        let mut encoder = encoder.renewed();
+        assert_eq!(encoder.fault(), Some(HardwareFault::Refuses));
+        assert!(!encoder.takes(Layout::I420, now));
+        assert!(encoder.takes(Layout::I420, now + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn an_encoder_that_fails_is_tried_again_after_pauses_that_grow_if_it_has_worked() {
+        let mut now = Instant::now();
+        let mut encoder = encoder_at("/dev/null");
+        encoder.has_worked = true;
+        for seconds in [30, 60, 120, 300, 600, 600] {
+            assert_eq!(put(&mut encoder, now), Put::Refused);
+            now += Duration::from_secs(seconds) - Duration::from_millis(1);
+            assert!(!encoder.takes(Layout::I420, now), "{seconds}");
+            now += Duration::from_millis(1);
+            assert!(encoder.takes(Layout::I420, now), "{seconds}");
+        }
+        let mut encoder = encoder_at("/dev/null");
+        assert_eq!(put(&mut encoder, now), Put::Refused);
+        assert!(!encoder.takes(Layout::I420, now + Duration::from_secs(3_600)));
+    }
+
+    #[test]
+    fn why_there_is_no_encoder_is_told_if_one_is_wanted() {
+        let now = Instant::now();
+        for (wish, fault) in [
+            (EncoderWish::Software, None),
+            (EncoderWish::Device("/dev/null".into()), Some(HardwareFault::Absent)),
+        ] {
+            let mut encoder = HardwareEncoder::new(wish, 30, Quality::Constant);
+            assert!(!encoder.takes(Layout::I420, now));
+            assert_eq!(encoder.fault(), fault);
+        }
+    }
+
+    #[test]
+    fn samples_are_put_in_as_they_are_if_no_colour_changes() {
+        let plain = PixelFormat { layout: Layout::Yuyv, matrix: Matrix::Bt601, full_range: false };
+        let takes = |format| {
+            let samples = Samples { size: SIZE, format, planes: Default::default() };
+            EncoderInput::of_samples(&samples).is_some()
+        };
+        assert!(takes(plain));
+        assert!(takes(PixelFormat { layout: Layout::Nv12, ..plain }));
+        assert!(!takes(PixelFormat { layout: Layout::Rgb24, ..plain }));
+        assert!(!takes(PixelFormat { matrix: Matrix::Bt709, ..plain }));
+        assert!(!takes(PixelFormat { full_range: true, ..plain }));
     }
 }
