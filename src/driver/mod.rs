@@ -178,18 +178,15 @@ impl<S: EncodePictures> Driver<S> {
         if self.check_at().is_some_and(|at| at <= Instant::now()) {
             self.check_children();
         }
-        if self.pictures.due().is_some_and(|at| at <= Instant::now()) {
-            self.take_frames();
-        }
+        self.take_due_frames();
         self.input(Input::Timeout);
         self.work();
         Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let deadlines =
-            [self.deadline, self.ready.retry_at(), self.check_at(), self.pictures.due()];
-        let next = deadlines.into_iter().flatten().min();
+        let times = [self.deadline, self.ready.retry_at(), self.check_at(), self.pictures.due()];
+        let next = times.into_iter().flatten().min();
         let until = next.map(|at| at.saturating_duration_since(Instant::now()));
         let limit = if self.ready.is_empty() { until } else { Some(Duration::ZERO) };
         self.poller.wait(events, limit, &mut self.warnings)

@@ -199,8 +199,15 @@ impl<S: EncodePictures> Driver<S> {
         self.work();
     }
 
+    /// Notices that a frame of the hardware encoder is overdue.
+    pub(super) fn take_due_frames(&mut self) {
+        if self.pictures.due().is_some_and(|at| at <= Instant::now()) {
+            self.take_frames();
+        }
+    }
+
     /// Tells the core the frames of the hardware encoder, or what has become of their pictures.
-    pub(super) fn take_frames(&mut self) {
+    fn take_frames(&mut self) {
         self.pictures.take_frames();
         self.work();
     }
