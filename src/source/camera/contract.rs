@@ -26,7 +26,7 @@ use crate::source::parse::FrameRate;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraCommand {
     /// Describe this device, or all video devices. Of devices with sizes in steps,
-    /// [`sizes_in_steps`](modes::sizes_in_steps) are described, and this one.
+    /// [`sizes_in_steps`](super::sizes_in_steps) are described, and this one.
     Scan {
         path: Option<PathBuf>,
         size: Option<Size>,
