@@ -49,7 +49,7 @@ fn describe(scan: &CameraScan) -> Result<String, String> {
     Ok(text)
 }
 
-/// Nodes that are no cameras, such as decoders, are left out.
+/// Omits nodes that are no cameras, such as decoders.
 fn describe_node(text: &mut String, node: &CameraNode) {
     let path = node.path.display();
     match &node.device {
