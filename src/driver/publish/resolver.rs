@@ -10,11 +10,10 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::thread;
 
 use mio::Waker;
 
+use crate::driver::blocking::Blocking;
 use crate::foreign::Foreign;
 use crate::publish::{MAX_ADDRESSES, PublishCause, PublishFailure};
 
@@ -24,21 +23,17 @@ type Resolved = Result<Vec<IpAddr>, PublishFailure>;
 
 /// The lookups of one target: at most one thread at a time.
 pub struct Resolver {
-    waker: Arc<Waker>,
-    lookup: Option<Lookup>,
-}
-
-/// A thread whose result was not taken yet.
-struct Lookup {
+    lookup: Blocking<Resolved>,
+    /// Of the last lookup that has begun.
     name: String,
-    result: Receiver<Resolved>,
+    /// Its result was not given up.
     is_wanted: bool,
 }
 
 impl Resolver {
     /// A thread that has a result wakes the poll with this waker.
     pub fn new(waker: Arc<Waker>) -> Resolver {
-        Resolver { waker, lookup: None }
+        Resolver { lookup: Blocking::new(waker), name: String::new(), is_wanted: false }
     }
 
     /// Starts to look up a name, and gives up an earlier lookup. A thread that still looks up the same name
@@ -52,18 +47,15 @@ impl Resolver {
 
     /// What the lookup has found: at least one address, or why there is none. `None` while it runs.
     pub fn take(&mut self) -> Option<Resolved> {
-        let resolved = self.lookup.as_ref()?.result.try_recv().ok()?;
-        let lookup = self.lookup.take()?;
-        lookup.is_wanted.then_some(resolved)
+        let taken = self.lookup.take()?;
+        let resolved = taken.unwrap_or_else(|error| Err(unresolved(&error.to_string())));
+        self.is_wanted.then_some(resolved)
     }
 
     /// Waits for the lookup no longer, if there is one.
     pub fn give_up(&mut self) {
-        let Some(lookup) = &mut self.lookup else { return };
-        lookup.is_wanted = false;
-        if lookup.result.try_recv() != Err(TryRecvError::Empty) {
-            self.lookup = None;
-        }
+        self.is_wanted = false;
+        drop(self.lookup.take());
     }
 
     fn start_with(
@@ -72,22 +64,14 @@ impl Resolver {
         look_up: impl FnOnce(&str) -> Resolved + Send + 'static,
     ) -> Result<(), PublishFailure> {
         self.give_up();
-        match &mut self.lookup {
-            Some(lookup) if lookup.name == name => lookup.is_wanted = true,
-            Some(_) => return Err(unresolved("the lookup of another name has not returned")),
-            None => {
-                let (sender, result) = channel();
-                let (waker, thread_name) = (self.waker.clone(), name.clone());
-                let thread = thread::Builder::new().name("lookup".into()).spawn(move || {
-                    let _ = sender.send(look_up(&thread_name));
-                    // Without it, the deadline of the lookup wakes the loop.
-                    let _ = waker.wake();
-                });
-                thread
-                    .map_err(|error| unresolved(&format!("no thread can be started: {error}")))?;
-                self.lookup = Some(Lookup { name, result, is_wanted: true });
-            }
+        if !self.lookup.is_running() {
+            self.name.clone_from(&name);
+            let started = self.lookup.start("lookup", move || look_up(&name));
+            started.map_err(|error| unresolved(&format!("no thread can be started: {error}")))?;
+        } else if self.name != name {
+            return Err(unresolved("the lookup of another name has not returned"));
         }
+        self.is_wanted = true;
         Ok(())
     }
 }
@@ -128,7 +112,7 @@ fn usable(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::Sender;
+    use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
     use mio::{Events, Poll, Token};
@@ -218,7 +202,7 @@ mod tests {
         let next = loop {
             match start(&mut resolver, "other") {
                 Ok(next) => break next,
-                Err(_) => thread::sleep(Duration::from_millis(1)),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         };
         next.send(Ok(vec![[192, 0, 2, 2].into()])).unwrap();
