@@ -385,9 +385,10 @@ impl Source {
     /// Ends what runs, as nobody watches.
     fn rest(&mut self, now: Instant) {
         self.set_status(now, SourceStatus::Resting);
-        self.attempt.is_put_to_rest = true;
         self.open_at = None;
         let stop = self.camera.as_mut().and_then(|camera| camera.rest(now));
+        // A camera that is looked for or started ends by itself, and may be wanted again before.
+        self.attempt.is_put_to_rest = self.camera.is_none() || self.has_process || stop.is_some();
         self.commands.extend(stop.map(SourceCommand::Camera));
         if self.has_process {
             self.ending.get_or_insert(Ending::begin(now));

@@ -58,7 +58,7 @@ fn a_camera_that_never_stops_is_said_not_to_answer() {
     assert!(rig.source.is_running());
 }
 
-/// Whoever comes next is told at once.
+/// Whoever comes next is told at once, and is told what comes of it.
 #[test]
 fn a_camera_that_does_not_answer_while_it_rests_is_said_not_to_when_somebody_watches() {
     let now = Instant::now();
@@ -71,4 +71,6 @@ fn a_camera_that_does_not_answer_while_it_rests_is_said_not_to_when_somebody_wat
     assert_eq!(rig.source.poll_timeout(), None);
     rig.source.set_watched(rig.now, true);
     assert_eq!(rig.sentence(), NO_ANSWER);
+    rig.tell(CameraEvent::Scanned(found(vec![])));
+    assert_eq!(rig.sentence(), "No camera found: plug one in.");
 }
