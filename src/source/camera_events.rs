@@ -83,6 +83,11 @@ impl Source {
             if !self.attempt.is_open() || self.attempt.failed {
                 return;
             }
+            let camera = self.camera.as_mut();
+            if camera.is_some_and(|camera| camera.note_sequence(buffer.sequence)) {
+                let lost = self.parser.note_lost_buffer();
+                self.take_items(now, lost);
+            }
             self.arrivals.note_capture(buffer.captured);
             let parsed = match buffer.is_damaged {
                 true => self.parser.note_damaged_buffer(),

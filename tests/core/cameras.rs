@@ -1,6 +1,7 @@
 //! A camera of V4L2 as the source, with a driver that says what kernels say.
 
 mod answers;
+mod losses;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@ mod controls;
 mod modes;
 mod pace;
 mod raspberry_pi;
+mod sequence;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use self::controls::FoundControl;
 use self::modes::RuledOut;
 pub use self::modes::{ModeChoice, ModeWish, choose_mode, sizes_in_steps};
 use self::pace::Pace;
+use self::sequence::Sequence;
 use super::RawPictures;
 use crate::os_error::OsError;
 
@@ -96,6 +98,7 @@ pub struct Camera {
     /// Of the camera that was started last.
     controls: Vec<FoundControl>,
     pace: Pace,
+    sequence: Sequence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +128,7 @@ impl Camera {
             ruled_out: RuledOut::default(),
             controls: Vec::new(),
             pace: Pace::default(),
+            sequence: Sequence::default(),
         }
     }
 
@@ -220,7 +224,7 @@ impl Camera {
         self.phase = CameraPhase::Running(choice.clone());
         self.has_run = true;
         controls::warn_of_refused(&self.controls, &started.refused);
-        self.pace = Pace::begin(now, started.mode.rate);
+        (self.pace, self.sequence) = (Pace::begin(now, started.mode.rate), Sequence::default());
         Some(CameraChange::Started(started))
     }
 
@@ -242,6 +246,11 @@ impl Camera {
         let CameraPhase::Stopping { is_wanted } = self.phase else { return None };
         self.phase = CameraPhase::Closed;
         Some(closed(is_wanted))
+    }
+
+    /// Records the number of a buffer. Returns whether pictures before it were lost.
+    pub fn note_sequence(&mut self, number: u32) -> bool {
+        self.sequence.note(number)
     }
 
     /// A key frame of H.264 came.
