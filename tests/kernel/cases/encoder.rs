@@ -147,7 +147,7 @@ pub fn raspberry_pi(bench: &mut Bench) {
     bench.follow(&tab);
     let stats = server.stats();
     println!("   {}", stats["source"]);
-    assert_eq!(stats["source"]["format"], "h264", "{stats}");
+    assert_eq!(stats["source"]["format"], "H.264", "{stats}");
     assert_eq!(stats["source"]["restarts"], 0, "{stats}");
 }
 
