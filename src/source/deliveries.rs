@@ -40,7 +40,7 @@ impl Source {
             if self.has_process && self.ending.is_none() {
                 self.ending = Some(Ending::begin(now));
             }
-            self.reject_camera();
+            self.reject_camera(now);
             if self.config.kind == SourceKind::File && self.attempt.ended_at.is_none() {
                 // The rest of the file may be gigabytes.
                 self.attempt.ended_at = Some(now);

@@ -167,6 +167,7 @@ impl Source {
         if self.demand.take_rest(now) {
             self.rest(now);
         }
+        self.check_answer(now);
         if due(&mut self.open_at) {
             self.open(now);
         }
@@ -198,6 +199,7 @@ impl Source {
             self.demand.rests_at(),
             self.give_up_at,
             self.overdue_at(),
+            self.unanswered_at(),
             self.fruitless_at(),
             self.hangs_at(),
             self.ending.as_ref().map(Ending::at),
@@ -383,9 +385,10 @@ impl Source {
     /// Ends what runs, as nobody watches.
     fn rest(&mut self, now: Instant) {
         self.set_status(now, SourceStatus::Resting);
-        self.attempt.is_put_to_rest = true;
         self.open_at = None;
-        let stop = self.camera.as_mut().and_then(Camera::rest);
+        let stop = self.camera.as_mut().and_then(|camera| camera.rest(now));
+        // A camera that is looked for or started ends by itself, and may be wanted again before.
+        self.attempt.is_put_to_rest = self.camera.is_none() || self.has_process || stop.is_some();
         self.commands.extend(stop.map(SourceCommand::Camera));
         if self.has_process {
             self.ending.get_or_insert(Ending::begin(now));
@@ -395,6 +398,7 @@ impl Source {
     /// Begins again, as somebody watches.
     fn wake(&mut self, now: Instant) {
         self.set_status(now, SourceStatus::Starting);
+        self.check_answer(now);
         // What still runs is opened again when it has ended.
         let is_closed = self.camera.as_ref().is_none_or(Camera::is_closed);
         if is_closed && !self.has_process {
@@ -443,7 +447,7 @@ impl Source {
     }
 
     fn end_hanging(&mut self, now: Instant) {
-        if let Some(stop) = self.camera.as_mut().and_then(Camera::stop) {
+        if let Some(stop) = self.camera.as_mut().and_then(|camera| camera.stop(now)) {
             return self.commands.push_back(SourceCommand::Camera(stop));
         }
         if self.attempt.is_blamed {

@@ -1,5 +1,8 @@
 //! A camera of V4L2 as the source, with a driver that says what kernels say.
 
+mod answers;
+mod losses;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -89,14 +92,18 @@ impl Rig {
     fn start(&mut self, number: u32, modes: Vec<CameraMode>) -> CameraStart {
         self.tell(CameraEvent::Scanned(found(vec![node(number, Ok(device("Camera", modes)))])));
         let Some(CameraCommand::Start(start)) = self.command() else { panic!("it is started") };
+        self.started(start.mode);
+        start
+    }
+
+    fn started(&mut self, mode: CameraMode) {
         self.tell(CameraEvent::Started(CameraStarted {
-            mode: start.mode,
-            line_bytes: 2 * start.mode.size.width,
+            mode,
+            line_bytes: 2 * mode.size.width,
             matrix: Matrix::Bt601,
             is_full_range: false,
             refused: vec![],
         }));
-        start
     }
 
     fn tell(&mut self, event: CameraEvent) {

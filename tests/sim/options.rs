@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use ballcast::testing::source::SourceConfig;
+
+use crate::cameras::CameraOptions;
 use crate::link::Conditions;
 use crate::media_server::TargetOptions;
 use crate::source::SourceOptions;
 
 /// The share of runs with a stream from outside, in per cent.
 const SOURCE_SHARE: u8 = 40;
+/// And with a camera.
+const CAMERA_SHARE: u8 = 20;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -59,6 +64,8 @@ pub struct Options {
     pub server_addresses: Vec<SocketAddr>,
     /// A stream from outside, in place of the ball.
     pub source: Option<SourceOptions>,
+    /// A camera, in place of both.
+    pub camera: Option<CameraOptions>,
     /// The media servers that the stream is published to.
     pub targets: Vec<TargetOptions>,
 }
@@ -105,6 +112,7 @@ impl Options {
             ipv6: None,
             server_addresses: vec![SERVER_IPV4[0].parse().unwrap()],
             source: None,
+            camera: None,
             targets: Vec::new(),
         }
     }
@@ -124,7 +132,9 @@ impl Options {
         let server_addresses = server_addresses.map(|address| address.parse().unwrap()).collect();
         // From a generator of its own.
         let mut of_source = Rng::with_seed(seed ^ 0x3c6e_f372_fe94_f82b);
-        let source = of_source.u8(..100) < SOURCE_SHARE;
+        let share = of_source.u8(..100);
+        let is_stream = share < SOURCE_SHARE;
+        let is_camera = !is_stream && share < SOURCE_SHARE + CAMERA_SHARE;
         let mut options = Options {
             seed,
             length,
@@ -159,11 +169,22 @@ impl Options {
             reports_stall: rng.bool(),
             ipv6,
             server_addresses,
-            source: source.then(|| SourceOptions::draw(&mut of_source)),
+            source: is_stream.then(|| SourceOptions::draw(&mut of_source)),
+            camera: is_camera.then(|| CameraOptions::draw(&mut of_source)),
             targets: Vec::new(),
         };
         options.targets = TargetOptions::draw(seed, &options.path, options.ipv6.is_some());
         options
+    }
+
+    /// Whether there is something in place of the ball.
+    pub fn has_source(&self) -> bool {
+        self.source.is_some() || self.camera.is_some()
+    }
+
+    pub fn source_config(&self) -> Option<SourceConfig> {
+        let camera = self.camera.as_ref().map(|camera| camera.config.clone().into());
+        self.source.as_ref().map(SourceOptions::config).or(camera)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One run: a server, its viewers and the network between them, in virtual time. This is a second
 //! driver of the same core.
 
+mod camera;
 mod forged;
 mod publish;
 pub mod scenarios;
@@ -18,10 +19,12 @@ use ballcast::testing::media::{Appearance, Codec};
 use ballcast::testing::publish::TargetId;
 use ballcast::testing::server::limits::admission::Limits;
 use ballcast::testing::server::{Config, ConnId, Input, Server};
+use ballcast::testing::source::SourceKind;
 use ballcast::testing::web::access::AccessPolicy;
 use fastrand::Rng;
 use is::stun::TransId;
 
+use self::camera::Camera;
 use self::publish::Publishing;
 use self::source::Pending;
 use crate::browser::{Browser, HttpFault};
@@ -193,6 +196,7 @@ pub struct Run {
     /// The number of the last frame that came with the stream from outside.
     last_written: Option<u64>,
     far_end: Option<FarEnd>,
+    camera: Option<Camera>,
     publishing: Vec<Publishing>,
     inspections: u64,
     /// What the server wants of the stream, and is not done yet.
@@ -221,8 +225,10 @@ pub struct Run {
 
 fn new_rules(options: &Options, now: Instant) -> Rules {
     let of_source = options.source.as_ref();
-    let of_source =
-        of_source.map(|source| SourceRules::new(source.kind, source.format == Format::H264));
+    let of_stream = |it: &SourceOptions| SourceRules::new(it.kind, it.format == Format::H264);
+    let of_camera = || SourceRules::new(SourceKind::Camera, false);
+    let of_camera = options.camera.as_ref().map(|_| of_camera());
+    let of_source = of_source.map(of_stream).or(of_camera);
     Rules::new(options.frames_per_second, of_source, now)
 }
 
@@ -258,9 +264,9 @@ fn config(options: &Options, rng: &mut Rng) -> Config {
         limits,
         frames_per_second: options.frames_per_second,
         bitrate: None,
-        source: options.source.as_ref().map(SourceOptions::config),
+        source: options.source_config(),
         appearance: Appearance::default(),
-        when_watched: false,
+        when_watched: options.camera.as_ref().is_some_and(|it| it.when_watched),
         stamped: false,
         title: None,
         wall_clock: UNIX_EPOCH + Duration::from_secs(784_111_777),
@@ -296,6 +302,7 @@ impl Run {
         let targets = options.targets.iter();
         let publishing = targets.map(|it| Publishing::new(it, options.seed, now)).collect();
         let far_end = options.source.as_ref().map(|source| FarEnd::new(source, options.seed));
+        let camera = options.camera.as_ref().map(|it| Camera::new(it, options.seed, now));
         Run {
             now,
             start: now,
@@ -312,11 +319,12 @@ impl Run {
             tally: Tally::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             verbose,
-            frames: if options.source.is_some() { FIRST_ENCODED } else { 0 },
+            frames: if options.has_source() { FIRST_ENCODED } else { 0 },
             last_encoded: BTreeMap::new(),
             last_shown_at: None,
             last_written: None,
             far_end,
+            camera,
             publishing,
             inspections: 0,
             pending: VecDeque::new(),
@@ -409,8 +417,9 @@ impl Run {
     /// From one picture to the next on a good network, where there is any, with a frame lost.
     fn longest_gap(&self) -> Option<Duration> {
         let period = match &self.options.source {
+            _ if self.options.has_source() && self.shows_words() => Duration::from_millis(500),
+            None if self.camera.is_some() => camera::PERIOD,
             None => Duration::from_secs(1) / self.options.frames_per_second,
-            Some(_) if self.shows_words() => Duration::from_millis(500),
             Some(source) => Duration::from_secs(1) / source.frames_per_second,
         };
         Some(period * 2)
@@ -421,7 +430,8 @@ impl Run {
         let viewers = viewers.filter_map(|user| Some(user.viewer.as_ref()?.poll_timeout()));
         let queued = self.queue.peek().map(|Reverse(queued)| queued.at);
         let media_servers = self.next_media_server_event();
-        viewers.chain(queued).chain(media_servers).chain(self.deadline).min()
+        let camera = self.next_camera_event();
+        viewers.chain(queued).chain(media_servers).chain(camera).chain(self.deadline).min()
     }
 
     fn step(&mut self) -> RuleResult {
@@ -450,6 +460,7 @@ impl Run {
             self.send_from(index);
         }
         self.step_media_servers();
+        self.step_camera()?;
         let excused = self.stalled_until.is_some_and(|until| self.now <= until)
             || self.sends_fail_until.is_some_and(|until| self.now <= until)
             || self.keyframe_requests_ignored_until.is_some_and(|until| self.now <= until)

@@ -26,6 +26,7 @@ kinds! {
         StreamDamaged, StreamChanges, StreamFruitless, StreamBFrame, StreamHangs, StreamEnds, StreamReadError,
         CameraUnplugged, CameraRenumbered, CameraSilent, CameraMarksDamage, CameraCutsShort, CameraFails,
         CameraBusy, CameraNoBandwidth, CameraForbidden, CameraMute, CameraFarKeyframes, CameraOddTimes,
+        CameraLosesPicture, CameraHangs, CameraOtherMode,
         CommandDiesAtOnce, CommandRunsOn, CommandLeavesOpen, CommandIgnoresSignal, EncodeFails,
         NameUnknown, NameLate, NameHangs, DeadAddress, ConnectRefused, ConnectHangs, DeleteFails,
         ReplyLate, ReplyCut, ReplyDribbled, WrongStatus, RetryAfter, HugeRetryAfter, NoLocation,

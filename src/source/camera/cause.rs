@@ -26,6 +26,8 @@ pub enum CameraCause {
     NoBandwidth,
     /// ENOMEM: the kernel has no contiguous memory left.
     NoMemory,
+    /// A command is not answered: it hangs in the kernel.
+    NoAnswer,
     /// Anything else.
     Failed(CameraStep, OsError),
 }
@@ -125,6 +127,9 @@ impl fmt::Display for CameraCause {
                     "The kernel has no memory left for the pictures of the camera: use a \
                                     smaller --camera-size.",
                 );
+            }
+            CameraCause::NoAnswer => {
+                return f.write_str("The camera does not answer: unplug it, and plug it in again.");
             }
             CameraCause::Failed(step, error) => {
                 let what = match step {

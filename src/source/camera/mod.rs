@@ -9,6 +9,7 @@ mod controls;
 mod modes;
 mod pace;
 mod raspberry_pi;
+mod sequence;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use self::controls::FoundControl;
 use self::modes::RuledOut;
 pub use self::modes::{ModeChoice, ModeWish, choose_mode, sizes_in_steps};
 use self::pace::Pace;
+use self::sequence::Sequence;
 use super::RawPictures;
 use crate::os_error::OsError;
 
@@ -34,6 +36,9 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two scans for a camera that is missing: changes of the devices are reported where the
 /// kernel can watch them.
 const MISSING_PAUSE: Duration = Duration::from_secs(5);
+/// A command that the driver has not answered for this long hangs in the kernel: USB cameras may take 5 s for a
+/// request (`uvcvideo`, `UVC_CTRL_CONTROL_TIMEOUT`).
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which camera is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +85,8 @@ pub struct Camera {
     config: CameraConfig,
     began: Instant,
     phase: CameraPhase,
+    /// When the last command was given.
+    asked_at: Instant,
     /// When the last scan began.
     scanned_at: Option<Instant>,
     /// The devices have changed since the last scan began.
@@ -91,6 +98,7 @@ pub struct Camera {
     /// Of the camera that was started last.
     controls: Vec<FoundControl>,
     pace: Pace,
+    sequence: Sequence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +120,7 @@ impl Camera {
             config,
             began: now,
             phase: CameraPhase::Closed,
+            asked_at: now,
             scanned_at: None,
             has_changed: false,
             changed_at: None,
@@ -119,6 +128,7 @@ impl Camera {
             ruled_out: RuledOut::default(),
             controls: Vec::new(),
             pace: Pace::default(),
+            sequence: Sequence::default(),
         }
     }
 
@@ -128,7 +138,7 @@ impl Camera {
             return None;
         }
         (self.phase, self.has_changed) = (CameraPhase::Scanning, false);
-        self.scanned_at = Some(now);
+        (self.asked_at, self.scanned_at) = (now, Some(now));
         let path = match &self.config.wish {
             CameraWish::At(path) => Some(path.clone()),
             CameraWish::First | CameraWish::Named(_) => None,
@@ -138,13 +148,13 @@ impl Camera {
     }
 
     /// The command that ends an attempt, if the camera is open.
-    pub fn stop(&mut self) -> Option<CameraCommand> {
-        self.close(false)
+    pub fn stop(&mut self, now: Instant) -> Option<CameraCommand> {
+        self.close(now, false)
     }
 
     /// The same when nobody watches: the next attempt begins as soon as somebody does.
-    pub fn rest(&mut self) -> Option<CameraCommand> {
-        self.close(true)
+    pub fn rest(&mut self, now: Instant) -> Option<CameraCommand> {
+        self.close(now, true)
     }
 
     pub fn is_running(&self) -> bool {
@@ -159,6 +169,12 @@ impl Camera {
     /// Whether nothing is open or under way.
     pub fn is_closed(&self) -> bool {
         self.phase == CameraPhase::Closed
+    }
+
+    /// When the command that is under way is overdue, if one is.
+    pub fn answers_by(&self) -> Option<Instant> {
+        let is_under_way = !self.is_closed() && !self.is_running();
+        is_under_way.then_some(self.asked_at + ANSWERS_WITHIN)
     }
 
     /// Handles any event but pictures. A camera that `is_resting` is not started.
@@ -193,7 +209,7 @@ impl Camera {
             return None;
         }
         match choose_device(&self.config, scan) {
-            Ok(Chosen::Device(node, device)) => Some(self.start(node, device)),
+            Ok(Chosen::Device(node, device)) => Some(self.start(now, node, device)),
             Ok(Chosen::RaspberryPi { command, raw }) => {
                 log::info!("the camera of the Raspberry Pi is shown: {command}");
                 self.phase = CameraPhase::Closed;
@@ -208,7 +224,7 @@ impl Camera {
         self.phase = CameraPhase::Running(choice.clone());
         self.has_run = true;
         controls::warn_of_refused(&self.controls, &started.refused);
-        self.pace = Pace::begin(now, started.mode.rate);
+        (self.pace, self.sequence) = (Pace::begin(now, started.mode.rate), Sequence::default());
         Some(CameraChange::Started(started))
     }
 
@@ -232,16 +248,21 @@ impl Camera {
         Some(closed(is_wanted))
     }
 
+    /// Records the number of a buffer. Returns whether pictures before it were lost.
+    pub fn note_sequence(&mut self, number: u32) -> bool {
+        self.sequence.note(number)
+    }
+
     /// A key frame of H.264 came.
     pub fn note_keyframe(&mut self, now: Instant) {
         self.pace.note_keyframe(now);
     }
 
     /// The stream cannot be shown. Returns the command that ends the attempt.
-    pub fn reject(&mut self) -> Option<CameraCommand> {
+    pub fn reject(&mut self, now: Instant) -> Option<CameraCommand> {
         let is_h264 = self.has_chosen_h264();
         self.ruled_out.h264 |= is_h264;
-        self.close(is_h264)
+        self.close(now, is_h264)
     }
 
     /// Whether H.264 was chosen, and there is another format.
@@ -262,7 +283,7 @@ impl Camera {
              another format is used; --camera-format h264 keeps it"
         );
         self.ruled_out.h264 = true;
-        self.close(true)
+        self.close(now, true)
     }
 
     /// A picture was encoded in this time. As [`check_keyframes`](Self::check_keyframes).
@@ -281,14 +302,14 @@ impl Camera {
             slow.period.as_millis(),
         );
         self.ruled_out.areas_from = Some(size.width * size.height);
-        self.close(true)
+        self.close(now, true)
     }
 
-    fn close(&mut self, is_wanted: bool) -> Option<CameraCommand> {
+    fn close(&mut self, now: Instant, is_wanted: bool) -> Option<CameraCommand> {
         if !self.is_running() {
             return None;
         }
-        self.phase = CameraPhase::Stopping { is_wanted };
+        (self.phase, self.asked_at) = (CameraPhase::Stopping { is_wanted }, now);
         Some(CameraCommand::Stop)
     }
 
@@ -322,7 +343,7 @@ impl Camera {
         CameraChange::Failed { cause, pause }
     }
 
-    fn start(&mut self, node: &CameraNode, device: &CameraDevice) -> CameraChange {
+    fn start(&mut self, now: Instant, node: &CameraNode, device: &CameraDevice) -> CameraChange {
         let choice = match modes::choose(&device.modes, self.config.mode, &self.ruled_out) {
             Ok(choice) => choice,
             Err(cause) => {
@@ -338,7 +359,7 @@ impl Camera {
             mode: choice.mode,
             controls: self.controls.iter().map(|control| (control.id, control.value)).collect(),
         };
-        self.phase = CameraPhase::Starting(choice);
+        (self.phase, self.asked_at) = (CameraPhase::Starting(choice), now);
         CameraChange::Do(CameraCommand::Start(start))
     }
 }

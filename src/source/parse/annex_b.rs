@@ -455,7 +455,7 @@ impl AnnexB {
         self.sealed = Some(unit);
     }
 
-    fn drop_damaged(&mut self, out: &mut ParserOutput) {
+    pub fn drop_damaged(&mut self, out: &mut ParserOutput) {
         out.counters.damaged += 1;
         self.note_lack(Lack::IntactKeyFrame);
         self.drop_picture();

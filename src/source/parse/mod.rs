@@ -253,13 +253,29 @@ impl Parser {
         })
     }
 
-    /// Counts a buffer of a camera whose data is known to be damaged.
+    /// Counts a buffer of a camera whose data is known to be damaged. Pictures that refer to it are skipped.
     ///
     /// # Errors
     /// As [`push`](Self::push).
     pub fn note_damaged_buffer(&mut self) -> Result<(), StreamError> {
         self.unless_failed(|parser| {
-            parser.out.counters.damaged += 1;
+            match &mut parser.state {
+                ParserState::AnnexB(annex_b) => annex_b.drop_damaged(&mut parser.out),
+                _ => parser.out.counters.damaged += 1,
+            }
+            Ok(())
+        })
+    }
+
+    /// Handles that a picture was lost before the next buffer of a camera. Pictures that refer to it are skipped.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn note_lost_buffer(&mut self) -> Result<(), StreamError> {
+        self.unless_failed(|parser| {
+            if let ParserState::AnnexB(annex_b) = &mut parser.state {
+                annex_b.drop_damaged(&mut parser.out);
+            }
             Ok(())
         })
     }

@@ -3,86 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ballcast::testing::foreign::Foreign;
 use ballcast::testing::media::{Matrix, Size};
-use ballcast::testing::os_error::OsError;
 use ballcast::testing::source::SourceKind;
 use ballcast::testing::source::camera::{
-    CameraBuffer, CameraCommand, CameraControl, CameraDevice, CameraEvent, CameraFormat,
-    CameraMode, CameraNode, CameraScan, CameraStart, CameraStarted, CameraStep,
+    CameraCommand, CameraFormat, CameraMode, CameraScan, CameraStart, CameraStarted, CameraStep,
+    CameraWish,
 };
 use ballcast::testing::source::parse::FrameRate;
 use fastrand::Rng;
 
 use super::CameraOptions;
+use super::answer::{Answer, Filled};
+use super::devices::{self, LINK};
 use crate::source::stream::{SIZES, Stream};
 use crate::source::{Format, SourceOptions};
 use crate::tally::{Fault, Tally};
 
-/// The link of the first camera.
-pub const LINK: &str = "/dev/v4l/by-id/usb-Test_camera-index0";
 const NEVER: Duration = Duration::from_secs(1 << 20);
 const FRAMES_PER_SECOND: u64 = 25;
+/// What an answer takes when nothing is wrong.
+const HEALED_LATENCY: Duration = Duration::from_millis(20);
 /// udev sets the permissions of a new device within this time.
 const UDEV: Duration = Duration::from_millis(600);
 
 pub const EIO: i32 = 5;
-pub const EACCES: i32 = 13;
 pub const EBUSY: i32 = 16;
 pub const ENODEV: i32 = 19;
 pub const EINVAL: i32 = 22;
 pub const ENOSPC: i32 = 28;
-
-/// What the driver tells.
-#[derive(Debug)]
-pub enum Answer {
-    Scanned(CameraScan),
-    Started(CameraStarted),
-    Pictures(Vec<Filled>),
-    Failed(CameraStep, i32),
-    Stopped,
-    DevicesChanged,
-}
-
-/// A buffer, with the number of its picture.
-#[derive(Debug)]
-pub struct Filled {
-    pub number: u64,
-    pub data: Vec<u8>,
-    pub captured: Instant,
-    pub sequence: u32,
-    pub is_marked: bool,
-    /// It is short, without a mark.
-    pub is_cut: bool,
-}
-
-impl Answer {
-    pub fn event(&self) -> CameraEvent<'_> {
-        match self {
-            Answer::Scanned(scan) => CameraEvent::Scanned(scan.clone()),
-            Answer::Started(started) => CameraEvent::Started(started.clone()),
-            // As long as the run.
-            Answer::Pictures(filled) => {
-                let buffers: Vec<CameraBuffer> = filled.iter().map(Filled::buffer).collect();
-                CameraEvent::Pictures(buffers.leak())
-            }
-            Answer::Failed(step, error) => CameraEvent::Failed(*step, OsError::Number(*error)),
-            Answer::Stopped => CameraEvent::Stopped,
-            Answer::DevicesChanged => CameraEvent::DevicesChanged,
-        }
-    }
-}
-
-impl Filled {
-    fn buffer(&self) -> CameraBuffer<'_> {
-        CameraBuffer {
-            data: &self.data,
-            captured: self.captured,
-            sequence: self.sequence,
-            is_damaged: self.is_marked,
-        }
-    }
-}
 
 /// A camera that is plugged in.
 #[derive(Debug, Clone)]
@@ -118,6 +66,8 @@ pub struct Kernel {
     running: Option<Running>,
     /// What the driver does, and when it is done.
     job: Option<(Instant, CameraCommand)>,
+    /// Since when the wanted camera can be shown, and nothing has gone wrong.
+    ready_since: Option<Instant>,
     pictures: u64,
 }
 
@@ -133,6 +83,7 @@ impl Kernel {
             silence_at: now,
             running: None,
             job: None,
+            ready_since: None,
             pictures: 0,
             rng,
         };
@@ -150,6 +101,23 @@ impl Kernel {
 
     pub fn is_streaming(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Since when the wanted camera can be shown, and nothing has gone wrong.
+    pub fn ready_since(&self) -> Option<Instant> {
+        self.ready_since
+    }
+
+    /// Whether the operator wants the camera that is plugged in.
+    pub fn is_wanted(&self) -> bool {
+        let Some(plugged) = &self.plugged else { return false };
+        match &self.options.config.wish {
+            CameraWish::At(path) => {
+                let own = PathBuf::from(format!("/dev/video{}", plugged.number));
+                path == Path::new(LINK) || *path == own
+            }
+            _ => true,
+        }
     }
 
     pub fn has_job(&self) -> bool {
@@ -173,13 +141,27 @@ impl Kernel {
         (self.plug_at, self.other_change_at) = (now + NEVER, now + NEVER);
         let is_good = |it: &Plugged| !it.has_far_keyframes && it.number == 0;
         if !self.plugged.as_ref().is_some_and(is_good) {
-            // Unplugged a moment ago, and plugged in again.
-            self.plugged = None;
-            self.plug_at = now + Duration::from_millis(500);
+            // Unplugged now, and plugged in again.
+            self.plug_at = now;
         }
         if let Some(running) = &mut self.running {
             running.is_mute = false;
         }
+        if let Some((at, _)) = &mut self.job {
+            *at = now + self.options.latency.min(HEALED_LATENCY);
+        }
+    }
+
+    /// The host was suspended for this long, and everything with it.
+    pub fn suspended(&mut self, time: Duration) {
+        let Kernel { plugged, plug_at, other_change_at, silent_until, silence_at, .. } = self;
+        let others =
+            [Some(plug_at), Some(other_change_at), silent_until.as_mut(), Some(silence_at)];
+        let permitted = plugged.as_mut().map(|it| &mut it.permitted_at);
+        let picture = self.running.as_mut().map(|it| &mut it.next_at);
+        let job = self.job.as_mut().map(|(at, _)| at);
+        let times = others.into_iter().chain([permitted, picture, job, self.ready_since.as_mut()]);
+        times.flatten().for_each(|at| *at += time);
     }
 
     /// What has happened until now.
@@ -190,6 +172,7 @@ impl Kernel {
             match self.plugged.take() {
                 Some(_) => {
                     tally.fault(Fault::CameraUnplugged);
+                    self.ready_since = None;
                     if self.running.take().is_some() {
                         // The device says so, and inotify does.
                         answers.push(Answer::Failed(CameraStep::Read, ENODEV));
@@ -204,7 +187,8 @@ impl Kernel {
                 }
             }
             if !self.is_faulty {
-                self.plug_at = now + NEVER;
+                let back = Duration::from_millis(500);
+                self.plug_at = now + if self.plugged.is_some() { NEVER } else { back };
             }
             answers.push(Answer::DevicesChanged);
         }
@@ -213,6 +197,13 @@ impl Kernel {
             && now < plugged.permitted_at + NEVER / 2
         {
             plugged.permitted_at = now + NEVER;
+            let is_silent = self.silent_until.is_some_and(|until| now < until);
+            let latency = self.options.latency;
+            let is_hanging = self.job.as_ref().is_some_and(|(at, _)| *at > now + latency);
+            // One that has started before may be mute.
+            let is_new = self.running.is_none();
+            let is_ready = self.is_wanted() && is_new && !is_silent && !is_hanging;
+            self.ready_since = is_ready.then_some(now);
             answers.push(Answer::DevicesChanged);
         }
         if now >= self.other_change_at {
@@ -225,6 +216,7 @@ impl Kernel {
                 tally.fault(Fault::CameraSilent);
             }
             self.silent_until = Some(now + Duration::from_millis(self.rng.u64(..9_000)));
+            self.ready_since = None;
         }
         if let Some((_, job)) = self.job.take_if(|(at, _)| *at <= now) {
             answers.push(self.finish(now, job, tally));
@@ -234,13 +226,21 @@ impl Kernel {
     }
 
     /// Begins to carry out a command.
-    pub fn execute(&mut self, now: Instant, command: CameraCommand, _tally: &mut Tally) {
+    pub fn execute(&mut self, now: Instant, command: CameraCommand, tally: &mut Tally) {
         if command == CameraCommand::Stop {
             self.running = None;
         }
-        let most = self.options.latency.as_micros() as u64;
-        let latency = if self.is_faulty { self.rng.u64(1..=most) } else { most.min(20_000) };
-        self.job = Some((now + Duration::from_micros(latency), command));
+        let most = self.options.latency;
+        let latency = match self.is_faulty {
+            true if self.rng.f64() < self.options.hangs => {
+                tally.fault(Fault::CameraHangs);
+                self.ready_since = None;
+                Duration::from_millis(self.rng.u64(8_000..40_000))
+            }
+            true => Duration::from_micros(self.rng.u64(1..=most.as_micros() as u64)),
+            false => most.min(HEALED_LATENCY),
+        };
+        self.job = Some((now + latency, command));
     }
 
     /// Whether the camera can be opened now.
@@ -275,44 +275,19 @@ impl Kernel {
                 Answer::Scanned(self.scan(now, path.as_deref(), tally))
             }
             CameraCommand::Start(start) => self.start(now, &start, tally),
-            CameraCommand::Stop | CameraCommand::Run(_) => Answer::Stopped,
+            CameraCommand::Stop | CameraCommand::Run(_) => {
+                self.ready_since = self.ready_since.map(|_| now);
+                Answer::Stopped
+            }
         }
     }
 
     fn scan(&mut self, now: Instant, path: Option<&Path>, tally: &mut Tally) -> CameraScan {
-        let Some(plugged) = &self.plugged else { return CameraScan::default() };
-        let own = PathBuf::from(format!("/dev/video{}", plugged.number));
         let is_permitted = self.is_permitted(now);
-        if !is_permitted {
+        if self.plugged.is_some() && !is_permitted {
             tally.fault(Fault::CameraForbidden);
         }
-        let device = |captures: bool| match is_permitted {
-            true => Ok(CameraDevice {
-                name: Foreign::new("A test camera", 32),
-                captures,
-                modes: if captures { plugged.modes.clone() } else { Vec::new() },
-                controls: vec![brightness()],
-            }),
-            false => Err(OsError::Number(EACCES)),
-        };
-        let links = if is_permitted { vec!["usb-Test_camera-index0".to_owned()] } else { vec![] };
-        let node = |path: PathBuf, captures| CameraNode {
-            path,
-            links: links.clone(),
-            device: device(captures),
-        };
-        let nodes = match path {
-            // The link is made when the permissions are set.
-            Some(path) if path == Path::new(LINK) && is_permitted => vec![node(path.into(), true)],
-            Some(path) if path == own => vec![node(own, true)],
-            Some(_) => vec![],
-            // Every camera of UVC has a second node, for metadata.
-            None => vec![
-                node(format!("/dev/video{}", plugged.number + 1).into(), false),
-                node(own, true),
-            ],
-        };
-        CameraScan { nodes, ..CameraScan::default() }
+        devices::scan(path, self.plugged.as_ref(), is_permitted, self.options.has_other)
     }
 
     fn start(&mut self, now: Instant, start: &CameraStart, tally: &mut Tally) -> Answer {
@@ -331,13 +306,21 @@ impl Kernel {
                 (Fault::CameraFails, CameraStep::StartStream, EIO),
             ][self.rng.usize(..4)];
             tally.fault(fault);
+            self.ready_since = None;
             return Answer::Failed(step, error);
         }
         let is_mute = self.is_faulty && self.rng.f64() < self.options.bad_starts / 4.0;
         if is_mute {
             tally.fault(Fault::CameraMute);
+            self.ready_since = None;
         }
-        let format = match start.mode.format {
+        let mut mode = start.mode;
+        if mode.format == CameraFormat::I420 && self.rng.f64() < self.options.odd_modes {
+            tally.fault(Fault::CameraOtherMode);
+            let [width, height] = SIZES[1].map(usize::from);
+            (mode.size, mode.rate) = (Size { width, height }, None);
+        }
+        let format = match mode.format {
             CameraFormat::H264 => Format::H264,
             CameraFormat::Mjpeg => Format::Mjpeg,
             CameraFormat::I420 | CameraFormat::Nv12 | CameraFormat::Yuyv => Format::Raw,
@@ -345,6 +328,7 @@ impl Kernel {
         let is_far = plugged.has_far_keyframes && format == Format::H264;
         if is_far {
             tally.fault(Fault::CameraFarKeyframes);
+            self.ready_since = None;
         }
         let options = SourceOptions {
             kind: SourceKind::Camera,
@@ -357,15 +341,15 @@ impl Kernel {
             ..SourceOptions::draw(&mut Rng::with_seed(1))
         };
         self.running = Some(Running {
-            mode: start.mode,
-            stream: Stream::new(&options, &mut Rng::with_seed(2)),
+            mode,
+            stream: Stream::of_size(&options, usize::from(mode != start.mode)),
             next_at: now + Duration::from_millis(self.rng.u64(30..200)),
             sequence: 0,
             is_mute,
         });
         Answer::Started(CameraStarted {
-            mode: start.mode,
-            line_bytes: start.mode.size.width,
+            mode,
+            line_bytes: mode.size.width,
             matrix: Matrix::Bt601,
             is_full_range: false,
             refused: vec![],
@@ -381,7 +365,7 @@ impl Kernel {
         }
         if self.is_faulty && self.rng.f64() < self.options.fatal {
             tally.fault(Fault::CameraFails);
-            self.running = None;
+            (self.running, self.ready_since) = (None, None);
             let error = [EIO, EINVAL, ENODEV][self.rng.usize(..3)];
             return Some(Answer::Failed(CameraStep::Read, error));
         }
@@ -389,9 +373,18 @@ impl Kernel {
         let count = [1, 1, 1, 2][self.rng.usize(..4)];
         let mut filled = Vec::new();
         for _ in 0..count {
+            // uvcvideo drops a picture with an error on the bus, and says nothing.
+            let is_lost = self.is_faulty && self.rng.u8(..20) == 0;
+            for _ in 0..u8::from(is_lost) {
+                tally.fault(Fault::CameraLosesPicture);
+                self.pictures += 1;
+                running.sequence = running.sequence.wrapping_add(1);
+                running.stream.next(self.pictures, false, &mut self.rng);
+            }
             self.pictures += 1;
-            running.sequence = running.sequence.wrapping_add(1 + u32::from(self.rng.u8(..20) == 0));
-            let mut data = running.stream.next(self.pictures, false, &mut self.rng).bytes;
+            running.sequence = running.sequence.wrapping_add(1);
+            let written = running.stream.next(self.pictures, false, &mut self.rng);
+            let mut data = written.bytes;
             let age = Duration::from_millis(self.rng.u64(1..30));
             let is_odd = self.is_faulty && self.rng.u8(..30) == 0;
             if is_odd {
@@ -402,6 +395,7 @@ impl Kernel {
                 false => now - age,
             };
             let fate = self.is_faulty && self.rng.f64() < self.options.damage;
+            self.ready_since = self.ready_since.filter(|_| !fate && !is_lost);
             let is_marked = fate && self.rng.bool();
             // What is missing at the end of a slice is noticed by nobody but the decoder.
             let is_cut = fate && !is_marked && running.mode.format != CameraFormat::H264;
@@ -414,6 +408,7 @@ impl Kernel {
             }
             filled.push(Filled {
                 number: self.pictures,
+                keyframe: written.keyframe,
                 data,
                 captured,
                 sequence: running.sequence,
@@ -432,18 +427,5 @@ impl Kernel {
     /// A time with this mean.
     fn draw(&mut self, mean: Duration) -> Duration {
         mean.mul_f64(-(1.0 - self.rng.f64()).ln()).max(Duration::from_millis(1))
-    }
-}
-
-fn brightness() -> CameraControl {
-    CameraControl {
-        id: 7,
-        name: "brightness".into(),
-        least: 0,
-        most: 255,
-        step: 1,
-        default: 0,
-        value: None,
-        menu: vec![],
     }
 }

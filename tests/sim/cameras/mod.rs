@@ -4,6 +4,8 @@
 //! them, when somebody watches, and how long each answer takes. In the last quarter all faults are removed, and the
 //! camera that is there must be shown.
 
+mod answer;
+mod devices;
 mod kernel;
 mod rules;
 
@@ -11,14 +13,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use ballcast::testing::source::camera::{
-    CameraCommand, CameraConfig, CameraEvent, CameraFormat, CameraWish, ModeWish,
+    CameraCommand, CameraConfig, CameraFormat, CameraWish, ModeWish,
 };
 use ballcast::testing::source::{Source, SourceCommand, SourceEvent, SourceItem};
 use ballcast::testing::work::steps_of;
 use fastrand::Rng;
 
-use self::kernel::{Answer, Kernel};
-use self::rules::CameraRules;
+pub use self::answer::Answer;
+pub use self::kernel::Kernel;
+pub use self::rules::CameraRules;
 use crate::rules::{RuleResult, rule};
 use crate::tally::Tally;
 use crate::wire;
@@ -39,6 +42,12 @@ pub struct CameraOptions {
     pub bad_starts: f64,
     pub damage: f64,
     pub fatal: f64,
+    /// The probability that a command is not answered for long.
+    pub hangs: f64,
+    /// The probability that a start gives another mode than the one that was asked for.
+    pub odd_modes: f64,
+    /// There is another camera, whose name is not the wanted one.
+    pub has_other: bool,
     /// The mean times between plugging, silences, and changes of other devices.
     pub plugging: Duration,
     pub silences: Duration,
@@ -48,16 +57,17 @@ pub struct CameraOptions {
 }
 
 impl CameraOptions {
-    fn draw(rng: &mut Rng) -> CameraOptions {
+    pub fn draw(rng: &mut Rng) -> CameraOptions {
         let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
         let seconds = |rng: &mut Rng, some: [u64; 3]| Duration::from_secs(some[rng.usize(..3)]);
         let wish = match rng.u8(..4) {
             0 => CameraWish::At("/dev/video0".into()),
-            1 => CameraWish::At(kernel::LINK.into()),
+            1 => CameraWish::At(devices::LINK.into()),
             2 => CameraWish::Named("TEST".into()),
             _ => CameraWish::First,
         };
         let format = [None, None, None, Some(CameraFormat::Mjpeg)][rng.usize(..4)];
+        let has_other = matches!(wish, CameraWish::Named(_)) && rng.bool();
         CameraOptions {
             config: CameraConfig {
                 wish,
@@ -69,6 +79,9 @@ impl CameraOptions {
             bad_starts: share(rng, 0.7),
             damage: share(rng, 0.3),
             fatal: share(rng, 0.01),
+            hangs: share(rng, 0.1),
+            odd_modes: share(rng, 0.5),
+            has_other,
             plugging: seconds(rng, [4, 15, 60]),
             silences: seconds(rng, [8, 30, 300]),
             other_changes: seconds(rng, [1, 10, 300]),
@@ -136,11 +149,12 @@ impl Play {
                 self.options.encoding = Duration::from_millis(3);
                 (self.is_watched, self.watched_at) = (true, end);
                 self.source.set_watched(self.now, true);
+                self.rules.watched(self.now, true, true);
             } else if self.now >= self.watched_at {
                 self.is_watched = !self.is_watched;
                 self.watched_at = self.now + Duration::from_millis(self.rng.u64(100..30_000));
                 self.source.set_watched(self.now, self.is_watched);
-                self.rules.watched(self.now, self.is_watched);
+                self.rules.watched(self.now, self.is_watched, self.is_watched);
             }
             for answer in self.kernel.step(self.now, tally) {
                 self.tell(&answer, tally)?;
@@ -194,7 +208,12 @@ impl Play {
             SourceItem::Jpeg(jpeg, at) => (jpeg.data.get(6..).and_then(wire::digits), *at),
         };
         number.hash(&mut self.trace);
-        self.rules.shown(self.now, number, captured)?;
+        let size = match &item {
+            SourceItem::Picture(picture, _) => Some(picture.size()),
+            SourceItem::Samples(samples, _) => Some(samples.size),
+            SourceItem::Frame(_) | SourceItem::Jpeg(..) => None,
+        };
+        self.rules.shown(self.now, number, size, captured)?;
         let is_picture = !matches!(item, SourceItem::Frame(_));
         if is_picture && self.is_watched {
             self.source.note_outcome(self.now, None);
@@ -207,14 +226,4 @@ impl Play {
 /// What is under way in the driver.
 fn is_job(command: &CameraCommand) -> bool {
     !matches!(command, CameraCommand::Run(_))
-}
-
-impl Answer {
-    /// The bytes of its pictures.
-    fn bytes(&self) -> usize {
-        match self.event() {
-            CameraEvent::Pictures(buffers) => buffers.iter().map(|it| it.data.len()).sum(),
-            _ => 0,
-        }
-    }
 }

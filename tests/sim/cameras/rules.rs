@@ -1,14 +1,17 @@
 //! What must hold of a camera, whatever it and the kernel do.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ballcast::testing::media::Size;
 use ballcast::testing::source::camera::{
     CameraCause, CameraCommand, CameraFormat, CameraMode, CameraScan, CameraStep, CameraWish,
 };
 use ballcast::testing::source::{Source, SourceCause, SourceStatus};
 
-use super::kernel::{Answer, EACCES, ENODEV, Kernel, LINK};
+use super::answer::Answer;
+use super::devices::{EACCES, OTHER};
+use super::kernel::{ENODEV, Kernel};
 use super::{CameraOptions, is_job};
 use crate::rules::{RuleResult, rule};
 
@@ -25,12 +28,21 @@ const PATIENT_SCANS_APART: Duration = Duration::from_millis(4_900);
 /// silent stream that is restarted, and the answers of the driver.
 const SHOWN_WITHIN: Duration = Duration::from_secs(18);
 const RESTS_AFTER: Duration = Duration::from_secs(10);
+/// A command that is under way for so long is not answered.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// A camera that is plugged in and well is shown within this time, beside what the driver takes for three commands.
+const BACK_WITHIN: Duration = Duration::from_millis(700);
+/// A camera that is missing is said to be after this time, beside the same.
+const MISSING_WITHIN: Duration = Duration::from_millis(2_500);
 
 pub struct CameraRules {
     options: CameraOptions,
     last_scan: Option<CameraScan>,
     scanned_at: Option<Instant>,
-    has_job: bool,
+    /// When the command was given that is under way.
+    asked_at: Option<Instant>,
+    /// When the last one was answered.
+    answered_at: Option<Instant>,
     is_open: bool,
     changed_at: Option<Instant>,
     absent_since: Option<Instant>,
@@ -42,7 +54,14 @@ pub struct CameraRules {
     /// The camera's H.264 was given up, since the devices have changed.
     has_refused_h264: bool,
     started: Option<CameraMode>,
+    /// Which the driver has given.
+    size: Option<Size>,
+    /// Nobody may watch since then.
     unwatched_since: Option<Instant>,
+    /// Nobody is known to watch, or somebody is, since then.
+    is_viewed: (bool, Instant),
+    is_resting: bool,
+    resumed_at: Option<Instant>,
     healed_at: Option<Instant>,
     last_shown: Option<Instant>,
 }
@@ -53,7 +72,8 @@ impl CameraRules {
             options: options.clone(),
             last_scan: None,
             scanned_at: None,
-            has_job: false,
+            asked_at: None,
+            answered_at: None,
             is_open: false,
             changed_at: None,
             absent_since: Some(now),
@@ -63,7 +83,11 @@ impl CameraRules {
             last_captured: None,
             has_refused_h264: false,
             started: None,
-            unwatched_since: Some(now),
+            size: None,
+            unwatched_since: Some(now - 2 * RESTS_AFTER),
+            is_viewed: (false, now - 2 * RESTS_AFTER),
+            is_resting: options.when_watched,
+            resumed_at: None,
             healed_at: None,
             last_shown: None,
         }
@@ -71,11 +95,24 @@ impl CameraRules {
 
     pub fn heal(&mut self, now: Instant) {
         self.healed_at = Some(now);
-        self.unwatched_since = None;
     }
 
-    pub fn watched(&mut self, now: Instant, is_watched: bool) {
-        self.unwatched_since = (!is_watched).then_some(now);
+    /// Somebody watches, or somebody may: a client whose request is under way.
+    pub fn watched(&mut self, now: Instant, is_watched: bool, may_be: bool) {
+        self.unwatched_since = (!may_be).then_some(self.unwatched_since.unwrap_or(now));
+        if self.is_viewed.0 != is_watched {
+            self.is_viewed = (is_watched, now);
+        }
+    }
+
+    /// When somebody was last known to begin to watch, or to end.
+    pub fn viewed_since(&self) -> Instant {
+        self.is_viewed.1
+    }
+
+    /// The host was suspended until then.
+    pub fn suspended(&mut self, until: Instant) {
+        self.resumed_at = Some(until);
     }
 
     /// The source has given a command.
@@ -85,11 +122,17 @@ impl CameraRules {
         command: &CameraCommand,
         kernel: &Kernel,
     ) -> RuleResult {
-        rule!(!self.has_job && !kernel.has_job(), "C1: {command:?}, and another one is under way");
-        self.has_job = is_job(command);
+        rule!(
+            self.asked_at.is_none() && !kernel.has_job(),
+            "C1: {command:?}, and another one is under way"
+        );
+        self.asked_at = is_job(command).then_some(now);
         match command {
             CameraCommand::Scan { .. } => {
                 rule!(!self.is_open, "C1: a scan, and a camera is open");
+                let is_wanted = !self.options.when_watched
+                    || self.unwatched_since.is_none_or(|at| now <= at + RESTS_AFTER + SLACK);
+                rule!(is_wanted, "C10: nobody watches, and it is looked for");
                 let apart = self.scanned_at.map(|at| now - at);
                 rule!(apart.is_none_or(|it| it >= SCANS_APART), "C7: two scans {apart:?} apart");
                 let waits =
@@ -112,6 +155,7 @@ impl CameraRules {
                 let is_there =
                     device.is_some_and(|it| it.captures && it.modes.contains(&start.mode));
                 rule!(is_there, "C2: {start:?} was not found");
+                rule!(start.path != Path::new(OTHER), "C2: {start:?} has another name");
                 let is_wanted = match &self.options.config.wish {
                     CameraWish::First | CameraWish::Named(_) => true,
                     CameraWish::At(path) => *path == start.path,
@@ -141,20 +185,24 @@ impl CameraRules {
 
     /// The source is about to be told.
     pub fn told(&mut self, now: Instant, answer: &Answer, kernel: &Kernel) {
+        if !matches!(answer, Answer::Pictures(_) | Answer::DevicesChanged) {
+            self.answered_at = Some(now);
+        }
         match answer {
             Answer::Scanned(scan) => {
-                self.has_job = false;
-                self.has_refused_h264 &= !scan.nodes.is_empty();
+                self.asked_at = None;
+                self.has_refused_h264 &= scan.nodes.iter().any(|it| it.path != Path::new(OTHER));
                 self.last_scan = Some(scan.clone());
             }
-            Answer::Started(_) => {
-                self.has_job = false;
+            Answer::Started(started) => {
+                self.size = Some(started.mode.size);
+                self.asked_at = None;
                 self.last_good = Some(now);
             }
-            Answer::Stopped => (self.has_job, self.is_open) = (false, false),
+            Answer::Stopped => (self.asked_at, self.is_open) = (None, false),
             Answer::Failed(step, error) => {
                 self.has_refused_h264 &= *error != ENODEV;
-                self.has_job &= *step == CameraStep::Read;
+                self.asked_at = self.asked_at.filter(|_| *step == CameraStep::Read);
                 self.is_open = false;
             }
             Answer::DevicesChanged => {
@@ -170,19 +218,10 @@ impl CameraRules {
                 }
             }
         }
-        self.absent_since = match kernel.plugged() {
-            Some(plugged) if self.is_wanted(plugged.number) => None,
-            _ => self.absent_since.or(Some(now)),
+        self.absent_since = match kernel.is_wanted() {
+            true => None,
+            false => self.absent_since.or(Some(now)),
         };
-    }
-
-    fn is_wanted(&self, number: u32) -> bool {
-        match &self.options.config.wish {
-            CameraWish::At(path) => {
-                path == Path::new(LINK) || *path == PathBuf::from(format!("/dev/video{number}"))
-            }
-            _ => true,
-        }
     }
 
     /// The source was told.
@@ -208,7 +247,15 @@ impl CameraRules {
         Ok(())
     }
 
-    pub fn shown(&mut self, now: Instant, number: Option<u64>, captured: Instant) -> RuleResult {
+    /// `size` is that of a raw picture.
+    pub fn shown(
+        &mut self,
+        now: Instant,
+        number: Option<u64>,
+        size: Option<Size>,
+        captured: Instant,
+    ) -> RuleResult {
+        rule!(size.is_none() || size == self.size, "C14: {size:?}, and it has {:?}", self.size);
         let Some(number) = number else { return Err("C8: a picture without a number".into()) };
         rule!(!self.bad.contains(&number), "C8: picture {number} is shown, and is damaged");
         rule!(number > self.last_number, "C8: picture {number} after {}", self.last_number);
@@ -232,8 +279,61 @@ impl CameraRules {
         if self.options.when_watched && rested {
             let is_resting = *source.status() == SourceStatus::Resting;
             rule!(is_resting, "C10: nobody watches, and it is {:?}", source.status());
-            rule!(!kernel.is_streaming() || self.has_job, "C10: nobody watches, and it streams");
+            let is_stopping = self.asked_at.is_some();
+            rule!(!kernel.is_streaming() || is_stopping, "C10: nobody watches, and it streams");
         }
+        self.check_rest(now, source)?;
+        self.check_answers(now, source)?;
+        self.check_presence(now, source, kernel)
+    }
+
+    /// It does not rest while somebody watches, and for 10 s after that.
+    fn check_rest(&mut self, now: Instant, source: &Source) -> RuleResult {
+        let is_resting = *source.status() == SourceStatus::Resting;
+        let was_resting = std::mem::replace(&mut self.is_resting, is_resting);
+        let (is_viewed, since) = self.is_viewed;
+        rule!(!(is_resting && is_viewed), "C10: somebody watches, and it rests");
+        let is_early = is_resting && !was_resting && now < since + RESTS_AFTER;
+        rule!(!is_early, "C10: it rests {:?} after the last viewer", now - since);
+        Ok(())
+    }
+
+    /// A camera that does not answer is said not to, and no other is.
+    fn check_answers(&self, now: Instant, source: &Source) -> RuleResult {
+        if self.is_resting {
+            return Ok(());
+        }
+        let waits = self.asked_at.map(|at| now - at).unwrap_or_default();
+        let is_said = cause(source) == Some(&CameraCause::NoAnswer);
+        let is_late = waits > ANSWERS_WITHIN + SLACK;
+        rule!(is_said || !is_late, "C11: no answer for {waits:?}, and {:?}", source.status());
+        rule!(!is_said || waits >= ANSWERS_WITHIN, "C11: it waits {waits:?}, and is said to hang");
+        Ok(())
+    }
+
+    /// A camera that is there and well is shown, and one that is not is said to be missing.
+    fn check_presence(&self, now: Instant, source: &Source, kernel: &Kernel) -> RuleResult {
+        let (is_viewed, viewed_since) = self.is_viewed;
+        if self.options.when_watched && !is_viewed {
+            return Ok(());
+        }
+        let since_all = if self.options.when_watched { Some(viewed_since) } else { None };
+        let since_all = since_all.max(self.resumed_at);
+        let driver = 3 * self.options.latency;
+        let late = |since: Instant, limit: Duration| {
+            since_all.is_none_or(|at| now > at + limit + driver) && now > since + limit + driver
+        };
+        let is_running = *source.status() == SourceStatus::Running;
+        let is_ready = kernel.ready_since().is_some_and(|at| late(at, BACK_WITHIN));
+        rule!(is_running || !is_ready, "C12: it is well, and {:?}", source.status());
+        let lately = self.changed_at.max(self.answered_at);
+        let absent = self.absent_since.max(self.absent_since.and(lately));
+        let is_missing = absent.is_some_and(|at| late(at, MISSING_WITHIN)) && !self.is_open;
+        let is_missing = is_missing && self.asked_at.is_none();
+        let sentence = source.no_signal(now).map(|it| it.sentence).unwrap_or_default();
+        let is_said = ["plug one in", "plug it in", "to be plugged in"];
+        let is_said = is_said.iter().any(|words| sentence.contains(words));
+        rule!(is_said || !is_missing, "C13: there is no camera, and {sentence}");
         Ok(())
     }
 
@@ -249,6 +349,13 @@ impl CameraRules {
             kernel.mode()
         );
         Ok(())
+    }
+}
+
+fn cause(source: &Source) -> Option<&CameraCause> {
+    match source.status() {
+        SourceStatus::Failed { cause: SourceCause::Camera(cause), .. } => Some(cause),
+        _ => None,
     }
 }
 

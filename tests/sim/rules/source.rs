@@ -289,6 +289,27 @@ impl SourceRules {
         }
     }
 
+    /// A camera has started.
+    pub fn camera_started(&mut self, is_h264: bool) {
+        self.is_h264 = is_h264;
+        self.opening = Opening::default();
+    }
+
+    /// A camera has filled a buffer. `frame` is the number of a frame of H.264 that can be shown, whether it is a
+    /// key frame, and its size.
+    pub fn camera_filled(&mut self, now: Instant, frame: Option<(u64, bool, usize)>) {
+        self.last_bytes = Some(now);
+        let Some((number, keyframe, bytes)) = frame else { return };
+        let opening = &mut self.opening;
+        (opening.complete, opening.last, opening.begun) = (Some(now), Some(number), Some(number));
+        if keyframe {
+            opening.group =
+                Some(GroupSeen { begun_at: now, kept_since: now + TAKEN_WITHIN, bytes });
+        } else if let Some(group) = &mut opening.group {
+            group.bytes += bytes;
+        }
+    }
+
     /// Since when the group can be given to who comes.
     pub fn group_kept_since(&self, now: Instant) -> Option<Instant> {
         let Opening { is_bad, ended_at, group, .. } = &self.opening;

@@ -246,7 +246,8 @@ impl Run {
             let Some(removed) = removed else { continue };
             // What it decodes may be left of a session that the device has given up.
             let has_picture = shown.state == "live" && self.media_server_has_picture(index);
-            let is_h264 = self.options.source.as_ref().is_some_and(|it| it.format == Format::H264);
+            let is_h264 = self.options.source.as_ref().is_some_and(|it| it.format == Format::H264)
+                || self.options.camera.is_some();
             let target = &mut self.publishing[index];
             let may_turn = is_h264 && target.server.options.is_vp8;
             let rules = &mut target.rules;

@@ -259,6 +259,7 @@ impl Run {
         self.suspended_until = Some(until);
         self.rules.suspended(shift, until);
         self.far_end.iter_mut().for_each(|far_end| far_end.suspended(shift));
+        self.camera.iter_mut().for_each(|camera| camera.suspended(shift, until));
         self.now = until;
         self.stalled_until = Some(until + Duration::from_millis(1));
         // After a suspension a driver's first input is a timeout.
@@ -289,6 +290,7 @@ impl Run {
         }
         self.mend_media_servers();
         self.mend_far_end()?;
+        self.mend_camera();
         if self.addresses == self.options.server_addresses {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use ballcast::testing::media::{AccessUnit, Codec, Frame};
 use ballcast::testing::publish::PublishEvent;
 use ballcast::testing::server::{ConnId, Input, Output};
 use ballcast::testing::source::SourceEvent;
+use ballcast::testing::source::camera::CameraEvent;
 use ballcast::testing::work::steps_of;
 use is::stun::StunMessage;
 
@@ -137,6 +138,11 @@ impl Run {
                 most_steps += STREAM_STEPS;
                 STREAM_STEPS_PER_BYTE * bytes.len() as u64
             }
+            (Input::Source(SourceEvent::Camera(CameraEvent::Pictures(buffers))), _) => {
+                most_steps += STREAM_STEPS;
+                let bytes = buffers.iter().map(|buffer| buffer.data.len() as u64);
+                STREAM_STEPS_PER_BYTE * bytes.sum::<u64>()
+            }
             _ => 0,
         };
         let target = match &input {
@@ -204,7 +210,7 @@ impl Run {
                     self.want_encode(picture, captured, codecs, is_reported)?;
                 }
                 Output::Capture(codecs) => {
-                    rule!(self.options.source.is_none(), "S11: the ball, in place of a stream");
+                    rule!(!self.options.has_source(), "S11: the ball, in place of a stream");
                     rule!(capture.is_none(), "S11: two captures in one drain");
                     rule!(codecs.is_sorted_by(|a, b| a < b), "S11: a codec twice");
                     capture = Some(codecs);
@@ -273,9 +279,9 @@ impl Run {
                 Codec::Vp8 => (true, self.vp8_frame(huge)),
             };
             let last = self.last_encoded.insert(*codec, self.frames);
-            let previous = match self.options.source {
-                Some(_) => last,
-                None => self.frames.checked_sub(1),
+            let previous = match self.options.has_source() {
+                true => last,
+                false => self.frames.checked_sub(1),
             };
             let (number, taken) = (self.frames, self.now);
             self.rules.source_delivered(SentFrame {
@@ -293,7 +299,7 @@ impl Run {
         }
         // Pictures from outside may come so soon after each other that one has not left yet.
         let soon = before.is_some_and(|at| self.now < at + LEAVES_WITHIN);
-        if soon && self.options.source.is_some() { Ok(()) } else { self.check_healthy_viewer() }
+        if soon && self.options.has_source() { Ok(()) } else { self.check_healthy_viewer() }
     }
 
     /// Whether it is a key frame, and its bytes.

@@ -51,6 +51,11 @@ impl Run {
     }
 
     fn execute(&mut self, command: SourceCommand) -> RuleResult {
+        let command = match command {
+            SourceCommand::Camera(_) if self.shut_down => return Ok(()),
+            SourceCommand::Camera(command) => return self.execute_on_camera(command),
+            command => command,
+        };
         // When the program ends, the core has no more say in it.
         let Some(mut far_end) = self.far_end.take().filter(|_| !self.shut_down) else {
             return Ok(());
@@ -64,7 +69,7 @@ impl Run {
             SourceCommand::Read => (vec![far_end.read(tally)], vec![]),
             SourceCommand::Close => far_end.closed(),
             SourceCommand::Kill(signal) => far_end.kill(signal, tally),
-            SourceCommand::Camera(_) => unreachable!("it is a stream"),
+            SourceCommand::Camera(_) => unreachable!("that of a camera"),
             SourceCommand::GiveUp => {
                 self.far_end = Some(far_end);
                 return self.shutdown();
@@ -199,6 +204,15 @@ impl Run {
         if let Some(rules) = &mut self.rules.source {
             rules.encoded(self.now, shows, &mut self.tally)?;
         }
+        match shows {
+            Shows::Words | Shows::Keyframe => {}
+            Shows::Picture(number) => {
+                self.check_picture_of_camera(Some(number), &picture, captured)?
+            }
+            Shows::Damaged | Shows::Other => {
+                self.check_picture_of_camera(None, &picture, captured)?
+            }
+        }
         self.pending.push_back(Pending::Encode(picture, captured, codecs));
         Ok(())
     }
@@ -252,6 +266,7 @@ impl Run {
 
     /// At the end every viewer sees the pictures of the stream, if it runs and can be played.
     pub(super) fn check_stream_is_seen(&self) -> RuleResult {
+        self.check_camera_is_shown()?;
         let (Some(far_end), Some(rules)) = (&self.far_end, &self.rules.source) else {
             return Ok(());
         };
@@ -269,7 +284,13 @@ impl Run {
             rule!(self.now < removed + RUNS_WITHIN, "L8: the stream does not run again");
             return Ok(());
         };
-        if self.now < since + far_end.longest_group() + PICTURE_WITHIN {
+        self.check_pictures_are_seen(since, far_end.longest_group())
+    }
+
+    /// Every viewer sees the pictures of a source that runs since then.
+    pub(super) fn check_pictures_are_seen(&self, since: Instant, group: Duration) -> RuleResult {
+        let Some(rules) = &self.rules.source else { return Ok(()) };
+        if self.now < since + group + PICTURE_WITHIN {
             return Ok(());
         }
         for (index, user) in self.honest_users() {
@@ -289,14 +310,19 @@ impl Run {
         self.users.iter().enumerate().filter(|(_, user)| !user.powered_off && !user.hostile)
     }
 
-    /// The viewer on a good network, if nothing is wrong with what it is sent from.
-    pub(super) fn settled_healthy_viewer(&self) -> Option<(ViewerId, Codec)> {
+    /// Nothing is wrong, or was a moment ago, with what viewers on a good network are sent from.
+    pub(super) fn is_network_fine(&self) -> bool {
         let past = |until: Option<Instant>, wait| until.is_none_or(|until| self.now > until + wait);
         // The key frame after a failed send may have to wait for the rate limit.
-        let fine = past(self.sends_fail_until, PICTURE_WITHIN)
+        past(self.sends_fail_until, PICTURE_WITHIN)
             && past(self.keyframe_requests_ignored_until, PICTURE_WITHIN)
             && past(self.suspended_until, super::RECOVERS_WITHIN)
-            && past(self.addresses_changed_at, PICTURE_WITHIN);
+            && past(self.addresses_changed_at, PICTURE_WITHIN)
+    }
+
+    /// The viewer on a good network, if nothing is wrong with what it is sent from.
+    pub(super) fn settled_healthy_viewer(&self) -> Option<(ViewerId, Codec)> {
+        let fine = self.is_network_fine();
         let viewer =
             self.users[HEALTHY].viewer.as_ref().filter(|_| fine && self.options.healthy)?;
         let settled = viewer.decoded.first().is_some_and(|at| *at + PICTURE_WITHIN < self.now);
@@ -309,7 +335,8 @@ impl Run {
     pub(super) fn may_wait(&self, codec: Codec) -> bool {
         let passes_on = self.rules.source.as_ref().is_some_and(|rules| rules.passes_on());
         let long = |far_end: &FarEnd| far_end.longest_group() > LONG_GROUP;
-        passes_on && (codec != Codec::H264 || self.far_end.as_ref().is_some_and(long))
+        let long = self.far_end.as_ref().is_some_and(long) || self.has_far_keyframes();
+        passes_on && (codec != Codec::H264 || long)
     }
 
     /// Where no viewer is left, only the stream has a timer.

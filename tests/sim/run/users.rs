@@ -108,6 +108,7 @@ impl Run {
                 excused || known.is_none(),
                 "L3: user {index} reconnects, and the server has {known:?}"
             );
+            self.check_camera_keeps_viewers(index)?;
             self.leave(index);
             self.join(index)?;
         }

@@ -56,7 +56,9 @@ pub fn shows(picture: &SourcePicture) -> Shows {
                 _ => Shows::Other,
             }
         }
-        SourcePicture::Samples(_) => Shows::Other,
+        SourcePicture::Samples(samples) => {
+            wire::digits(&samples.planes[0]).map_or(Shows::Other, Shows::Picture)
+        }
         SourcePicture::Keyframe(_) => Shows::Keyframe,
         // SOI, and a comment with the number.
         SourcePicture::Jpeg(jpeg) => match (jpeg.data.get(6..), jpeg.data.get(10)) {
@@ -88,6 +90,11 @@ pub struct Stream {
 impl Stream {
     pub fn new(options: &SourceOptions, rng: &mut Rng) -> Stream {
         let size = if options.format == Format::Raw { 0 } else { rng.usize(..SIZES.len()) };
+        Stream::of_size(options, size)
+    }
+
+    /// A writer of pictures of one of [`SIZES`].
+    pub fn of_size(options: &SourceOptions, size: usize) -> Stream {
         Stream { options: options.clone(), begun: false, size, pps: 0, group_left: 0 }
     }
 
@@ -112,7 +119,7 @@ impl Stream {
                 let header = if first { header } else { Vec::new() };
                 whole([header, b"FRAME\n".to_vec(), i420(SIZES[self.size], number)].concat())
             }
-            Format::Raw => whole(i420(SIZES[0], number)),
+            Format::Raw => whole(i420(SIZES[self.size], number)),
         }
     }
 
