@@ -11,10 +11,11 @@ use ballcast::testing::media::{
 };
 
 use crate::figures::{Spread, short};
-use crate::machine::{Core, spawn_on};
-use crate::pipes::{self, FRAMES_PER_SECOND};
+use crate::load::Load;
+use crate::machine::{Core, Usage, spawn_on};
+use crate::pipes::{self, Chunk, FRAMES_PER_SECOND};
 use crate::report::Report;
-use crate::{Mode, say};
+use crate::{Mode, say, streams};
 
 const SIZE: Size = Size { width: 1280, height: 720 };
 /// What a source's pictures are encoded at without `--bitrate`.
@@ -43,6 +44,49 @@ pub fn measure(mode: Mode, report: &mut Report) {
     let convert = measure_mjpeg(mode, report, &jpegs);
     measure_yuyv(mode, report, &buffers);
     measure_conversions(mode, report, buffers[0], &convert);
+    let raw = format!("{SIZE}@{FRAMES_PER_SECOND}:yuyv");
+    let jpegs = pipes::chunks_of_pictures(jpegs.iter().map(Vec::as_slice));
+    let buffers = pipes::chunks_of_pictures(buffers);
+    measure_server(mode, report, "MJPEG", ["camera-mjpeg-1", "camera-mjpeg-10"], &[], jpegs);
+    measure_server(
+        mode,
+        report,
+        "YUYV",
+        ["camera-yuyv-1", "camera-yuyv-10"],
+        &["--raw", &raw],
+        buffers,
+    );
+}
+
+/// The whole server, with its pictures from a pipe, which costs a copy more than a camera's buffers.
+fn measure_server(
+    mode: Mode,
+    report: &mut Report,
+    name: &str,
+    keys: [&'static str; 2],
+    flags: &[&str],
+    pictures: Vec<Chunk>,
+) {
+    let window = mode.pick(Duration::from_secs(5), Duration::from_millis(500));
+    let (server, _writer) = streams::start(flags, &[], pictures);
+    let mut load = Load::start(server.address, FRAMES_PER_SECOND);
+    for (key, viewers, more) in [(keys[0], 1, 1), (keys[1], 10, 9)] {
+        load.join_and_wait(more, viewers);
+        std::thread::sleep(mode.pick(Duration::from_secs(2), Duration::ZERO));
+        let share = || {
+            let (started, before) = (Instant::now(), Usage::of(server.pid()));
+            std::thread::sleep(window);
+            let spent = Usage::of(server.pid()).cpu_s - before.cpu_s;
+            spent / started.elapsed().as_secs_f64() * 100.0
+        };
+        let shares = Spread::of((0..mode.pick(3, 1)).map(|_| share()).collect());
+        let resident = Usage::of(server.pid()).resident_kb as f64 / 1e3;
+        let figure =
+            format!("{name} of 1280x720 at {FRAMES_PER_SECOND}/s from a pipe, {viewers} viewers");
+        say(&format!("{figure}: {shares} % of a core, {} MB resident", short(resident)));
+        report.add_spread(key, &figure, &shares, "% of a core");
+        report.note(format!("{} MB resident", short(resident)));
+    }
 }
 
 /// Runs the steps of each picture at its time: the caches are as cold as a server's. Returns the milliseconds that

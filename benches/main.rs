@@ -78,7 +78,7 @@ const PARTS: [Part; 17] = [
     part("streams-pipe", 110, streams::measure_pipe),
     part("streams-join", 85, streams::measure_join),
     part("streams-encode", 80, streams::measure_encode),
-    part("camera", 20, camera::measure),
+    part("camera", 85, camera::measure),
     part("browser-first-frame", 60, browser::measure_first_frame),
     part("browser-latency", 75, browser::measure_latency),
     part("aiortc", 75, aiortc::measure),

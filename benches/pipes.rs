@@ -110,8 +110,13 @@ pub fn chunks_of_y4m(stream: &[u8]) -> (Vec<u8>, Vec<Chunk>) {
     let header = memchr::memchr(b'\n', stream).expect("yuv4mpeg2 has a header") + 1;
     let (header, pictures) = stream.split_at(header);
     let size = "FRAME\n".len() + 1280 * 720 * 3 / 2;
+    (header.to_vec(), chunks_of_pictures(pictures.chunks_exact(size)))
+}
+
+/// One chunk for each of these pictures.
+pub fn chunks_of_pictures<'a>(pictures: impl IntoIterator<Item = &'a [u8]>) -> Vec<Chunk> {
     let chunk = |bytes: &[u8]| Chunk { bytes: bytes.to_vec(), tail: 0, keyframe: false };
-    (header.to_vec(), pictures.chunks_exact(size).map(chunk).collect())
+    pictures.into_iter().map(chunk).collect()
 }
 
 /// Parses a stream as it would come out of a pipe.

@@ -75,12 +75,13 @@ fn raw_pictures(mode: Mode) -> u32 {
 }
 
 /// A server of its own core that reads a pipe, and the pipe's writer.
-fn start(header: &[u8], chunks: Vec<Chunk>) -> (Server, Writer) {
+pub fn start(flags: &[&str], header: &[u8], chunks: Vec<Chunk>) -> (Server, Writer) {
     let (reader, writer) = pipe().unwrap();
     let mut command = Command::new(binary());
     command.stdin(reader);
     let server = spawn_on(Core::Measured, || {
-        Server::start_command(command, "127.0.0.1", 0, &["--max-viewers-per-address", "50", "-"])
+        let flags = [flags, &["--max-viewers-per-address", "50", "-"]].concat();
+        Server::start_command(command, "127.0.0.1", 0, &flags)
     });
     let writer = Writer::start(writer, header, chunks);
     server.wait_for("the stream runs", |stats| stats["source"]["state"] == "running");
@@ -136,7 +137,7 @@ fn ms(nanos: u64) -> f64 {
 fn measure_latency(mode: Mode, report: &mut Report, h264: &[u8]) {
     let window = mode.pick(Duration::from_secs(15), Duration::from_millis(700));
     for delimited in [false, true] {
-        let (server, writer) = start(&[], pipes::chunks_of_h264(h264, delimited));
+        let (server, writer) = start(&[], &[], pipes::chunks_of_h264(h264, delimited));
         let mut load = Load::start(server.address, FRAMES_PER_SECOND);
         load.join_and_wait(VIEWERS, VIEWERS);
         std::thread::sleep(mode.pick(LEARNT_AFTER, Duration::ZERO));
@@ -200,7 +201,7 @@ fn newcomer(load: &mut Load, watch: Duration, writer: Option<&Writer>) -> (f64, 
 
 fn measure_newcomers(mode: Mode, report: &mut Report, h264: &[u8]) {
     let (rounds, joins) = mode.pick((3, 15), (1, 2));
-    let (piped, writer) = start(&[], pipes::chunks_of_h264(h264, false));
+    let (piped, writer) = start(&[], &[], pipes::chunks_of_h264(h264, false));
     let ball = ball();
     let mut loads = [piped.address, ball.address].map(|a| Load::start(a, FRAMES_PER_SECOND));
     let (mut ratios, mut up_to_date, mut lost) = (Vec::new(), Vec::new(), Vec::new());
@@ -241,7 +242,7 @@ fn measure_encoding(mode: Mode, report: &mut Report, y4m: &[u8]) {
     let (mut costs, mut alone, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..mode.pick(3, 1) {
         let (header, chunks) = pipes::chunks_of_y4m(y4m);
-        let (server, writer) = start(&header, chunks);
+        let (server, writer) = start(&[], &header, chunks);
         let mut load = Load::start(server.address, FRAMES_PER_SECOND);
         load.join_and_wait(1, 1);
         std::thread::sleep(settle);

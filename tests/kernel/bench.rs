@@ -69,8 +69,12 @@ impl Bench {
 
     /// As nobody, who is in these groups.
     pub fn serve_as_nobody(&mut self, groups: &str, flags: &str) -> GuestServer {
-        let before = format!("setpriv --reuid 65534 --regid 65534 {groups}");
-        GuestServer::start_as(&mut self.guest, &before, self.ports[0], flags)
+        self.serve_by(&format!("setpriv --reuid 65534 --regid 65534 {groups}"), flags)
+    }
+
+    /// By a command in front that changes what the server may do or finds.
+    pub fn serve_by(&mut self, before: &str, flags: &str) -> GuestServer {
+        GuestServer::start_as(&mut self.guest, before, self.ports[0], flags)
     }
 
     pub fn chromium(&mut self) -> &mut Chromium {

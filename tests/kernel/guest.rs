@@ -22,7 +22,11 @@ pub fn share() -> PathBuf {
 
 /// This folder of the source.
 pub fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel")
+    tests().join("kernel")
+}
+
+pub fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
 pub struct Guest {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::guest::{share, sources};
+use crate::guest::{share, tests};
 use crate::support::marker;
 
 /// After so many pictures, the numbers of the pictures begin again.
@@ -30,8 +30,9 @@ pub fn make() {
             fs::remove_file(entry.path()).unwrap();
         }
     }
-    for program in ["usb_camera.py", "react.py"] {
-        fs::copy(sources().join(program), share().join(program)).unwrap();
+    for program in ["kernel/usb_camera.py", "kernel/react.py", "driver/camera/rpicam-vid"] {
+        let program = tests().join(program);
+        fs::copy(&program, share().join(program.file_name().unwrap())).unwrap();
     }
     let marks = |size| format!("{},scale={size}:flags=neighbor", marker::DRAW);
     let frames = CYCLE.to_string();

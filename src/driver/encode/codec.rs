@@ -21,4 +21,7 @@ pub trait Encode {
 
     /// Makes the next frame a key frame.
     fn force_keyframe(&mut self);
+
+    /// Tells how many pictures come in a second, at least 1: a bitrate is spread over them.
+    fn set_rate(&mut self, frames_per_second: u32);
 }

@@ -9,7 +9,9 @@ use openh264::encoder::{
     QpRange, RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSource;
-use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
+use openh264_sys2::{
+    ENCODER_OPTION, ENCODER_OPTION_FRAME_RATE, ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET,
+};
 
 use super::codec::{Encode, Quality};
 use crate::media::{AccessUnit, Frame, Picture};
@@ -57,21 +59,23 @@ impl H264Encoder {
         let api = OpenH264API::from_source();
         let openh264 = openh264::encoder::Encoder::with_api_config(api, config);
         let mut openh264 = openh264.map_err(io::Error::other)?;
-        silence(&mut openh264)?;
+        // The crate sets the trace level only after the initialisation, at which openh264 warns on standard error that
+        // it may exceed the bitrate.
+        set_option(&mut openh264, ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET as u32)?;
         Ok(H264Encoder { openh264 })
     }
 }
 
-/// Keeps openh264 from writing to standard error. The crate sets the trace level only after the initialisation, at
-/// which openh264 warns that it may exceed the bitrate.
-#[allow(unsafe_code, reason = "only the raw interface of openh264 can set the level in time")]
-fn silence(openh264: &mut openh264::encoder::Encoder) -> io::Result<()> {
-    let mut level = WELS_LOG_QUIET;
-    // SAFETY: openh264 takes this option at any time, and reads one int, which outlives the call.
-    let result = unsafe {
-        openh264.raw_api().set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast())
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::other("openh264 rejects the trace level")) }
+/// Sets an option whose value is an `int` or a `float`, which has these bits.
+#[allow(unsafe_code, reason = "only the raw interface of openh264 sets options at work")]
+fn set_option(
+    openh264: &mut openh264::encoder::Encoder,
+    option: ENCODER_OPTION,
+    mut value: u32,
+) -> io::Result<()> {
+    // SAFETY: openh264 takes these options at any time, and reads four aligned bytes, which outlive the call.
+    let result = unsafe { openh264.raw_api().set_option(option, (&raw mut value).cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::other("openh264 rejects an option")) }
 }
 
 impl Encode for H264Encoder {
@@ -83,6 +87,14 @@ impl Encode for H264Encoder {
     /// No effect before the first picture, which is a key frame anyway.
     fn force_keyframe(&mut self) {
         self.openh264.force_intra_frame();
+    }
+
+    /// openh264 takes 60 for more.
+    fn set_rate(&mut self, frames_per_second: u32) {
+        let rate = (frames_per_second as f32).to_bits();
+        if let Err(error) = set_option(&mut self.openh264, ENCODER_OPTION_FRAME_RATE, rate) {
+            log::debug!("{frames_per_second} frames/s: {error}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod jpeg;
 mod latest;
 mod picture_encoder;
 pub(crate) mod pictures;
+mod rate;
 mod snapshot;
 mod vp8;
 

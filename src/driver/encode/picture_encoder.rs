@@ -14,6 +14,7 @@ use super::encoder;
 use super::finish::Finish;
 use super::hardware::{EncoderInput, EncoderWish, HardwareEncoder, Put, Taken};
 use super::latest::Latest;
+use super::rate::Rate;
 use super::{EncodePictures, Encoded, PictureError, snapshot};
 use crate::media::{
     Appearance, Ball, Codec, Colour, Damage, EncoderName, Frame, Layout, Picture, Size,
@@ -24,7 +25,7 @@ use crate::media::{
 /// so it stands still while nobody watches.
 pub struct PictureEncoder {
     ball: Ball,
-    frames_per_second: u32,
+    rate: Rate,
     quality: Quality,
     stamp: bool,
     finish: Finish,
@@ -50,7 +51,7 @@ impl PictureEncoder {
     ) -> PictureEncoder {
         PictureEncoder {
             ball: Ball::new(size),
-            frames_per_second,
+            rate: Rate::new(frames_per_second),
             quality,
             stamp,
             finish: Finish::new(Appearance::default(), stamp),
@@ -71,7 +72,7 @@ impl PictureEncoder {
 
     /// Encodes H.264 with the encoder of the board, if that is wanted.
     pub fn with_hardware(self, wish: EncoderWish) -> PictureEncoder {
-        let hardware = HardwareEncoder::new(wish, self.frames_per_second, self.quality);
+        let hardware = HardwareEncoder::new(wish, self.rate.frames_per_second(), self.quality);
         PictureEncoder { hardware, ..self }
     }
 
@@ -92,6 +93,15 @@ impl PictureEncoder {
 
 /// Encoders.
 impl PictureEncoder {
+    /// Tells the encoders if the pictures come at another rate.
+    fn note_rate(&mut self) {
+        let Some(latest) = &self.latest else { return };
+        if let Some(rate) = self.rate.note(latest.captured) {
+            self.encoders.values_mut().for_each(|encoder| encoder.set_rate(rate));
+            self.hardware.set_rate(rate);
+        }
+    }
+
     /// Has the encoder of the board encode the latest picture, as it is if possible.
     fn put_into_hardware(&mut self) -> Result<Put, PictureError> {
         let now = Instant::now();
@@ -128,7 +138,7 @@ impl PictureEncoder {
         let encoder = match self.encoders.entry(codec) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let encoder = encoder(codec, self.frames_per_second, self.quality);
+                let encoder = encoder(codec, self.rate.frames_per_second(), self.quality);
                 entry.insert(encoder.map_err(failed)?)
             }
         };
@@ -143,7 +153,8 @@ impl PictureEncoder {
 
 impl EncodePictures for PictureEncoder {
     fn renewed(&self) -> PictureEncoder {
-        let PictureEncoder { frames_per_second, quality, stamp, .. } = *self;
+        let PictureEncoder { quality, stamp, .. } = *self;
+        let frames_per_second = self.rate.frames_per_second();
         let (ball, finish) = (self.ball.clone(), self.finish.clone());
         PictureEncoder {
             ball,
@@ -183,6 +194,7 @@ impl EncodePictures for PictureEncoder {
     }
 
     fn encode(&mut self, codec: Codec) -> Result<Encoded, PictureError> {
+        self.note_rate();
         if codec == Codec::H264 {
             match self.put_into_hardware()? {
                 Put::Taken => {
@@ -245,6 +257,8 @@ impl EncodePictures for PictureEncoder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::driver::encode::jpeg;
     use crate::media::{Jpeg, Orientation, PixelFormat, Rotation, Samples};
@@ -268,6 +282,34 @@ mod tests {
         }
         assert!(encode(noise).is_err());
         assert!(encode(Picture::filled(size, Colour::GREEN)).unwrap().is_keyframe());
+    }
+
+    #[test]
+    fn the_bitrate_is_kept_at_other_rates_than_expected() {
+        const BITRATE: u32 = 400_000;
+        let size = Size { width: 320, height: 240 };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut noise = Picture::filled(size, Colour::BLACK);
+        for codec in Codec::ALL {
+            for frames_per_second in [10, 60] {
+                let mut source = PictureEncoder::new(size, 30, Quality::Bitrate(BITRATE), false);
+                let mut captured = Instant::now();
+                let mut bytes = 0;
+                let pictures = 12 * frames_per_second;
+                for picture in 0..pictures {
+                    noise.y.samples.iter_mut().for_each(|luma| *luma = random.u8(100..125));
+                    captured += Duration::from_secs(1) / frames_per_second;
+                    source.show(SourcePicture::Picture(noise.clone()), captured);
+                    let frame = source.encode(codec).unwrap().frame().unwrap();
+                    // The rate control has settled.
+                    if picture >= pictures / 2 {
+                        bytes += frame.data().len();
+                    }
+                }
+                let ratio = bytes as f64 * 8.0 / 6.0 / f64::from(BITRATE);
+                assert!((0.7..1.4).contains(&ratio), "{codec:?} at {frames_per_second}: {ratio}");
+            }
+        }
     }
 
     #[test]
@@ -310,6 +352,7 @@ mod tests {
         source.show(SourcePicture::Picture(Picture::filled(size, Colour::GREEN)), Instant::now());
         assert!(source.snapshot(None).is_ok());
     }
+
     const SIDEWAYS: Appearance = Appearance {
         orientation: Orientation { rotation: Rotation::Deg90, is_mirrored: false },
         has_clock: false,

@@ -33,8 +33,8 @@ const CHUNK_HEADER_BYTES: usize = 8;
 
 pub struct Vp8Encoder {
     config: WebPConfig,
-    /// Target size of a frame.
-    frame_bytes: Option<usize>,
+    quality: Quality,
+    frames_per_second: u32,
 }
 
 impl Vp8Encoder {
@@ -45,18 +45,13 @@ impl Vp8Encoder {
             config.map_err(|()| io::Error::other("libwebp has an incompatible version"))?;
         config.method = FASTEST;
         config.segments = 1;
-        let frame_bytes = match quality {
-            Quality::Constant => None,
-            Quality::Bitrate(bits_per_second) => {
-                Some((bits_per_second / 8 / frames_per_second) as usize)
-            }
-        };
-        Ok(Vp8Encoder { config, frame_bytes })
+        Ok(Vp8Encoder { config, quality, frames_per_second })
     }
 
     /// Lowers the quality fast after a frame that was too large, and raises it slowly.
     fn adapt(&mut self, bytes: usize) {
-        let Some(wanted) = self.frame_bytes else { return };
+        let Quality::Bitrate(bits_per_second) = self.quality else { return };
+        let wanted = (bits_per_second / 8 / self.frames_per_second) as usize;
         let quality = &mut self.config.quality;
         if bytes > wanted {
             *quality *= 0.85;
@@ -77,6 +72,10 @@ impl Encode for Vp8Encoder {
 
     /// Every frame is a key frame.
     fn force_keyframe(&mut self) {}
+
+    fn set_rate(&mut self, frames_per_second: u32) {
+        self.frames_per_second = frames_per_second;
+    }
 }
 
 /// Encodes a picture as a WebP file.

@@ -12,6 +12,7 @@ use crate::guest::{share, sources};
 use crate::media::{STATIC, YUYV, static_i420};
 use crate::server::GuestServer;
 use crate::support::chromium::Tab;
+use crate::support::marker::DRAW;
 use crate::support::process::WAIT_LIMIT;
 use crate::support::scripts::LIVE;
 
@@ -103,6 +104,22 @@ pub fn moving_pictures(bench: &mut Bench) {
     uses_hardware(&server);
     bench.follow(&tab);
     assert_eq!(parameter(bench, "undated"), 0);
+    // The bitrate is spread over the pictures that the camera makes, which are fewer than those of the ball.
+    let picture_bits = parameter(bench, "picture_bits");
+    let of_the_ball = BITRATE_KBPS * 1_000 / 30;
+    println!("   {picture_bits} bits for each picture; of the ball, {of_the_ball}");
+    assert!(picture_bits > of_the_ball * 5 / 4);
+}
+
+/// An encoder whose first frame has the time stamp of no picture, as that of a Raspberry Pi can have.
+pub fn misdated(bench: &mut Bench) {
+    load(bench);
+    bench.guest.run(&format!("echo 1 >{PARAMETERS}/misdated"));
+    bench.camera(&[YUYV]);
+    let server = bench.serve(&format!("{LINK} --encoder {DEVICE} --bitrate {BITRATE_KBPS}"));
+    let tab = bench.watch(&server);
+    uses_hardware(&server);
+    bench.follow(&tab);
 }
 
 /// Who joins is given a key frame that was asked for, and who watched already goes on.
@@ -117,6 +134,21 @@ pub fn another_viewer(bench: &mut Bench) {
     println!("   {before} key frames were asked for before, {after} after");
     assert!(after > before);
     assert_eq!(bench.connects(&first), 1);
+}
+
+/// The camera of a Raspberry Pi whose board has an encoder: a stand-in for rpicam-vid makes the H.264.
+pub fn raspberry_pi(bench: &mut Bench) {
+    load(bench);
+    let pictures = DRAW.replace("r=30", "r=8");
+    let environment =
+        format!("env PATH=/share:$PATH \"RPICAM_PICTURES={pictures},scale=W:H:flags=neighbor\"");
+    let server = bench.serve_by(&environment, "--camera --camera-size 160x120@8");
+    let tab = bench.watch(&server);
+    bench.follow(&tab);
+    let stats = server.stats();
+    println!("   {}", stats["source"]);
+    assert_eq!(stats["source"]["format"], "H.264", "{stats}");
+    assert_eq!(stats["source"]["restarts"], 0, "{stats}");
 }
 
 /// An encoder that makes no key frame when asked, or cannot be asked, begins anew for who joins.

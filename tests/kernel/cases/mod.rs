@@ -46,6 +46,8 @@ pub const CASES: &[Case] = &[
     ("faults::damaged_buffer", faults::damaged_buffer),
     ("encoder::static_picture", encoder::static_picture),
     ("encoder::moving_pictures", encoder::moving_pictures),
+    ("encoder::misdated", encoder::misdated),
+    ("encoder::raspberry_pi", encoder::raspberry_pi),
     ("encoder::another_viewer", encoder::another_viewer),
     ("encoder::deaf", encoder::deaf),
     ("encoder::errors", encoder::errors),

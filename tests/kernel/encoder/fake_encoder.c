@@ -7,9 +7,10 @@
  * shows it.
  *
  * Faults, by /sys/module/fake_encoder/parameters: errors=N (the next N pictures are marked as errors), delay_ms, stall=1
- * (takes pictures and gives nothing), junk=1 (the first buffer after the start is of another time stamp, as the Pi's can be),
- * noise=N (the next N pictures are no H.264), deaf=1 (makes no key frame when asked), deaf=2 (refuses to be asked). It counts
+ * (takes pictures and gives nothing), misdated=1 (the first buffer after the start is of another time stamp, as the Pi's can
+ * be), noise=N (the next N pictures are no H.264), deaf=1 (makes no key frame when asked), deaf=2 (refuses to be asked). It counts
  * the key frames that were asked for in `forced`, and the pictures that are not later than the one before in `undated`.
+ * `picture_bits` is what the bitrate and the rate leave for each picture.
  */
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -22,14 +23,15 @@
 #include <media/v4l2-event.h>
 #include <media/videobuf2-vmalloc.h>
 
-static int errors, delay_ms, stall, junk, noise, deaf, forced, undated;
+static int errors, delay_ms, stall, misdated, noise, deaf, forced, undated, picture_bits;
 module_param(errors, int, 0644);
 module_param(delay_ms, int, 0644);
 module_param(stall, int, 0644);
-module_param(junk, int, 0644);
+module_param(misdated, int, 0644);
 module_param(deaf, int, 0644);
 module_param(forced, int, 0444);
 module_param(undated, int, 0444);
+module_param(picture_bits, int, 0444);
 module_param(noise, int, 0644);
 
 #define MAX_W 1920
@@ -237,6 +239,7 @@ static void work(struct work_struct *w)
 		state = VB2_BUF_STATE_ERROR;
 		vb2_set_plane_payload(&out->vb2_buf, 0, 0);
 	} else {
+		picture_bits = c->bitrate->val / max(c->fps, 1u);
 		size = encode(c, vb2_plane_vaddr(&in->vb2_buf, 0), vb2_plane_vaddr(&out->vb2_buf, 0), key);
 		if (noise > 0) {
 			noise--;
@@ -245,7 +248,7 @@ static void work(struct work_struct *w)
 		vb2_set_plane_payload(&out->vb2_buf, 0, size);
 	}
 	v4l2_m2m_buf_copy_metadata(in, out, true);
-	if (junk && !c->started)
+	if (misdated && !c->started)
 		out->vb2_buf.timestamp ^= 0xfffff;
 	c->started = true;
 	out->flags &= ~(V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME);
@@ -575,7 +578,7 @@ static int __init enc_init(void)
 	strscpy(the->v4l2.name, "fake_encoder", sizeof(the->v4l2.name));
 	ret = v4l2_device_register(&pdev.dev, &the->v4l2);
 	the->m2m = v4l2_m2m_init(&m2m_ops);
-	strscpy(the->vdev.name, "fake-encoder-h264", sizeof(the->vdev.name));
+	strscpy(the->vdev.name, "bcm2835-codec-encode", sizeof(the->vdev.name));
 	the->vdev.fops = &fops;
 	the->vdev.ioctl_ops = &ioctls;
 	the->vdev.release = video_device_release_empty;

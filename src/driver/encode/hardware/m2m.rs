@@ -65,6 +65,9 @@ pub struct M2mEncoder {
     image_bytes: usize,
     /// The buffers for pictures that are not in use.
     free: Vec<u32>,
+    /// In bits per second, and the rate at which that was told.
+    bitrate: u32,
+    frames_per_second: u32,
     /// The pictures whose frames have not come, in order, at most [`PICTURES`].
     pending: VecDeque<PendingPicture>,
     /// When the first picture was captured.
@@ -104,7 +107,23 @@ impl M2mEncoder {
         }
         // A driver without rates keeps its own.
         let _ = device.set_interval(pictures, [1, frames_per_second]);
-        set_controls(&device, level(size, frames_per_second), quality);
+        let bitrate = match quality {
+            Quality::Constant => NOMINAL_BITRATE,
+            Quality::Bitrate(bits_per_second) => bits_per_second,
+        };
+        set_controls(
+            &device,
+            &[
+                (BITRATE, i64::from(bitrate)),
+                (H264_PROFILE, CONSTRAINED_BASELINE),
+                (H264_LEVEL, level(size, frames_per_second)),
+                (B_FRAMES, 0),
+                (HEADER_MODE, JOINED),
+                (REPEAT_SEQ_HEADER, 1),
+                (GOP_SIZE, NO_PERIODIC_KEYFRAMES),
+                (H264_I_PERIOD, NO_PERIODIC_KEYFRAMES),
+            ],
+        );
         let pictures_queue = Queue::allocate(&device, pictures, PICTURES)?;
         let frames_queue = Queue::allocate(&device, frames, FRAMES)?;
         let planes: &[usize] = if found.is_mplane { &[0] } else { &[] };
@@ -122,6 +141,8 @@ impl M2mEncoder {
             layout,
             line_bytes,
             image_bytes,
+            bitrate,
+            frames_per_second,
             pending: VecDeque::new(),
             began: None,
             others_before_keyframe: None,
@@ -214,6 +235,14 @@ impl M2mEncoder {
         Ok(self.ready.pop_front())
     }
 
+    /// Spreads the bitrate over this many pictures in a second. Drivers such as bcm2835-codec read the rate itself only
+    /// when the stream starts, but take another bitrate at work.
+    pub fn set_rate(&self, frames_per_second: u32) {
+        let bitrate = i64::from(self.bitrate) * i64::from(self.frames_per_second)
+            / i64::from(frames_per_second.max(1));
+        set_controls(&self.device, &[(BITRATE, bitrate)]);
+    }
+
     /// # Errors
     /// The encoder makes no key frames on request.
     pub fn force_keyframe(&mut self) -> io::Result<()> {
@@ -299,21 +328,8 @@ fn dimensions(format: Format) -> [usize; 5] {
 }
 
 /// A control that an encoder lacks keeps what it has: the parser tells whether the stream can be used.
-fn set_controls(device: &Device, level: i64, quality: Quality) {
-    let bitrate = match quality {
-        Quality::Constant => NOMINAL_BITRATE,
-        Quality::Bitrate(bits_per_second) => bits_per_second,
-    };
-    for (control, value) in [
-        (BITRATE, i64::from(bitrate)),
-        (H264_PROFILE, CONSTRAINED_BASELINE),
-        (H264_LEVEL, level),
-        (B_FRAMES, 0),
-        (HEADER_MODE, JOINED),
-        (REPEAT_SEQ_HEADER, 1),
-        (GOP_SIZE, NO_PERIODIC_KEYFRAMES),
-        (H264_I_PERIOD, NO_PERIODIC_KEYFRAMES),
-    ] {
+fn set_controls(device: &Device, controls: &[(u32, i64)]) {
+    for &(control, value) in controls {
         if let Err(error) = device.set_control(control, value) {
             log::debug!("the encoder does not set control {control:x} to {value}: {error}");
         }

@@ -147,6 +147,14 @@ impl HardwareEncoder {
         self.registry = Some(registry);
     }
 
+    /// Tells how many pictures come in a second.
+    pub fn set_rate(&mut self, frames_per_second: u32) {
+        self.frames_per_second = frames_per_second;
+        if let Some(encoder) = &self.encoder {
+            encoder.set_rate(frames_per_second);
+        }
+    }
+
     /// Whether the encoder takes pictures of this layout as they are.
     pub fn takes(&mut self, layout: Layout, now: Instant) -> bool {
         self.device(now).is_some_and(|device| device.layouts.contains(&layout))
