@@ -7,7 +7,7 @@ pub mod publish;
 pub mod source;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Rules {
     keyframe_requested_at: BTreeMap<ViewerId, Instant>,
     /// The latest frames that the source delivered.
     frames: BTreeMap<(u64, Codec), SentFrame>,
+    /// In the order of their delivery.
+    delivered: VecDeque<(u64, Codec)>,
     /// When the last datagram came from each viewer's address, forged or not.
     last_datagram: BTreeMap<ViewerId, Instant>,
     /// When the last authenticated datagram came from each viewer.
@@ -95,6 +97,7 @@ impl Rules {
             closed_at: BTreeMap::new(),
             keyframe_requested_at: BTreeMap::new(),
             frames: BTreeMap::new(),
+            delivered: VecDeque::new(),
             last_datagram: BTreeMap::new(),
             last_authenticated: BTreeMap::new(),
             hostile: BTreeSet::new(),
@@ -138,9 +141,13 @@ impl Rules {
     }
 
     pub fn source_delivered(&mut self, frame: SentFrame) {
-        self.frames.insert((frame.number, frame.codec), frame);
-        if self.frames.len() > 1_000 {
-            self.frames.pop_first();
+        let key = (frame.number, frame.codec);
+        self.frames.insert(key, frame);
+        self.delivered.push_back(key);
+        if self.delivered.len() > 1_000
+            && let Some(oldest) = self.delivered.pop_front()
+        {
+            self.frames.remove(&oldest);
         }
     }
 

@@ -41,7 +41,7 @@ pub struct CameraRules {
     scanned_at: Option<Instant>,
     /// When the command was given that is under way.
     asked_at: Option<Instant>,
-    /// When the last one was answered.
+    /// When one was answered that took long.
     answered_at: Option<Instant>,
     is_open: bool,
     changed_at: Option<Instant>,
@@ -185,7 +185,8 @@ impl CameraRules {
 
     /// The source is about to be told.
     pub fn told(&mut self, now: Instant, answer: &Answer, kernel: &Kernel) {
-        if !matches!(answer, Answer::Pictures(_) | Answer::DevicesChanged) {
+        let is_answer = !matches!(answer, Answer::Pictures(_) | Answer::DevicesChanged);
+        if is_answer && self.asked_at.is_some_and(|at| now > at + self.options.latency) {
             self.answered_at = Some(now);
         }
         match answer {
