@@ -373,7 +373,9 @@ mod tests {
     fn what_is_no_video_device_is_an_error() {
         let null = std::fs::File::open("/dev/null").unwrap();
         let device = std::os::fd::AsFd::as_fd(&null);
-        assert_eq!(query_capability(device).err().and_then(|it| it.raw_os_error()), Some(25));
+        let error = query_capability(device).err().unwrap();
+        // ENOTTY; an emulator of user space that does not know the call says ENOSYS.
+        assert!(matches!(error.raw_os_error(), Some(25 | 38)), "{error}");
         assert!(request_buffers(device, BufferType::Capture, 4).is_err());
         assert!(dequeue_buffer(device, BufferType::OutputMplane).is_err());
         assert!(get_control(device, 1, false).is_err());
